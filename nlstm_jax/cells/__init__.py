@@ -1,0 +1,37 @@
+"""One step: recurrent cells as frozen specifications and pure functions of arrays.
+
+Imports jax and `types` alone. Start with `base.Cell`, then `lstm` and `nested`.
+"""
+
+from nlstm_jax.cells.base import Cell, LayerNormParams
+from nlstm_jax.cells.budget import count_parameters, fit_features
+from nlstm_jax.cells.elman import Elman, ElmanCarry, ElmanParams
+from nlstm_jax.cells.gru import GRU, GRUCarry, GRUParams
+from nlstm_jax.cells.lstm import LSTM, LSTMCarry, LSTMNorm, LSTMParams
+from nlstm_jax.cells.nested import Nested, NestedCarry, NestedParams, nested_lstm
+from nlstm_jax.cells.stack import Stack, StackCarry, StackNoise, StackParams
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Cell",
+    "Elman",
+    "ElmanCarry",
+    "ElmanParams",
+    "GRUCarry",
+    "GRUParams",
+    "LSTMCarry",
+    "LSTMNorm",
+    "LSTMParams",
+    "LayerNormParams",
+    "Nested",
+    "NestedCarry",
+    "NestedParams",
+    "Stack",
+    "StackCarry",
+    "StackNoise",
+    "StackParams",
+    "count_parameters",
+    "fit_features",
+    "nested_lstm",
+]

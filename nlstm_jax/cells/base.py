@@ -1,0 +1,126 @@
+"""What a cell is, and the few functions that every cell's step is made of."""
+
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+
+from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
+
+GATINGS = ("multiply", "add")
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "identity": lambda x: x,
+    "relu": jax.nn.relu,
+    "hard_sigmoid": jax.nn.hard_sigmoid,
+    "softsign": jax.nn.soft_sign,
+}
+
+
+class Cell(Protocol):
+    """One step of a recurrence, as a frozen specification and pure functions of arrays.
+
+    Implementations are frozen dataclasses, so a cell is hashable and static under `jit`. Arrays carry any
+    leading axes (`batch_shape`); time is `unroll`'s business.
+    """
+
+    @property
+    def features(self) -> int:
+        """H, the number of hidden units."""
+
+    @property
+    def out_features(self) -> int:
+        """O, the width of the output: H, or the projection's."""
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
+        """Draw the parameters: a NamedTuple of float32 arrays."""
+
+    def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
+        """The memory before the first step: a NamedTuple of float32 zeros."""
+
+    def project(self, params: Params, x: Array) -> Projected:
+        """All of a step that needs no memory, for any leading axes of `x` at once (all time, usually)."""
+
+    def step(
+        self, params: Params, carry: Carry, z: Projected, noise: Noise = (), read: Array | None = None
+    ) -> tuple[Carry, Array]:
+        """One step on a projected input.
+
+        Args:
+            params: prepared parameters.
+            carry: the memory before the step.
+            z: `project(params, x)` at this step.
+            noise: this step's part of the noise from `prepare`.
+            read: what the recurrent product sees in place of `carry.h`; the carry itself stays true.
+
+        Returns:
+            The memory after the step, and the output y [..., O].
+        """
+
+    def prepare(
+        self, params: Params, key: PRNGKeyArray | None, length: int, batch_shape: tuple[int, ...]
+    ) -> tuple[Params, Noise]:
+        """Draw a sequence's noise, once and outside the scan; without a key there is none.
+
+        Returns:
+            The parameters, with what is constant over the sequence put in, and what is drawn per time step:
+            a pytree with leading axes [T, *batch_shape], or `()`.
+        """
+
+
+def no_noise(
+    params: Params, key: PRNGKeyArray | None, length: int, batch_shape: tuple[int, ...]
+) -> tuple[Params, Noise]:
+    """The `prepare` of a cell that draws nothing."""
+    del key, length, batch_shape
+    return params, ()
+
+
+class LayerNormParams(NamedTuple):
+    """Gain and shift of one layer normalisation over F features."""
+
+    gain: Float[Array, "F"]
+    shift: Float[Array, "F"]
+
+
+def layer_norm(params: LayerNormParams, x: Float[Array, "*b F"], epsilon: float) -> Float[Array, "*b F"]:
+    """Normalise over the last axis (Ba et al. 2016, arXiv 1607.06450)."""
+    centred = x - x.mean(-1, keepdims=True)
+    variance = jnp.square(centred).mean(-1, keepdims=True)
+    return centred * jax.lax.rsqrt(variance + epsilon) * params.gain + params.shift
+
+
+def product(x: Float[Array, "*b I"], w: Float[Array, "I G"], dtype: Any = None) -> Float[Array, "*b G"]:
+    """x @ w, the one function through which every matrix product of a cell goes.
+
+    With a `dtype` (bfloat16, say) both factors are rounded to it; the sum is kept, and returned, in `w`'s own.
+    """
+    if dtype is None:
+        return x @ w
+    return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=w.dtype)
+
+
+def gated(gating: str, gate: Array, candidate: Array) -> Array:
+    """What enters a memory: gate ⊙ candidate, or their sum in the variant `"add"` (see `Nested`)."""
+    return gate * candidate if gating == "multiply" else gate + candidate
+
+
+def named_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+    """The key of a thing by its name, so that adding a parameter moves no other parameter's draw."""
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
+def check_choice(owner: object, field: str, value: str, accepted: tuple[str, ...]) -> None:
+    """Raise a ValueError that names the cell, the field, what was found and what is accepted."""
+    if value not in accepted:
+        raise ValueError(f"{type(owner).__name__}: {field}: one of {', '.join(accepted)} expected, found {value!r}")
+
+
+def check_features(owner: object, field: str, value: int) -> None:
+    """Raise a ValueError unless `value` is a whole number ≥ 1."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{type(owner).__name__}: {field}: a whole number ≥ 1 expected, found {value!r}")

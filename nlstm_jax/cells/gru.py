@@ -1,0 +1,126 @@
+"""The gated recurrent unit, in both of its forms."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from nlstm_jax.cells.base import (
+    ACTIVATIONS,
+    check_choice,
+    check_features,
+    named_key,
+    no_noise,
+    product,
+)
+from nlstm_jax.cells.initial import check_scheme, draw_kernels, draw_vector
+from nlstm_jax.types import Array, Float, Noise, PRNGKeyArray
+
+
+class GRUParams(NamedTuple):
+    """Gate order r, z, n. `b_n` [H] is the bias inside r ⊙ (·), None with `reset_after=False`."""
+
+    w_x: Float[Array, "D 3*H"]
+    w_h: Float[Array, "H 3*H"]
+    b: Float[Array, "3*H"] | None
+    b_n: Float[Array, "H"] | None
+
+
+class GRUCarry(NamedTuple):
+    """The hidden state."""
+
+    h: Float[Array, "*b H"]
+
+
+@dataclass(frozen=True)
+class GRU:
+    """Gated recurrent unit; gate order r, z, n.
+
+        r = σ(x W_xr + h W_hr + b_r)
+        z = σ(x W_xz + h W_hz + b_z)
+        n = tanh(x W_xn + b + r ⊙ (h W_hn + b_n))        reset_after=True: cuDNN, PyTorch, Keras' default
+        n = tanh(x W_xn + b + (r ⊙ h) W_hn)              reset_after=False: Cho et al. 2014
+        h_t = (1 − z) ⊙ n + z ⊙ h_{t−1}
+
+    Parameters: 3H(D + H + 1), and H more with `reset_after`.
+
+    Attributes:
+        features: H.
+        reset_after: which of the two forms of n.
+        candidate_activation: in place of n's tanh, by name.
+        gate_activation: in place of σ, by name.
+        use_bias: whether there are biases.
+        init_scheme: initial values by name (`cells.initial`).
+        dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
+
+    Source: Cho et al. 2014, arXiv 1406.1078.
+
+    >>> import jax
+    >>> cell = GRU(features=4)
+    >>> params = cell.init(jax.random.key(0), in_features=3)
+    >>> carry, y = cell.step(params, cell.initial_carry((2,)), cell.project(params, jax.numpy.ones((2, 3))))
+    >>> y.shape
+    (2, 4)
+    """
+
+    features: int
+    reset_after: bool = True
+    candidate_activation: str = "tanh"
+    gate_activation: str = "sigmoid"
+    use_bias: bool = True
+    init_scheme: str = "default"
+    dtype: Any = None
+
+    def __post_init__(self) -> None:
+        check_features(self, "features", self.features)
+        check_choice(self, "candidate_activation", self.candidate_activation, tuple(ACTIVATIONS))
+        check_choice(self, "gate_activation", self.gate_activation, tuple(ACTIVATIONS))
+        check_scheme(self, self.init_scheme)
+
+    @property
+    def out_features(self) -> int:
+        """H."""
+        return self.features
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> GRUParams:
+        """Draw the parameters."""
+        width = self.features
+        w_x, w_h = draw_kernels(self.init_scheme, key, in_features, width, width, gates=3)
+        b = draw_vector(self.init_scheme, named_key(key, "b"), (3 * width,), width)
+        b_n = draw_vector(self.init_scheme, named_key(key, "b_n"), (width,), width)
+        return GRUParams(w_x, w_h, b if self.use_bias else None, b_n if self.use_bias and self.reset_after else None)
+
+    def initial_carry(self, batch_shape: tuple[int, ...]) -> GRUCarry:
+        """Zeros."""
+        return GRUCarry(jnp.zeros((*batch_shape, self.features), jnp.float32))
+
+    prepare = staticmethod(no_noise)
+
+    def project(self, params: GRUParams, x: Float[Array, "*b D"]) -> Float[Array, "*b G"]:
+        """x W_x + b, the three gates side by side."""
+        z = product(x, params.w_x, self.dtype)
+        return z if params.b is None else z + params.b
+
+    def step(
+        self,
+        params: GRUParams,
+        carry: GRUCarry,
+        z: Float[Array, "*b G"],
+        noise: Noise = (),
+        read: Float[Array, "*b H"] | None = None,
+    ) -> tuple[GRUCarry, Float[Array, "*b H"]]:
+        """One step, in the order of the equations above."""
+        del noise
+        gate, candidate = ACTIVATIONS[self.gate_activation], ACTIVATIONS[self.candidate_activation]
+        h_read = carry.h if read is None else read
+        x_rz, x_n = jnp.split(z, (2 * self.features,), axis=-1)
+        if self.reset_after:
+            h_rz, h_n = jnp.split(product(h_read, params.w_h, self.dtype), (2 * self.features,), axis=-1)
+            reset, update = jnp.split(gate(x_rz + h_rz), 2, axis=-1)
+            n = candidate(x_n + reset * (h_n if params.b_n is None else h_n + params.b_n))
+        else:
+            w_rz, w_n = jnp.split(params.w_h, (2 * self.features,), axis=1)
+            reset, update = jnp.split(gate(x_rz + product(h_read, w_rz, self.dtype)), 2, axis=-1)
+            n = candidate(x_n + product(reset * h_read, w_n, self.dtype))
+        h = (1 - update) * n + update * carry.h
+        return GRUCarry(h), h

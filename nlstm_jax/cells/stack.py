@@ -1,0 +1,156 @@
+"""Cells on top of each other."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nlstm_jax.cells.base import Cell, named_key
+from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
+
+
+class StackParams(NamedTuple):
+    """Every layer's parameters, lowest first."""
+
+    layers: tuple[Params, ...]
+
+
+class StackCarry(NamedTuple):
+    """Every layer's carry, lowest first."""
+
+    layers: tuple[Carry, ...]
+
+
+class StackNoise(NamedTuple):
+    """Every layer's noise, and the dropout masks (0 or 1/(1−rate)) between layer l and l+1, [T, *b, O_l]."""
+
+    layers: tuple[Noise, ...]
+    dropout: tuple[Float[Array, "*b O"], ...]
+
+
+class StackProjected(NamedTuple):
+    """The first layer's projection, and the input itself where later layers see it too (`skip`)."""
+
+    first: Projected
+    x: Float[Array, "*b D"] | None
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Cells on top of each other: layer l+1 reads layer l's output y_l; widths may differ.
+
+    Attributes:
+        cells: the layers, lowest first; any cells, nested ones too.
+        skip: every later layer also reads the stack's input: [y_l, x] (Graves 2013, arXiv 1308.0850).
+        residual: y_{l+1} += y_l where their widths agree (Wu et al. 2016, arXiv 1609.08144).
+        dropout: rate on what goes from layer to layer, drawn anew at every time step (Zaremba et al. 2014,
+            arXiv 1409.2329).
+
+    >>> import jax
+    >>> from nlstm_jax.cells import LSTM
+    >>> cell = Stack((LSTM(4), LSTM(5)))
+    >>> params = cell.init(jax.random.key(0), in_features=6)
+    >>> carry, y = cell.step(params, cell.initial_carry((2,)), cell.project(params, jax.numpy.ones((2, 6))))
+    >>> y.shape
+    (2, 5)
+    """
+
+    cells: tuple[Cell, ...]
+    skip: bool = False
+    residual: bool = False
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.cells, tuple) or not self.cells:
+            raise ValueError(f"Stack: cells: a tuple of at least one cell expected, found {self.cells!r}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"Stack: dropout: a rate in [0, 1) expected, found {self.dropout!r}")
+
+    @property
+    def features(self) -> int:
+        """The last layer's H."""
+        return self.cells[-1].features
+
+    @property
+    def out_features(self) -> int:
+        """The last layer's output width."""
+        return self.cells[-1].out_features
+
+    def init(self, key: PRNGKeyArray, in_features: int) -> StackParams:
+        """Draw every layer's parameters."""
+        layers, width = [], in_features
+        for index, cell in enumerate(self.cells):
+            layers.append(cell.init(named_key(key, f"layer_{index}"), width))
+            width = cell.out_features + (in_features if self.skip else 0)
+        return StackParams(tuple(layers))
+
+    def initial_carry(self, batch_shape: tuple[int, ...]) -> StackCarry:
+        """Every layer's."""
+        return StackCarry(tuple(cell.initial_carry(batch_shape) for cell in self.cells))
+
+    def prepare(
+        self, params: StackParams, key: PRNGKeyArray | None, length: int, batch_shape: tuple[int, ...]
+    ) -> tuple[StackParams, Noise]:
+        """Every layer's noise, and the dropout between them."""
+        keys = [None if key is None else named_key(key, f"layer_{index}") for index in range(len(self.cells))]
+        prepared = [
+            cell.prepare(layer, layer_key, length, batch_shape)
+            for cell, layer, layer_key in zip(self.cells, params.layers, keys, strict=True)
+        ]
+        params = StackParams(tuple(layer for layer, _ in prepared))
+        if key is None:
+            return params, ()
+        masks: tuple[Array, ...] = ()
+        if self.dropout > 0:
+            masks = tuple(
+                self._dropout_mask(named_key(key, f"dropout_{index}"), (length, *batch_shape, cell.out_features))
+                for index, cell in enumerate(self.cells[:-1])
+            )
+        return params, StackNoise(tuple(noise for _, noise in prepared), masks)
+
+    def project(self, params: StackParams, x: Float[Array, "*b D"]) -> StackProjected:
+        """The first layer's projection; the later layers' inputs are not known yet."""
+        return StackProjected(self.cells[0].project(params.layers[0], x), x if self.skip else None)
+
+    def step(
+        self,
+        params: StackParams,
+        carry: StackCarry,
+        z: StackProjected,
+        noise: Noise = (),
+        read: Array | None = None,
+    ) -> tuple[StackCarry, Float[Array, "*b O"]]:
+        """Every layer's step, lowest first.
+
+        Raises:
+            ValueError: `read` is given; a stack has no single h to read in place of.
+        """
+        if read is not None:
+            raise ValueError("Stack: read: None expected, as a stack has no single h; give it to its cells")
+        carries, projected, y = [], z.first, None
+        for index, cell in enumerate(self.cells):
+            if y is not None:
+                projected = cell.project(params.layers[index], self.layer_input(index, y, z.x, noise))
+            layer_noise = noise.layers[index] if noise else ()
+            layer_carry, out = cell.step(params.layers[index], carry.layers[index], projected, layer_noise)
+            carries.append(layer_carry)
+            y = self.layer_output(y, out)
+        assert y is not None
+        return StackCarry(tuple(carries)), y
+
+    def layer_input(self, index: int, below: Array, x: Array | None, noise: Noise) -> Array:
+        """What layer `index` ≥ 1 reads: the output below it with dropout, and the stack's input with `skip`."""
+        if noise and noise.dropout:
+            below = below * noise.dropout[index - 1]
+        return below if x is None or not self.skip else jnp.concatenate([below, x], axis=-1)
+
+    def layer_output(self, below: Array | None, out: Array) -> Array:
+        """A layer's output, with the output below it added where `residual` says so."""
+        if self.residual and below is not None and below.shape == out.shape:
+            return out + below
+        return out
+
+    def _dropout_mask(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
+        kept = jax.random.bernoulli(key, 1 - self.dropout, shape)
+        return kept.astype(jnp.float32) / (1 - self.dropout)

@@ -1,0 +1,17 @@
+"""The run folder: config, environment, metrics, summary, lock. The only code that knows its layout.
+
+config.json        the resolved configuration, as it was when the run was made
+environment.json   command line, versions, git commit and uncommitted diff, devices, data checksums
+metrics.jsonl      one JSON object a line, appended at every evaluation
+summary.json       written last
+checkpoints/       orbax
+log.txt            what the console said
+lock               held by the process that writes
+"""
+
+from nlstm_jax.runs.configuration import differences, flatten
+from nlstm_jax.runs.environment import describe_environment
+from nlstm_jax.runs.folder import RunFolder
+from nlstm_jax.runs.reader import Run, read_run
+
+__all__ = ["Run", "RunFolder", "describe_environment", "differences", "flatten", "read_run"]

@@ -1,0 +1,49 @@
+"""Where and with what a run was made: enough to make it again."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "nlstm_jax")
+
+
+def describe_environment(devices: list[str], data: dict[str, Any]) -> dict[str, Any]:
+    """Command line, versions, git commit with the diff of uncommitted changes, devices, facts about the data.
+
+    Args:
+        devices: the kind of each device, e.g. `["cpu", "cpu"]`.
+        data: what the task says of its data: name, checksums, the generator's own log-loss where there is one.
+    """
+    return {
+        "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in _PACKAGES},
+        "commit": _git("rev-parse", "HEAD"),
+        "uncommitted_diff": _git("diff", "HEAD"),
+        "devices": {"kind": devices[0] if devices else None, "count": len(devices)},
+        "data": data,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of the checkout that this code lies in; None outside of one, or without git."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

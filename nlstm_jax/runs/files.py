@@ -1,0 +1,38 @@
+"""Names of the files in a run folder, and JSON that is either written whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+CONFIG = "config.json"
+ENVIRONMENT = "environment.json"
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+CHECKPOINTS = "checkpoints"
+LOG = "log.txt"
+LOCK = "lock"
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Replace `path` by `text` so that a crash leaves the old file or the new one, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` under the schema number; NaN and infinity are refused (ValueError), as JSON has none."""
+    document = {"schema": SCHEMA, **content}
+    write_text_atomically(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def parse_metrics(text: str) -> list[dict[str, Any]]:
+    """The complete lines of a metrics file; a last line cut off by a crash is left out."""
+    lines = text.split("\n")[:-1]
+    return [json.loads(line) for line in lines]

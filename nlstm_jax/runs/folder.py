@@ -1,0 +1,134 @@
+"""The writing side of a run folder: made or found again, locked, appended to, closed with a summary."""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from nlstm_jax.errors import ConfigError, RunFinishedError, RunFolderInUseError
+from nlstm_jax.runs import files
+from nlstm_jax.runs.configuration import differences
+from nlstm_jax.runs.reader import read_run
+
+_OURS = (files.CONFIG, files.ENVIRONMENT, files.METRICS, files.SUMMARY, files.LOG, files.CHECKPOINTS)
+
+
+class RunFolder:
+    """One run's folder, held by one process; a context manager that gives the lock back.
+
+    The lock is the operating system's (`flock`), so a killed process leaves none behind.
+    """
+
+    def __init__(self, path: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        """Make the folder, or find it again to go on.
+
+        Args:
+            path: the folder; made with its parents where it is missing.
+            config: the resolved configuration, plain JSON values.
+            overwrite: start anew, deleting what an earlier run left here (and nothing else).
+
+        Raises:
+            ConfigError: the folder holds a run of another configuration, or files that are no run's.
+            RunFinishedError: the run here has ended.
+            RunFolderInUseError: another process holds the folder.
+        """
+        self.path = path
+        self._check_before_writing(config, overwrite)
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._acquire()
+        if overwrite:
+            self._clear()
+        if not (path / files.CONFIG).exists():
+            files.write_json(path / files.CONFIG, dict(config))
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / files.CHECKPOINTS
+
+    @property
+    def log(self) -> Path:
+        """What the console said, plain."""
+        return self.path / files.LOG
+
+    def write_environment(self, environment: Mapping[str, Any]) -> None:
+        """Record where and with what the run is made (a resumed run: the latest)."""
+        files.write_json(self.path / files.ENVIRONMENT, dict(environment))
+
+    def append_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        """Append one evaluation's lines in one write, so that a crash cannot part them but at the very end."""
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
+        with (self.path / files.METRICS).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The lines so far."""
+        path = self.path / files.METRICS
+        return files.parse_metrics(path.read_text("utf-8")) if path.exists() else []
+
+    def keep_metrics_until(self, step: int) -> list[dict[str, Any]]:
+        """Drop lines past `step` (and a line cut off by a crash): the run goes on from there and rewrites them."""
+        kept = [line for line in self.read_metrics() if line["step"] <= step]
+        files.write_text_atomically(self.path / files.METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+        return kept
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Say what the run ended with."""
+        files.write_json(self.path / files.SUMMARY, dict(summary))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._lock.close()
+
+    def _check_before_writing(self, config: Mapping[str, Any], overwrite: bool) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"workdir {self.path}: a folder expected, a file found")
+        if not self.path.exists():
+            return
+        if not (self.path / files.CONFIG).exists():
+            strangers = sorted(p.name for p in self.path.iterdir() if p.name not in (*_OURS, files.LOCK))
+            if strangers:
+                raise ConfigError(
+                    f"workdir {self.path}: a new, empty or run folder expected, found {strangers[0]} and no "
+                    f"{files.CONFIG}"
+                )
+            return
+        if overwrite:
+            return
+        run = read_run(self.path)
+        differing = differences(run.config, json.loads(json.dumps(config)))
+        if differing:
+            listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())
+            raise ConfigError(
+                f"workdir {self.path} holds a run of another configuration ({listed}); "
+                "choose another --workdir, or --overwrite to start anew"
+            )
+        if run.summary is not None and run.summary.get("status") != "interrupted":
+            raise RunFinishedError(
+                f"the run in {self.path} has already {run.summary['status']} at step {run.summary['steps']}; "
+                "--overwrite starts it anew"
+            )
+
+    def _acquire(self) -> IO[str]:
+        lock = (self.path / files.LOCK).open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise RunFolderInUseError(f"{self.path}: another process is writing to this run folder") from None
+        return lock
+
+    def _clear(self) -> None:
+        for name in _OURS:
+            target = self.path / name
+            if target.is_dir():
+                shutil.rmtree(target)
+            else:
+                target.unlink(missing_ok=True)

@@ -1,0 +1,66 @@
+"""Reading a run folder, whatever state its run was left in."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nlstm_jax.errors import DataError
+from nlstm_jax.runs import files
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run folder says.
+
+    Attributes:
+        path: the folder.
+        config: the resolved configuration.
+        environment: versions, commit, devices, data checksums; empty where the run never got so far.
+        metrics: the lines of `metrics.jsonl`, in order.
+        summary: what the run ended with; None while it goes on, or after a crash.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    environment: dict[str, Any]
+    metrics: list[dict[str, Any]]
+    summary: dict[str, Any] | None
+
+
+def read_run(path: Path | str) -> Run:
+    """Read a run folder.
+
+    Raises:
+        DataError: the folder has no `config.json`, one of its files is not JSON, or its schema is another.
+    """
+    folder = Path(path)
+    config = _read_json(folder / files.CONFIG)
+    if config is None:
+        raise DataError(f"{folder}: a run folder (one with a {files.CONFIG}) expected, none found")
+    metrics_path = folder / files.METRICS
+    try:
+        text = metrics_path.read_text("utf-8") if metrics_path.exists() else ""
+        metrics = files.parse_metrics(text)
+    except ValueError as error:
+        raise DataError(f"{metrics_path}: one JSON object a line expected: {error}") from None
+    return Run(
+        folder,
+        config,
+        _read_json(folder / files.ENVIRONMENT) or {},
+        metrics,
+        _read_json(folder / files.SUMMARY),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: JSON expected: {error}") from None
+    schema = document.pop("schema", None) if isinstance(document, dict) else None
+    if schema != files.SCHEMA:
+        raise DataError(f"{path}: schema {files.SCHEMA} expected, {schema} found")
+    return document

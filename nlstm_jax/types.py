@@ -1,0 +1,38 @@
+"""The legend of dimension letters, and the array types of every boundary.
+
+T  time steps              B  batch, examples           D  input features of a cell
+H  hidden units            O  output width of a cell    V  vocabulary
+L  stacked layers          N  nesting levels            C  channels a month (sales)
+
+Arrays inside the library are time-major: `Float[Array, "T B D"]`. Annotations are checked while the tests run.
+"""
+
+from typing import Any, TypeAlias
+
+from jax import Array
+from jaxtyping import Bool, Float, Int, PRNGKeyArray, PyTree
+
+Params: TypeAlias = Any
+"""A NamedTuple of parameter arrays (float32 unless a test asks for more)."""
+
+Carry: TypeAlias = Any
+"""A NamedTuple of memory arrays with leading axes `batch_shape`; single cells have a field `h`."""
+
+Noise: TypeAlias = Any
+"""A pytree of per-time-step noise with leading axis T, or `()` where there is none."""
+
+Projected: TypeAlias = Any
+"""What `Cell.project` returns: a pytree of arrays with the leading axes of its input."""
+
+__all__ = [
+    "Array",
+    "Bool",
+    "Carry",
+    "Float",
+    "Int",
+    "Noise",
+    "PRNGKeyArray",
+    "Params",
+    "Projected",
+    "PyTree",
+]

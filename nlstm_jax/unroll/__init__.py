@@ -1,0 +1,8 @@
+"""Over time: a cell along a sequence.
+
+`scan` is the plain `lax.scan`, the definition of right.
+"""
+
+from nlstm_jax.unroll.unroll import unroll
+
+__all__ = ["unroll"]

@@ -1,0 +1,162 @@
+"""`unroll`: a cell, or a stack of cells layer by layer, along a batch of sequences."""
+
+from typing import Any, Literal, overload
+
+import jax
+import jax.numpy as jnp
+
+from nlstm_jax.cells import Cell, Stack, StackCarry
+from nlstm_jax.types import Array, Bool, Carry, Float, Int, Noise, Params, PRNGKeyArray
+from nlstm_jax.unroll.scan import Marks, scan
+
+MODES = ("auto", "scan", "fused")
+
+
+@overload
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry | None = None,
+    *,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+    key: PRNGKeyArray | None = None,
+    return_carries: Literal[False] = False,
+    mode: str = "auto",
+) -> tuple[Carry, Array]: ...
+
+
+@overload
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: Array,
+    carry: Carry | None = None,
+    *,
+    lengths: Array | None = None,
+    mask: Array | None = None,
+    resets: Array | None = None,
+    reverse: bool = False,
+    key: PRNGKeyArray | None = None,
+    return_carries: Literal[True],
+    mode: str = "auto",
+) -> tuple[Carry, Array, Carry]: ...
+
+
+def unroll(
+    cell: Cell,
+    params: Params,
+    xs: Float[Array, "T B D"],
+    carry: Carry | None = None,
+    *,
+    lengths: Int[Array, "B"] | None = None,
+    mask: Bool[Array, "T B"] | None = None,
+    resets: Bool[Array, "T B"] | None = None,
+    reverse: bool = False,
+    key: PRNGKeyArray | None = None,
+    return_carries: bool = False,
+    mode: str = "auto",
+) -> Any:
+    """Run `cell` along a batch of sequences, time-major.
+
+    Args:
+        cell: any cell; a `Stack` is run layer by layer, which is the same as stepping it and faster.
+        params: its parameters.
+        xs: inputs [T, B, D].
+        carry: the memory to start from; None: the cell's initial carry.
+        lengths: how many steps each sequence has; past them outputs are zero and the carry is frozen, and a
+            sequence of length 0 returns the carry it started from.
+        mask: False copies the carry through a step and zeroes its output.
+        resets: True puts the cell's initial carry in place before a step (at a masked step too, but not past a
+            sequence's end).
+        reverse: from the last valid step to the first; `ys[t]` belongs to `xs[t]` all the same, and padding stays
+            where it is.
+        key: draws the cell's noise (dropout); None: no noise.
+        return_carries: also return the carry after every step.
+        mode: "scan", "fused", or "auto" for the fastest that serves.
+
+    Returns:
+        The last carry and the outputs ys [T, B, O]; with `return_carries` also all carries, leading axes [T, B].
+
+    Raises:
+        ValueError: a shape that does not fit, an unknown mode, or `mode="fused"` for a cell without a fused path.
+
+    >>> from nlstm_jax.cells import nested_lstm
+    >>> cell = nested_lstm(features=4, depth=2)
+    >>> params = cell.init(jax.random.key(0), in_features=3)
+    >>> carry, ys = unroll(cell, params, jnp.ones((5, 2, 3)), lengths=jnp.array([5, 2]))
+    >>> ys.shape
+    (5, 2, 4)
+    """
+    if mode not in MODES:
+        raise ValueError(f"unroll: mode: one of {', '.join(MODES)} expected, found {mode!r}")
+    if mode == "fused":
+        raise ValueError(f"unroll: mode='fused': {type(cell).__name__} has no fused path; 'scan' serves every cell")
+    if xs.ndim != 3:
+        raise ValueError(f"unroll: xs: [T, B, D] expected, found the shape {xs.shape}")
+    length, batch = xs.shape[:2]
+    for name, given, shape in (
+        ("lengths", lengths, (batch,)),
+        ("mask", mask, (length, batch)),
+        ("resets", resets, (length, batch)),
+    ):
+        if given is not None and given.shape != shape:
+            raise ValueError(f"unroll: {name}: the shape {shape} expected, found {given.shape}")
+
+    params, noise = cell.prepare(params, key, length, (batch,))
+    fresh = _initial_carry(cell, params, batch)
+    marks = _marks(length, lengths, mask, resets)
+    start = fresh if carry is None else carry
+    carry, ys, carries = _run(cell, params, xs, start, noise, marks, fresh, reverse, return_carries)
+    return (carry, ys, carries) if return_carries else (carry, ys)
+
+
+def _run(
+    cell: Cell,
+    params: Params,
+    xs: Float[Array, "T B D"],
+    carry: Carry,
+    noise: Noise,
+    marks: Marks,
+    fresh: Carry,
+    reverse: bool,
+    return_carries: bool,
+) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
+    if not isinstance(cell, Stack):
+        return scan(cell, params, xs, carry, noise, marks, fresh, reverse, return_carries)
+    ends, every, ys = [], [], None
+    for index, layer in enumerate(cell.cells):
+        layer_xs = xs if ys is None else cell.layer_input(index, ys, xs, noise)
+        end, out, carries = _run(
+            layer,
+            params.layers[index],
+            layer_xs,
+            carry.layers[index],
+            noise.layers[index] if noise else (),
+            marks,
+            fresh.layers[index],
+            reverse,
+            return_carries,
+        )
+        ends.append(end)
+        every.append(carries)
+        ys = cell.layer_output(ys, out)
+    assert ys is not None
+    return StackCarry(tuple(ends)), ys, StackCarry(tuple(every)) if return_carries else None
+
+
+def _initial_carry(cell: Cell, params: Params, batch: int) -> Carry:
+    """The cell's initial carry in the parameters' own precision."""
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    return jax.tree.map(lambda leaf: leaf.astype(dtype), cell.initial_carry((batch,)))
+
+
+def _marks(length: int, lengths: Array | None, mask: Array | None, resets: Array | None) -> Marks:
+    """`lengths` and `mask` as one mask; no reset past a sequence's end."""
+    if lengths is None:
+        return Marks(mask, resets)
+    within = jnp.arange(length)[:, None] < lengths
+    return Marks(within if mask is None else mask & within, None if resets is None else resets & within)
