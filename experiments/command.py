@@ -1,29 +1,69 @@
 """What every script shares: a user's mistake becomes one line on stderr and an exit code."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
-from nlstm_jax.errors import UserError
+from nlstm_jax.errors import ConfigError, UserError
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """`absl.app.run`, with `UserError` as one line and its exit code, and flag mistakes as exit code 2."""
+    """`absl.app.run`, with a user's mistake as one line and its exit code: 2 for flags and config files."""
 
     def guarded(arguments: list[str]) -> None:
+        logging.set_verbosity(logging.WARNING)
         try:
             main(arguments)
         except UserError as error:
-            sys.stderr.write(f"{error}\n")
-            sys.exit(error.exit_code)
+            _leave(error)
 
     app.run(guarded, flags_parser=_parse)
 
 
+def config_of(flag: flags.FlagHolder) -> ConfigDict:
+    """The value of a config file flag.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    try:
+        flag.value.to_dict()
+    except OSError:
+        path = config_flags.get_config_filename(flags.FLAGS[flag.name]).partition(":")[0]
+        raise ConfigError(f"--{flag.name}: a config file expected, {path} is none") from None
+    return flag.value
+
+
+def no_positional(arguments: list[str]) -> None:
+    """Raise a ConfigError if there is anything but flags."""
+    if len(arguments) > 1:
+        raise ConfigError(f"flags only expected, found {arguments[1]!r}")
+
+
 def _parse(arguments: list[str]) -> list[str]:
     try:
-        return app.parse_flags_with_usage(arguments)
-    except (flags.Error, UserError) as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(2)
+        return flags.FLAGS(arguments)
+    except (flags.Error, UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+        # What a field of a configuration refuses comes as whatever ml_collections raises, over several lines.
+        mistakes = [cause for cause in _causes(error) if isinstance(cause, UserError)]
+        _leave(mistakes[0] if mistakes else ConfigError(_one_line(error)))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _one_line(error: BaseException) -> str:
+    if isinstance(error, AttributeError):
+        return "--config: no such setting: " + " ".join(str(error).replace("\\n", " ").split())
+    return " ".join(str(error).split())
+
+
+def _leave(error: UserError) -> NoReturn:
+    sys.stderr.write(f"{error}\n")
+    sys.exit(error.exit_code)

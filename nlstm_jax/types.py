@@ -9,8 +9,12 @@ Arrays inside the library are time-major: `Float[Array, "T B D"]`. Annotations a
 
 from typing import Any, TypeAlias
 
+import numpy as np
 from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray, PyTree
+
+AnyArray: TypeAlias = Array | np.ndarray
+"""On the devices, or not yet."""
 
 Params: TypeAlias = Any
 """A NamedTuple of parameter arrays (float32 unless a test asks for more)."""
@@ -25,6 +29,7 @@ Projected: TypeAlias = Any
 """What `Cell.project` returns: a pytree of arrays with the leading axes of its input."""
 
 __all__ = [
+    "AnyArray",
     "Array",
     "Bool",
     "Carry",

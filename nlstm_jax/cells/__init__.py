@@ -5,6 +5,7 @@ Imports jax and `types` alone. Start with `base.Cell`, then `lstm` and `nested`.
 
 from nlstm_jax.cells.base import Cell, LayerNormParams
 from nlstm_jax.cells.budget import count_parameters, fit_features
+from nlstm_jax.cells.build import build, cell_options
 from nlstm_jax.cells.elman import Elman, ElmanCarry, ElmanParams
 from nlstm_jax.cells.gru import GRU, GRUCarry, GRUParams
 from nlstm_jax.cells.lstm import LSTM, LSTMCarry, LSTMNorm, LSTMParams
@@ -31,6 +32,8 @@ __all__ = [
     "StackCarry",
     "StackNoise",
     "StackParams",
+    "build",
+    "cell_options",
     "count_parameters",
     "fit_features",
     "nested_lstm",

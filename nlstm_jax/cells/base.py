@@ -124,3 +124,15 @@ def check_features(owner: object, field: str, value: int) -> None:
     """Raise a ValueError unless `value` is a whole number ≥ 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{type(owner).__name__}: {field}: a whole number ≥ 1 expected, found {value!r}")
+
+
+def check_dtype(owner: object, field: str, value: Any) -> None:
+    """Raise a ValueError unless `value` is None or names a floating dtype."""
+    try:
+        known = value is None or jnp.issubdtype(jnp.dtype(value), jnp.floating)
+    except TypeError:
+        known = False
+    if not known:
+        raise ValueError(
+            f"{type(owner).__name__}: {field}: None, or a floating dtype such as 'bfloat16', expected, found {value!r}"
+        )

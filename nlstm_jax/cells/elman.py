@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from nlstm_jax.cells.base import (
     ACTIVATIONS,
     check_choice,
+    check_dtype,
     check_features,
     named_key,
     no_noise,
@@ -64,6 +65,7 @@ class Elman:
         check_features(self, "features", self.features)
         check_choice(self, "activation", self.activation, tuple(ACTIVATIONS))
         check_scheme(self, self.init_scheme)
+        check_dtype(self, "dtype", self.dtype)
 
     @property
     def out_features(self) -> int:

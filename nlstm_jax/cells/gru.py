@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from nlstm_jax.cells.base import (
     ACTIVATIONS,
     check_choice,
+    check_dtype,
     check_features,
     named_key,
     no_noise,
@@ -76,6 +77,7 @@ class GRU:
         check_choice(self, "candidate_activation", self.candidate_activation, tuple(ACTIVATIONS))
         check_choice(self, "gate_activation", self.gate_activation, tuple(ACTIVATIONS))
         check_scheme(self, self.init_scheme)
+        check_dtype(self, "dtype", self.dtype)
 
     @property
     def out_features(self) -> int:

@@ -31,7 +31,7 @@ def check_scheme(owner: object, scheme: str) -> None:
     try:
         _parse(scheme)
     except ValueError as error:
-        raise ValueError(f"{type(owner).__name__}: init: {error}") from None
+        raise ValueError(f"{type(owner).__name__}: init_scheme: {error}") from None
 
 
 def draw_kernels(

@@ -10,6 +10,7 @@ from nlstm_jax.cells.base import (
     GATINGS,
     LayerNormParams,
     check_choice,
+    check_dtype,
     check_features,
     gated,
     layer_norm,
@@ -108,6 +109,7 @@ class LSTM:
         for field in ("candidate_activation", "output_activation", "gate_activation"):
             check_choice(self, field, getattr(self, field), tuple(ACTIVATIONS))
         check_scheme(self, self.init_scheme)
+        check_dtype(self, "dtype", self.dtype)
 
     @property
     def out_features(self) -> int:

@@ -11,6 +11,7 @@ from nlstm_jax.cells.base import (
     GATINGS,
     Cell,
     check_choice,
+    check_dtype,
     check_features,
     gated,
     named_key,
@@ -90,6 +91,7 @@ class Nested:
         for field in ("candidate_activation", "output_activation", "gate_activation"):
             check_choice(self, field, getattr(self, field), tuple(ACTIVATIONS))
         check_scheme(self, self.init_scheme)
+        check_dtype(self, "dtype", self.dtype)
         inner_carry = jax.eval_shape(lambda: self.inner.initial_carry(()))
         if not hasattr(inner_carry, "h"):
             raise ValueError(

@@ -1,0 +1,1 @@
+"""Speed and memory, measured in fresh processes; each module prints a Markdown table."""

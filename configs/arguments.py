@@ -1,0 +1,79 @@
+"""The argument of a config file: `cell=nlstm,depth=2,smoke`, typed, bounded, and nothing left over."""
+
+import difflib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from nlstm_jax import settings
+from nlstm_jax.errors import ConfigError
+
+ARGUMENTS: dict[str, settings.Setting] = {
+    "cell": settings.Setting("lstm", "a cell's name, or package.module:factory"),
+    "depth": settings.Setting(2, "nesting levels of an nlstm", low=1, high=64),
+    "layers": settings.Setting(1, "stacked layers of the cell", low=1, high=64),
+    "features": settings.Setting(0, "hidden units; 0: the config's own", low=0, high=65_536),
+    "params": settings.Setting(0, "the width is chosen so that the cell has as many parameters", low=0),
+    "seed": settings.Setting(0, "of initial values, batches and dropout", low=0, high=2**31 - 1),
+    "smoke": settings.Setting(False, "seconds on two cores"),
+}
+
+
+def parse(text: str) -> dict[str, Any]:
+    """The values of all arguments, given or not.
+
+    Raises:
+        ConfigError: an unknown, doubled or leftover argument, or a value that does not serve.
+
+    >>> parse("cell=nlstm,depth=3")["depth"]
+    3
+    """
+    given: dict[str, Any] = {}
+    for part in filter(None, text.split(",")):
+        name, equals, value = part.partition("=")
+        if name not in ARGUMENTS:
+            near = difflib.get_close_matches(name, ARGUMENTS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(ARGUMENTS)}"
+            raise ConfigError(f"config argument {name!r}: no such argument{hint}")
+        if name in given:
+            raise ConfigError(f"config argument {name!r}: given twice")
+        given[name] = _typed(name, value if equals else "true")
+    values = {name: setting.default for name, setting in ARGUMENTS.items()} | given
+    if "depth" in given and values["cell"] != "nlstm":
+        raise ConfigError(
+            f"config argument 'depth': only an nlstm has nesting levels, found cell={values['cell']}; "
+            "layers= stacks any cell"
+        )
+    if values["features"] and values["params"]:
+        raise ConfigError("config arguments 'features' and 'params': one of the two expected, found both")
+    return values
+
+
+def start(task: str, values: dict[str, Any]) -> ConfigDict:
+    """The task's default configuration with the arguments put in."""
+    config = settings.defaults(task, values["cell"])
+    config.name = values["cell"].rpartition(":")[2]
+    if values["cell"] == "nlstm":
+        config.cell.depth = values["depth"]
+        config.name += f" depth={values['depth']}"
+    config.cell.layers = values["layers"]
+    if values["layers"] > 1:
+        config.name += f" layers={values['layers']}"
+    if values["features"]:
+        config.cell.features = values["features"]
+    config.cell.parameters = values["params"]
+    config.seeds.init = config.seeds.data = config.seeds.dropout = values["seed"]
+    return config
+
+
+def _typed(name: str, text: str) -> Any:
+    setting = ARGUMENTS[name]
+    value: Any = text
+    if isinstance(setting.default, bool):
+        value = {"true": True, "false": False}.get(text.lower(), text)
+    elif isinstance(setting.default, int):
+        value = int(text) if text.removeprefix("-").isdecimal() else text
+    complaint = setting.complaint(value)
+    if complaint:
+        raise ConfigError(f"config argument {name!r}: {complaint} expected, found {text!r}")
+    return value

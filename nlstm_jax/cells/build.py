@@ -1,0 +1,103 @@
+"""A cell by its name and options: the way from a configuration to a specification.
+
+A factory is any callable `make(features, **options)` whose options have defaults; a user's own is named
+`package.module:factory` and treated as ours are.
+"""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from nlstm_jax.cells.base import Cell
+from nlstm_jax.cells.budget import fit_features
+from nlstm_jax.cells.elman import Elman
+from nlstm_jax.cells.gru import GRU
+from nlstm_jax.cells.lstm import LSTM
+from nlstm_jax.cells.nested import nested_lstm
+from nlstm_jax.cells.stack import Stack
+
+FACTORIES: dict[str, Callable[..., Cell]] = {
+    "elman": Elman,
+    "gru": GRU,
+    "lstm": LSTM,
+    "peephole": partial(LSTM, peephole=True),
+    "nlstm": partial(nested_lstm, depth=2),
+}
+
+_STRUCTURE = ("name", "features", "parameters", "layers", "skip", "residual")
+
+
+def find_factory(name: str) -> Callable[..., Cell]:
+    """The factory of that name.
+
+    Raises:
+        ValueError: no such name, module or attribute.
+    """
+    if name in FACTORIES:
+        return FACTORIES[name]
+    module_name, colon, attribute = name.partition(":")
+    if not colon:
+        near = difflib.get_close_matches(name, FACTORIES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"cell: one of {', '.join(FACTORIES)} or package.module:factory expected, found {name!r}{hint}"
+        )
+    try:
+        return getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"cell: {name!r} cannot be imported: {error}") from None
+
+
+def cell_options(name: str) -> dict[str, tuple[Any, Any]]:
+    """The options that a cell has beyond its width: name → (default, annotation).
+
+    Raises:
+        ValueError: no such cell, or a factory with an option that has no default.
+
+    >>> sorted(cell_options("nlstm"))
+    ['depth', 'dtype', 'forget_bias', 'gating', 'init_scheme', 'use_bias']
+    """
+    parameters = list(inspect.signature(find_factory(name)).parameters.values())
+    options = {}
+    for parameter in parameters[1:]:
+        if parameter.default is parameter.empty:
+            raise ValueError(f"cell: {name!r}: a default for its option {parameter.name!r} expected, none found")
+        options[parameter.name] = (parameter.default, parameter.annotation)
+    return options
+
+
+def build(options: Mapping[str, Any], in_features: int, dropout: float = 0.0) -> Cell:
+    """The cell that a configuration's `cell` section describes.
+
+    Args:
+        options: `name`, `features`, `parameters` (if > 0, it decides the width), `layers`, `skip`, `residual`, and
+            the options of that cell.
+        in_features: D; it matters where `parameters` decides.
+        dropout: between layers.
+
+    Raises:
+        ValueError: a name, width or option that does not serve; the message names it.
+
+    >>> build({"name": "nlstm", "features": 4, "depth": 2}, in_features=3).inner
+    LSTM(features=4, ...)
+    """
+    factory = find_factory(options["name"])
+    own = {key: value for key, value in options.items() if key not in _STRUCTURE}
+    layers = options.get("layers", 1)
+
+    def make(features: int) -> Cell:
+        cell = factory(features, **own)
+        if layers == 1:
+            return cell
+        return Stack(
+            (cell,) * layers,
+            skip=options.get("skip", False),
+            residual=options.get("residual", False),
+            dropout=dropout,
+        )
+
+    parameters = options.get("parameters", 0)
+    return make(fit_features(make, in_features, parameters) if parameters else options["features"])

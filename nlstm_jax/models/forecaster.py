@@ -1,0 +1,46 @@
+"""What comes next month, from the months before."""
+
+import jax
+from flax import nnx
+
+from nlstm_jax.cells import Cell
+from nlstm_jax.cells.base import named_key
+from nlstm_jax.models.recurrent import Recurrent
+from nlstm_jax.types import Array, Float, PRNGKeyArray
+
+
+class Forecaster(nnx.Module):
+    """cell → dropout → dense head on the last output, time-major.
+
+    Initial values: the head glorot uniform with a zero bias (Keras' `Dense`), the cell its own.
+    """
+
+    def __init__(
+        self, channels: int, cell: Cell, *, outputs: int = 1, dropout_output: float = 0.0, key: PRNGKeyArray
+    ) -> None:
+        """Make the model.
+
+        Args:
+            channels: C, inputs a month.
+            cell: any cell.
+            outputs: what the head says: 1 for a mean, 2 for a mean and a spread.
+            dropout_output: rate on the last output.
+            key: for the initial values.
+        """
+        self.cell = Recurrent(cell, channels, key=named_key(key, "cell"))
+        self.dropout_output = nnx.Dropout(dropout_output)
+        self.head = nnx.Linear(
+            cell.out_features,
+            outputs,
+            kernel_init=jax.nn.initializers.glorot_uniform(),
+            rngs=nnx.Rngs(params=named_key(key, "head")),
+        )
+
+    def __call__(self, xs: Float[Array, "T B C"], *, key: PRNGKeyArray | None = None) -> Float[Array, "B outputs"]:
+        """The head's outputs after the last month; `key` draws the dropout, None: none."""
+        cell_key = None if key is None else named_key(key, "cell")
+        _, ys = self.cell(xs, key=cell_key)
+        last = self.dropout_output(
+            ys[-1], deterministic=key is None, rngs=None if key is None else named_key(key, "output")
+        )
+        return self.head(last)

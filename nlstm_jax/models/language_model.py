@@ -1,0 +1,97 @@
+"""The next symbol from those before it."""
+
+import jax
+from flax import nnx
+
+from nlstm_jax.cells import Cell
+from nlstm_jax.cells.base import named_key
+from nlstm_jax.models.recurrent import Recurrent
+from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
+
+
+class LanguageModel(nnx.Module):
+    """embedding → dropout → cell → (projection) → dropout → softmax, time-major.
+
+    Initial values: embedding N(0, 1/E), dense layers Flax's (LeCun normal, zero bias), the cell its own.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        embedding: int,
+        cell: Cell,
+        *,
+        projection: int | None = None,
+        tied: bool = False,
+        dropout_input: float = 0.0,
+        dropout_output: float = 0.0,
+        key: PRNGKeyArray,
+    ) -> None:
+        """Make the model.
+
+        Args:
+            vocabulary: V, the number of symbols.
+            embedding: E, the width of a symbol's vector.
+            cell: any cell; dropout between the layers of a stack is the stack's own.
+            projection: width of a linear layer between cell and softmax; None: none.
+            tied: the softmax uses the embedding's vectors; what enters it must then have width E.
+            dropout_input: rate on the embedded symbols.
+            dropout_output: rate on what enters the softmax.
+            key: for the initial values.
+
+        Raises:
+            ValueError: `tied`, and what enters the softmax is not E wide.
+        """
+        width = cell.out_features if projection is None else projection
+        if tied and width != embedding:
+            raise ValueError(
+                f"tied embedding: an input of the embedding's width {embedding} to the softmax expected, found "
+                f"{width}; a projection to that width serves"
+            )
+
+        def rngs(name: str) -> nnx.Rngs:
+            return nnx.Rngs(params=named_key(key, name))
+
+        self.embedding = nnx.Embed(vocabulary, embedding, rngs=rngs("embedding"))
+        self.cell = Recurrent(cell, embedding, key=named_key(key, "cell"))
+        self.projection = (
+            None if projection is None else nnx.Linear(cell.out_features, projection, rngs=rngs("projection"))
+        )
+        self.softmax = None if tied else nnx.Linear(width, vocabulary, rngs=rngs("softmax"))
+        self.tied_bias = nnx.Param(jax.numpy.zeros(vocabulary)) if tied else None
+        self.dropout_input = nnx.Dropout(dropout_input)
+        self.dropout_output = nnx.Dropout(dropout_output)
+
+    def __call__(
+        self,
+        tokens: Int[Array, "T B"],
+        carry: Carry | None = None,
+        *,
+        lengths: Int[Array, "B"] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Carry, Float[Array, "T B V"]]:
+        """Logits of the symbol after each of `tokens`.
+
+        Args:
+            tokens: symbols, time-major.
+            carry: the cell's memory to start from.
+            lengths: how many tokens of each sequence are real.
+            key: draws the dropout; None: none.
+
+        Returns:
+            The cell's last carry, and the logits.
+        """
+        xs = self._drop(self.dropout_input, self.embedding(tokens), key)
+        cell_key = None if key is None else named_key(key, "cell")
+        carry, ys = self.cell(xs, carry, lengths=lengths, key=cell_key)
+        if self.projection is not None:
+            ys = self.projection(ys)
+        ys = self._drop(self.dropout_output, ys, key, "output")
+        if self.softmax is not None:
+            return carry, self.softmax(ys)
+        assert self.tied_bias is not None
+        return carry, self.embedding.attend(ys) + self.tied_bias[...]
+
+    @staticmethod
+    def _drop(dropout: nnx.Dropout, x: Array, key: PRNGKeyArray | None, name: str = "input") -> Array:
+        return dropout(x, deterministic=key is None, rngs=None if key is None else named_key(key, name))

@@ -1,0 +1,108 @@
+"""What a task is: examples, a loss over a batch of them, and what is said about a whole split."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from nlstm_jax.types import Array, Float, Int, PRNGKeyArray
+
+
+class Mean(NamedTuple):
+    """A mean that has not been divided yet: a sum over targets, and how many there are."""
+
+    sum: Float[Array, ""]
+    weight: Float[Array, ""]
+
+
+class Examples(Protocol):
+    """A split's arrays, whole, as a pytree that lies on the devices."""
+
+    @property
+    def size(self) -> int:
+        """The number of examples."""
+
+    def take(self, indices: Int[Array, "B"]) -> Any:
+        """The batch of these examples, time-major; traced, so that it is part of the compiled step."""
+
+
+class Task(Protocol):
+    """A question put to a model."""
+
+    @property
+    def splits(self) -> Mapping[str, Examples]:
+        """Examples by the name of their split: `train`, `valid` and `test`, or `train` alone."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names that `report` gives."""
+
+    @property
+    def targets_per_example(self) -> float:
+        """On average, for tokens per second."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """What the task asks of a model, see `models.build`."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Of the data: name, checksums, the generator's own log-loss where there is one."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Lines for the log."""
+
+    def loss(self, model: Any, batch: Any, key: PRNGKeyArray | None) -> Mean:
+        """What training minimises, over the batch's targets; `key` draws the model's noise."""
+
+    def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, Mean]:
+        """Sums for `report`, each example counted `weight` times (0 for padding)."""
+
+    def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+        """The metrics of every split, from its sums over all its examples; `train` is always among them."""
+
+
+class Order(NamedTuple):
+    """Which examples make a batch: a pure function of (seed, n)."""
+
+    seed: int
+    size: int
+    batch_size: int
+
+    def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
+        """Batches start … stop−1.
+
+        Batch n holds the positions nB … (n+1)B−1 of an endless line of permutations of all examples, one an epoch:
+        every batch is full, and every example is seen equally often.
+
+        >>> Order(seed=0, size=4, batch_size=3).batches(0, 4).reshape(3, 4).tolist()
+        [[1, 3, 2, 0], [3, 1, 2, 0], [3, 1, 2, 0]]
+        """
+        positions = np.arange(start * self.batch_size, stop * self.batch_size)
+        epochs, places = np.divmod(positions, self.size)
+        indices = np.empty(positions.size, np.int32)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            indices[here] = self._permutation(int(epoch))[places[here]]
+        return indices.reshape(stop - start, self.batch_size)
+
+    def _permutation(self, epoch: int) -> Int[np.ndarray, "size"]:
+        return np.random.Generator(np.random.Philox(key=(self.seed, epoch))).permutation(self.size)
+
+
+def in_order(
+    size: int, batch_size: int, count: int | None = None
+) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
+    """All examples, or `count` evenly spread ones, in batches; the last is filled up with examples of weight 0.
+
+    >>> in_order(3, 2)[1].tolist()
+    [[1.0, 1.0], [1.0, 0.0]]
+    >>> in_order(9, 3, count=3)[0].tolist()
+    [[0, 3, 6]]
+    """
+    count = size if count is None else min(count, size)
+    batches = -(-count // batch_size)
+    places = np.arange(batches * batch_size).reshape(batches, batch_size)
+    real = places < count
+    return np.where(real, places * size // count, 0).astype(np.int32), real.astype(np.float32)

@@ -1,0 +1,80 @@
+"""Checkpoints by orbax: the last one to go on from, and the best one to keep."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from nlstm_jax.errors import CheckpointError
+
+
+class _LastAndBest(checkpoint_managers.PreservationPolicy):
+    """Keep the last checkpoint, and the first of those with the lowest metric."""
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        del context
+        kept = {checkpoints[-1].step} if checkpoints else set()
+        scored = [checkpoint for checkpoint in checkpoints if checkpoint.metrics]
+        if scored:
+            kept.add(min(scored, key=lambda checkpoint: (checkpoint.metrics["metric"], checkpoint.step)).step)
+        return [checkpoint.step in kept for checkpoint in checkpoints]
+
+
+class Checkpoints:
+    """The checkpoints of one run; a context manager.
+
+    Orbax writes into a temporary folder and renames it, so a crash leaves whole checkpoints only. Saving is not in the
+    background: on a CPU the arrays saved would be the very buffers that the next call is given to overwrite.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=None if read_only else _LastAndBest(),
+            best_fn=lambda metrics: metrics["metric"],
+            best_mode="min",
+            enable_async_checkpointing=False,
+            cleanup_tmp_directories=not read_only,
+            read_only=read_only,
+            create=not read_only,
+        )
+        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+        self._folder = folder
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of which there are checkpoints, in order."""
+        return sorted(self._manager.all_steps())
+
+    def save(self, step: int, state: Any, metric: float | None) -> None:
+        """Save the state after `step`; with the validation metric if there was an evaluation."""
+        metrics = None if metric is None else {"metric": metric}
+        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
+
+    def restore(self, step: int, like: Any) -> Any:
+        """The state after `step`, with the structure, shapes and devices of `like`.
+
+        Raises:
+            CheckpointError: there is no such checkpoint, or it is of another model.
+        """
+        if step not in self.steps:
+            raise CheckpointError(
+                f"{self._folder}: a checkpoint of step {step} expected, found {self.steps or 'none'}"
+            )
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except (ValueError, KeyError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{self._folder}: checkpoint {step} cannot be restored: {reason}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._manager.close()

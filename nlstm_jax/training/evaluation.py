@@ -1,0 +1,29 @@
+"""Exact means over whole splits."""
+
+from collections.abc import Mapping
+
+from nlstm_jax.models import Parameters
+from nlstm_jax.tasks import Examples
+from nlstm_jax.training.program import Program
+
+
+def evaluate(
+    program: Program,
+    parameters: Parameters,
+    examples: Mapping[str, Examples],
+    batch_size: int,
+    counts: Mapping[str, int],
+) -> dict[str, dict[str, float]]:
+    """The task's report on every split given, dropout off; `train` must be among them.
+
+    Args:
+        program: of the run.
+        parameters: of the model.
+        examples: by split.
+        batch_size: examples at once; it changes nothing but the speed.
+        counts: by split, how many evenly spread examples stand for it; all, where it is not named.
+    """
+    totals = {
+        split: program.measure(parameters, whole, batch_size, counts.get(split)) for split, whole in examples.items()
+    }
+    return program.task.report(totals)

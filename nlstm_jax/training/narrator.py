@@ -1,0 +1,94 @@
+"""What a run says: to the console with a progress bar, and plainly to its log file."""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from nlstm_jax.models import Parameters
+
+
+class Narrator:
+    """Says everything twice; where the console is no terminal there are plain lines and no bar."""
+
+    def __init__(self, log: Path, console: Console) -> None:
+        self._console = console
+        self._file = log.open("a", encoding="utf-8")
+        self._log = Console(file=self._file, width=119, color_system=None, force_terminal=False)
+        self._bar = Progress(
+            TextColumn("step"),
+            MofNCompleteColumn(),
+            BarColumn(),
+            TextColumn("{task.fields[loss]}"),
+            TextColumn("{task.fields[speed]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+            transient=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+        self._file.close()
+
+    def say(self, content: Any) -> None:
+        """Print something rich can."""
+        self._console.print(content, highlight=False, soft_wrap=isinstance(content, str))
+        self._log.print(content, highlight=False, soft_wrap=isinstance(content, str))
+        self._file.flush()
+
+    def introduce(self, parameters: Parameters) -> None:
+        """A table of the parameters, the cell's and all added up."""
+        table = Table("parameter", "shape", "size", title=None)
+        table.columns[2].justify = "right"
+        for name, value in parameters.items():
+            table.add_row(name, "×".join(map(str, value.shape)), f"{value.size:,}")
+        table.add_section()
+        table.add_row("cell", "", f"{cell_parameters(parameters):,}")
+        table.add_row("all", "", f"{sum(value.size for value in parameters.values()):,}")
+        self.say(table)
+
+    def begin(self, step: int, total: int) -> None:
+        """Show the bar."""
+        self._task = self._bar.add_task("", total=total, completed=step, loss="", speed="")
+        self._bar.start()
+
+    def advance(self, step: int, loss: float, examples_per_second: float) -> None:
+        """Move the bar."""
+        self._bar.update(
+            self._task, completed=step, loss=f"loss {loss:.4f}", speed=f"{examples_per_second:,.0f} examples/s"
+        )
+
+    def evaluated(self, lines: list[dict[str, Any]], metric: str, best_step: int | None, seconds_left: float) -> None:
+        """One line an evaluation."""
+        first = lines[0]
+        losses = "  ".join(f"{line['split']} {line[metric]:.4f}" for line in lines)
+        mark = "*" if first["step"] == best_step else " "
+        left = timedelta(seconds=round(seconds_left))
+        self.say(
+            f"step {first['step']:>7,}  epoch {first['epoch']:>6.2f}  {metric}: {losses}{mark}  "
+            f"{first['examples_per_second']:,.0f} examples/s  {left} left"
+        )
+
+    def conclude(self, summary: Mapping[str, Any], metric: str) -> None:
+        """One line about the best step."""
+        split = "valid" if "valid" in summary else "train"
+        self.say(
+            f"{summary['status']} after {summary['steps']:,} steps; best step {summary['best_step']:,}: "
+            f"{split} {metric} {summary[split][metric]:.4f}"
+        )
+
+
+def cell_parameters(parameters: Parameters) -> int:
+    """How many of a model's parameters are the cell's."""
+    return sum(value.size for name, value in parameters.items() if name.startswith("cell/"))

@@ -1,0 +1,47 @@
+"""How long a run is and when it evaluates: numbers that depend on the configuration alone."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Steps and epochs.
+
+    Attributes:
+        total_steps: the last step.
+        steps_per_epoch: not whole where the batch size does not divide the number of examples.
+        evaluate_every: steps between evaluations; not whole for the same reason.
+        steps_per_call: the most steps in one compiled call.
+    """
+
+    total_steps: int
+    steps_per_epoch: float
+    evaluate_every: float
+    steps_per_call: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], examples: int) -> Self:
+        """The plan of a configuration on so many training examples."""
+        train, evaluation = config["train"], config["eval"]
+        per_epoch = examples / train["batch_size"]
+        total = train["steps"] or math.ceil(train["epochs"] * per_epoch)
+        every = evaluation["every_steps"] or evaluation["every_epochs"] * per_epoch
+        return cls(total, per_epoch, max(every, 1.0), train["steps_per_call"])
+
+    def next_evaluation(self, step: int) -> int:
+        """The first evaluation after `step`; the last step is always one.
+
+        >>> plan = Plan(total_steps=7, steps_per_epoch=2.5, evaluate_every=2.5, steps_per_call=100)
+        >>> [plan.next_evaluation(step) for step in (0, 3, 5)]
+        [3, 5, 7]
+        """
+        number = math.floor(step / self.evaluate_every) + 1
+        candidate = math.ceil(number * self.evaluate_every)
+        return min(candidate, self.total_steps)
+
+    def next_stop(self, step: int) -> int:
+        """Where the compiled call that starts at `step` ends."""
+        return min(step + self.steps_per_call, self.next_evaluation(step))

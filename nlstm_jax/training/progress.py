@@ -1,0 +1,42 @@
+"""What the metrics so far say about a run: its best step, and whether to stop."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Derived from the metrics file alone, so that a resumed run knows it without further bookkeeping.
+
+    Attributes:
+        best_step: of the lowest metric (the first, if several), None before any evaluation.
+        best: that metric.
+        since_best: evaluations after it.
+    """
+
+    best_step: int | None
+    best: float | None
+    since_best: int
+
+    @classmethod
+    def of(cls, lines: Iterable[Mapping[str, Any]], metric: str) -> "Progress":
+        """By the validation split where there is one, else the last step counts as the best.
+
+        >>> lines = [{"step": s, "split": "valid", "log_loss": x} for s, x in ((1, 3.0), (2, 2.0), (3, 2.5))]
+        >>> Progress.of(lines, "log_loss")
+        Progress(best_step=2, best=2.0, since_best=1)
+        """
+        lines = list(lines)
+        scored = [(line["step"], line[metric]) for line in lines if line["split"] == "valid" and metric in line]
+        if not scored:
+            trained = [(line["step"], line[metric]) for line in lines if line["split"] == "train" and metric in line]
+            return cls(*trained[-1], 0) if trained else cls(None, None, 0)
+        place = min(range(len(scored)), key=lambda number: scored[number][1])
+        return cls(*scored[place], len(scored) - 1 - place)
+
+    def reason_to_stop(self, patience: int, tolerance: float) -> str | None:
+        """`"patience"`, `"tolerance"`, or None to go on; 0 switches either off."""
+        if tolerance and self.best is not None and self.best <= tolerance:
+            return "tolerance"
+        return "patience" if patience and self.since_best >= patience else None

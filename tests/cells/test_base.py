@@ -1,0 +1,167 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+from jax import export
+
+from nlstm_jax.cells import GRU, LSTM, Elman, Nested, Stack, count_parameters, fit_features, nested_lstm
+from nlstm_jax.unroll import unroll
+
+KEY = jax.random.key(0)
+CELLS = {
+    "elman": Elman(4),
+    "gru": GRU(4),
+    "gru_reset_before": GRU(4, reset_after=False),
+    "lstm": LSTM(4),
+    "lstm_with_options": LSTM(4, peephole=True, projection=3, layer_norm=True, gating="add", use_bias=False),
+    "nested": nested_lstm(4, 3),
+    "nested_gru": Nested(4, inner=GRU(4)),
+    "stack": Stack((LSTM(4), nested_lstm(3, 2)), skip=True, dropout=0.5),
+}
+every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+
+
+def blocks(matrix, count):
+    return np.split(np.asarray(matrix), count, axis=1)
+
+
+def assert_orthogonal_rows(matrix):
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(len(matrix)), rtol=0, atol=1e-5)
+
+
+def assert_uniform(values, bound):
+    """All within the bound, and spread over the whole of it: a uniform's deviation is bound / √3."""
+    values = np.asarray(values)
+    assert np.abs(values).max() <= bound
+    assert np.abs(values).max() > 0.97 * bound
+    np.testing.assert_allclose(values.std(), bound / np.sqrt(3), rtol=0.1)
+
+
+def test_the_complex_step_is_exact_to_rounding():
+    x = np.array([0.3, -1.2])
+    gradient = references.complex_step_gradient(lambda p: (np.tanh(p) ** 2 * np.exp(p)).sum(), x)
+    expected = np.exp(x) * (np.tanh(x) ** 2 + 2 * np.tanh(x) * (1 - np.tanh(x) ** 2))
+    np.testing.assert_allclose(gradient, expected, rtol=1e-14)
+
+
+@every_cell
+def test_everything_a_cell_makes_is_float32_and_as_wide_as_it_says(cell):
+    params = cell.init(KEY, 3)
+    carry = cell.initial_carry((2,))
+    new, y = cell.step(params, carry, cell.project(params, jnp.ones((2, 3))))
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, carry, new, y))} == {jnp.dtype("float32")}
+    assert all(not leaf.any() for leaf in jax.tree.leaves(carry))
+    assert y.shape == (2, cell.out_features)
+    assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, carry)
+    assert count_parameters(cell, 3) == sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@every_cell
+def test_a_cell_is_a_hashable_value(cell):
+    assert hash(cell) == hash(cell)
+    assert cell == cell
+    assert len(set(CELLS.values()) | {cell}) == len(CELLS)
+
+
+@every_cell
+@pytest.mark.parametrize("batch_shape", [(), (2, 3)])
+def test_a_step_takes_any_batch_shape(cell, batch_shape):
+    params = cell.init(KEY, 3)
+    x = jax.random.normal(KEY, (*batch_shape, 3))
+    carry = references.normal_like(cell.initial_carry(batch_shape), np.random.default_rng(0))
+    carry = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), carry)
+
+    def step(carry, x):
+        return cell.step(params, carry, cell.project(params, x))
+
+    new, y = step(carry, x)
+    assert y.shape == (*batch_shape, cell.out_features)
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), (carry, x))
+    expected = jax.tree.map(lambda leaf: leaf.reshape(*batch_shape, -1), step(*flat))
+    references.assert_trees_close((new, y), expected, 1e-6)
+
+
+@every_cell
+def test_without_a_key_nothing_is_drawn(cell):
+    params = cell.init(KEY, 3)
+    prepared, noise = cell.prepare(params, None, 4, (2,))
+    references.assert_trees_close(prepared, params, 0.0)
+    assert jax.tree.leaves(noise) == []
+
+
+@every_cell
+def test_a_training_step_is_exported_for_every_platform(cell):
+    def train(params, xs, learning_rate):
+        def loss(params):
+            return (unroll(cell, params, xs, key=KEY)[1] ** 2).sum()
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        return value, jax.tree.map(lambda p, g: p - learning_rate * g, params, gradients)
+
+    params = jax.eval_shape(lambda: cell.init(KEY, 3))
+    xs, rate = jax.ShapeDtypeStruct((4, 2, 3), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+    exported = export.export(jax.jit(train), platforms=("cpu", "cuda", "tpu"))(params, xs, rate)
+    assert exported.platforms == ("cpu", "cuda", "tpu")
+    assert len(exported.out_avals) == 1 + len(jax.tree.leaves(params))
+
+
+def test_by_default_input_blocks_are_glorot_and_recurrent_blocks_orthogonal():
+    for cell, gates in ((Elman(40), 1), (GRU(40), 3), (LSTM(40), 4), (nested_lstm(40, 2), 4)):
+        params = cell.init(KEY, 30)
+        for block in blocks(params.w_x, gates):
+            assert_uniform(block, np.sqrt(6 / (30 + 40)))
+        for block in blocks(params.w_h, gates):
+            assert_orthogonal_rows(block)
+        if gates > 1:
+            assert not np.allclose(*blocks(params.w_h, gates)[:2])
+    for cell in (Elman(40), GRU(40)):
+        assert not cell.init(KEY, 30).b.any()
+    assert not GRU(40).init(KEY, 30).b_n.any()
+    for block in blocks(nested_lstm(40, 2).init(KEY, 30).inner.w_h, 4):
+        assert_orthogonal_rows(block)
+
+
+def test_keras_is_glorot_and_orthogonal_over_the_whole_matrix():
+    for cell in (LSTM(40, init="keras"), Nested(40, inner=LSTM(40), init="keras")):
+        params = cell.init(KEY, 30)
+        assert_uniform(params.w_x, np.sqrt(6 / (30 + 4 * 40)))
+        assert_orthogonal_rows(np.asarray(params.w_h))
+        for block in blocks(params.w_h, 4):
+            assert not np.allclose(block @ block.T, np.eye(40), atol=0.1)
+
+
+def test_keras_inner_is_orthogonal_over_input_and_hidden_rows_together():
+    params = LSTM(40, init="keras_inner").init(KEY, 40)
+    assert_orthogonal_rows(np.concatenate([params.w_x, params.w_h]))
+
+
+def test_uniform_normal_and_torch_fill_the_parameters():
+    for leaf in jax.tree.leaves(LSTM(40, init="uniform(0.1)", forget_bias=0.0).init(KEY, 30)):
+        assert_uniform(leaf, 0.1)
+    for leaf in jax.tree.leaves(LSTM(40, init="torch", forget_bias=0.0).init(KEY, 30)):
+        assert_uniform(leaf, 1 / np.sqrt(40))
+    params = LSTM(40, init="normal(0.01)", forget_bias=0.0).init(KEY, 30)
+    for leaf in (params.w_x, params.w_h):
+        np.testing.assert_allclose(leaf.std(), 0.01, rtol=0.05)
+        assert np.abs(leaf).max() > 0.03
+    assert not params.b.any()
+
+
+def test_a_width_is_found_for_a_budget():
+    assert fit_features(lambda width: nested_lstm(width, 2), 1, parameters=19_680) == 40
+    assert fit_features(LSTM, 1, parameters=66_560) == 128
+    assert fit_features(LSTM, 1, parameters=66_700) == 128
+
+
+def test_a_budget_between_two_widths_is_refused():
+    # One unit is 12 numbers, two are 32.
+    with pytest.raises(ValueError, match=r"(?s)(?=.*\b20\b)(?=.*\b(12|32)\b)"):
+        fit_features(LSTM, 1, parameters=20)
+
+
+def test_the_same_key_draws_the_same_parameters_and_another_key_others():
+    for cell in CELLS.values():
+        one, same, other = (cell.init(key, 3) for key in (KEY, KEY, jax.random.key(1)))
+        references.assert_trees_close(one, same, 0.0)
+        assert not np.allclose(*(jax.tree.leaves(params)[0] for params in (one, other)))

@@ -1,0 +1,79 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+
+from nlstm_jax.cells import GRU, GRUCarry, count_parameters
+from nlstm_jax.unroll import unroll
+
+
+@pytest.mark.parametrize("reset_after", [True, False])
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_values_and_gradients_equal_the_reference(reset_after, use_bias):
+    cell = GRU(4, reset_after=reset_after, use_bias=use_bias)
+    references.assert_equals_reference(cell, references.gru(reset_after, use_bias))
+
+
+def test_parameters_have_the_documented_shapes_and_count():
+    after = GRU(4).init(jax.random.key(0), 3)
+    assert (after.w_x.shape, after.w_h.shape, after.b.shape, after.b_n.shape) == (
+        (3, 12),
+        (4, 12),
+        (12,),
+        (4,),
+    )
+    assert GRU(4, reset_after=False).init(jax.random.key(0), 3).b_n is None
+    assert count_parameters(GRU(4), 3) == 3 * 4 * (3 + 4 + 1) + 4
+    assert count_parameters(GRU(4, reset_after=False), 3) == 3 * 4 * (3 + 4 + 1)
+
+
+def test_the_recurrent_product_reads_what_it_is_told_and_the_state_stays_true():
+    cell = GRU(4)
+    params, xs, carry = references.example(cell)
+    params, x, carry, zero = jax.tree.map(jnp.asarray, (params, xs[0], carry, 0 * carry.h))
+    z = cell.project(params, x)
+    blind, _ = cell.step(params, carry, z, read=zero)
+    without_recurrence = params._replace(w_h=0 * params.w_h)
+    expected, _ = cell.step(without_recurrence, carry, z)
+    np.testing.assert_allclose(blind.h, expected.h, 1e-6, 1e-6)
+    assert not np.allclose(blind.h, cell.step(params, GRUCarry(h=zero), z)[0].h, atol=1e-3)
+
+
+def test_values_and_gradients_equal_torch():
+    torch = pytest.importorskip("torch", reason="the comparison with nn.GRU needs PyTorch")
+    cell = GRU(4)
+    params, xs, carry = references.example(cell)
+    theirs = torch.nn.GRU(3, 4, dtype=torch.float64)
+    with torch.no_grad():
+        theirs.weight_ih_l0.copy_(torch.tensor(params.w_x.T))
+        theirs.weight_hh_l0.copy_(torch.tensor(params.w_h.T))
+        theirs.bias_hh_l0[8:] = torch.tensor(params.b_n)
+        theirs.bias_ih_l0[8:] = torch.tensor(params.b[8:])
+        theirs.bias_ih_l0[:8] = torch.tensor(params.b[:8]) - theirs.bias_hh_l0[:8]
+    weights = references.normal_like(np.zeros((4, 2, 4)), np.random.default_rng(1))
+    x, h = torch.tensor(xs, requires_grad=True), torch.tensor(carry.h, requires_grad=True)
+    ys, _ = theirs(x, h[None])
+    (torch.tensor(weights) * ys).sum().backward()
+
+    with jax.enable_x64(True):
+
+        def loss(params, xs, carry):
+            _, ys = unroll(cell, params, xs, carry)
+            return (weights * ys).sum(), ys
+
+        (_, found), gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(
+            params, xs, carry
+        )
+    expected = (
+        params._replace(
+            w_x=theirs.weight_ih_l0.grad.T.numpy(),
+            w_h=theirs.weight_hh_l0.grad.T.numpy(),
+            b=theirs.bias_ih_l0.grad.numpy(),
+            b_n=theirs.bias_hh_l0.grad[8:].numpy(),
+        ),
+        x.grad.numpy(),
+        GRUCarry(h=h.grad.numpy()),
+    )
+    np.testing.assert_allclose(found, ys.detach().numpy(), 1e-10, 1e-10)
+    references.assert_trees_close(gradients, expected, 1e-10, "gradient")

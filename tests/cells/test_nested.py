@@ -1,0 +1,213 @@
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+
+from nlstm_jax.cells import GRU, LSTM, Elman, LSTMCarry, Nested, Stack, count_parameters, nested_lstm
+from nlstm_jax.unroll import unroll
+
+KEY = jax.random.key(0)
+
+
+class NoParams(NamedTuple):
+    pass
+
+
+class SumCarry(NamedTuple):
+    h: jax.Array
+
+
+@dataclass(frozen=True)
+class Addition:
+    """The memory of an ordinary LSTM as a cell: x̃ + h̃."""
+
+    features: int
+
+    @property
+    def out_features(self):
+        return self.features
+
+    def init(self, key, in_features):
+        return NoParams()
+
+    def initial_carry(self, batch_shape):
+        return SumCarry(h=jnp.zeros((*batch_shape, self.features)))
+
+    def prepare(self, params, key, length, batch_shape):
+        return params, ()
+
+    def project(self, params, x):
+        return x
+
+    def step(self, params, carry, z, noise=(), read=None):
+        total = z + (carry.h if read is None else read)
+        return SumCarry(h=total), total
+
+
+@pytest.mark.parametrize("gating", ["multiply", "add"])
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_the_nested_lstm_equals_the_papers_equations(depth, gating):
+    references.assert_equals_reference(
+        nested_lstm(4, depth, gating=gating),
+        references.nested_lstm(depth, gating),
+        batch=1 if depth > 2 else 2,
+    )
+
+
+LSTM_INSIDE = {"peephole": True, "layer_norm": True, "projection": 4, "gating": "add", "use_bias": False}
+COMBINATIONS = {
+    "gru": (Nested(4, inner=GRU(4)), references.nested(references.gru())),
+    "gru_reset_before": (
+        Nested(4, inner=GRU(4, reset_after=False), gating="add"),
+        references.nested(references.gru(reset_after=False), gating="add"),
+    ),
+    "gru_twice_inside": (
+        Nested(4, inner=Nested(4, inner=GRU(4), candidate_activation="tanh")),
+        references.nested(references.nested(references.gru(), candidate_activation="tanh")),
+    ),
+    "elman": (Nested(4, inner=Elman(4)), references.nested(references.elman())),
+    "projected_lstm": (
+        Nested(4, inner=LSTM(6, projection=4)),
+        references.nested(references.lstm(projection=4)),
+    ),
+    "rich_lstm": (Nested(4, inner=LSTM(3, **LSTM_INSIDE)), references.nested(references.lstm(**LSTM_INSIDE))),
+    "options": (
+        Nested(
+            4,
+            inner=LSTM(4),
+            candidate_activation="tanh",
+            output_activation="identity",
+            gate_activation="tanh",
+            use_bias=False,
+        ),
+        references.nested(
+            references.lstm(),
+            candidate_activation="tanh",
+            output_activation="identity",
+            gate_activation="tanh",
+            use_bias=False,
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("cell", "reference"), COMBINATIONS.values(), ids=COMBINATIONS)
+def test_whatever_has_an_h_can_be_the_memory(cell, reference):
+    references.assert_equals_reference(cell, reference)
+
+
+def test_with_addition_as_its_memory_a_nested_is_the_lstm():
+    nested, lstm = Nested(4, inner=Addition(4), candidate_activation="tanh"), LSTM(4)
+    params, xs, carry = references.example(lstm)
+    with jax.enable_x64(True):
+        params, xs, carry = jax.tree.map(jnp.asarray, (params, xs, carry))
+        form = nested.init(KEY, 3)
+
+        @jax.jit
+        @jax.value_and_grad
+        def through_lstm(arrays):
+            params, xs, carry = arrays
+            last, ys = unroll(lstm, params, xs, carry)
+            return (ys**2).sum() + (last.c**2).sum()
+
+        @jax.jit
+        @jax.value_and_grad
+        def through_nested(arrays):
+            params, xs, carry = arrays
+            params = form._replace(w_x=params.w_x, w_h=params.w_h, b=params.b)
+            start = nested.initial_carry((2,))._replace(h=carry.h, inner=SumCarry(h=carry.c))
+            last, ys = unroll(nested, params, xs, start)
+            return (ys**2).sum() + (last.inner.h**2).sum()
+
+        found, expected = (side((params, xs, carry)) for side in (through_nested, through_lstm))
+    references.assert_trees_close(found, expected, 1e-12, "LSTM")
+
+
+@pytest.mark.parametrize("gating", ["multiply", "add"])
+def test_depth_one_is_the_lstm_with_the_identity_as_candidate(gating):
+    assert nested_lstm(4, 1, gating=gating) == LSTM(4, candidate_activation="identity", gating=gating)
+
+
+def test_depth_three_is_two_levels_around_an_lstm():
+    inner = Nested(4, inner=LSTM(4), candidate_activation="tanh")
+    assert nested_lstm(4, 3) == Nested(4, inner=inner, candidate_activation="identity")
+
+
+def test_the_published_width_has_the_published_parameters():
+    assert count_parameters(nested_lstm(40, 2), 1) == 19_680
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("in_features", [1, 7])
+def test_a_depth_costs_what_a_stacked_layer_costs_and_less_state(depth, in_features):
+    nested, stack = nested_lstm(5, depth), Stack((LSTM(5),) * depth)
+    formula = 4 * 5 * (in_features + 5 + 1) + (depth - 1) * 4 * 5 * (2 * 5 + 1)
+    assert count_parameters(nested, in_features) == count_parameters(stack, in_features) == formula
+    sizes = [sum(leaf.size for leaf in jax.tree.leaves(cell.initial_carry(()))) for cell in (nested, stack)]
+    assert sizes == [5 * (depth + 1), 5 * 2 * depth]
+
+
+def test_every_levels_forget_bias_is_stored_in_its_forget_block():
+    params = nested_lstm(4, 3).init(KEY, 2)
+    for level in (params, params.inner, params.inner.inner):
+        np.testing.assert_array_equal(level.b, np.repeat([0.0, 1.0, 0.0, 0.0], 4))
+
+
+def test_levels_draw_different_weights_and_a_deeper_cell_keeps_the_outer_ones():
+    two, three = nested_lstm(4, 2).init(KEY, 4), nested_lstm(4, 3).init(KEY, 4)
+    assert not np.allclose(two.w_x, two.inner.w_x)
+    assert not np.allclose(two.w_h, two.inner.w_h)
+    np.testing.assert_array_equal(two.w_x, three.w_x)
+    np.testing.assert_array_equal(two.w_h, three.w_h)
+
+
+def test_the_recurrent_product_reads_what_it_is_told_and_the_memory_stays_true():
+    cell = nested_lstm(4, 2)
+    params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell))
+    z = cell.project(params, xs[0])
+    found = cell.step(params, carry, z, read=jnp.zeros((2, 4)))
+    expected = cell.step(params._replace(w_h=0 * params.w_h), carry, z)
+    references.assert_trees_close(found, expected, 1e-6)
+
+
+def test_the_carry_is_the_output_and_the_inner_cells_carry():
+    carry = nested_lstm(4, 2).initial_carry((2,))
+    assert (carry.h.shape, carry.inner.h.shape, carry.inner.c.shape) == ((2, 4), (2, 4), (2, 4))
+    assert isinstance(carry.inner, LSTMCarry)
+
+
+def test_bfloat16_is_for_the_products_alone():
+    wide = nested_lstm(16, 2)
+    narrow = Nested(16, inner=LSTM(16, dtype=jnp.bfloat16), dtype=jnp.bfloat16)
+    params = narrow.init(KEY, 8)
+    xs = jax.random.normal(KEY, (4, 2, 8))
+    carry, ys = unroll(narrow, params, xs)
+    assert {leaf.dtype for leaf in jax.tree.leaves((params, carry, ys))} == {jnp.dtype("float32")}
+    exact = unroll(wide, params, xs)[1]
+    np.testing.assert_allclose(ys, exact, rtol=0, atol=2e-2)
+    assert not np.array_equal(ys, exact)
+    assert references.product_dtypes(lambda p: unroll(narrow, p, xs)[1], params) == {"bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("features", "inner", "named"),
+    [
+        (4, LSTM(5), r"(?s)(?=.*LSTM)(?=.*\b5\b)(?=.*\b4\b)"),
+        (4, LSTM(4, projection=3), r"(?s)(?=.*LSTM)(?=.*\b3\b)(?=.*\b4\b)"),
+        (4, GRU(7), r"(?s)(?=.*GRU)(?=.*\b7\b)(?=.*\b4\b)"),
+        (4, Stack((LSTM(4), LSTM(4))), r"(?s)(?=.*Stack)(?=.*\bh\b)"),
+    ],
+)
+def test_a_cell_that_cannot_be_the_memory_is_refused_when_the_spec_is_made(features, inner, named):
+    with pytest.raises(ValueError, match=named):
+        Nested(features, inner=inner)
+
+
+@pytest.mark.parametrize("depth", [0, -1])
+def test_a_depth_below_one_is_refused(depth):
+    with pytest.raises(ValueError, match=rf"(?s)(?=.*depth)(?=.*{depth})"):
+        nested_lstm(4, depth)

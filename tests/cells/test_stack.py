@@ -1,0 +1,171 @@
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+
+from nlstm_jax.cells import GRU, LSTM, Elman, Stack, count_parameters, nested_lstm
+from nlstm_jax.unroll import unroll
+
+KEY = jax.random.key(0)
+
+
+class Nothing(NamedTuple):
+    pass
+
+
+@dataclass(frozen=True)
+class PassThrough:
+    """A cell whose output is its input, so that only what a stack does in between is seen."""
+
+    features: int
+
+    @property
+    def out_features(self):
+        return self.features
+
+    def init(self, key, in_features):
+        return Nothing()
+
+    def initial_carry(self, batch_shape):
+        return Nothing()
+
+    def prepare(self, params, key, length, batch_shape):
+        return params, ()
+
+    def project(self, params, x):
+        return x
+
+    def step(self, params, carry, z, noise=(), read=None):
+        return carry, z
+
+
+def stepped(cell, params, xs, key=None):
+    """A Python loop over `cell.step`: the stack as one cell."""
+    length, batch, _ = xs.shape
+    params, noise = cell.prepare(params, key, length, (batch,))
+    carry, ys = cell.initial_carry((batch,)), []
+    for t in range(length):
+        carry, y = cell.step(
+            params, carry, cell.project(params, xs[t]), jax.tree.map(lambda n, t=t: n[t], noise)
+        )
+        ys.append(y)
+    return carry, jnp.stack(ys)
+
+
+TWO = (references.lstm(), references.lstm())
+STACKS = {
+    "widths": (Stack((LSTM(4), LSTM(5))), references.stack(*TWO)),
+    "skip": (
+        Stack((LSTM(4), GRU(3), Elman(2)), skip=True),
+        references.stack(references.lstm(), references.gru(), references.elman(), skip=True),
+    ),
+    "residual": (
+        Stack((LSTM(4), LSTM(4), LSTM(3), LSTM(3)), residual=True),
+        references.stack(*TWO, *TWO, residual=True),
+    ),
+    "skip_and_residual": (
+        Stack((LSTM(4), LSTM(4)), skip=True, residual=True),
+        references.stack(*TWO, skip=True, residual=True),
+    ),
+    "input_as_wide_as_the_first_layer": (
+        Stack((LSTM(3), LSTM(3)), residual=True),
+        references.stack(*TWO, residual=True),
+    ),
+    "nested": (
+        Stack((nested_lstm(3, 2), nested_lstm(4, 3))),
+        references.stack(references.nested_lstm(2), references.nested_lstm(3)),
+    ),
+    "projected": (
+        Stack((LSTM(5, projection=2), LSTM(4))),
+        references.stack(references.lstm(projection=2), references.lstm()),
+    ),
+    "stack_of_stacks": (
+        Stack((Stack((LSTM(3), LSTM(2))), Elman(3))),
+        references.stack(references.stack(*TWO), references.elman()),
+    ),
+}
+
+
+@pytest.mark.parametrize(("cell", "reference"), STACKS.values(), ids=STACKS)
+def test_values_and_gradients_equal_the_reference(cell, reference):
+    references.assert_equals_reference(cell, reference, batch=1)
+
+
+@pytest.mark.parametrize("cell", [cell for cell, _ in STACKS.values()], ids=STACKS)
+def test_layer_by_layer_equals_the_stack_as_one_cell(cell):
+    params = cell.init(KEY, 3)
+    xs = jax.random.normal(KEY, (4, 2, 3))
+    references.assert_trees_close(
+        unroll(cell, params, xs), jax.jit(stepped, static_argnums=0)(cell, params, xs), 1e-6
+    )
+
+
+def test_shapes_of_the_published_sample():
+    cell = Stack((LSTM(4), LSTM(5)))
+    xs = jnp.ones((3, 2, 6))
+    carry, ys = unroll(cell, cell.init(KEY, 6), xs)
+    assert (cell.out_features, ys.shape) == (5, (3, 2, 5))
+    assert [layer.h.shape for layer in carry.layers] == [(2, 4), (2, 5)]
+
+
+def test_a_skip_widens_every_later_layers_input_and_a_residual_costs_nothing():
+    layers = (LSTM(4), LSTM(4), LSTM(4))
+    params = Stack(layers, skip=True).init(KEY, 3)
+    assert [layer.w_x.shape for layer in params.layers] == [(3, 16), (7, 16), (7, 16)]
+    assert count_parameters(Stack(layers, residual=True), 3) == count_parameters(Stack(layers), 3)
+
+
+def test_layers_draw_different_weights_and_a_later_layer_moves_none():
+    two, three = Stack((LSTM(4),) * 2).init(KEY, 4), Stack((LSTM(4),) * 3).init(KEY, 4)
+    assert not np.allclose(two.layers[0].w_x, two.layers[1].w_x)
+    references.assert_trees_close(three.layers[:2], two.layers, 0.0)
+
+
+def test_dropout_is_silent_without_a_key():
+    plain, dropped = Stack((LSTM(4), LSTM(4))), Stack((LSTM(4), LSTM(4)), dropout=0.5)
+    params = plain.init(KEY, 3)
+    xs = jax.random.normal(KEY, (4, 2, 3))
+    references.assert_trees_close(unroll(dropped, params, xs), unroll(plain, params, xs), 0.0)
+
+
+def test_dropout_draws_the_same_masks_layer_by_layer_and_stepped():
+    cell = Stack((LSTM(4), GRU(5), LSTM(3)), dropout=0.5, skip=True)
+    params = cell.init(KEY, 3)
+    xs = jax.random.normal(KEY, (4, 2, 3))
+    found = unroll(cell, params, xs, key=KEY)
+    references.assert_trees_close(found, jax.jit(stepped, static_argnums=0)(cell, params, xs, KEY), 1e-6)
+    assert not np.allclose(found[1], unroll(cell, params, xs)[1])
+    assert not np.allclose(found[1], unroll(cell, params, xs, key=jax.random.key(1))[1])
+
+
+def test_dropout_keeps_the_right_fraction_scaled_and_only_between_layers():
+    xs = jnp.ones((40, 5, 50))
+
+    def outputs(layers):
+        cell = Stack((PassThrough(50),) * layers, dropout=0.25)
+        return np.asarray(unroll(cell, cell.init(KEY, 50), xs, key=KEY)[1])
+
+    np.testing.assert_array_equal(outputs(1), xs)
+    once, twice = outputs(2), outputs(3)
+    np.testing.assert_allclose(np.unique(once), [0, 1 / 0.75], rtol=1e-6)
+    np.testing.assert_allclose(np.unique(twice), [0, 1 / 0.75**2], rtol=1e-6)
+    # 10,000 numbers: five standard deviations are 0.022 and 0.025.
+    assert abs((once > 0).mean() - 0.75) < 0.022
+    assert abs((twice > 0).mean() - 0.75**2) < 0.025
+    assert not np.array_equal(once[0], once[1])
+    assert not np.array_equal(once[:, 0], once[:, 1])
+
+
+@pytest.mark.parametrize("rate", [-0.1, 1.0, 1.5])
+def test_a_dropout_rate_outside_its_range_is_refused(rate):
+    with pytest.raises(ValueError, match=rf"(?s)(?=.*dropout)(?=.*{rate})"):
+        Stack((LSTM(4), LSTM(4)), dropout=rate)
+
+
+def test_an_empty_stack_is_refused():
+    with pytest.raises(ValueError, match="Stack"):
+        Stack(())
