@@ -14,7 +14,8 @@ def run(main: Callable[[list[str]], None]) -> None:
     """`absl.app.run`, with a user's mistake as one line and its exit code: 2 for flags and config files."""
 
     def guarded(arguments: list[str]) -> None:
-        logging.set_verbosity(logging.WARNING)
+        # Orbax warns of every checkpoint that it is asked to only read.
+        logging.set_verbosity(logging.ERROR)
         try:
             main(arguments)
         except UserError as error:

@@ -35,6 +35,8 @@ ACTIVATIONS = {
     "tanh": np.tanh,
     "sigmoid": sigmoid,
     "relu": lambda z: np.where(z.real > 0, z, 0),
+    "hard_sigmoid": lambda z: np.where(z.real < -3, 0, np.where(z.real > 3, 1, z / 6 + 0.5)),
+    "softsign": lambda z: z / (1 + np.sign(z.real) * z),
 }
 GATINGS = {"multiply": lambda gate, value: gate * value, "add": lambda gate, value: gate + value}
 
@@ -53,19 +55,21 @@ def elman(activation="tanh", use_bias=True) -> Step:
     return step
 
 
-def gru(reset_after=True, use_bias=True) -> Step:
+def gru(reset_after=True, candidate_activation="tanh", gate_activation="sigmoid", use_bias=True) -> Step:
+    gate, candidate = ACTIVATIONS[gate_activation], ACTIVATIONS[candidate_activation]
+
     def step(p, carry, x):
         h = carry.h
         x_r, x_z, x_n = np.split(x @ p.w_x, 3)
         w_r, w_z, w_n = np.split(p.w_h, 3, axis=1)
         b_r, b_z, b_n = np.split(p.b, 3) if use_bias else (0, 0, 0)
-        r = sigmoid(x_r + h @ w_r + b_r)
-        z = sigmoid(x_z + h @ w_z + b_z)
+        r = gate(x_r + h @ w_r + b_r)
+        z = gate(x_z + h @ w_z + b_z)
         if reset_after:
             inside = p.b_n if use_bias else 0
-            n = np.tanh(x_n + b_n + r * (h @ w_n + inside))
+            n = candidate(x_n + b_n + r * (h @ w_n + inside))
         else:
-            n = np.tanh(x_n + (r * h) @ w_n + b_n)
+            n = candidate(x_n + (r * h) @ w_n + b_n)
         h = (1 - z) * n + z * h
         return carry._replace(h=h), h
 
@@ -231,7 +235,7 @@ def normal_like(tree: Tree, generator: np.random.Generator, scale=0.6) -> Tree:
 
 
 def example(cell, in_features=3, steps=4, batch=2, seed=0):
-    """Random float64 (params, xs, start carry) in the shapes of a cell."""
+    """Random (params, xs, start carry) in the shapes of a cell; float64 that JAX takes as float32 outside x64."""
     generator = np.random.default_rng(seed)
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), in_features))
     carry = jax.eval_shape(lambda: cell.initial_carry((batch,)))
@@ -246,7 +250,14 @@ def weigh(weights: Tree, results: Tree):
     )
 
 
-@functools.partial(jax.jit, static_argnames=("cell", "reverse"))
+run = jax.jit(unroll_under_test, static_argnames=("cell", "reverse", "return_carries", "mode"))
+"""The package's `unroll`, compiled."""
+
+
+# Compiling is most of what these tests take, and unoptimised machine code takes half as long.
+@functools.partial(
+    jax.jit, static_argnames=("cell", "reverse"), compiler_options={"xla_backend_optimization_level": 0}
+)
 def value_and_gradients(
     cell, params, xs, carry, weights, lengths=None, mask=None, resets=None, reverse=False
 ):

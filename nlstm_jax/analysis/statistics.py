@@ -113,9 +113,11 @@ def seeds_to_resolve(
     freedom = (a + b) ** 2 / (a**2 + b**2)
     # Quantiles of t exceed the normal's: the answer is not below this start, and only a few above it.
     count = max(2, math.floor((norm.ppf((1 + level) / 2) + norm.ppf(power)) ** 2 * ratio))
-    while count < (_quantile(level, freedom * (count - 1)) + t.ppf(power, freedom * (count - 1))) ** 2 * ratio:
+    while True:
+        degrees = freedom * (count - 1)
+        if count >= (_quantile(level, degrees) + t.ppf(power, degrees)) ** 2 * ratio:
+            return count
         count += 1
-    return count
 
 
 def written(value: float, half_width: float | None = None) -> str:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Int, Int32
@@ -47,16 +47,6 @@ class Parsed(NamedTuple):
 
     values: np.ndarray
     wrong: Bool[np.ndarray, " rows"]
-
-
-class Kind(Protocol):
-    """What a column holds."""
-
-    @property
-    def accepted(self) -> str:
-        """For the error line: what a field may be."""
-
-    def parse(self, fields: Fields) -> Parsed: ...
 
 
 @dataclass(frozen=True)
@@ -120,6 +110,10 @@ class Text:
     def parse(self, fields: Fields) -> Parsed:
         texts = [fields.text(row) for row in range(len(fields.starts))]
         return Parsed(np.array(texts, dtype=object), np.zeros(len(texts), bool))
+
+
+Kind: TypeAlias = Whole | Decimal | Date | Text
+"""What a column holds; `accepted` is for the error line."""
 
 
 @dataclass(frozen=True, eq=False)

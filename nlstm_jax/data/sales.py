@@ -26,12 +26,13 @@ PUBLIC_ROWS = 2_935_849
 FIRST_MONTH = np.datetime64("2013-01", "M")
 DOWNLOAD = "kaggle competitions download -c competitive-data-science-predict-future-sales"
 
+MOST_MONTHS = 240
 # The bounds keep a (shop, item, month) within one int64 and the table of months within memory.
 _ID = Whole(0, 9_999_999)
 _FILES: dict[str, dict[str, Kind]] = {
     "sales_train.csv": {
         "date": Date(),
-        "date_block_num": Whole(0, 239),
+        "date_block_num": Whole(0, MOST_MONTHS - 1),
         "shop_id": _ID,
         "item_id": _ID,
         "item_price": Decimal(-1e9, 1e9),
@@ -90,6 +91,8 @@ class JoinedPairs(NamedTuple):
 class TestPairs:
     """The pairs to forecast, in test.csv's order."""
 
+    __test__ = False  # the name is the file's; pytest would take the class for a test
+
     ids: Int32[np.ndarray, " n"]
     shop_ids: Int32[np.ndarray, " n"]
     item_ids: Int32[np.ndarray, " n"]
@@ -119,8 +122,8 @@ def read_sales(folder: Path, cache: Path | None = None) -> SalesHistory:
 
     Args:
         folder: holds sales_train.csv; test.csv to forecast; items.csv, shops.csv, item_categories.csv enrich.
-        cache: a folder for the result, which the next call with the same files takes from there (25 times
-            as fast). One file a set of checksums; a broken one is made again.
+        cache: a folder for the result, which the next call with the same files takes from there (0.1 s instead of
+            2 s). One .npz a set of checksums; a broken one is made again, one that cannot be written is noted.
 
     Raises:
         DataError: a missing file, or content that is not what the format says: file, line and column named.
@@ -199,7 +202,7 @@ def _places(
     return place, known[place] == asked
 
 
-def write_submission(path: Path, ids: Int[np.ndarray, " n"], predictions: Float[np.ndarray, " n"]) -> None:
+def write_submission(path: Path, ids: Int[np.ndarray, " n"], predictions: Float[np.ndarray, "..."]) -> None:
     """Writes `ID,item_cnt_month` with predictions clipped to [0, 20], whole or not at all.
 
     Raises:

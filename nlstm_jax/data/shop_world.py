@@ -18,9 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from nlstm_jax.data.sales import FIRST_MONTH, SalesHistory, SalesRows, TestPairs, aggregate
+from nlstm_jax.data.sales import FIRST_MONTH, MOST_MONTHS, SalesHistory, SalesRows, TestPairs, aggregate
 
-_DISPERSION = 1.5  # shape of the gamma of a pair's month: its variance is mean + mean² / 1.5
+_DISPERSION = 3.0  # shape of the gamma of a pair's month: its variance is mean + mean² / 3
 _EXTRA = (0.3, 0.55)  # items beyond the first in one row: negative binomial, mean 0.25
 _RETURNS = 0.0025
 _ELASTICITY = 1.5  # a price 10 % down sells 17 % more
@@ -48,7 +48,8 @@ class ShopWorld:
         ShopWorld(shops=60, items=22_170, rows=2_935_849, test_pairs=214_200)
 
     Raises:
-        ValueError: a size below 1, more test pairs than shops × items, or a negative seed.
+        ValueError: a size below 1, more months than a file may have, more test pairs than shops × items, or a
+            negative seed.
     """
 
     shops: int = 10
@@ -62,6 +63,8 @@ class ShopWorld:
         for name in ("shops", "items", "months", "rows", "test_pairs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: {getattr(self, name)} found, at least 1 accepted")
+        if self.months > MOST_MONTHS:
+            raise ValueError(f"months: {self.months} found, at most {MOST_MONTHS} accepted")
         if self.test_pairs > self.shops * self.items:
             raise ValueError(f"test_pairs: {self.test_pairs} found, at most {self.shops * self.items} accepted")
         if self.seed < 0:
@@ -202,7 +205,8 @@ def _sales(world: ShopWorld, items: _Items, shops: _Shops) -> SalesRows:
     share = shops.sizes * (is_open * trade).sum(axis=1)
     rows_of_shop = draws.multinomial(world.rows, share / share.sum())
     parts = [
-        _shop_sales(world, items, draws, is_open[shop], shops.sizes[shop], n) for shop, n in enumerate(rows_of_shop)
+        _shop_sales(world, items, draws, is_open[shop], float(shops.sizes[shop]), rows)
+        for shop, rows in enumerate(rows_of_shop.tolist())
     ]
     item_ids, block_nums, days = (np.concatenate(part) for part in zip(*parts, strict=True))
     shop_ids = np.repeat(np.arange(world.shops), rows_of_shop)
@@ -224,7 +228,7 @@ def _shop_sales(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Item, month and day (from 0) of one shop's rows."""
     taste = draws.lognormal(0.0, 0.5, _category_count(world))[items.categories]
-    taste *= draws.lognormal(0.0, 0.5, world.items)
+    taste *= draws.lognormal(0.0, 0.8, world.items)
     carried = draws.random(world.items) < min(0.9, 0.5 * size**0.5)
     carried[0] = True
     rates = items.demand[:, :-1] * (taste * carried)[:, None] * is_open

@@ -114,13 +114,11 @@ class VerseGrammar:
         families = Counter(word.category for word in self.words if word.category in self.families)
         syntax, metre, lines = self.syntaxes[0], self.metres[0], Counter(self.schemes[0]).values()
         free = [
-            sum(size[category, syllables] for category in self.kinds[kind])
+            sum(size[name, syllables] for name in self.kinds[kind])
             for kind, syllables in zip(chain(*syntax[:-2]), chain(*metre[:-2]), strict=True)
         ]
         couplet = [
-            sum(
-                size[category, asked] * size[self.partners[category], answer] for category in self.kinds[kind]
-            )
+            sum(size[name, asked] * size[self.partners[name], answer] for name in self.kinds[kind])
             for kind, asked, answer in zip(syntax[-1], metre[-2], metre[-1], strict=True)
         ]
         rhymes = permutations(families.values(), len(lines))
@@ -161,7 +159,7 @@ class VerseGrammar:
             if [len(line) for line in poem] != shape:
                 found = [len(line) for line in poem]
                 raise DataError(f"verse: poem {number}: lines of {shape} words expected, {found} found")
-        words = [self._encode([word for line in poem for word in line]) for poem in poems]
+        words = [self._encode(tuple(chain(*poem))) for poem in poems]
         tokens = np.array(words, dtype=np.int64).reshape(len(poems), sum(shape))
         scores = np.empty(tokens.shape)
         for start in range(0, len(poems), CHUNK):
@@ -194,9 +192,7 @@ class VerseGrammar:
             return [f"shape: {self.lines} lines of {self.words_a_line} words expected, found {shape}"]
         known = {word.text: word for word in self.words}
         lines = [[known.get(text, Word(text, "", 0)) for text in line] for line in poem]
-        broken = [
-            f"word: '{text}' is not in the vocabulary" for line in poem for text in line if text not in known
-        ]
+        broken = [f"word: '{text}' is not in the vocabulary" for text in chain(*poem) if text not in known]
         broken += _fewest(self._syntax_breaches(lines, syntax) for syntax in self.syntaxes)
         broken += _fewest(_metre_breaches(lines, metre) for metre in self.metres)
         for asked, answer in zip(lines[-2][:-1], lines[-1][:-1], strict=True):
@@ -234,6 +230,10 @@ class VerseGrammar:
             yield f"2 lines and 1 theme at least expected, found {self.lines} and {len(self.themes)}"
         if len(set(self.vocabulary)) < len(self.words):
             yield f"'{Counter(self.vocabulary).most_common(1)[0][0]}' stands twice among the words"
+        categories = {word.category for word in self.words}
+        named = {*self.families, *self.partners.values(), *chain(*self.kinds.values(), *self.affinities)}
+        if not named <= categories:
+            yield f"no word is of the categories {sorted(named - categories)}"
         for theme, words in self.themes.items():
             if not words <= set(self.vocabulary):
                 yield f"theme '{theme}' has unknown words {sorted(words.difference(self.vocabulary))}"
@@ -261,18 +261,19 @@ class VerseGrammar:
     @cached_property
     def _tables(self) -> _Tables:
         categories = list(dict.fromkeys(word.category for word in self.words))
-        rows = {name: row for row, name in enumerate([*categories, *(("kind", kind) for kind in self.kinds)])}
+        rows = {name: row for row, name in enumerate(categories)}
+        kind_rows = {kind: row for row, kind in enumerate(self.kinds, start=len(categories))}
         category = np.array([*(rows[word.category] for word in self.words), -1])
         syllables = np.array([*(word.syllables for word in self.words), -1])
         members = [(name,) for name in categories] + list(self.kinds.values())
-        of_group = np.array([np.isin(category, [rows.get(name, -2) for name in names]) for names in members])
+        of_group = np.array([np.isin(category, [rows[name] for name in names]) for names in members])
         of_length = syllables == np.arange(syllables.max() + 1)[:, None]
         slots = of_group[:, None, :] & of_length
 
         initial = np.array([*(word.text[0] for word in self.words), ""])
         weights = np.where((initial[:, None] == initial) & (initial != ""), self.alliteration, 1.0)
         for (before, after), factor in self.affinities.items():
-            weights[np.ix_(category == rows.get(before, -2), category == rows.get(after, -2))] *= factor
+            weights[np.ix_(category == rows[before], category == rows[after])] *= factor
         weights = weights * np.array([*(word.weight for word in self.words), 0.0])
         favoured = [[word in words for word in (*self.vocabulary, "")] for words in self.themes.values()]
         weights = weights * np.where(favoured, self.theme_factor, 1.0)[:, None, :]
@@ -283,9 +284,9 @@ class VerseGrammar:
             category=category,
             family=family,
             ends=np.flatnonzero(family >= 0),
-            partner=np.array([rows.get(self.partners.get(name, name), 0) for name in categories]),
+            partner=np.array([rows[self.partners.get(name, name)] for name in categories]),
             syntax=np.array(
-                [[[rows["kind", kind] for kind in line] for line in plan] for plan in self.syntaxes]
+                [[[kind_rows[kind] for kind in line] for line in plan] for plan in self.syntaxes]
             ),
             metre=np.array(self.metres),
             slots=slots,
@@ -329,9 +330,8 @@ class VerseGrammar:
                 group = self._groups(tokens, line, place)[rows, syntax]
                 allowed = tables.slots[group, tables.metre[metre, line, place]]
             else:
-                allowed = np.array([self._rhymes(tokens, letters, line) for letters in self.schemes])[
-                    scheme, rows
-                ]
+                allowed = np.stack([self._rhymes(tokens, letters, line) for letters in self.schemes])
+                allowed = allowed[scheme, rows]
             before = tokens[:, step - 1] if place else len(self.words)
             cumulative = np.cumsum(tables.weights[theme, before] * allowed, axis=1)
             tokens[:, step] = np.sum(cumulative <= draws[:, 4 + step, None] * cumulative[:, -1:], axis=1)
@@ -368,9 +368,8 @@ class VerseGrammar:
             total = np.einsum("spe,pre->psr", weights, rhymes[:, :, tables.ends])[:, None, None]
             share = weight[:, :, None] * rhymes[np.arange(count), :, word][:, None]
             share = share[:, None, None]
-        return np.divide(
-            share, total, out=np.zeros(np.broadcast_shapes(share.shape, total.shape)), where=total > 0
-        )
+        none = np.zeros(np.broadcast_shapes(share.shape, total.shape))
+        return np.divide(share, total, out=none, where=total > 0)
 
 
 def _fewest(breaches: Iterable[list[str]]) -> list[str]:

@@ -28,9 +28,9 @@ KINDS = {
 """What a place in a line may ask for, and the categories that answer it."""
 
 INNER_WORDS = {
-    "warm": "red bright warm brown · golden crimson amber scarlet burning",
+    "warm": "red bright warm · golden crimson amber scarlet burning",
     "cold": "white cold pale blue gray · silver frozen azure icy bitter",
-    "loud": "wild proud fierce swift loud · restless roaring stormy eager fearless",
+    "loud": "wild proud fierce swift · restless roaring stormy eager fearless",
     "soft": "still soft calm mild slow · gentle quiet silent tender peaceful",
     "old": "old worn lost bare · ancient weary faded broken ruined",
     "young": "young new green fresh · early merry hopeful budding newborn",

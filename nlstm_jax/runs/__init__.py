@@ -12,6 +12,7 @@ lock               held by the process that writes
 from nlstm_jax.runs.configuration import differences, flatten
 from nlstm_jax.runs.environment import describe_environment
 from nlstm_jax.runs.folder import RunFolder
+from nlstm_jax.runs.looks import record_test_look
 from nlstm_jax.runs.reader import Run, read_run
 
-__all__ = ["Run", "RunFolder", "describe_environment", "differences", "flatten", "read_run"]
+__all__ = ["Run", "RunFolder", "describe_environment", "differences", "flatten", "read_run", "record_test_look"]

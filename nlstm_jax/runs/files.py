@@ -13,6 +13,9 @@ METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 CHECKPOINTS = "checkpoints"
 LOG = "log.txt"
+SAMPLES = "samples"
+FORECAST = "forecast.csv"
+RANKING = "ranking.csv"
 LOCK = "lock"
 
 

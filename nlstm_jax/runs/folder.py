@@ -1,19 +1,29 @@
 """The writing side of a run folder: made or found again, locked, appended to, closed with a summary."""
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
-from nlstm_jax.errors import ConfigError, RunFinishedError, RunFolderInUseError
+from nlstm_jax.errors import ConfigError, RunFinishedError
 from nlstm_jax.runs import files
 from nlstm_jax.runs.configuration import differences
+from nlstm_jax.runs.lock import hold
 from nlstm_jax.runs.reader import read_run
 
-_OURS = (files.CONFIG, files.ENVIRONMENT, files.METRICS, files.SUMMARY, files.LOG, files.CHECKPOINTS)
+_OURS = (
+    files.CONFIG,
+    files.ENVIRONMENT,
+    files.METRICS,
+    files.SUMMARY,
+    files.LOG,
+    files.CHECKPOINTS,
+    files.SAMPLES,
+    files.FORECAST,
+    files.RANKING,
+)
 
 
 class RunFolder:
@@ -38,7 +48,7 @@ class RunFolder:
         self.path = path
         self._check_before_writing(config, overwrite)
         path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._acquire()
+        self._lock = hold(path)
         if overwrite:
             self._clear()
         if not (path / files.CONFIG).exists():
@@ -115,15 +125,6 @@ class RunFolder:
                 f"the run in {self.path} has already {run.summary['status']} at step {run.summary['steps']}; "
                 "--overwrite starts it anew"
             )
-
-    def _acquire(self) -> IO[str]:
-        lock = (self.path / files.LOCK).open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise RunFolderInUseError(f"{self.path}: another process is writing to this run folder") from None
-        return lock
 
     def _clear(self) -> None:
         for name in _OURS:

@@ -1,5 +1,6 @@
 """Poem language modelling: the next symbol of a poem, from those before it."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,10 @@ class PoemTask:
         self.notes = tuple(notes)
         self.targets_per_example = float(np.mean(self.splits["train"].lengths))
         self.sizes = {"vocabulary": len(self.vocabulary.symbols)}
-        self.facts: dict[str, Any] = {"name": "poems", "checksums": corpus.checksums}
+        self.facts: dict[str, Any] = {
+            "name": "poems",
+            "checksums": corpus.checksums or {"generated": self._fingerprint()},
+        }
         if floor:
             self.facts["floor"] = dict(floor)
 
@@ -112,6 +116,11 @@ class PoemTask:
             report = {name: float(total.sum / total.weight) for name, total in sums.items()}
             reports[split] = {**report, "perplexity": float(np.exp(report["log_loss"]))}
         return reports
+
+    def _fingerprint(self) -> str:
+        """Of the poems that this task trains on."""
+        tokens = np.ascontiguousarray(self.splits["train"].tokens)
+        return hashlib.sha256(" ".join(self.vocabulary.symbols).encode() + tokens.tobytes()).hexdigest()
 
     def _nats(
         self, model: Any, batch: PoemBatch, key: PRNGKeyArray | None

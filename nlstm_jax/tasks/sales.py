@@ -1,5 +1,6 @@
 """Sales forecasting: a (shop, item) pair's next month, from its months before."""
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -11,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.data.sales import SalesHistory, join_pairs, read_sales
+from nlstm_jax.data.sales import JoinedPairs, SalesHistory, TestPairs, join_pairs, read_sales
 from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.base import Mean
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError
-from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
+from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 LARGEST = 20.0
 """Kaggle clips counts to [0, 20] when it scores."""
@@ -115,9 +116,12 @@ class SalesTask:
                     "config.data.protocol=notebook, whose targets are raw and may be negative"
                 )
             self.window = last
-            counts, prices = self._test_pairs()
-            self.splits = {"train": self._windows(counts, prices)(last, 1)}
-        self.facts: dict[str, Any] = {"name": "sales", "checksums": history.checksums}
+            joined = self._join_test_pairs()
+            self.splits = {"train": self._windows(joined.counts, joined.prices)(last, 1)}
+        self.facts: dict[str, Any] = {
+            "name": "sales",
+            "checksums": history.checksums or {"generated": _fingerprint(history)},
+        }
         sizes = ", ".join(f"{split} {examples.size:,}" for split, examples in self.splits.items())
         self.notes = (*history.notes, f"{data['protocol']} protocol, last month with data {last}; windows: {sizes}")
 
@@ -159,21 +163,33 @@ class SalesTask:
             }
         return reports
 
-    def questions(self) -> Windows:
-        """Of every pair in `test.csv`'s order, the window before the month after the data: what is to be forecast.
+    @property
+    def test_pairs(self) -> TestPairs:
+        """The pairs of `test.csv`.
 
         Raises:
             DataError: the data have no `test.csv`.
         """
-        counts, prices = self._test_pairs()
-        ahead = np.zeros((len(counts), 1), np.float32)
-        return self._windows(np.hstack([counts, ahead]), np.hstack([prices, ahead]))(counts.shape[1], 1)
-
-    def _test_pairs(self) -> tuple[np.ndarray, np.ndarray]:
         if self.history.test is None:
             raise DataError("sales: test.csv expected, as its pairs are asked for; the data have none")
-        joined = join_pairs(self.history, self.history.test.shop_ids, self.history.test.item_ids)
-        return joined.counts, joined.prices
+        return self.history.test
+
+    def questions(self) -> tuple[Windows, Bool[np.ndarray, "n"]]:
+        """Of every pair in `test.csv`'s order, the window before the month after the data: what is to be forecast.
+
+        Returns:
+            The windows (their targets are not known: 0), and which pairs have a history.
+
+        Raises:
+            DataError: the data have no `test.csv`.
+        """
+        joined = self._join_test_pairs()
+        ahead = np.zeros((len(joined.counts), 1), np.float32)
+        counts, prices = np.hstack([joined.counts, ahead]), np.hstack([joined.prices, ahead])
+        return self._windows(counts, prices)(joined.counts.shape[1], 1), joined.has_history
+
+    def _join_test_pairs(self) -> JoinedPairs:
+        return join_pairs(self.history, self.test_pairs.shop_ids, self.test_pairs.item_ids)
 
     def _windows(self, counts: np.ndarray, prices: np.ndarray) -> Any:
         """Makes `Windows` over these pairs from (first target month, number of target months)."""
@@ -197,6 +213,11 @@ def build_sales(data: Mapping[str, Any], likelihood: str) -> SalesTask:
     else:
         history = shop_world_history(ShopWorld(rows=data["rows"], seed=data["seed"]))
     return SalesTask(history, data, likelihood)
+
+
+def _fingerprint(history: SalesHistory) -> str:
+    """Of a table that comes from no file."""
+    return hashlib.sha256(history.counts.tobytes() + history.prices.tobytes()).hexdigest()
 
 
 def cache_folder() -> Path:

@@ -41,7 +41,8 @@ class Checkpoints:
             read_only=read_only,
             create=not read_only,
         )
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+        handler = ocp.StandardCheckpointHandler()
+        self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handler)
         self._folder = folder
 
     @property
@@ -58,7 +59,7 @@ class Checkpoints:
         """The state after `step`, with the structure, shapes and devices of `like`.
 
         Raises:
-            CheckpointError: there is no such checkpoint, or it is of another model.
+            CheckpointError: there is no such checkpoint, it is of another model, or it cannot be read.
         """
         if step not in self.steps:
             raise CheckpointError(
@@ -66,10 +67,18 @@ class Checkpoints:
             )
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
+            saved = _shapes(self._manager.item_metadata(step).tree)
+            expected = _shapes(like)
+            for name in sorted(saved.keys() | expected.keys()):
+                if saved.get(name) != expected.get(name):
+                    raise CheckpointError(
+                        f"{self._folder}: checkpoint {step}: {name} of shape {expected.get(name)} expected, found "
+                        f"{saved.get(name)}: the code or the data have changed since it was saved"
+                    )
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        except (ValueError, KeyError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{self._folder}: checkpoint {step} cannot be restored: {reason}") from error
+        except (AttributeError, ValueError, KeyError, OSError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(f"{self._folder}: checkpoint {step} cannot be read: {reason}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -78,3 +87,9 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of every array by the path of its place."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}

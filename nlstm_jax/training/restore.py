@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from nlstm_jax import models, tasks
-from nlstm_jax.errors import CheckpointError
+from nlstm_jax.errors import CheckpointError, DataError
 from nlstm_jax.runs import Run, read_run
 from nlstm_jax.runs.files import CHECKPOINTS
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
-from nlstm_jax.training.parallel import make_mesh
+from nlstm_jax.training.evaluation import evaluate
+from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.program import Program
 from nlstm_jax.training.progress import Progress
 
@@ -38,12 +39,19 @@ class Restored:
         """The model with these parameters."""
         return models.merge(self.program.graph, self.parameters)
 
+    def evaluate(self, split: str) -> dict[str, float]:
+        """The task's metrics over a whole split, as training reports them."""
+        options = self.run.config["eval"]
+        examples = {name: replicate(self.task.splits[name], self.program.mesh) for name in ("train", split)}
+        counts = {"train": options["train_examples"]} if split != "train" else {}
+        return evaluate(self.program, self.parameters, examples, options["batch_size"], counts)[split]
+
 
 def restore(workdir: Path, checkpoint: str = "best") -> Restored:
     """Load a run's data and one of its checkpoints, `best` or `last`.
 
     Raises:
-        DataError: no run folder, or its data are missing.
+        DataError: no run folder, or its data are missing or have changed since.
         CheckpointError: no checkpoint that can be restored.
     """
     run = read_run(workdir)
@@ -51,6 +59,14 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
     if not (workdir / CHECKPOINTS).is_dir():
         raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
     task = tasks.build(config)
+    trained_on = run.environment.get("data", {}).get("checksums", {})
+    found = task.facts["checksums"]
+    for name in trained_on:
+        if found.get(name) != trained_on[name]:
+            raise DataError(
+                f"{workdir}: the data have changed since the run: {name} of sha256 {trained_on[name]} expected, found "
+                f"{found.get(name)}"
+            )
     model = models.build(config, task.sizes)
     optimizer = optimizers.build(config["optimizer"], lambda step: 0.0 * step)
     mesh = make_mesh({})

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,14 +49,34 @@ def test_the_complex_step_is_exact_to_rounding():
 
 @every_cell
 def test_everything_a_cell_makes_is_float32_and_as_wide_as_it_says(cell):
-    params = cell.init(KEY, 3)
-    carry = cell.initial_carry((2,))
-    new, y = cell.step(params, carry, cell.project(params, jnp.ones((2, 3))))
+    def made():
+        params, carry = cell.init(KEY, 3), cell.initial_carry((2,))
+        return params, carry, cell.step(params, carry, cell.project(params, jnp.ones((2, 3))))
+
+    params, carry, (new, y) = jax.eval_shape(made)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, carry, new, y))} == {jnp.dtype("float32")}
-    assert all(not leaf.any() for leaf in jax.tree.leaves(carry))
     assert y.shape == (2, cell.out_features)
     assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, carry)
     assert count_parameters(cell, 3) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert not any(leaf.any() for leaf in jax.tree.leaves(cell.initial_carry((2,))))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Elman,
+        GRU,
+        functools.partial(GRU, reset_after=False),
+        functools.partial(LSTM, projection=3, layer_norm=True, peephole=True),
+        functools.partial(nested_lstm, depth=3),
+    ],
+    ids=["elman", "gru", "gru_reset_before", "lstm", "nested"],
+)
+def test_every_product_of_a_cell_is_in_the_dtype_that_was_asked_for(make):
+    params, xs, carry = references.example(make(4))
+    for dtype, found in ((None, "f32"), (jnp.bfloat16, "bf16"), ("float16", "f16")):
+        cell = make(4, dtype=dtype)
+        assert references.product_dtypes(lambda *a, cell=cell: unroll(cell, *a), params, xs, carry) == {found}
 
 
 @every_cell
@@ -65,26 +87,27 @@ def test_a_cell_is_a_hashable_value(cell):
 
 
 @every_cell
-@pytest.mark.parametrize("batch_shape", [(), (2, 3)])
-def test_a_step_takes_any_batch_shape(cell, batch_shape):
-    params = cell.init(KEY, 3)
-    x = jax.random.normal(KEY, (*batch_shape, 3))
-    carry = references.normal_like(cell.initial_carry(batch_shape), np.random.default_rng(0))
-    carry = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), carry)
+def test_a_step_takes_any_batch_shape(cell):
+    params, xs, carry = references.example(cell, steps=1, batch=6)
 
-    def step(carry, x):
-        return cell.step(params, carry, cell.project(params, x))
+    @jax.jit
+    def all_shapes(params, x, carry):
+        def step(shape):
+            own_carry, own_x = jax.tree.map(lambda leaf: leaf.reshape(*shape, leaf.shape[-1]), (carry, x))
+            result = cell.step(params, own_carry, cell.project(params, own_x))
+            return jax.tree.map(lambda leaf: leaf.reshape(6, leaf.shape[-1]), result)
 
-    new, y = step(carry, x)
-    assert y.shape == (*batch_shape, cell.out_features)
-    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, leaf.shape[-1]), (carry, x))
-    expected = jax.tree.map(lambda leaf: leaf.reshape(*batch_shape, -1), step(*flat))
-    references.assert_trees_close((new, y), expected, 1e-6)
+        first_carry, first_x = jax.tree.map(lambda leaf: leaf[0], (carry, x))
+        return step((6,)), step((2, 3)), cell.step(params, first_carry, cell.project(params, first_x))
+
+    flat, grid, single = all_shapes(params, xs[0], carry)
+    references.assert_trees_close(grid, flat, 1e-6)
+    references.assert_trees_close(single, jax.tree.map(lambda leaf: leaf[0], flat), 1e-6)
 
 
 @every_cell
 def test_without_a_key_nothing_is_drawn(cell):
-    params = cell.init(KEY, 3)
+    params, _, _ = references.example(cell)
     prepared, noise = cell.prepare(params, None, 4, (2,))
     references.assert_trees_close(prepared, params, 0.0)
     assert jax.tree.leaves(noise) == []
@@ -123,7 +146,7 @@ def test_by_default_input_blocks_are_glorot_and_recurrent_blocks_orthogonal():
 
 
 def test_keras_is_glorot_and_orthogonal_over_the_whole_matrix():
-    for cell in (LSTM(40, init="keras"), Nested(40, inner=LSTM(40), init="keras")):
+    for cell in (LSTM(40, init_scheme="keras"), Nested(40, inner=LSTM(40), init_scheme="keras")):
         params = cell.init(KEY, 30)
         assert_uniform(params.w_x, np.sqrt(6 / (30 + 4 * 40)))
         assert_orthogonal_rows(np.asarray(params.w_h))
@@ -132,16 +155,16 @@ def test_keras_is_glorot_and_orthogonal_over_the_whole_matrix():
 
 
 def test_keras_inner_is_orthogonal_over_input_and_hidden_rows_together():
-    params = LSTM(40, init="keras_inner").init(KEY, 40)
+    params = LSTM(40, init_scheme="keras_inner").init(KEY, 40)
     assert_orthogonal_rows(np.concatenate([params.w_x, params.w_h]))
 
 
 def test_uniform_normal_and_torch_fill_the_parameters():
-    for leaf in jax.tree.leaves(LSTM(40, init="uniform(0.1)", forget_bias=0.0).init(KEY, 30)):
+    for leaf in jax.tree.leaves(LSTM(40, init_scheme="uniform(0.1)", forget_bias=0.0).init(KEY, 30)):
         assert_uniform(leaf, 0.1)
-    for leaf in jax.tree.leaves(LSTM(40, init="torch", forget_bias=0.0).init(KEY, 30)):
+    for leaf in jax.tree.leaves(LSTM(40, init_scheme="torch", forget_bias=0.0).init(KEY, 30)):
         assert_uniform(leaf, 1 / np.sqrt(40))
-    params = LSTM(40, init="normal(0.01)", forget_bias=0.0).init(KEY, 30)
+    params = LSTM(40, init_scheme="normal(0.01)", forget_bias=0.0).init(KEY, 30)
     for leaf in (params.w_x, params.w_h):
         np.testing.assert_allclose(leaf.std(), 0.01, rtol=0.05)
         assert np.abs(leaf).max() > 0.03
@@ -160,8 +183,9 @@ def test_a_budget_between_two_widths_is_refused():
         fit_features(LSTM, 1, parameters=20)
 
 
-def test_the_same_key_draws_the_same_parameters_and_another_key_others():
-    for cell in CELLS.values():
-        one, same, other = (cell.init(key, 3) for key in (KEY, KEY, jax.random.key(1)))
-        references.assert_trees_close(one, same, 0.0)
-        assert not np.allclose(*(jax.tree.leaves(params)[0] for params in (one, other)))
+def test_another_key_draws_other_parameters():
+    cell = Nested(4, inner=GRU(4))
+    one, same, other = (cell.init(key, 3) for key in (KEY, KEY, jax.random.key(1)))
+    references.assert_trees_close(one, same, 0.0)
+    assert not np.allclose(one.w_x, other.w_x)
+    assert not np.allclose(one.inner.w_h, other.inner.w_h)

@@ -7,8 +7,10 @@ from nlstm_jax.cells import Elman, ElmanCarry, count_parameters
 from nlstm_jax.unroll import unroll
 
 
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
-@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize(
+    ("activation", "use_bias"),
+    [("tanh", True), ("tanh", False), ("relu", True), ("hard_sigmoid", True), ("softsign", True)],
+)
 def test_values_and_gradients_equal_the_reference(activation, use_bias):
     cell = Elman(4, activation=activation, use_bias=use_bias)
     references.assert_equals_reference(cell, references.elman(activation, use_bias))

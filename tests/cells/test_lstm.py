@@ -121,11 +121,9 @@ def test_values_and_gradients_equal_flax():
     cell = LSTM(4)
     params, xs, carry = references.example(cell)
     with jax.enable_x64(True):
-        theirs = nnx.OptimizedLSTMCell(3, 4, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
-        graph, _ = nnx.split(theirs)
 
         def in_flax(params, xs, carry):
-            model = nnx.merge(graph, nnx.state(theirs))
+            model = nnx.OptimizedLSTMCell(3, 4, param_dtype=jnp.float64, rngs=nnx.Rngs(0))
             model.dense_i.kernel[...] = params.w_x
             model.dense_h.kernel[...] = params.w_h
             model.dense_h.bias[...] = params.b
@@ -147,17 +145,16 @@ def test_values_and_gradients_equal_flax():
     references.assert_trees_close(found, expected, 1e-10, "Flax")
 
 
-@pytest.mark.parametrize("init", ["default", "keras", "keras_inner"])
+@pytest.mark.parametrize("scheme", ["default", "keras", "keras_inner"])
 @pytest.mark.parametrize("forget_bias", [1.0, 0.5, 0.0])
-def test_forget_bias_is_stored_in_its_block_of_the_bias_and_nowhere_else(init, forget_bias):
-    bias = LSTM(4, forget_bias=forget_bias, init=init).init(KEY, 3).b
+def test_forget_bias_is_stored_in_its_block_of_the_bias_and_nowhere_else(scheme, forget_bias):
+    bias = LSTM(4, forget_bias=forget_bias, init_scheme=scheme).init(KEY, 3).b
     np.testing.assert_array_equal(bias, np.repeat([0.0, forget_bias, 0.0, 0.0], 4))
 
 
 def test_forget_bias_is_not_added_in_the_forward_pass():
-    params = LSTM(4).init(KEY, 3)
-    xs = jax.random.normal(KEY, (2, 1, 3))
-    one, zero = (unroll(LSTM(4, forget_bias=value), params, xs)[1] for value in (1.0, 0.0))
+    params, xs, _ = references.example(LSTM(4))
+    one, zero = (references.run(LSTM(4, forget_bias=value), params, xs)[1] for value in (1.0, 0.0))
     np.testing.assert_array_equal(one, zero)
 
 
@@ -167,27 +164,37 @@ def test_layer_norm_starts_as_gain_one_and_shift_zero():
         np.testing.assert_array_equal(norm.shift, np.zeros_like(norm.shift))
 
 
-def test_an_option_moves_no_other_parameters_draw():
-    plain = LSTM(4).init(KEY, 3)
-    rich = LSTM(4, peephole=True, layer_norm=True, gating="add").init(KEY, 3)
+@pytest.mark.parametrize("scheme", ["default", "uniform(0.1)"])
+def test_an_option_moves_no_other_parameters_draw(scheme):
+    plain = LSTM(4, init_scheme=scheme).init(KEY, 3)
+    rich = LSTM(4, peephole=True, layer_norm=True, gating="add", init_scheme=scheme).init(KEY, 3)
     for name in ("w_x", "w_h", "b"):
         np.testing.assert_array_equal(getattr(plain, name), getattr(rich, name), err_msg=name)
-    projected = LSTM(4, projection=2, use_bias=False, peephole=True).init(KEY, 3)
+    projected = LSTM(4, projection=2, use_bias=False, peephole=True, init_scheme=scheme).init(KEY, 3)
     np.testing.assert_array_equal(projected.w_x, plain.w_x)
     np.testing.assert_array_equal(projected.peephole, rich.peephole)
+    if scheme != "default":
+        assert rich.peephole.all()
+        assert len(np.unique(np.concatenate([leaf.ravel() for leaf in plain[:3]]))) == 48 + 64 + 16
+
+
+def test_the_recurrent_product_reads_what_it_is_told_and_the_memory_stays_true():
+    cell = LSTM(4, peephole=True)
+    params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell))
+    z = cell.project(params, xs[0])
+    found = cell.step(params, carry, z, read=jnp.zeros((2, 4)))
+    expected = cell.step(params._replace(w_h=0 * params.w_h), carry, z)
+    references.assert_trees_close(found, expected, 1e-6)
 
 
 def test_bfloat16_is_for_the_products_alone():
     wide, narrow = LSTM(16), LSTM(16, dtype=jnp.bfloat16)
-    params = narrow.init(KEY, 8)
-    xs = jax.random.normal(KEY, (4, 2, 8))
-    carry, ys = unroll(narrow, params, xs)
+    params, xs = narrow.init(KEY, 8), jax.random.normal(KEY, (4, 2, 8))
+    carry, ys = references.run(narrow, params, xs)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, carry, ys))} == {jnp.dtype("float32")}
-    exact = unroll(wide, params, xs)[1]
+    exact = references.run(wide, params, xs)[1]
     np.testing.assert_allclose(ys, exact, rtol=0, atol=2e-2)
     assert not np.array_equal(ys, exact)
-    assert references.product_dtypes(lambda p: unroll(narrow, p, xs)[1], params) == {"bfloat16"}
-    assert references.product_dtypes(lambda p: unroll(wide, p, xs)[1], params) == {"float32"}
 
 
 @pytest.mark.parametrize(
@@ -195,7 +202,7 @@ def test_bfloat16_is_for_the_products_alone():
     [
         ({"gating": "plus"}, r"plus[\s\S]*multiply|multiply[\s\S]*plus"),
         ({"candidate_activation": "tanhh"}, r"tanhh[\s\S]*identity|identity[\s\S]*tanhh"),
-        ({"init": "kears"}, r"kears[\s\S]*keras|keras[\s\S]*kears"),
+        ({"init_scheme": "kears"}, r"kears[\s\S]*keras|keras[\s\S]*kears"),
     ],
 )
 def test_an_unknown_option_is_refused_with_what_is_accepted(options, named):

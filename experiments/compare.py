@@ -1,0 +1,98 @@
+"""Compare runs: curves, a table, and what the difference is worth.
+
+    python -m experiments.compare runs/lstm2 runs/nlstm2
+    python -m experiments.compare 'runs/*' --metric=perplexity --out=comparison --log_y
+
+Takes run folders and patterns. A pattern in quotes skips what is no run; a folder that is named has to be one.
+Runs that differ in nothing but their seeds are one group: its curve is their mean, with the t-interval that holds
+the true mean 95 times in 100. Unfinished runs count as far as they have come, and are said to be unfinished.
+
+Prints the table (best validation value of each group, best group first), remarks, and one sentence on the best group
+against the next: the difference with its interval, or how many seeds it would take to see one. Writes to --out:
+
+    compare.png    for a README or a paper: validation solid, test dotted, bands over seeds
+    compare.html   one page, no network: hover, metrics, log axis, smoothing
+    table.md       the table
+    table.csv      the table, numbers in full
+
+Cells that differ by more than 1 percent in parameters are marked "≠ cells": the comparison is not at equal cost.
+"""
+
+import difflib
+import glob
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from experiments import command
+from nlstm_jax.analysis import table
+from nlstm_jax.analysis.comparison import Comparison, compare
+from nlstm_jax.analysis.verdict import verdict
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import Run, read_run
+
+_METRIC = flags.DEFINE_string("metric", "log_loss", "What is compared, on the validation split.")
+_OUT = flags.DEFINE_string("out", "comparison", "Folder for picture, page and tables.")
+_LOG_Y = flags.DEFINE_bool("log_y", False, "A logarithmic axis in the picture.")
+_SHOW_TRAIN = flags.DEFINE_bool("show_train", False, "Training curves in the picture, thin.")
+
+
+def main(arguments: list[str]) -> None:
+    """Compare the run folders named."""
+    try:
+        from nlstm_jax.analysis import figure, page
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in ("matplotlib", "plotly"):
+            raise
+        raise ConfigError(f'compare draws with {error.name}: pip install "nlstm_jax[report]"') from None
+    console, out, metric = Console(soft_wrap=True, highlight=False), Path(_OUT.value), _METRIC.value
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out={out}: a folder expected, a file found")
+    comparison = compare(find_runs(arguments[1:], console))
+    check_metric(comparison, metric)
+    rows, sentence = table.rows(comparison, metric), verdict(comparison, metric)
+    console.print(table.terminal(rows, metric))
+    for line in ("", *comparison.remarks, sentence):
+        console.print(line, markup=False)
+    picture = figure.draw(comparison, metric, log_y=_LOG_Y.value, show_train=_SHOW_TRAIN.value)
+    out.mkdir(parents=True, exist_ok=True)
+    figure.save(picture, out / "compare.png")
+    (out / "compare.html").write_text(page.render(comparison, metric), "utf-8")
+    (out / "table.md").write_text(table.markdown(rows, metric), "utf-8")
+    (out / "table.csv").write_text(table.csv_text(rows, metric), "utf-8")
+    console.print(f"wrote compare.png, compare.html, table.md, table.csv to {out}", markup=False)
+
+
+def find_runs(names: list[str], console: Console) -> list[Run]:
+    """The runs in folders and patterns, each folder once; a note on what a pattern finds that is no run."""
+    if not names:
+        raise ConfigError(
+            "compare: run folders or patterns expected, e.g. runs/lstm 'runs/nlstm*'; none found"
+        )
+    folders: dict[Path, Path] = {}
+    for name in names:
+        if Path(name).exists() or not glob.has_magic(name):
+            folders.setdefault(Path(name).resolve(), Path(name))
+            continue
+        found = [Path(path) for path in sorted(glob.glob(name, recursive=True))]
+        for path in found:
+            if (path / "config.json").exists():
+                folders.setdefault(path.resolve(), path)
+            else:
+                console.print(f"skipped {path}: no run folder, it has no config.json", markup=False)
+        if not any((path / "config.json").exists() for path in found):
+            raise ConfigError(f"compare: a pattern that finds run folders expected, {name!r} finds none")
+    return [read_run(path) for path in folders.values()]
+
+
+def check_metric(comparison: Comparison, metric: str) -> None:
+    """Raise a ConfigError that names the metrics there are, where `metric` is none of them."""
+    if metric not in comparison.metrics:
+        near = difflib.get_close_matches(metric, comparison.metrics, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"--metric={metric}: {', '.join(comparison.metrics) or 'none'} in these runs{hint}")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,41 @@
+"""Exact metrics of a trained run over a whole split.
+
+    python -m experiments.evaluate --workdir=runs/lstm                  the validation split
+    python -m experiments.evaluate --workdir=runs/lstm --split=test     counted in summary.json as a look
+
+Look at the test split once, when everything is chosen: every look is recorded.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from experiments import command
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import record_test_look
+from nlstm_jax.training import restore
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder", required=True)
+_SPLIT = flags.DEFINE_enum("split", "valid", ["train", "valid", "test"], "which split")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
+
+
+def main(arguments: list[str]) -> None:
+    """Restore, evaluate, print, and record a look at the test split."""
+    command.no_positional(arguments)
+    workdir, split = Path(_WORKDIR.value), _SPLIT.value
+    restored = restore(workdir, _CHECKPOINT.value)
+    if split not in restored.task.splits:
+        raise ConfigError(f"--split: one of {', '.join(restored.task.splits)} expected, found {split}")
+    report = restored.evaluate(split)
+    console = Console()
+    shown = "  ".join(f"{name} {value:.6f}" for name, value in report.items())
+    console.print(f"{split} at step {restored.step:,}: {shown}", highlight=False, soft_wrap=True)
+    if split == "test":
+        looks = record_test_look(workdir, report, restored.step)
+        console.print(f"the test split of this run has been looked at {looks} times", highlight=False)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,189 @@
+"""One row a group, best first: as a table for the terminal, Markdown, HTML and CSV."""
+
+import csv
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from nlstm_jax.analysis.comparison import Comparison, cells_differ
+from nlstm_jax.analysis.curves import Group, higher_is_better
+from nlstm_jax.analysis.statistics import Estimate, estimate, written
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the table says of a group; estimates are over the seeds that have a value.
+
+    Attributes:
+        label: of the group.
+        runs: how many there are.
+        cell_parameters, parameters: None while no run says.
+        unequal: whether the cells differ by more than 1 % from those of the first row.
+        valid: the best validation value.
+        best_steps: the smallest and the largest step of the best values.
+        train: at the best steps.
+        test: None where the test split was never looked at.
+        looks: how often it was looked at, in the run where that was most often.
+        status: `finished`, or how many runs are what.
+        wall_seconds: of a run, on average.
+    """
+
+    label: str
+    runs: int
+    cell_parameters: int | None
+    parameters: int | None
+    unequal: bool
+    valid: Estimate | None
+    best_steps: tuple[int, int] | None
+    train: Estimate | None
+    test: Estimate | None
+    looks: int
+    status: str
+    wall_seconds: float | None
+
+
+def rows(comparison: Comparison, metric: str) -> list[Row]:
+    """The groups' rows, best validation value first and groups without one last."""
+    sign = -1 if higher_is_better(metric) else 1
+    described = [(group, _row(group, metric)) for group in comparison.groups]
+    described.sort(
+        key=lambda pair: (pair[1].valid is None, sign * pair[1].valid.value if pair[1].valid else 0.0)
+    )
+    first = described[0][0]
+    return [replace(row, unequal=cells_differ(first, group)) for group, row in described]
+
+
+def terminal(table: Sequence[Row], metric: str) -> Table:
+    """For a rich console; what comes from run folders is shown as it is, without markup."""
+    columns, lines = _cells(table, metric)
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name, justify in columns:
+        shown.add_column(Text(name), justify=justify, overflow="fold")
+    for line in lines:
+        shown.add_row(*map(Text, line))
+    return shown
+
+
+def markdown(table: Sequence[Row], metric: str) -> str:
+    """A pipe table."""
+    columns, lines = _cells(table, metric)
+    rules = ["---" if justify == "left" else "---:" for _, justify in columns]
+    escaped = [[_markdown_cell(cell) for cell in line] for line in [[name for name, _ in columns], *lines]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [escaped[0], rules, *escaped[1:]])
+
+
+def html_table(table: Sequence[Row], metric: str) -> str:
+    """A `<table>`, escaped."""
+    columns, lines = _cells(table, metric)
+    head = "".join(f'<th class="{justify}">{html.escape(name)}</th>' for name, justify in columns)
+    body = "".join(
+        "<tr>"
+        + "".join(f'<td class="{columns[n][1]}">{html.escape(cell)}</td>' for n, cell in enumerate(line))
+        + "</tr>"
+        for line in lines
+    )
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def csv_text(table: Sequence[Row], metric: str) -> str:
+    """Numbers in full, one column each, empty where there is none."""
+    estimates = [f"valid_{metric}", f"train_{metric}_at_best", f"test_{metric}"]
+    header = [
+        "label",
+        "runs",
+        "cell_parameters",
+        "parameters",
+        "unequal_cells",
+        "best_step_min",
+        "best_step_max",
+    ]
+    header += [f"{name}{part}" for name in estimates for part in ("", "_half_width", "_seeds")]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*header, "test_looks", "status", "wall_seconds"])
+    for row in table:
+        line = [row.label, row.runs, row.cell_parameters, row.parameters, "yes" if row.unequal else "no"]
+        line += row.best_steps or (None, None)
+        for value in (row.valid, row.train, row.test):
+            line += value or (None, None, None)
+        writer.writerow([*line, row.looks, row.status, row.wall_seconds])
+    return text.getvalue()
+
+
+def _row(group: Group, metric: str) -> Row:
+    bests = group.bests(metric)
+    steps = [best.step for best in bests]
+    trains = [best.train for best in bests if best.train is not None]
+    tests = [best.test for best in bests if best.test is not None]
+    seconds = [
+        run.summary["wall_seconds"] for run in group.runs if run.summary and "wall_seconds" in run.summary
+    ]
+    status = ", ".join(f"{count} {name}" for name, count in group.statuses.items())
+    return Row(
+        label=group.label,
+        runs=len(group.runs),
+        cell_parameters=group.cell_parameters,
+        parameters=group.parameters,
+        unequal=False,
+        valid=estimate([best.valid for best in bests]) if bests else None,
+        best_steps=(min(steps), max(steps)) if steps else None,
+        train=estimate(trains) if trains else None,
+        test=estimate(tests) if tests else None,
+        looks=max((best.looks for best in bests), default=0),
+        status=next(iter(group.statuses)) if len(group.statuses) == 1 else status,
+        wall_seconds=estimate(seconds).value if seconds else None,
+    )
+
+
+def _cells(
+    table: Sequence[Row], metric: str
+) -> tuple[list[tuple[str, Literal["left", "right"]]], list[list[str]]]:
+    """Columns as (name, alignment), and every row's cells as text."""
+    tested = any(row.test for row in table)
+    names = [
+        "group",
+        "seeds",
+        "cell parameters",
+        "parameters",
+        f"best valid {metric}",
+        "at step",
+        "train there",
+    ]
+    names += ["test (n looks)"] * tested + ["status", "seconds"]
+    columns: list[tuple[str, Literal["left", "right"]]] = [
+        (name, "left" if name in ("group", "status") else "right") for name in names
+    ]
+    lines = []
+    for row in table:
+        seeds = row.valid.seeds if row.valid else 0
+        line = [row.label, f"{row.runs}" if seeds == row.runs else f"{seeds} of {row.runs}"]
+        line += [_count(row.cell_parameters) + (" ≠ cells" if row.unequal else ""), _count(row.parameters)]
+        line += [_written(row.valid), _span(row.best_steps), _written(row.train)]
+        if tested:
+            looks = f" ({row.looks} look{'s' if row.looks != 1 else ''})"
+            line.append(_written(row.test) + (looks if row.test else ""))
+        lines.append([*line, row.status, "–" if row.wall_seconds is None else f"{row.wall_seconds:,.0f}"])
+    return columns, lines
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
+
+
+def _written(value: Estimate | None) -> str:
+    return "–" if value is None else written(value.value, value.half_width)
+
+
+def _span(steps: tuple[int, int] | None) -> str:
+    if steps is None:
+        return "–"
+    return f"{steps[0]:,}" if steps[0] == steps[1] else f"{steps[0]:,}–{steps[1]:,}"
+
+
+def _markdown_cell(text: str) -> str:
+    return " ".join(html.escape(text, quote=False).replace("|", "\\|").split())

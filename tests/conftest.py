@@ -1,0 +1,15 @@
+"""Every annotation at a boundary is checked while the tests run."""
+
+import os
+
+from jaxtyping import install_import_hook
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+with install_import_hook(
+    ["nlstm_jax.cells", "nlstm_jax.unroll", "nlstm_jax.models", "nlstm_jax.tasks", "nlstm_jax.data"],
+    "beartype.beartype",
+):
+    import nlstm_jax.models
+    import nlstm_jax.tasks
+    import nlstm_jax.unroll  # noqa: F401

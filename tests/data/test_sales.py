@@ -1,0 +1,480 @@
+"""`nlstm_jax.data.sales` against a plain loop over `csv`, on a generated chain of shops and on the real subset."""
+
+import csv
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlstm_jax.data import csv_columns, sales
+from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
+from nlstm_jax.errors import DataError
+
+TRAIN = "date,date_block_num,shop_id,item_id,item_price,item_cnt_day"
+ROWS = (
+    "02.01.2013,0,5,30,99.5,2.0",
+    "15.01.2013,0,5,30,100.5,1.0",
+    "03.03.2013,2,5,30,80.0,-1.0",
+    "28.02.2013,1,2,7,1e2,21.0",
+)
+
+
+@pytest.fixture(scope="module")
+def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    write_shop_world(ShopWorld(shops=6, items=60, rows=3_000, test_pairs=100), folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder of all five files that a reader can check in the head."""
+    write(tmp_path / "sales_train.csv", TRAIN, *ROWS)
+    write(tmp_path / "test.csv", "ID,shop_id,item_id", "0,5,30", "1,5,7", "2,2,7")
+    write(tmp_path / "items.csv", "item_name,item_id,item_category_id", '"Red Lantern, ""film""",30,1', "Bag,7,0")
+    write(tmp_path / "shops.csv", "shop_name,shop_id", "Mill Lane,2", "Castle Arcade,5")
+    write(tmp_path / "item_categories.csv", "item_category_name,item_category_id", "Bags,0", "Films,1")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def real_folder() -> Path:
+    data = os.environ.get("NLSTM_JAX_DATA")
+    path = Path(data or "") / "sales" / "sales_train.csv"
+    if data is None or not path.is_file():
+        pytest.skip("sales/sales_train.csv is not in the folder that NLSTM_JAX_DATA names")
+    return path.parent
+
+
+def write(path: Path, *lines: str) -> None:
+    path.write_bytes(("\n".join(lines) + "\n").encode())
+
+
+def plain_pivot(folder: Path) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
+    """Pairs, counts and prices by loops over dictionaries."""
+    counts: dict = defaultdict(float)
+    prices: dict = defaultdict(list)
+    with (folder / "sales_train.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            day = datetime.strptime(row["date"], "%d.%m.%Y")
+            month = (day.year - 2013) * 12 + day.month - 1
+            assert month == int(row["date_block_num"])
+            key = (int(row["shop_id"]), int(row["item_id"]), month)
+            counts[key] += float(row["item_cnt_day"])
+            prices[key].append(float(row["item_price"]))
+    pairs = sorted({key[:2] for key in counts})
+    length = 1 + max(key[2] for key in counts)
+    count_table, price_table = np.zeros((2, len(pairs), length), np.float32)
+    for row_number, pair in enumerate(pairs):
+        price = 0.0
+        for month in range(length):
+            if (*pair, month) in counts:
+                price = sum(prices[*pair, month]) / len(prices[*pair, month])
+                count_table[row_number, month] = counts[*pair, month]
+            price_table[row_number, month] = price
+    return pairs, count_table, price_table
+
+
+def assert_same(one: sales.SalesHistory, other: sales.SalesHistory) -> None:
+    for name in ("shop_ids", "item_ids", "counts", "prices"):
+        first, second = getattr(one, name), getattr(other, name)
+        assert first.dtype == second.dtype
+        np.testing.assert_array_equal(first, second, err_msg=name)
+    assert (one.rows, one.item_names) == (other.rows, other.item_names)
+    assert (one.test is None) == (other.test is None)
+    if one.test is not None and other.test is not None:
+        for name in ("ids", "shop_ids", "item_ids"):
+            assert getattr(one.test, name).dtype == np.int32
+            np.testing.assert_array_equal(getattr(one.test, name), getattr(other.test, name), err_msg=name)
+
+
+def assert_is_plain_pivot(history: sales.SalesHistory, folder: Path) -> None:
+    pairs, counts, prices = plain_pivot(folder)
+    assert list(zip(history.shop_ids.tolist(), history.item_ids.tolist(), strict=True)) == pairs
+    np.testing.assert_array_equal(history.counts, counts)
+    np.testing.assert_array_equal(history.prices, prices)
+
+
+def test_four_rows_by_hand(folder: Path) -> None:
+    history = sales.read_sales(folder)
+    assert history.shop_ids.tolist() == [2, 5]
+    assert history.item_ids.tolist() == [7, 30]
+    assert history.counts.tolist() == [[0, 21, 0], [3, 0, -1]]
+    assert history.prices.tolist() == [[0, 100, 100], [100, 100, 80]]
+    assert history.rows == 4
+    assert history.item_names == {30: 'Red Lantern, "film"', 7: "Bag"}
+    assert history.test is not None
+    assert history.test.ids.tolist() == [0, 1, 2]
+    assert set(history.checksums) == {p.name for p in folder.iterdir()}
+    assert history.notes == (
+        "sales_train.csv: 4 rows; the complete public file has 2,935,849",
+        "sales_train.csv: item_cnt_day from -1 to 21, item_price up to 100.50",
+        "test.csv: 2 of 3 pairs have a history",
+    )
+
+
+def test_generated_world_equals_a_plain_loop(world_folder: Path) -> None:
+    assert_is_plain_pivot(sales.read_sales(world_folder), world_folder)
+
+
+def test_real_subset(real_folder: Path) -> None:
+    history = sales.read_sales(real_folder)
+    assert history.rows == 275_993
+    assert history.counts.shape == history.prices.shape == (4_440, 33)
+    assert len(np.unique(history.shop_ids)) == 25
+    assert len(np.unique(history.item_ids)) == 494
+    assert len(history.item_names) == 22_170
+    assert history.test is not None
+    joined = sales.join_pairs(history, history.test.shop_ids, history.test.item_ids)
+    assert joined.counts.shape == (214_200, 33)
+    assert joined.has_history.sum() == 4_351
+    assert_is_plain_pivot(history, real_folder)
+
+
+def test_real_subset_has_the_known_errors_of_naive_forecasts(real_folder: Path) -> None:
+    clipped = np.clip(sales.read_sales(real_folder).counts, 0, 20)
+    errors = {}
+    for month in (31, 32):
+        errors[month, "zero"] = np.sqrt(np.mean(clipped[:, month] ** 2))
+        errors[month, "last"] = np.sqrt(np.mean((clipped[:, month] - clipped[:, month - 1]) ** 2))
+    known = {(31, "zero"): 4.538, (32, "zero"): 4.484, (31, "last"): 2.798, (32, "last"): 3.271}
+    assert errors == pytest.approx(known, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda data: data.replace(b"\n", b"\r\n"), id="CRLF"),
+        pytest.param(lambda data: data.removesuffix(b"\n"), id="no-final-newline"),
+        pytest.param(lambda data: b"\xef\xbb\xbf" + data, id="byte-order-mark"),
+        pytest.param(lambda data: data.replace(b"\n", b"\n\n") + b"\n\n", id="empty-lines"),
+        pytest.param(lambda data: re.sub(rb"[^,\n]+", rb'"\g<0>"', data), id="quotes"),
+        pytest.param(lambda data: data.replace(b",", b", "), id="blanks"),
+    ],
+)
+@pytest.mark.parametrize("block", [48, 1 << 21])
+def test_forms_of_the_same_file(change, block: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = sales.read_sales(folder)
+    monkeypatch.setattr(csv_columns, "_BLOCK_BYTES", block)
+    for name in ("sales_train.csv", "test.csv"):
+        path = folder / name
+        path.write_bytes(change(path.read_bytes()))
+    assert_same(sales.read_sales(folder), expected)
+
+
+def test_columns_go_by_name_and_others_are_noted(folder: Path) -> None:
+    expected = sales.read_sales(folder)
+    path = folder / "sales_train.csv"
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    write(path, *(",".join([row[5], "note" if n == 0 else "é", *row[4::-1]]) for n, row in enumerate(rows)))
+    history = sales.read_sales(folder)
+    assert_same(history, expected)
+    assert history.notes[0] == "sales_train.csv: columns not used: note"
+
+
+def test_only_sales_train_is_required(folder: Path) -> None:
+    expected = sales.read_sales(folder)
+    for name in ("test.csv", "items.csv", "shops.csv", "item_categories.csv"):
+        (folder / name).unlink()
+    history = sales.read_sales(folder)
+    assert history.test is None
+    assert history.item_names == {}
+    np.testing.assert_array_equal(history.counts, expected.counts)
+
+
+def test_block_borders_change_nothing(world_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    expected = sales.read_sales(world_folder)
+    for name in ("sales_train.csv", "test.csv", "items.csv"):
+        (tmp_path / name).write_bytes((world_folder / name).read_bytes())
+    lines = (tmp_path / "sales_train.csv").read_text().splitlines()
+    lines[1_500] = ",".join(f'"{field}"' for field in lines[1_500].split(","))  # from here on, csv does the cutting
+    write(tmp_path / "sales_train.csv", *lines)
+    monkeypatch.setattr(csv_columns, "_BLOCK_BYTES", 997)
+    monkeypatch.setattr(csv_columns, "_BLOCK_ROWS", 13)
+    assert_same(sales.read_sales(tmp_path), expected)
+
+
+def test_numbers_are_the_doubles_that_python_reads(tmp_path: Path) -> None:
+    draw = random.Random(0)
+    texts = [
+        "0",
+        "-0.0",
+        ".5",
+        "7.",
+        "+3",
+        "1e-3",
+        " 12",
+        "999999999999999",
+        "0.1234567890123456789",
+        "-698.833333333",
+    ]
+    texts += [f"{draw.uniform(-1e5, 1e5):.{draw.randrange(16)}f}" for _ in range(2_000)]
+    path = tmp_path / "numbers.csv"
+    write(path, "x,y", *(f"{text},{text}" for text in texts))
+    table = csv_columns.read_columns(path, {"y": csv_columns.Decimal(-1e16, 1e16)})
+    assert table.columns["y"].tolist() == [float(text) for text in texts]
+    assert table.ignored == ("x",)
+
+
+def test_dates_are_those_of_the_calendar(tmp_path: Path) -> None:
+    path = tmp_path / "dates.csv"
+    kind = csv_columns.Date()
+    texts = [
+        f"{day:02}.{month:02}.{year}" for year in (1900, 2000, 2013, 2016) for month in range(14) for day in range(33)
+    ]
+    path.write_text("date\n" + "\n".join(texts) + "\n")
+    fields = csv_columns.Fields(path.read_bytes(), 5 + 11 * np.arange(len(texts)), 15 + 11 * np.arange(len(texts)))
+    dates, wrong = kind.parse(fields)
+    for text, date, is_wrong in zip(texts, dates.tolist(), wrong.tolist(), strict=True):
+        try:
+            expected = datetime.strptime(text, "%d.%m.%Y").date()
+        except ValueError:
+            expected = None
+        assert (None if is_wrong else date) == expected, text
+
+
+ID_RANGE = "a whole number from 0 to 9999999 accepted"
+PRICE_RANGE = "a number from -1e+09 to 1e+09 accepted"
+DAY = "a day of the calendar written dd.mm.yyyy accepted"
+TRAIN_NAMES = "date, date_block_num, shop_id, item_id, item_price, item_cnt_day"
+WRONG_ROWS = {
+    "text-in-a-price": ("03.01.2013,0,5,30,cheap,1", f"column item_price: 'cheap' found, {PRICE_RANGE}"),
+    "empty-price": ("03.01.2013,0,5,30,,1", f"column item_price: '' found, {PRICE_RANGE}"),
+    "nan-price": ("03.01.2013,0,5,30,nan,1", f"column item_price: 'nan' found, {PRICE_RANGE}"),
+    "inf-price": ("03.01.2013,0,5,30,-inf,1", f"column item_price: '-inf' found, {PRICE_RANGE}"),
+    "overflowing-price": ("03.01.2013,0,5,30,1e999,1", f"column item_price: '1e999' found, {PRICE_RANGE}"),
+    "underscored-price": ("03.01.2013,0,5,30,1_0,1", f"column item_price: '1_0' found, {PRICE_RANGE}"),
+    "two-points": ("03.01.2013,0,5,30,1.0.0,1", f"column item_price: '1.0.0' found, {PRICE_RANGE}"),
+    "minus-inside": ("03.01.2013,0,5,30,1-0,1", f"column item_price: '1-0' found, {PRICE_RANGE}"),
+    "nan-count": (
+        "03.01.2013,0,5,30,9.0,NaN",
+        "column item_cnt_day: 'NaN' found, a whole number from -1000000000 to 1000000000 accepted",
+    ),
+    "half-a-count": (
+        "03.01.2013,0,5,30,9.0,0.5",
+        "column item_cnt_day: '0.5' found, a whole number from -1000000000 to 1000000000 accepted",
+    ),
+    "text-in-a-shop": ("03.01.2013,0,Five,30,9.0,1", f"column shop_id: 'Five' found, {ID_RANGE}"),
+    "negative-item": ("03.01.2013,0,5,-30,9.0,1", f"column item_id: '-30' found, {ID_RANGE}"),
+    "huge-item": ("03.01.2013,0,5,99999999999999999999,9.0,1", f"column item_id: '{'9' * 20}' found, {ID_RANGE}"),
+    "long-text": ("03.01.2013,0,5,30," + "x" * 99 + ",1", f"column item_price: '{'x' * 56}... found, {PRICE_RANGE}"),
+    "impossible-day": ("31.02.2013,1,5,30,9.0,1", f"column date: '31.02.2013' found, {DAY}"),
+    "impossible-month": ("01.13.2013,12,5,30,9.0,1", f"column date: '01.13.2013' found, {DAY}"),
+    "iso-date": ("2013-01-03,0,5,30,9.0,1", f"column date: '2013-01-03' found, {DAY}"),
+    "short-date": ("3.1.2013,0,5,30,9.0,1", f"column date: '3.1.2013' found, {DAY}"),
+    "day-before-the-first-month": (
+        "31.12.2012,0,5,30,9.0,1",
+        "column date: '31.12.2012' found, a day from 01.01.2013 on accepted",
+    ),
+    "date-of-another-month": (
+        "03.02.2014,1,5,30,9.0,1",
+        "column date_block_num: '1' found, 13, the month of its date 03.02.2014 (0 is January 2013) accepted",
+    ),
+    "negative-month": (
+        "03.01.2013,-1,5,30,9.0,1",
+        "column date_block_num: '-1' found, a whole number from 0 to 239 accepted",
+    ),
+    "too-few-fields": ("03.01.2013,0,5,30,9.0", f"5 fields found, 6 accepted ({TRAIN_NAMES})"),
+    "too-many-fields": ("03.01.2013,0,5,30,9.0,1,", f"7 fields found, 6 accepted ({TRAIN_NAMES})"),
+    "unclosed-quote": ('03.01.2013,0,5,30,9.0,"1', "unexpected end of data; comma-separated values accepted"),
+    "unknown-shop": ("03.01.2013,0,6,30,9.0,1", "column shop_id: '6' found, one of shops.csv accepted"),
+    "unknown-item": ("03.01.2013,0,5,31,9.0,1", "column item_id: '31' found, one of items.csv accepted"),
+    "nul-byte": ("03.01.2013,0,5,30,9\0.0,1", "a NUL byte found, text accepted"),
+}
+
+
+@pytest.mark.parametrize("block", [48, 1 << 21])
+@pytest.mark.parametrize(("row", "complaint"), WRONG_ROWS.values(), ids=WRONG_ROWS.keys())
+def test_wrong_rows(row: str, complaint: str, block: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_columns, "_BLOCK_BYTES", block)
+    path = folder / "sales_train.csv"
+    write(path, TRAIN, *ROWS, row, ROWS[0])
+    assert complaint_about(folder) == separated(path, 6, complaint)
+
+
+def separated(path: Path, line: int, complaint: str) -> str:
+    """A complaint about a column follows a comma, one about the whole line a colon."""
+    return f"{path} line {line}{',' if complaint.startswith('column') else ':'} {complaint}"
+
+
+def complaint_about(folder: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        sales.read_sales(folder)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_not_utf8(folder: Path) -> None:
+    path = folder / "items.csv"
+    path.write_bytes("item_name,item_id,item_category_id\nBag,7,0\nФильм,30,1\n".encode("cp1251"))
+    assert complaint_about(folder) == f"{path} line 3: byte 0xd4 found, text in UTF-8 accepted"
+
+
+def test_the_line_is_the_files_even_after_empty_lines_and_quoted_newlines(folder: Path) -> None:
+    path = folder / "items.csv"
+    path.write_text('item_name,item_id,item_category_id\n"Bag\nof paper",7,0\n\nLantern,x,1\n')
+    assert complaint_about(folder) == f"{path} line 5, column item_id: 'x' found, {ID_RANGE}"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("sales_train.csv", "", f": an empty file found, a line with {TRAIN_NAMES} and rows accepted"),
+        ("sales_train.csv", TRAIN + "\n", " line 1: a header without rows found, at least one row accepted"),
+        (
+            "sales_train.csv",
+            "date,date_block_num,shop_id,item_id,item_cnt_day\n03.01.2013,0,5,30,1\n",
+            " line 1, column item_price: no such column found in 'date, date_block_num, shop_id, item_id, "
+            f"item_cnt_day', each of {TRAIN_NAMES} once accepted",
+        ),
+        (
+            "test.csv",
+            "ID,shop_id,item_id,shop_id\n0,5,30,5\n",
+            " line 1, column shop_id: twice found in 'ID, shop_id, item_id, shop_id', each of ID, shop_id, item_id "
+            "once accepted",
+        ),
+        (
+            "test.csv",
+            "ID,shop_id,item_id\n0,5,30\n1,5,7\n0,2,7\n",
+            " line 4, column ID: '0' found, each once (line 2 has it) accepted",
+        ),
+        (
+            "test.csv",
+            "ID,shop_id,item_id\n0,5,30\n1,5,7\n2,5,30\n",
+            " line 4, column shop_id, item_id: '5, 30' found, each once (line 2 has it) accepted",
+        ),
+        (
+            "test.csv",
+            "ID,shop_id,item_id\n0,5,30\n1,9,7\n",
+            " line 3, column shop_id: '9' found, one of shops.csv accepted",
+        ),
+        (
+            "items.csv",
+            "item_name,item_id,item_category_id\nLantern,30,1\nBag,7,0\nBox,7,0\n",
+            " line 4, column item_id: '7' found, each once (line 3 has it) accepted",
+        ),
+        (
+            "items.csv",
+            "item_name,item_id,item_category_id\nLantern,30,9\nBag,7,0\n",
+            " line 2, column item_category_id: '9' found, one of item_categories.csv accepted",
+        ),
+    ],
+)
+def test_wrong_files(name: str, content: str, complaint: str, folder: Path) -> None:
+    (folder / name).write_text(content)
+    assert complaint_about(folder) == f"{folder / name}{complaint}"
+
+
+def test_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
+    assert complaint_about(tmp_path) == (
+        f"{tmp_path / 'sales_train.csv'}: no such file found; a folder with sales_train.csv accepted, and test.csv in "
+        "it to forecast (kaggle competitions download -c competitive-data-science-predict-future-sales, then unzip)"
+    )
+
+
+def test_oddities_are_noted(folder: Path) -> None:
+    write(folder / "sales_train.csv", TRAIN, *ROWS, ROWS[1], ROWS[1], "16.01.2013,0,5,30,-1.0,2169")
+    history = sales.read_sales(folder)
+    assert history.notes[1:4] == (
+        "sales_train.csv: 2 rows repeat another one exactly; each counts",
+        "sales_train.csv: 1 rows with a price below zero, not in any mean price",
+        "sales_train.csv: item_cnt_day from -1 to 2,169, item_price up to 100.50",
+    )
+    assert history.counts[1, 0] == 2 + 3 * 1 + 2169
+    assert history.prices[1, 0] == np.float32((99.5 + 3 * 100.5) / 4)
+
+
+def test_cache_gives_what_reading_gives(world_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fresh = sales.read_sales(world_folder)
+    filled = sales.read_sales(world_folder, tmp_path / "cache")
+    monkeypatch.setattr(sales, "_read", lambda *_: pytest.fail("the files were read in spite of the cache"))
+    cached = sales.read_sales(world_folder, tmp_path / "cache")
+    for history in (filled, cached):
+        assert_same(history, fresh)
+        assert (history.checksums, history.notes) == (fresh.checksums, fresh.notes)
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npz"]
+
+
+def test_cache_belongs_to_the_files_content(folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    before = sales.read_sales(folder, cache)
+    write(folder / "sales_train.csv", TRAIN, *ROWS, ROWS[1])
+    assert sales.read_sales(folder, cache).rows == before.rows + 1
+    (folder / "test.csv").unlink()
+    assert sales.read_sales(folder, cache).test is None
+    assert sales.read_sales(folder, cache).test is None
+    assert len(list(cache.iterdir())) == 3
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text", "byte", "pickle"])
+def test_broken_cache_is_made_again(damage: str, folder: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    fresh = sales.read_sales(folder, cache)
+    (path,) = cache.iterdir()
+    whole = path.read_bytes()
+    place = whole.index(fresh.counts.tobytes())
+    path.write_bytes(
+        {
+            "empty": b"",
+            "cut": whole[: len(whole) // 2],
+            "text": b"not an archive at all",
+            "byte": whole[:place] + b"\x7f" + whole[place + 1 :],
+            "pickle": whole.replace(b"'<f4'", b"'|O' ", 1),
+        }[damage]
+    )
+    assert_same(sales.read_sales(folder, cache), fresh)
+    assert path.read_bytes() == whole
+
+
+def test_cache_that_cannot_be_written_is_noted(folder: Path) -> None:
+    cache = folder / "items.csv"
+    history = sales.read_sales(folder, cache)
+    assert history.notes[-1] == f"cache {cache} not written: File exists"
+    assert_same(history, sales.read_sales(folder))
+
+
+def test_join_keeps_the_order_asked_for(folder: Path) -> None:
+    history = sales.read_sales(folder)
+    joined = sales.join_pairs(history, np.array([5, 9, 2, 2, 5]), np.array([30, 99, 7, 30, 30]))
+    assert joined.has_history.tolist() == [True, False, True, False, True]
+    assert joined.counts.tolist() == [[3, 0, -1], [0, 0, 0], [0, 21, 0], [0, 0, 0], [3, 0, -1]]
+    assert joined.prices.tolist() == [[100, 100, 80], [0, 0, 0], [0, 100, 100], [0, 0, 0], [100, 100, 80]]
+    assert history.counts.tolist() == [[0, 21, 0], [3, 0, -1]]
+
+
+def test_submission(tmp_path: Path) -> None:
+    path = tmp_path / "forecast.csv"
+    sales.write_submission(path, np.array([4, 2, 3, 9]), np.array([-0.5, 1 / 3, 300.0, np.inf], np.float32))
+    assert path.read_text() == "ID,item_cnt_month\n4,0.000000\n2,0.333333\n3,20.000000\n9,20.000000\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_submission_refuses_what_is_no_prediction(tmp_path: Path) -> None:
+    path = tmp_path / "forecast.csv"
+    with pytest.raises(ValueError, match=r"^prediction for ID 7: nan found, a number accepted$"):
+        sales.write_submission(path, np.array([4, 7]), np.array([1.0, np.nan]))
+    with pytest.raises(ValueError, match=r"^predictions of shape \(1,\) found, one for each of \(2,\) IDs accepted$"):
+        sales.write_submission(path, np.array([4, 7]), np.array([1.0]))
+    assert not path.exists()
+
+
+@pytest.mark.slow
+def test_full_size_within_20_seconds_and_1_gib(tmp_path: Path) -> None:
+    write_shop_world(ShopWorld(shops=60, items=22_170, rows=2_935_849, test_pairs=214_200), tmp_path)
+    program = (
+        f"from pathlib import Path; from nlstm_jax.data.sales import read_sales; read_sales(Path({str(tmp_path)!r}))"
+    )
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert time.perf_counter() - start < 20
+    # the largest of all children so far, this process's own peak included: an upper bound
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20
