@@ -4,22 +4,19 @@
     python -m experiments.compare 'runs/*' --metric=perplexity --out=comparison --log_y
 
 Takes run folders and patterns. A pattern in quotes skips what is no run; a folder that is named has to be one.
-Runs that differ in nothing but their seeds are one group: its curve is their mean, with the t-interval that holds
-the true mean 95 times in 100. Unfinished runs count as far as they have come, and are said to be unfinished.
+Runs that differ in nothing but their seeds are one group; its curve is their mean, its band the 95 percent t-interval.
+An unfinished run counts as far as it has come. Cells that differ by more than 1 percent in parameters are marked.
 
-Prints the table (best validation value of each group, best group first), remarks, and one sentence on the best group
-against the next: the difference with its interval, or how many seeds it would take to see one. Writes to --out:
+Prints the table, best group first, and one sentence on the best group against the next: the difference with its
+interval, or how many seeds it would take to see one. Writes to --out:
 
-    compare.png    for a README or a paper: validation solid, test dotted, bands over seeds
-    compare.html   one page, no network: hover, metrics, log axis, smoothing
-    table.md       the table
-    table.csv      the table, numbers in full
-
-Cells that differ by more than 1 percent in parameters are marked "≠ cells": the comparison is not at equal cost.
+    compare.png            for a README or a paper: validation solid, test dotted
+    compare.html           one page, no network: hover, metrics, log axis, smoothing
+    table.md, table.csv    the table; in the latter, numbers in full
 """
 
-import difflib
 import glob
+import sys
 from pathlib import Path
 
 from absl import flags
@@ -27,10 +24,11 @@ from rich.console import Console
 
 from experiments import command
 from nlstm_jax.analysis import table
-from nlstm_jax.analysis.comparison import Comparison, compare
+from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, read_run
+from nlstm_jax.runs.files import CONFIG
 
 _METRIC = flags.DEFINE_string("metric", "log_loss", "What is compared, on the validation split.")
 _OUT = flags.DEFINE_string("out", "comparison", "Folder for picture, page and tables.")
@@ -43,16 +41,19 @@ def main(arguments: list[str]) -> None:
     try:
         from nlstm_jax.analysis import figure, page
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("matplotlib", "plotly"):
+        missing = (error.name or "").partition(".")[0]
+        if missing not in ("matplotlib", "plotly"):
             raise
-        raise ConfigError(f'compare draws with {error.name}: pip install "nlstm_jax[report]"') from None
-    console, out, metric = Console(soft_wrap=True, highlight=False), Path(_OUT.value), _METRIC.value
+        raise ConfigError(f'compare draws with {missing}: pip install "nlstm_jax[report]"') from None
+    # In a pipe or file nothing is gained by being narrow.
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
+    out, metric = Path(_OUT.value), _METRIC.value
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out}: a folder expected, a file found")
     comparison = compare(find_runs(arguments[1:], console))
-    check_metric(comparison, metric)
+    comparison.check_metric(metric)
     rows, sentence = table.rows(comparison, metric), verdict(comparison, metric)
-    console.print(table.terminal(rows, metric))
+    console.print(table.terminal(rows, metric, console.width))
     for line in ("", *comparison.remarks, sentence):
         console.print(line, markup=False)
     picture = figure.draw(comparison, metric, log_y=_LOG_Y.value, show_train=_SHOW_TRAIN.value)
@@ -77,21 +78,13 @@ def find_runs(names: list[str], console: Console) -> list[Run]:
             continue
         found = [Path(path) for path in sorted(glob.glob(name, recursive=True))]
         for path in found:
-            if (path / "config.json").exists():
+            if (path / CONFIG).exists():
                 folders.setdefault(path.resolve(), path)
             else:
-                console.print(f"skipped {path}: no run folder, it has no config.json", markup=False)
-        if not any((path / "config.json").exists() for path in found):
+                console.print(f"skipped {path}: no run folder, it has no {CONFIG}", markup=False)
+        if not any((path / CONFIG).exists() for path in found):
             raise ConfigError(f"compare: a pattern that finds run folders expected, {name!r} finds none")
     return [read_run(path) for path in folders.values()]
-
-
-def check_metric(comparison: Comparison, metric: str) -> None:
-    """Raise a ConfigError that names the metrics there are, where `metric` is none of them."""
-    if metric not in comparison.metrics:
-        near = difflib.get_close_matches(metric, comparison.metrics, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"--metric={metric}: {', '.join(comparison.metrics) or 'none'} in these runs{hint}")
 
 
 if __name__ == "__main__":

@@ -235,7 +235,7 @@ def normal_like(tree: Tree, generator: np.random.Generator, scale=0.6) -> Tree:
 
 
 def example(cell, in_features=3, steps=4, batch=2, seed=0):
-    """Random (params, xs, start carry) in the shapes of a cell; float64 that JAX takes as float32 outside x64."""
+    """Random (params, xs, start carry) for a cell; float64, which JAX by default takes as float32."""
     generator = np.random.default_rng(seed)
     params = jax.eval_shape(lambda: cell.init(jax.random.key(0), in_features))
     carry = jax.eval_shape(lambda: cell.initial_carry((batch,)))
@@ -250,14 +250,14 @@ def weigh(weights: Tree, results: Tree):
     )
 
 
-run = jax.jit(unroll_under_test, static_argnames=("cell", "reverse", "return_carries", "mode"))
+# Compiling is most of what these tests take, and unoptimised machine code takes half as long.
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+run = compiled(unroll_under_test, static_argnames=("cell", "reverse", "return_carries", "mode"))
 """The package's `unroll`, compiled."""
 
 
-# Compiling is most of what these tests take, and unoptimised machine code takes half as long.
-@functools.partial(
-    jax.jit, static_argnames=("cell", "reverse"), compiler_options={"xla_backend_optimization_level": 0}
-)
+@functools.partial(compiled, static_argnames=("cell", "reverse"))
 def value_and_gradients(
     cell, params, xs, carry, weights, lengths=None, mask=None, resets=None, reverse=False
 ):

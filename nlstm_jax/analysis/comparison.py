@@ -1,5 +1,6 @@
 """Groups of runs side by side: who is in which, what they are called, and how far they can be compared."""
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,6 +46,14 @@ class Comparison:
         facts = [run.environment.get("data", {}) for group in self.groups for run in group.runs]
         floors = {fact.get("floor", {}).get("valid", {}).get(metric) for fact in facts}
         return floors.pop() if len(floors) == 1 else None
+
+    def check_metric(self, metric: str) -> None:
+        """Raise a ConfigError that names the metrics there are, if `metric` is none of them."""
+        if metric not in self.metrics:
+            near = difflib.get_close_matches(metric, self.metrics, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            known = ", ".join(self.metrics) or "no metric yet"
+            raise ConfigError(f"--metric={metric}: these runs have {known}{hint}")
 
 
 def compare(runs: Sequence[Run]) -> Comparison:

@@ -3,7 +3,8 @@
 import csv
 import html
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +14,11 @@ from rich.text import Text
 from nlstm_jax.analysis.comparison import Comparison, cells_differ
 from nlstm_jax.analysis.curves import Group, higher_is_better
 from nlstm_jax.analysis.statistics import Estimate, estimate, written
+
+_LEFT_OUT_FIRST = ("seconds", "parameters", "train there", "at step")
+_GAP = 2
+_UNBROKEN = re.compile("(?<!±) (?!±)")
+"""Spaces at which a cell may be broken: not within an estimate."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,30 @@ def rows(comparison: Comparison, metric: str) -> list[Row]:
     return [replace(row, unequal=cells_differ(first, group)) for group, row in described]
 
 
-def terminal(table: Sequence[Row], metric: str) -> Table:
-    """For a rich console; what comes from run folders is shown as it is, without markup."""
+def terminal(table: Sequence[Row], metric: str, width: int) -> Table:
+    """For a rich console; what comes from run folders is shown as it is, without markup.
+
+    Args:
+        table: the rows.
+        metric: what they are about.
+        width: characters there are. Cells are broken and columns left out, those that matter least first, until
+            the table fits.
+    """
     columns, lines = _cells(table, metric)
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    cells = {name: [name, *column] for (name, _), *column in zip(columns, *lines, strict=True)}
+    widths = {
+        name: max(len(part) for cell in cells[name] for part in _UNBROKEN.split(cell)) for name in cells
+    }
+    for name in _LEFT_OUT_FIRST:
+        if _total(widths) > width:
+            del widths[name]
+    shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     for name, justify in columns:
-        shown.add_column(Text(name), justify=justify, overflow="fold")
+        if name in widths:
+            widths[name] += max(0, min(width - _total(widths), max(map(len, cells[name])) - widths[name]))
+            shown.add_column(Text(name), justify=justify, width=widths[name], overflow="fold")
     for line in lines:
-        shown.add_row(*map(Text, line))
+        shown.add_row(*(Text(cell) for cell, (name, _) in zip(line, columns, strict=True) if name in widths))
     return shown
 
 
@@ -169,6 +191,11 @@ def _cells(
             line.append(_written(row.test) + (looks if row.test else ""))
         lines.append([*line, row.status, "–" if row.wall_seconds is None else f"{row.wall_seconds:,.0f}"])
     return columns, lines
+
+
+def _total(widths: Mapping[str, int]) -> int:
+    """Characters that columns take with the gaps between them."""
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
 def _count(number: int | None) -> str:

@@ -110,6 +110,13 @@ def read_corpus(path: Path) -> Corpus:
     return Corpus(splits, "", {path.name: _checksum(path)})
 
 
+def write_quatrains(folder: Path, splits: dict[str, list[Poem]]) -> None:
+    """Write poems as quatrain files, which `read_corpus` reads back: a poem a line, verse lines parted by TAB."""
+    for split, poems in splits.items():
+        text = "\n".join("\t".join(" ".join(line) for line in poem) for poem in poems)
+        (folder / f"q{split}").write_text(text, encoding="utf-8")
+
+
 def shared_lines(train: Sequence[Poem], other: Sequence[Poem]) -> int:
     """How many poems of `other` share two or more lines with one training poem: a leak, to be told.
 

@@ -1,7 +1,7 @@
 """What a task is: examples, a loss over a batch of them, and what is said about a whole split."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,6 +15,7 @@ class Mean(NamedTuple):
     weight: Float[Array, ""]
 
 
+@runtime_checkable
 class Examples(Protocol):
     """A split's arrays, whole, as a pytree that lies on the devices."""
 
@@ -26,6 +27,7 @@ class Examples(Protocol):
         """The batch of these examples, time-major; traced, so that it is part of the compiled step."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """A question put to a model."""
 

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax.scipy.special import gammaln
 from nlstm_jax.types import Array, Float
 
 
+@runtime_checkable
 class Likelihood(Protocol):
     """A distribution of one count, given `outputs` numbers of a head."""
 

@@ -211,7 +211,17 @@ def build_sales(data: Mapping[str, Any], likelihood: str) -> SalesTask:
     if data["path"]:
         history = read_sales(Path(data["path"]), cache_folder())
     else:
-        history = shop_world_history(ShopWorld(rows=data["rows"], seed=data["seed"]))
+        try:
+            world = ShopWorld(
+                shops=data["shops"],
+                items=data["items"],
+                rows=data["rows"],
+                test_pairs=data["pairs"],
+                seed=data["seed"],
+            )
+        except ValueError as error:
+            raise ConfigError(f"config.data: {error}") from None
+        history = shop_world_history(world)
     return SalesTask(history, data, likelihood)
 
 

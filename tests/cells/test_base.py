@@ -90,7 +90,7 @@ def test_a_cell_is_a_hashable_value(cell):
 def test_a_step_takes_any_batch_shape(cell):
     params, xs, carry = references.example(cell, steps=1, batch=6)
 
-    @jax.jit
+    @references.compiled
     def all_shapes(params, x, carry):
         def step(shape):
             own_carry, own_x = jax.tree.map(lambda leaf: leaf.reshape(*shape, leaf.shape[-1]), (carry, x))

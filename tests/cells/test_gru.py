@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import references
 
-from nlstm_jax.cells import GRU, GRUCarry, count_parameters
+from nlstm_jax.cells import GRU, GRUCarry, GRUParams, count_parameters
 from nlstm_jax.unroll import unroll
 
 OPTIONS = {
@@ -22,14 +22,11 @@ def test_values_and_gradients_equal_the_reference(options):
 
 
 def test_parameters_have_the_documented_shapes_and_count():
-    after = GRU(4).init(jax.random.key(0), 3)
-    assert (after.w_x.shape, after.w_h.shape, after.b.shape, after.b_n.shape) == (
-        (3, 12),
-        (4, 12),
-        (12,),
-        (4,),
+    params = jax.eval_shape(lambda: GRU(4).init(jax.random.key(0), 3))
+    assert jax.tree.map(lambda leaf: leaf.shape, params) == GRUParams(
+        w_x=(3, 12), w_h=(4, 12), b=(12,), b_n=(4,)
     )
-    assert GRU(4, reset_after=False).init(jax.random.key(0), 3).b_n is None
+    assert jax.eval_shape(lambda: GRU(4, reset_after=False).init(jax.random.key(0), 3)).b_n is None
     assert count_parameters(GRU(4), 3) == 3 * 4 * (3 + 4 + 1) + 4
     assert count_parameters(GRU(4, reset_after=False), 3) == 3 * 4 * (3 + 4 + 1)
 
@@ -66,9 +63,8 @@ def test_values_and_gradients_equal_torch():
             _, ys = unroll(cell, params, xs, carry)
             return (weights * ys).sum(), ys
 
-        (_, found), gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(
-            params, xs, carry
-        )
+        both = references.compiled(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))
+        (_, found), gradients = both(params, xs, carry)
     expected = (
         params._replace(
             w_x=theirs.weight_ih_l0.grad.T.numpy(),

@@ -1,0 +1,33 @@
+# `make demo` and `make test` each do all the set-up on a fresh machine: a Python >= 3.11, .venv, the installation.
+
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { command -v "$$p"; break; }; done)
+VENV ?= .venv
+EXTRAS ?= test,report
+DATA ?=
+OUT ?= demo
+
+INSTALLED = $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
+comma = ,
+
+.PHONY: demo test slow lint
+
+demo: $(INSTALLED)  ## train three cells on poems, compare their curves, write a verse (DATA=my_poems.txt for yours)
+	$(VENV)/bin/python -m experiments.demo --data=$(DATA) --out=$(OUT)
+
+test: $(INSTALLED)  ## everything but what is marked slow
+	$(VENV)/bin/python -m pytest
+
+slow: $(INSTALLED)  ## what is marked slow
+	$(VENV)/bin/python -m pytest -m slow
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+$(INSTALLED): setup.cfg pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer expected, found none; PYTHON=/path/to/python names one" >&2; exit 2; }
+	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@

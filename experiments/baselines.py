@@ -1,0 +1,45 @@
+"""What forecasts without a network reach, beside trained sales runs, as one table.
+
+    python -m experiments.baselines --config=configs/sales.py --config.data.path=sales/ 'runs/sales*' --out=table.md
+
+Run folders (patterns in quotes) that differ in their seeds only become one row: mean and 95 % t-interval. The table is
+of the validation month; --split=test shows the test month, of runs that `evaluate --split=test` has looked at.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+from nlstm_jax.analysis.forecasts import forecast_table
+from rich.console import Console
+
+from experiments import command
+from nlstm_jax import settings, tasks
+from nlstm_jax.analysis.comparison import find_runs
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.tasks.sales import SalesTask
+
+_CONFIG = config_flags.DEFINE_config_file("config", "configs/sales.py", "a sales config; its data are read")
+_SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which month")
+_OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
+
+
+def main(arguments: list[str]) -> None:
+    """Read the data and the runs, print and write the table."""
+    config = command.config_of(_CONFIG).to_dict()
+    settings.check(config)
+    task = tasks.build(config)
+    if not isinstance(task, SalesTask):
+        raise ConfigError(f"--config: a sales config expected, found one of {config['task']}")
+    try:
+        from nlstm_jax.tasks.baselines import baselines
+    except ImportError:
+        raise ConfigError('baselines: scikit-learn expected; pip install "nlstm_jax[report]" brings it') from None
+    table = forecast_table(baselines(task, _SPLIT.value), find_runs(arguments[1:]), _SPLIT.value)
+    Console().print(table, highlight=False, markup=False, soft_wrap=True)
+    if _OUT.value:
+        Path(_OUT.value).write_text(table + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,71 @@
+"""Three cells of equal cost, three seeds each, on poems: train, compare, write a verse.
+
+    python -m experiments.demo                       generated verse, nothing to download
+    python -m experiments.demo --data=my_poems.txt   your poems, parted by blank lines
+
+The same command again goes on where it stopped.
+"""
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+from rich.progress import track
+
+from configs import demo
+from experiments import command
+from nlstm_jax.errors import InterruptedRunError, RunFinishedError, UserError
+
+_DATA = flags.DEFINE_string("data", "", "a file of poems, or a folder of quatrain files; empty: generated verse")
+_OUT = flags.DEFINE_string("out", "demo", "where the runs and the comparison go")
+_CELLS = {"lstm": "cell=lstm", "lstm2": "cell=lstm,layers=2", "nlstm2": "cell=nlstm,depth=2"}
+_SEEDS = (0, 1, 2)
+
+
+def main(arguments: list[str]) -> None:
+    """Train nine runs, one on every core, then compare and sample."""
+    command.no_positional(arguments)
+    console, out = Console(), Path(_OUT.value)
+    settings = [f"--config.{key}={value}" for key, value in demo.fitted(_DATA.value).items()]
+    trials = [(f"{name}-seed{seed}", f"{cell},seed={seed}") for seed in _SEEDS for name, cell in _CELLS.items()]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
+    (out / "runs").mkdir(parents=True, exist_ok=True)
+    console.print(f"{len(trials)} runs, {len(cores)} at a time; each says what it does in {out}/runs/*/log.txt")
+
+    def train(number: int) -> int:
+        name, argument = trials[number]
+        config = [f"--config=configs/demo.py:{argument}", f"--workdir={out}/runs/{name}", *settings]
+        return _run("train", *config, core=cores[number % len(cores)])
+
+    with ThreadPoolExecutor(len(cores)) as pool:
+        codes = list(track(pool.map(train, range(len(trials))), "training", len(trials), console=console))
+    if any(code not in (0, RunFinishedError.exit_code) for code in codes):
+        if InterruptedRunError.exit_code in codes:
+            raise InterruptedRunError("interrupted; the same command goes on")
+        raise UserError(f"a run failed; see {out}/runs/*/log.txt")
+    _run("compare", f"{out}/runs/*", f"--out={out}/comparison", core=None)
+    console.print("\nA verse of the Nested LSTM's:\n")
+    _run("sample", f"--workdir={out}/runs/nlstm2-seed0", "--temperature=0.7", core=None)
+    console.print(
+        f"\nOpen {out}/comparison/compare.html. Next: train for longer or on more,\n"
+        "  python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=3 --workdir=runs/nlstm3\n"
+        'or bring your own poems, make demo DATA=my_poems.txt, or your own cell (README, "How to add a cell").',
+        highlight=False,
+    )
+
+
+def _run(script: str, *options: str, core: int | None) -> int:
+    """Run a script, on one core if one is given; training says what it does in its run folder only."""
+    quiet = subprocess.DEVNULL if script == "train" else None
+    pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
+    return subprocess.run(
+        [sys.executable, "-m", f"experiments.{script}", *options], stdout=quiet, preexec_fn=pin
+    ).returncode
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,56 @@
+"""Generated data, written in the file formats of the real ones.
+
+    python -m experiments.generate --task=sales --out=world --shops=60 --items=22170 --rows=2935849 --pairs=214200
+    python -m experiments.generate --task=poems --out=verse --poems=10000
+
+A sales world is a folder with Kaggle's files; poems are a folder of quatrain files, words in place of characters.
+--config.data.path=FOLDER reads either.
+"""
+
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from experiments import command
+from nlstm_jax.data.poems import write_quatrains
+from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
+from nlstm_jax.data.verse import ENGLISH_VERSE
+from nlstm_jax.errors import ConfigError
+
+_TASK = flags.DEFINE_enum("task", None, ["sales", "poems"], "which data", required=True)
+_OUT = flags.DEFINE_string("out", None, "a new or empty folder", required=True)
+_SEED = flags.DEFINE_integer("seed", 0, "of the data", lower_bound=0)
+_ROWS = flags.DEFINE_integer("rows", 40_000, "sales: rows of sales_train.csv", 1000, 10_000_000)
+_SHOPS = flags.DEFINE_integer("shops", 10, "sales: shops", 1, 10_000)
+_ITEMS = flags.DEFINE_integer("items", 300, "sales: items", 1, 1_000_000)
+_PAIRS = flags.DEFINE_integer("pairs", 600, "sales: pairs of test.csv", 1, 1_000_000)
+_POEMS = flags.DEFINE_integer("poems", 10_000, "poems to train on; a tenth as many validate, and test", 10, 10_000_000)
+
+
+def main(arguments: list[str]) -> None:
+    """Generate and write."""
+    command.no_positional(arguments)
+    out = Path(_OUT.value)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"--out: a new or empty folder expected, {out} is none")
+    if _TASK.value == "sales":
+        try:
+            world = ShopWorld(_SHOPS.value, _ITEMS.value, rows=_ROWS.value, test_pairs=_PAIRS.value, seed=_SEED.value)
+        except ValueError as error:
+            raise ConfigError(f"--{error}") from None
+        out.mkdir(parents=True, exist_ok=True)
+        write_shop_world(world, out)
+    else:
+        out.mkdir(parents=True, exist_ok=True)
+        train, other = _POEMS.value, _POEMS.value // 10
+        poems = ENGLISH_VERSE.sample(train + 2 * other, seed=_SEED.value)
+        splits = {"train": poems[:train], "valid": poems[train : train + other], "test": poems[train + other :]}
+        write_quatrains(out, splits)
+    Console().print(
+        f"{_TASK.value}: {', '.join(sorted(path.name for path in out.iterdir()))} in {out}", highlight=False
+    )
+
+
+if __name__ == "__main__":
+    command.run(main)

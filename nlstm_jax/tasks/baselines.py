@@ -1,0 +1,53 @@
+"""What forecasts without a network reach on the same windows: naive ones, and ridge regression."""
+
+from collections.abc import Callable
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.tasks.sales import LARGEST, SalesTask, Windows
+from nlstm_jax.types import Float
+
+RIDGE_MONTHS = 12
+
+
+def baselines(task: SalesTask, split: str) -> dict[str, dict[str, float]]:
+    """MSE and RMSE on clipped values of each baseline on a split, by its name.
+
+    All see counts clipped to [0, 20], as the networks do. Ridge (α = 1, the intercept not penalised) is fitted on all
+    months that the networks are trained on, and on the earlier ones that its shorter window allows.
+
+    Raises:
+        ConfigError: the task has no such split.
+    """
+    if split not in task.splits or split == "train":
+        raise ConfigError(f"baselines: the honest protocol's valid or test expected, found {split}")
+    train, asked = task.splits["train"], task.splits[split]
+    learnt = range(RIDGE_MONTHS, train.first + train.months)
+    ridge = Ridge(alpha=1.0).fit(*_table(train, learnt))
+    forecasts: dict[str, Callable[[Float[np.ndarray, "n T"]], Float[np.ndarray, "n"]]] = {
+        "always zero": lambda months: np.zeros(len(months)),
+        "last month repeated": lambda months: months[:, -1],
+        "mean of the last three months": lambda months: months[:, -3:].mean(1),
+        f"ridge on the last {RIDGE_MONTHS} months": ridge.predict,
+    }
+    months, target = _table(asked, range(asked.first, asked.first + asked.months))
+    return {name: _errors(forecast(months), target) for name, forecast in forecasts.items()}
+
+
+def _table(windows: Windows, asked: range) -> tuple[Float[np.ndarray, "n T"], Float[np.ndarray, "n"]]:
+    """Of every pair and every month asked for: the counts of the months before it, and its own."""
+    counts = np.asarray(windows.targets, np.float64)
+    return (
+        np.concatenate([counts[:, month - RIDGE_MONTHS : month] for month in asked]),
+        np.concatenate([counts[:, month] for month in asked]),
+    )
+
+
+def _errors(forecast: Float[np.ndarray, "n"], target: Float[np.ndarray, "n"]) -> dict[str, float]:
+    clipped = np.clip(forecast, 0, LARGEST) - np.clip(target, 0, LARGEST)
+    return {
+        "mse": float(np.square(forecast - target).mean()),
+        "rmse_clipped": float(np.sqrt(np.square(clipped).mean())),
+    }

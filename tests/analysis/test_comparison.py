@@ -1,0 +1,113 @@
+"""Who is in which group, what groups are called, and what is said about comparing them."""
+
+import pytest
+
+from nlstm_jax.analysis.comparison import compare
+from nlstm_jax.errors import ConfigError
+
+
+def labels(comparison):
+    return [group.label for group in comparison.groups]
+
+
+def test_runs_that_differ_in_their_seeds_are_one_group(make_run):
+    runs = [make_run("lstm", 0), make_run("nlstm", 0), make_run("lstm", 1)]
+    comparison = compare(runs)
+    assert labels(comparison) == ["lstm", "nlstm"]
+    assert comparison.groups[0].runs == (runs[0], runs[2])
+    assert comparison.remarks == ()
+
+
+def test_namesakes_are_told_apart_by_the_keys_that_differ(make_run):
+    small, large = {"cell": {"features": 8, "depth": 2}}, {"cell": {"features": 16, "depth": 2}}
+    comparison = compare(
+        [make_run("lstm", 0, config=small), make_run("lstm", 0, config=large), make_run("gru", 0)]
+    )
+    assert labels(comparison) == ["lstm cell.features=8", "lstm cell.features=16", "gru"]
+
+
+def test_a_key_that_one_namesake_lacks(make_run):
+    comparison = compare([make_run("lstm", 0), make_run("lstm", 0, config={"model": {"tied": True}})])
+    assert labels(comparison) == ["lstm", "lstm model.tied=True"]
+
+
+def test_runs_of_different_tasks_are_refused(make_run):
+    poems, sales = make_run("lstm", 0), make_run("lstm", 0, config={"task": "sales"})
+    with pytest.raises(ConfigError, match=f"found poems in {poems.path} and sales in {sales.path}"):
+        compare([poems, sales])
+    with pytest.raises(ConfigError, match="at least one run folder"):
+        compare([])
+
+
+def test_different_data_are_not_comparable(make_run):
+    comparison = compare(
+        [make_run("lstm", 0), make_run("nlstm", 0, config={"data": {"path": "", "seed": 5}})]
+    )
+    assert comparison.incomparable == "not comparable: the data differ: data.seed 0 (lstm), 5 (nlstm)"
+    assert comparison.remarks == (comparison.incomparable,)
+
+
+def test_checksums_decide_and_not_how_the_path_is_spelled(make_run):
+    here, there = {"data": {"path": "poems"}}, {"data": {"path": "./poems"}}
+    same, other = ({"data": {"checksums": {"qtrain": digest * 64}}} for digest in "af")
+    one = make_run("lstm", 0, config=here, environment=same)
+    assert labels(compare([one, make_run("lstm", 1, config=there, environment=same)])) == ["lstm"]
+    comparison = compare([one, make_run("lstm", 1, config=here, environment=other)])
+    assert labels(comparison) == [
+        "lstm data.checksums.qtrain=aaaaaaaa",
+        "lstm data.checksums.qtrain=ffffffff",
+    ]
+    assert "data.checksums.qtrain aaaaaaaa" in comparison.incomparable
+
+
+@pytest.mark.parametrize(("parameters", "told"), [(1010, False), (1011, True)])
+def test_cells_more_than_one_percent_apart_are_told(make_run, parameters, told):
+    comparison = compare([make_run("lstm", 0), make_run("nlstm", 0, cell_parameters=parameters)])
+    line = f"cells of unequal cost: 1,000 parameters in lstm, {parameters:,} in nlstm"
+    assert comparison.remarks == ((line,) if told else ())
+
+
+def test_training_that_differs_is_told_but_not_how_it_is_run(make_run):
+    config = {"train": {"batch_size": 8, "steps_per_call": 5}}
+    comparison = compare([make_run("lstm", 0), make_run("nlstm", 0, config=config)])
+    assert comparison.remarks == ("training differs: train.batch_size 4 (lstm), 8 (nlstm)",)
+    assert comparison.incomparable == ""
+
+
+def test_a_curve_cut_short_by_a_run_is_told(make_run):
+    runs = [make_run("lstm", 0, valid=[3.0, 2.0]), make_run("lstm", 1, valid=[3.0], status=None)]
+    assert compare(runs).remarks == (
+        "lstm: runs end at steps 10 to 20; the mean curve ends with the first of them",
+    )
+
+
+def test_the_same_seeds_twice_are_no_two_seeds(make_run):
+    killed = make_run("lstm", 0, valid=[3.0], status=None)
+    again = make_run("lstm", 0, valid=[3.0, 2.0])
+    comparison = compare([killed, again])
+    assert comparison.groups[0].runs == (again,)
+    assert comparison.remarks == (
+        f"left out: {killed.path} has the configuration and the seeds of {again.path}",
+    )
+
+
+def test_metrics_are_the_numbers_that_occur_without_clocks(make_run):
+    comparison = compare([make_run("lstm", 0, valid=[3.0]), make_run("nlstm", 0, valid=[9.0], metric="mse")])
+    assert comparison.metrics == ("log_loss", "mse")
+    assert comparison.fields == ("log_loss", "wall_seconds", "examples_per_second", "mse")
+    comparison.check_metric("mse")
+    with pytest.raises(
+        ConfigError, match="--metric=log_los: these runs have log_loss, mse; did you mean log_loss"
+    ):
+        comparison.check_metric("log_los")
+    with pytest.raises(ConfigError, match="no metric yet"):
+        compare([make_run("lstm", 0)]).check_metric("log_loss")
+
+
+def test_the_floor_is_one_that_all_runs_share(make_run):
+    low, high = ({"data": {"floor": {"valid": {"log_loss": value}}}} for value in (1.5, 1.75))
+    runs = [make_run("lstm", 0, environment=low), make_run("nlstm", 0, environment=low)]
+    assert compare(runs).floor("log_loss") == 1.5
+    assert compare(runs).floor("perplexity") is None
+    assert compare([*runs, make_run("gru", 0, environment=high)]).floor("log_loss") is None
+    assert compare([*runs, make_run("gru", 0)]).floor("log_loss") is None

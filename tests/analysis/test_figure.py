@@ -1,0 +1,143 @@
+"""What is drawn, read back from the figure."""
+
+import struct
+from itertools import pairwise
+
+import pytest
+from matplotlib.collections import PolyCollection
+
+from nlstm_jax.analysis.comparison import compare
+from nlstm_jax.analysis.figure import COLOURS, MARKERS, draw, save
+
+FLOOR = {"data": {"floor": {"valid": {"log_loss": 1.9}}}}
+
+
+@pytest.fixture
+def comparison(make_run):
+    """Two groups of two seeds, one with a test curve; the first evaluation is far above the others."""
+    plunge = [9.0, *(2.5 - 0.05 * n for n in range(9))]
+    runs = [
+        make_run("lstm", 0, valid=plunge, train=plunge, test=plunge, environment=FLOOR),
+        make_run(
+            "lstm", 1, valid=[value + 0.1 for value in plunge], train=plunge, test=plunge, environment=FLOOR
+        ),
+        make_run("nlstm", 0, valid=[value + 0.5 for value in plunge], environment=FLOOR),
+        make_run("nlstm", 1, valid=[value + 0.7 for value in plunge], environment=FLOOR),
+    ]
+    return compare(runs)
+
+
+def lines(figure):
+    return {line.get_gid(): line for line in figure.axes[0].lines if line.get_gid()}
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.axes[0].texts]
+
+
+def test_validation_is_solid_and_test_dotted(comparison):
+    drawn = lines(draw(comparison, "log_loss"))
+    assert {"valid 0", "valid 1", "test 0"} <= drawn.keys()
+    assert "test 1" not in drawn
+    assert "train 0" not in drawn
+    assert (drawn["valid 0"].get_linestyle(), drawn["test 0"].get_linestyle()) == ("-", ":")
+
+
+def test_the_legend_says_what_the_lines_mean(comparison):
+    legend = draw(comparison, "log_loss").axes[0].get_legend()
+    names = [text.get_text() for text in legend.get_texts()]
+    assert names == ["valid", "test", "95 % t-interval over seeds"]
+    assert legend.get_lines()[1].get_linestyle() == ":"
+
+
+def test_training_is_thin_and_faint_where_it_is_asked_for(comparison):
+    drawn = lines(draw(comparison, "log_loss", show_train=True))
+    assert drawn["train 0"].get_linewidth() < drawn["valid 0"].get_linewidth() / 2
+    assert drawn["train 0"].get_alpha() < 0.5
+
+
+def test_curves_are_the_means_and_bands_the_intervals(comparison):
+    figure = draw(comparison, "log_loss")
+    curve = comparison.groups[1].curve("valid", "log_loss")
+    assert tuple(lines(figure)["valid 1"].get_xdata()) == curve.steps
+    assert tuple(lines(figure)["valid 1"].get_ydata()) == curve.mean
+    band = [item for item in figure.axes[0].collections if isinstance(item, PolyCollection)][1]
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert heights.min() == pytest.approx(curve.mean[-1] - curve.half_width[-1])
+    assert heights.max() == pytest.approx(curve.mean[0] + curve.half_width[0])
+
+
+def test_groups_differ_in_colour_and_in_marker(comparison):
+    first, second = (lines(draw(comparison, "log_loss"))[f"valid {place}"] for place in (0, 1))
+    assert (first.get_color(), first.get_marker()) == ("#0072B2", "o")
+    assert (second.get_color(), second.get_marker()) == ("#D55E00", "s")
+    pairs = {(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n in range(60)}
+    assert len(pairs) == 60
+
+
+def test_the_first_evaluations_do_not_set_the_height(comparison):
+    low, high = draw(comparison, "log_loss").axes[0].get_ylim()
+    assert low < 1.9 < 2.1  # the floor, and the lowest value
+    assert 2.5 + 0.6 < high < 4.0
+
+
+def test_the_floor_is_a_dashed_line_with_its_number(comparison):
+    figure = draw(comparison, "log_loss")
+    assert lines(figure)["floor"].get_linestyle() == "--"
+    assert set(lines(figure)["floor"].get_ydata()) == {1.9}
+    assert "generator's own log-loss 1.900" in texts(figure)
+
+
+def test_a_floor_far_below_is_named_and_flattens_nothing(make_run):
+    environment = {"data": {"floor": {"valid": {"log_loss": 0.1}}}}
+    figure = draw(compare([make_run("lstm", 0, valid=[2.2, 2.1, 2.0], environment=environment)]), "log_loss")
+    assert "floor" not in lines(figure)
+    assert "generator's own log-loss 0.1000 ↓ below" in texts(figure)
+    assert figure.axes[0].get_ylim()[0] > 1.9
+
+
+def test_every_curve_is_named_beside_its_end_and_no_name_covers_another(comparison):
+    figure = draw(comparison, "log_loss")
+    names = {text.get_text(): text for text in figure.axes[0].texts}
+    assert names["lstm"].get_position()[1] < names["nlstm"].get_position()[1]
+    figure.canvas.draw()
+    lower, upper = (names[name].get_window_extent() for name in ("lstm", "nlstm"))
+    assert lower.y1 <= upper.y0
+
+
+def test_names_of_curves_that_end_together_are_pushed_apart(make_run):
+    runs = [make_run(f"lstm {n}", 0, valid=[3.0, 2.0]) for n in range(12)]
+    figure = draw(compare(runs), "log_loss")
+    figure.canvas.draw()
+    extents = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
+    assert len(extents) == 12
+    assert all(lower.y1 <= upper.y0 + 0.5 for lower, upper in pairwise(extents))
+
+
+def test_a_logarithmic_axis_has_plain_numbers(comparison):
+    axes = draw(comparison, "log_loss", log_y=True).axes[0]
+    axes.figure.canvas.draw()
+    assert axes.get_yscale() == "log"
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert len([text for text in shown if 1.8 < float(text) < 3.5]) >= 3
+
+
+def test_training_is_drawn_where_nothing_was_validated(make_run):
+    drawn = lines(draw(compare([make_run("lstm", 0, train=[3.0, 2.0])]), "log_loss"))
+    assert tuple(drawn["train 0"].get_ydata()) == (3.0, 2.0)
+
+
+def test_a_name_is_no_mathematics(make_run):
+    figure = draw(compare([make_run("lstm $x_{", 0, valid=[3.0, 2.0])]), "log_loss")
+    figure.canvas.draw()
+    assert "lstm $x_{" in texts(figure)
+
+
+def test_the_same_figure_is_the_same_file(comparison, tmp_path):
+    for name in ("one.png", "two.png"):
+        save(draw(comparison, "log_loss"), tmp_path / name)
+    content = (tmp_path / "one.png").read_bytes()
+    assert content == (tmp_path / "two.png").read_bytes()
+    width, height = struct.unpack(">II", content[16:24])
+    assert 1300 < width < 2200
+    assert 700 < height < 1100

@@ -1,0 +1,171 @@
+"""The page holds the data exactly, escapes what comes from run folders, and fetches nothing."""
+
+import html
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from nlstm_jax.analysis.comparison import compare
+from nlstm_jax.analysis.figure import MARKERS
+from nlstm_jax.analysis.page import SYMBOLS, render, script_json
+from nlstm_jax.analysis.verdict import verdict
+
+EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>{{data}}"
+
+
+@pytest.fixture
+def comparison(make_run):
+    environment = {"data": {"floor": {"valid": {"log_loss": 1.7}}}}
+    lstm = [
+        make_run(
+            "lstm", seed, valid=[3.0 + seed / 3, 2.0, 1.9], test=[3.1, 2.1, 2.0], environment=environment
+        )
+        for seed in range(2)
+    ]
+    nlstm = make_run(EVIL, 0, valid=[2.9, 1.8, 1.75], train=[2.8, 1.7, 1.6], environment=environment)
+    return compare([*lstm, nlstm])
+
+
+@pytest.fixture
+def page(comparison):
+    return render(comparison, "log_loss")
+
+
+def embedded(page):
+    """What the script reads."""
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])
+
+
+def without_plotly(page):
+    return re.sub(r"<script>\s*/\*\*\s*\* plotly\.js.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_every_groups_data_are_in_it_exactly(page, comparison):
+    data = embedded(page)
+    assert data["groups"] == ["lstm", EVIL]
+    assert list(data["metrics"]) == ["log_loss", "wall_seconds", "examples_per_second"]
+    for metric, content in data["metrics"].items():
+        for group, curves in zip(comparison.groups, content["curves"], strict=True):
+            for split in ("valid", "train", "test"):
+                curve = group.curve(split, metric)
+                expected = curve and {key: value and list(value) for key, value in vars(curve).items()}
+                assert curves[split] == expected
+
+
+def test_floor_and_unit(page):
+    metrics = embedded(page)["metrics"]
+    assert (metrics["log_loss"]["floor"], metrics["log_loss"]["unit"]) == (1.7, "nats")
+    assert (metrics["wall_seconds"]["floor"], metrics["wall_seconds"]["unit"]) == (None, "")
+
+
+def test_names_from_run_folders_are_escaped(page):
+    own = without_plotly(page)
+    assert len(page) - len(own) > 1_000_000
+    assert "alert('x')</script>" not in own
+    assert "<img" not in own
+    assert own.count("<script") == own.count("</script>") == 2
+    assert "&lt;img src=x onerror=alert(1)&gt;{{data}}" in own
+
+
+def test_json_cannot_end_its_script_element():
+    text = script_json({"name": "</script>&<!--"})
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {"name": "</script>&<!--"}
+
+
+def test_nothing_is_fetched(page):
+    assert "default-src 'none'" in page
+    assert not re.search(r"(src|href)\s*=|url\(|@import|https?://", without_plotly(page).replace("src=x", ""))
+
+
+def test_it_fits_a_phone(page):
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+
+
+def test_every_metric_has_its_verdict_and_table(page, comparison):
+    sections = dict(re.findall(r'<section data-metric="(\w+)"( hidden)?><p', page))
+    assert sections == {"log_loss": "", "wall_seconds": " hidden", "examples_per_second": " hidden"}
+    assert f'<p class="verdict">{html.escape(verdict(comparison, "log_loss"))}</p>' in page
+    assert "wall_seconds is a clock" in page
+    assert page.count("<table>") == 1
+    assert '<td class="left">lstm</td>' in page
+
+
+def test_the_metric_asked_for_comes_first(comparison):
+    page = render(comparison, "examples_per_second")
+    assert re.findall('<option value="(\\w+)"', page)[0] == "examples_per_second"
+
+
+def test_splits_that_occur_can_be_chosen(make_run):
+    boxes = re.compile(r'<input type="checkbox" value="(\w+)"( checked)?>')
+    page = render(compare([make_run("lstm", 0, valid=[3.0], train=[2.0])]), "log_loss")
+    assert boxes.findall(page) == [("valid", " checked"), ("train", "")]
+    page = render(compare([make_run("lstm", 0, train=[2.0])]), "log_loss")
+    assert boxes.findall(page) == [("train", " checked")]
+
+
+def test_markers_have_their_names_in_plotly():
+    assert len(SYMBOLS) == len(MARKERS)
+
+
+# Uses the controls as a reader would, and says what plotly then shows.
+PROBE = """<script>
+const seen = {errors: []};
+addEventListener("securitypolicyviolation", (event) => seen.errors.push(event.violatedDirective));
+const use = (id, change) => { change(control(id)); control(id).dispatchEvent(new Event("input", {bubbles: true})); };
+const lines = () => plot.data.filter((trace) => trace.hoverinfo !== "skip");
+seen.names = lines().map((trace) => trace.name);
+seen.dashes = lines().map((trace) => trace.line.dash);
+seen.values = lines().map((trace) => trace.y);
+seen.legend = [...document.querySelectorAll(".legendtext")].map((item) => item.textContent);
+seen.floor = plot.layout.shapes[0].y0;
+use("smoothing", (slider) => { slider.value = 0.5; });
+seen.smoothed = lines()[0].y;
+use("log", (box) => { box.checked = true; });
+seen.type = plot.layout.yaxis.type;
+use("splits", (set) => { set.querySelector("[value=train]").checked = true; });
+seen.trained = lines().length;
+use("metric", (select) => { select.value = "wall_seconds"; });
+seen.title = plot.layout.yaxis.title.text;
+seen.shown = [...document.querySelectorAll("section:not([hidden])")].map((part) => part.dataset.metric);
+seen.wide = document.documentElement.scrollWidth <= window.innerWidth;
+document.title = "done";
+document.body.dataset.seen = JSON.stringify(seen);
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium on the path")
+def test_in_a_browser(page, comparison, tmp_path):
+    caught = page.replace(
+        "<script>", "<script>window.onerror = (text) => { document.title = text; };</script><script>", 1
+    )
+    (tmp_path / "page.html").write_text(caught.replace("</body>", PROBE), "utf-8")
+    options = (
+        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    )
+    options += " --disable-component-update --disable-sync --virtual-time-budget=8000 --dump-dom"
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = ["chromium", *options.split(), profile, (tmp_path / "page.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "<title>done</title>" in done.stdout
+    text = re.search(r'data-seen="([^"]*)"', done.stdout)[1]
+    seen = json.loads(
+        text.replace("&quot;", '"').replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    )
+    assert seen["errors"] == []
+    evil = EVIL.replace("<", "&lt;").replace(">", "&gt;")
+    assert seen["names"] == ["lstm", "lstm · test", evil]
+    assert seen["legend"] == ["lstm", EVIL]
+    assert seen["dashes"] == ["solid", "dot", "solid"]
+    assert seen["values"][2] == [2.9, 1.8, 1.75]
+    assert seen["floor"] == 1.7
+    first, second, third = comparison.groups[0].curve("valid", "log_loss").mean
+    expected = [first, (first + 2 * second) / 3, (first + 2 * second + 4 * third) / 7]
+    assert seen["smoothed"] == pytest.approx(expected)
+    assert (seen["type"], seen["trained"], seen["title"]) == ("log", 4, "wall_seconds")
+    assert seen["shown"] == ["wall_seconds", "wall_seconds"]
+    assert seen["wide"]

@@ -1,0 +1,112 @@
+"""Against scipy's own tests, and against chance itself."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from nlstm_jax.analysis.statistics import Estimate, estimate, seeds_to_resolve, welch, written
+
+FIRST = [3.31, 3.29, 3.36, 3.30]
+SECOND = [3.22, 3.40, 3.18]
+
+
+def test_estimate_is_scipys_one_sample_interval():
+    result = estimate(FIRST)
+    interval = stats.ttest_1samp(FIRST, 0.0).confidence_interval(0.95)
+    assert result.value == pytest.approx(np.mean(FIRST), rel=1e-14)
+    assert result.value - result.half_width == pytest.approx(interval.low, rel=1e-12)
+    assert result.value + result.half_width == pytest.approx(interval.high, rel=1e-12)
+    assert result.seeds == 4
+
+
+def test_one_value_has_no_interval_and_none_no_estimate():
+    assert estimate([2.5]) == Estimate(2.5, None, 1)
+    with pytest.raises(ValueError, match="at least one value"):
+        estimate([])
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_welch_is_scipys_for_unequal_variances(level):
+    result = welch(FIRST, SECOND, level)
+    reference = stats.ttest_ind(FIRST, SECOND, equal_var=False)
+    interval = reference.confidence_interval(level)
+    assert result.value - result.half_width == pytest.approx(interval.low, rel=1e-12)
+    assert result.value + result.half_width == pytest.approx(interval.high, rel=1e-12)
+    assert result.degrees == pytest.approx(reference.df, rel=1e-12)
+
+
+def test_resolved_is_significant():
+    far, near = welch(FIRST, [4.0, 4.1, 4.05]), welch(FIRST, SECOND)
+    assert far.resolved
+    assert stats.ttest_ind(FIRST, [4.0, 4.1, 4.05], equal_var=False).pvalue < 0.05
+    assert not near.resolved
+    assert stats.ttest_ind(FIRST, SECOND, equal_var=False).pvalue > 0.05
+
+
+def test_no_interval_without_spread():
+    assert welch([1.0], [1.0, 2.0]) is None
+    assert welch([0.1, 0.1, 0.1], [0.3, 0.3, 0.3]) is None  # 0.1 + 0.1 + 0.1 is not 3 · 0.1 in floating point
+
+
+def test_the_interval_holds_the_true_difference_95_times_in_100():
+    generator = np.random.default_rng(0)
+    first = generator.normal(1.0, 1.0, (4000, 3))
+    second = generator.normal(0.0, 3.0, (4000, 6))
+    results = (welch(a.tolist(), b.tolist()) for a, b in zip(first, second, strict=True))
+    held = np.mean([abs(result.value - 1.0) <= result.half_width for result in results])
+    # Three standard errors of 4000 draws; Welch is approximate, though hardly so here.
+    assert held == pytest.approx(0.95, abs=0.012)
+
+
+def test_seeds_to_resolve_is_the_number_that_meets_the_formula():
+    count = seeds_to_resolve(FIRST, SECOND)
+    a, b = np.var(FIRST, ddof=1), np.var(SECOND, ddof=1)
+    difference = np.mean(FIRST) - np.mean(SECOND)
+
+    def needed(n):
+        degrees = (a + b) ** 2 / (a**2 + b**2) * (n - 1)
+        return (stats.t.ppf(0.975, degrees) + stats.t.ppf(0.8, degrees)) ** 2 * (a + b) / difference**2
+
+    assert needed(count) <= count
+    assert needed(count - 1) > count - 1
+
+
+def test_so_many_seeds_resolve_the_difference_8_times_in_10():
+    spread = [-1.0, 1.0]  # a standard deviation of √2 in either group
+    count = seeds_to_resolve(spread, [value + 1.5 for value in spread])
+    generator = np.random.default_rng(1)
+    first = generator.normal(0.0, math.sqrt(2), (20_000, count))
+    second = generator.normal(1.5, math.sqrt(2), (20_000, count))
+    power = np.mean(stats.ttest_ind(first, second, axis=1, equal_var=False).pvalue < 0.05)
+    assert count == 15
+    assert power == pytest.approx(0.8, abs=0.02)
+
+
+def test_seeds_to_resolve_at_its_ends():
+    assert seeds_to_resolve([1.0, 2.0], [1.0, 2.0]) is None
+    assert seeds_to_resolve([1.0, 1.0], [2.0, 2.0]) == 2
+    assert seeds_to_resolve([0.0, 1.0], [100.0, 101.0]) == 2
+    # With so many, t is the normal distribution.
+    many = seeds_to_resolve([-1.0, 1.0], [-0.99, 1.01])
+    assert many == pytest.approx((1.959964 + 0.841621) ** 2 * 4 / 0.01**2, rel=1e-4)
+    with pytest.raises(ValueError, match="at least two values"):
+        seeds_to_resolve([1.0], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("value", "half_width", "text"),
+    [
+        (5.31249, 0.0123, "5.312 ± 0.012"),
+        (5.31249, 0.0083, "5.3125 ± 0.0083"),
+        (203.46, 12.9, "203 ± 13"),
+        (12345.6, 1234.5, "12,346 ± 1,234"),
+        (5.31249, 0.0, "5.312 ± 0"),
+        (5.31249, None, "5.312"),
+        (0.0, None, "0"),
+        (-0.00123456, None, "-0.001235"),
+    ],
+)
+def test_written(value, half_width, text):
+    assert written(value, half_width) == text

@@ -1,0 +1,127 @@
+"""The script, from its arguments to its files and exit codes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+from rich.console import Console
+
+from experiments import compare
+from nlstm_jax.errors import ConfigError, DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def parsed_flags():
+    flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two groups of two seeds, and a folder that is no run."""
+    for name, best in (("lstm", 3.2), ("nlstm", 3.0)):
+        for seed in range(2):
+            folder = tmp_path / "runs" / f"{name}-{seed}"
+            folder.mkdir(parents=True)
+            config = {"schema": 1, "name": name, "task": "poems", "seeds": {"init": seed}}
+            (folder / "config.json").write_text(json.dumps(config), "utf-8")
+            values = enumerate([4.0, best + 0.01 * seed], start=1)
+            lines = [
+                {"step": step, "split": "valid", "log_loss": value, "perplexity": 9.0}
+                for step, value in values
+            ]
+            (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+            ended = {"schema": 1, "status": "finished", "steps": 2, "cell_parameters": 100, "parameters": 200}
+            (folder / "summary.json").write_text(json.dumps(ended), "utf-8")
+    (tmp_path / "runs" / "notes").mkdir()
+    return tmp_path / "runs"
+
+
+def run(*arguments, **settings):
+    with flagsaver.flagsaver(**settings):
+        compare.main(["compare", *map(str, arguments)])
+
+
+def script(*arguments):
+    command = [sys.executable, "-m", "experiments.compare", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+
+
+def test_the_four_files_and_what_is_said(runs, tmp_path, capsys):
+    out = tmp_path / "deep" / "out"
+    run(runs / "*", out=str(out))
+    said = capsys.readouterr().out
+    assert sorted(path.name for path in out.iterdir()) == [
+        "compare.html",
+        "compare.png",
+        "table.csv",
+        "table.md",
+    ]
+    assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
+    assert (out / "table.md").read_text("utf-8").splitlines()[2].startswith("| nlstm | 2 | 100 |")
+    sentence = "nlstm reaches a valid log_loss lower than lstm by 0.200 ± 0.030 nats"
+    assert sentence in said
+    assert sentence in (out / "compare.html").read_text("utf-8")
+    assert f"skipped {runs / 'notes'}: no run folder" in said
+    assert "best valid log_loss" in said
+
+
+def test_a_folder_found_twice_is_one_run(runs):
+    found = compare.find_runs(
+        [str(runs / "lstm-0"), str(runs / "lstm*"), str(runs / "." / "lstm-0")], Console()
+    )
+    assert [run.path.name for run in found] == ["lstm-0", "lstm-1"]
+
+
+def test_a_pattern_that_finds_no_run(runs):
+    for pattern in ("gru*", "note*"):
+        with pytest.raises(ConfigError, match=f"{pattern[:-1]}.* finds none") as raised:
+            compare.find_runs([str(runs / pattern)], Console())
+        assert raised.value.exit_code == 2
+
+
+def test_a_named_folder_that_is_no_run(runs):
+    for name in ("notes", "nowhere"):
+        with pytest.raises(DataError, match=f"{name}: a run folder") as raised:
+            compare.find_runs([str(runs / name)], Console())
+        assert raised.value.exit_code == 3
+
+
+def test_no_folders():
+    with pytest.raises(ConfigError, match="run folders or patterns expected"):
+        compare.find_runs([], Console())
+
+
+def test_out_that_is_a_file_is_refused_before_anything_is_read(runs, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="a folder expected, a file found"):
+        run(runs / "nowhere", out=str(tmp_path / "file"))
+
+
+@pytest.mark.parametrize("module", ["matplotlib", "plotly"])
+def test_without_the_extra_one_line_says_how_to_install_it(runs, tmp_path, monkeypatch, module):
+    for name in ("figure", "page"):
+        monkeypatch.delitem(sys.modules, f"nlstm_jax.analysis.{name}", raising=False)
+        monkeypatch.delattr(f"nlstm_jax.analysis.{name}", raising=False)
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=rf'compare draws with {module}: pip install "nlstm_jax\[report\]"'):
+        run(runs / "*", out=str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mistake_is_one_line_on_stderr_and_an_exit_code(runs, tmp_path):
+    done = script(runs / "lstm*", "--metric=log_lss", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 2
+    assert done.stderr == "--metric=log_lss: these runs have log_loss, perplexity; did you mean log_loss?\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_help_is_the_docstring():
+    assert compare.__doc__.splitlines()[0] in script("--help").stdout

@@ -1,0 +1,248 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nlstm_jax.errors import ConfigError, RunFinishedError, RunFolderInUseError
+from nlstm_jax.runs import RunFolder, describe_environment, environment
+
+CONFIG = {"task": "poems", "cell": {"name": "lstm", "features": 16}, "optimizer": {"learning_rate": 0.002}}
+OTHER = {"task": "poems", "cell": {"name": "gru", "features": 16}, "optimizer": {"learning_rate": 0.001}}
+OURS = {"config.json", "environment.json", "metrics.jsonl", "summary.json", "log.txt", "checkpoints", "lock"}
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder by its path, but the lock."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def fill(path: Path, summary: dict | None = None) -> None:
+    """A run as a process leaves it behind."""
+    with RunFolder(path, CONFIG) as folder:
+        folder.write_environment({"command": "python"})
+        folder.append_metrics([{"step": 8, "split": "train", "log_loss": 2.5}])
+        folder.checkpoints.mkdir()
+        (folder.checkpoints / "8").mkdir()
+        (folder.checkpoints / "8" / "array").write_bytes(b"0123")
+        folder.log.write_text("going\n")
+        if summary:
+            folder.write_summary(summary)
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A run folder, and another process that holds it."""
+    code = (
+        "import sys; from pathlib import Path; from nlstm_jax.runs import RunFolder\n"
+        f"with RunFolder(Path(sys.argv[1]), {CONFIG!r}):\n"
+        "    print('held', flush=True); sys.stdin.read()"
+    )
+    path = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    yield path, process
+    process.kill()
+    process.communicate()
+
+
+def test_a_new_folder_and_its_parents_are_made_with_the_configuration_in_it(tmp_path):
+    with RunFolder(tmp_path / "some" / "where", CONFIG):
+        assert {path.name for path in (tmp_path / "some" / "where").iterdir()} == {"config.json", "lock"}
+    assert json.loads((tmp_path / "some" / "where" / "config.json").read_text()) == {"schema": 1, **CONFIG}
+
+
+def test_a_run_leaves_exactly_these_files(tmp_path):
+    fill(tmp_path, {"status": "finished", "steps": 8})
+    assert {path.name for path in tmp_path.iterdir()} == OURS
+    for name in ("config.json", "environment.json", "summary.json"):
+        assert json.loads((tmp_path / name).read_text("utf-8"))["schema"] == 1
+    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 8, "split": "train", "log_loss": 2.5}\n'
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_that_another_process_holds_is_refused_and_untouched(holder, overwrite):
+    path, _ = holder
+    (path / "metrics.jsonl").write_text('{"step": 8}\n')
+    before = contents(path)
+    with pytest.raises(RunFolderInUseError) as caught:
+        RunFolder(path, CONFIG, overwrite=overwrite)
+    assert str(caught.value) == f"{path}: another process is writing to this run folder"
+    assert contents(path) == before
+
+
+def test_a_killed_process_leaves_no_lock_behind(holder):
+    path, process = holder
+    process.kill()
+    process.wait()
+    with RunFolder(path, CONFIG) as folder:
+        assert folder.read_metrics() == []
+
+
+def test_leaving_the_block_gives_the_lock_back_also_after_an_error(tmp_path):
+    with pytest.raises(KeyError), RunFolder(tmp_path, CONFIG):
+        raise KeyError
+    with RunFolder(tmp_path, CONFIG), pytest.raises(RunFolderInUseError):
+        RunFolder(tmp_path, CONFIG)
+
+
+def test_another_configuration_is_refused_by_its_differing_keys_and_both_values(tmp_path):
+    fill(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        RunFolder(tmp_path, OTHER)
+    assert str(caught.value) == (
+        f"workdir {tmp_path} holds a run of another configuration (cell.name: 'lstm' there, 'gru' here, "
+        "optimizer.learning_rate: 0.002 there, 0.001 here); choose another --workdir, or --overwrite to start anew"
+    )
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_other_things_is_refused_and_untouched(tmp_path, overwrite):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "blood.csv").write_text("A+")
+    with pytest.raises(ConfigError) as caught:
+        RunFolder(tmp_path, CONFIG, overwrite=overwrite)
+    assert str(caught.value) == (
+        f"workdir {tmp_path}: a new, empty or run folder expected, found thesis.tex and no config.json"
+    )
+    assert contents(tmp_path) == {"thesis.tex": b"years of work", "samples/blood.csv": b"A+"}
+    assert not (tmp_path / "lock").exists()
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(ConfigError, match=r"run: a folder expected, a file found$"):
+        RunFolder(tmp_path / "run", CONFIG)
+    assert (tmp_path / "run").read_text() == "a file"
+
+
+@pytest.mark.parametrize("status", ["finished", "diverged"])
+def test_a_run_that_has_ended_is_not_gone_on_with(tmp_path, status):
+    fill(tmp_path, {"status": status, "steps": 8})
+    before = contents(tmp_path)
+    with pytest.raises(RunFinishedError) as caught:
+        RunFolder(tmp_path, CONFIG)
+    assert str(caught.value) == (
+        f"the run in {tmp_path} has already {status} at step 8; --overwrite starts it anew"
+    )
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("summary", [None, {"status": "interrupted", "steps": 8}])
+def test_a_run_that_has_not_ended_goes_on_with_all_it_has(tmp_path, summary):
+    fill(tmp_path, summary)
+    before = contents(tmp_path)
+    with RunFolder(tmp_path, CONFIG) as folder:
+        assert folder.read_metrics() == [{"step": 8, "split": "train", "log_loss": 2.5}]
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("leftover", [".config.json.4242", "lock"])
+def test_a_crash_before_there_was_a_configuration_leaves_a_folder_that_serves(tmp_path, leftover):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / leftover).touch()
+    with RunFolder(tmp_path / "run", CONFIG):
+        assert (tmp_path / "run" / "config.json").exists()
+
+
+def test_overwriting_deletes_what_a_run_left_and_nothing_else(tmp_path):
+    fill(tmp_path, {"status": "finished", "steps": 8})
+    (tmp_path / "samples").mkdir()
+    for name in ("samples/step8.txt", "forecast.csv", "ranking.csv", "notes.md", "checkpoints.bak"):
+        (tmp_path / name).write_text("text")
+    with RunFolder(tmp_path, OTHER, overwrite=True):
+        pass
+    assert json.loads((tmp_path / "config.json").read_text()) == {"schema": 1, **OTHER}
+    assert {path.name for path in tmp_path.iterdir()} == {"config.json", "lock", "notes.md", "checkpoints.bak"}
+
+
+def test_a_last_line_that_a_crash_cut_off_is_dropped_and_the_file_mended(tmp_path):
+    lines = [{"step": 8, "split": "train"}, {"step": 8, "split": "valid"}, {"step": 16, "split": "train"}]
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.append_metrics(lines)
+        whole = (tmp_path / "metrics.jsonl").read_text()
+        (tmp_path / "metrics.jsonl").write_text(whole + '{"step": 16, "spl')
+        assert folder.read_metrics() == lines
+        assert folder.keep_metrics_until(16) == lines
+        folder.append_metrics([{"step": 16, "split": "valid"}])
+        assert folder.read_metrics() == [*lines, {"step": 16, "split": "valid"}]
+
+
+def test_lines_past_the_checkpoint_are_dropped(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.append_metrics([{"step": 8, "log_loss": 0.1}, {"step": 16, "log_loss": 1 / 3}])
+        first = (tmp_path / "metrics.jsonl").read_text().split("\n")[0] + "\n"
+        assert folder.keep_metrics_until(8) == [{"step": 8, "log_loss": 0.1}]
+        assert (tmp_path / "metrics.jsonl").read_text() == first
+        assert folder.keep_metrics_until(0) == []
+        assert (tmp_path / "metrics.jsonl").read_text() == ""
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_does_not_have_is_refused_and_what_was_there_stays(tmp_path, number):
+    fill(tmp_path, {"status": "interrupted", "steps": 8})
+    before = contents(tmp_path)
+    with RunFolder(tmp_path, CONFIG) as folder:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            folder.write_summary({"status": "finished", "valid": {"log_loss": number}})
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            folder.append_metrics([{"step": 16, "log_loss": 1.0}, {"step": 16, "log_loss": number}])
+    assert contents(tmp_path) == before
+
+
+def git(folder: Path, *arguments: str) -> str:
+    options = ["-c", "user.name=A", "-c", "user.email=a@b.c", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *options, *arguments], cwd=folder, capture_output=True, check=True)
+    return done.stdout.decode("utf-8", "replace").strip()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git checkout that the code is made to believe it lies in."""
+    git(tmp_path, "init", "--quiet")
+    (tmp_path / "code.py").write_text("a = 1\n")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "--message=first")
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "nlstm_jax" / "runs" / "environment.py"))
+    return tmp_path
+
+
+def test_the_environment_says_which_code_was_run(checkout):
+    clean = describe_environment(["cpu", "cpu"], {"name": "poems"})
+    assert clean["commit"] == git(checkout, "rev-parse", "HEAD")
+    assert clean["uncommitted_diff"] == ""
+    assert clean["devices"] == {"kind": "cpu", "count": 2}
+    assert clean["data"] == {"name": "poems"}
+    assert clean["python"] == sys.version.split()[0]
+    assert {"jax", "flax", "optax", "orbax-checkpoint", "numpy"} <= clean["versions"].keys()
+    assert clean["command"].split()[0] == Path(sys.executable).name
+
+
+def test_the_recorded_changes_make_the_code_that_was_run_out_of_the_commit(checkout):
+    (checkout / "code.py").write_text("a = 2\n")
+    found = describe_environment([], {})
+    assert "-a = 1" in found["uncommitted_diff"]
+    assert "+a = 2" in found["uncommitted_diff"]
+    git(checkout, "checkout", "--quiet", found["commit"], "--", "code.py")
+    subprocess.run(["git", "apply"], cwd=checkout, input=found["uncommitted_diff"], text=True, check=True)
+    assert (checkout / "code.py").read_text() == "a = 2\n"
+
+
+def test_a_change_that_is_not_utf8_does_not_stop_a_run(checkout):
+    (checkout / "code.py").write_bytes(b"a = 'caf\xe9'\n")
+    found = describe_environment([], {})
+    assert "+a = 'caf" in found["uncommitted_diff"]
+
+
+def test_outside_of_a_checkout_there_is_no_commit_to_record(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "__file__", str(tmp_path / "nlstm_jax" / "runs" / "environment.py"))
+    found = describe_environment([], {})
+    assert (found["commit"], found["uncommitted_diff"]) == (None, None)
+    assert found["devices"] == {"kind": None, "count": 0}

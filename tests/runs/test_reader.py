@@ -1,0 +1,80 @@
+import pytest
+
+from nlstm_jax.errors import DataError
+from nlstm_jax.runs import RunFolder, read_run
+
+CONFIG = {"task": "poems", "cell": {"name": "lstm"}}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A run that has made one evaluation."""
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.write_environment({"commit": "abc"})
+        run.append_metrics([{"step": 8, "split": "train", "log_loss": 2.5}])
+    return tmp_path
+
+
+def test_a_run_is_read_as_it_was_written(folder):
+    with RunFolder(folder, CONFIG) as run:
+        run.write_summary({"status": "finished", "steps": 8})
+    found = read_run(str(folder))
+    assert found.path == folder
+    assert found.config == CONFIG
+    assert found.environment == {"commit": "abc"}
+    assert found.metrics == [{"step": 8, "split": "train", "log_loss": 2.5}]
+    assert found.summary == {"status": "finished", "steps": 8}
+
+
+def test_a_run_that_only_began_has_neither_metrics_nor_summary(tmp_path):
+    with RunFolder(tmp_path, CONFIG):
+        pass
+    found = read_run(tmp_path)
+    assert (found.environment, found.metrics, found.summary) == ({}, [], None)
+
+
+def test_reading_changes_nothing(folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    read_run(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_last_line_that_a_crash_cut_off_is_left_out(folder):
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 16, "split": "train", "log_lo')
+    assert [line["step"] for line in read_run(folder).metrics] == [8]
+
+
+@pytest.mark.parametrize("name", ["missing", "."])
+def test_a_folder_without_a_configuration_is_none(tmp_path, name):
+    folder = tmp_path / name
+    with pytest.raises(DataError) as caught:
+        read_run(folder)
+    assert str(caught.value) == f"{folder}: a run folder (one with a config.json) expected, none found"
+
+
+@pytest.mark.parametrize("name", ["config.json", "environment.json", "summary.json"])
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('{"schema": 2, "task": "poems"}', "schema 1 expected, 2 found"),
+        ('{"task": "poems"}', "schema 1 expected, None found"),
+        ("[1]", "schema 1 expected, None found"),
+        ('{"schema": 1,', "JSON expected: "),
+        ("", "JSON expected: "),
+    ],
+)
+def test_a_file_that_is_not_of_the_form_is_named(folder, name, text, complaint):
+    (folder / name).write_text(text)
+    with pytest.raises(DataError) as caught:
+        read_run(folder)
+    assert str(caught.value).startswith(f"{folder / name}: {complaint}")
+
+
+@pytest.mark.parametrize("line", [b"step 16\n", b'{"step": 16\n', b"\n", b'{"step": "\xff"}\n'])
+def test_a_whole_line_that_is_not_json_is_refused(folder, line):
+    with (folder / "metrics.jsonl").open("ab") as file:
+        file.write(line)
+    with pytest.raises(DataError) as caught:
+        read_run(folder)
+    assert str(caught.value).startswith(f"{folder / 'metrics.jsonl'}: one JSON object a line expected: ")

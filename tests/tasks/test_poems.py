@@ -1,0 +1,178 @@
+import jax
+import numpy as np
+import pytest
+
+from nlstm_jax.cells import nested_lstm
+from nlstm_jax.data.poems import Corpus
+from nlstm_jax.data.verse import ENGLISH_VERSE
+from nlstm_jax.errors import DataError
+from nlstm_jax.models import LanguageModel
+from nlstm_jax.settings import defaults
+from nlstm_jax.tasks.base import Mean, in_order
+from nlstm_jax.tasks.poems import PoemExamples, PoemTask, build_poems
+
+RNG = np.random.default_rng(0)
+
+
+def ragged_poems(count: int) -> list:
+    """Poems of one to three lines of one to four characters."""
+    poems = []
+    for _ in range(count):
+        lengths = RNG.integers(1, 5, RNG.integers(1, 4))
+        poems.append(tuple(tuple(RNG.choice(list("abcde"), n).tolist()) for n in lengths))
+    return poems
+
+
+@pytest.fixture(scope="module")
+def task():
+    return PoemTask(Corpus({"train": ragged_poems(23), "valid": ragged_poems(11), "test": ragged_poems(5)}, ""))
+
+
+@pytest.fixture(scope="module")
+def model(task):
+    return LanguageModel(task.sizes["vocabulary"], 6, nested_lstm(5, depth=2), key=jax.random.key(3))
+
+
+def report(task, model, examples, batch_size) -> dict:
+    """What the task says of a split that is measured in batches of this size."""
+    sums: dict[str, list] = {}
+    for indices, weight in zip(*in_order(examples.size, batch_size), strict=True):
+        batch = examples.take(jax.numpy.asarray(indices))
+        for name, mean in task.measure(model, batch, jax.numpy.asarray(weight)).items():
+            sums.setdefault(name, []).append([float(mean.sum), float(mean.weight)])
+    totals = {name: Mean(*np.sum(parts, axis=0)) for name, parts in sums.items()}
+    return task.report({"train": totals})["train"]
+
+
+def nats_of_each_poem(model, examples) -> tuple[list, list]:
+    """In float64, poem by poem, without any padding: nats of the targets, and the targets."""
+    nats, targets = [], []
+    for row, length in zip(examples.tokens, examples.lengths, strict=True):
+        _, logits = model(jax.numpy.asarray(row[:length, None]))
+        logits = np.asarray(logits, np.float64)[:, 0]
+        normalised = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        targets.append(row[1 : length + 1])
+        nats.append(-normalised[np.arange(length), targets[-1]])
+    return nats, targets
+
+
+def test_the_log_loss_is_the_mean_over_all_real_targets_of_the_split(task, model):
+    examples = task.splits["train"]
+    nats, targets = nats_of_each_poem(model, examples)
+    nats, targets = np.concatenate(nats), np.concatenate(targets)
+    assert len(nats) == examples.lengths.sum()
+    for batch_size in (1, 7, 23, 64):
+        found = report(task, model, examples, batch_size)
+        assert set(found) == set(task.metrics)
+        assert abs(found["log_loss"] - nats.mean()) < 1e-6
+        assert abs(found["perplexity"] - np.exp(nats.mean())) < 1e-4
+        assert abs(found["log_loss_per_character"] - nats[targets >= 3].mean()) < 1e-6
+
+
+def test_neither_padding_nor_the_batch_size_changes_a_metric(task, model):
+    examples = task.splits["valid"]
+    plain = report(task, model, examples, 11)
+    for width, batch_size, filling in ((0, 4, 2), (5, 11, 2), (9, 3, 5)):
+        padding = np.full((examples.size, width), filling, np.int32)
+        wider = PoemExamples(np.hstack([examples.tokens, padding]), examples.lengths)
+        found = report(task, model, wider, batch_size)
+        for name, value in plain.items():
+            assert abs(found[name] - value) < 1e-6 * max(1, value)
+
+
+def test_the_loss_that_is_minimised_is_the_one_that_is_reported(task, model):
+    examples = task.splits["train"]
+    loss = task.loss(model, examples.take(jax.numpy.arange(examples.size)), None)
+    assert float(loss.weight) == examples.lengths.sum()
+    assert abs(float(loss.sum / loss.weight) - report(task, model, examples, 5)["log_loss"]) < 1e-6
+
+
+def test_an_example_of_weight_nothing_counts_for_nothing(task, model):
+    examples = task.splits["train"]
+    indices = jax.numpy.asarray([4, 9, 2])
+    halved = task.measure(model, examples.take(indices), jax.numpy.asarray([1.0, 0.0, 1.0]))
+    without = task.measure(model, examples.take(indices[jax.numpy.array([0, 2])]), jax.numpy.ones(2))
+    for name in halved:
+        np.testing.assert_allclose(halved[name], without[name], rtol=1e-6)
+
+
+def test_a_character_leaves_out_4_of_the_24_targets_of_a_quatrain():
+    quatrain = tuple(tuple("abcde") for _ in range(4))
+    task = PoemTask(Corpus({"train": [quatrain] * 3, "valid": [quatrain], "test": [quatrain]}, ""))
+    assert task.form == (5, 5, 5, 5)
+    assert task.targets_per_example == 24
+    model = LanguageModel(task.sizes["vocabulary"], 3, nested_lstm(4), key=jax.random.key(0))
+    sums = task.measure(model, task.splits["train"].take(jax.numpy.arange(3)), jax.numpy.ones(3))
+    assert float(sums["log_loss"].weight) == 3 * 24
+    assert float(sums["log_loss_per_character"].weight) == 3 * 20
+
+
+def test_a_rare_character_counts_as_a_character():
+    train, valid = [(("a", "b"),)], [(("x", "b"),)]
+    task = PoemTask(Corpus({"train": train, "valid": valid, "test": valid}, ""))
+    model = LanguageModel(task.sizes["vocabulary"], 3, nested_lstm(4), key=jax.random.key(0))
+    sums = task.measure(model, task.splits["valid"].take(jax.numpy.arange(1)), jax.numpy.ones(1))
+    assert (float(sums["log_loss"].weight), float(sums["log_loss_per_character"].weight)) == (3, 2)
+
+
+def test_the_log_says_what_the_data_are(task):
+    poem, other = (("a", "b"), ("b", "a")), (("c", "d"), ("d", "c"))
+    small = PoemTask(Corpus({"train": [poem, other], "valid": [poem, (("x", "y"), ("a", "a"))], "test": [poem]}, ""))
+    assert small.notes == (
+        "vocabulary: 8 symbols",
+        "train: 2 poems, 12 targets",
+        "valid: 2 poems, 12 targets, 2 symbols that training lacks read as <R>, 1 poems that share two or more lines "
+        "with one training poem",
+        "test: 1 poems, 6 targets, 1 poems that share two or more lines with one training poem",
+    )
+    assert task.form is None
+
+
+@pytest.fixture(scope="module")
+def generated():
+    data = {**defaults("poems", "lstm").data.to_dict(), "train_poems": 50, "valid_poems": 30, "test_poems": 20}
+    return build_poems(data, batch_size=50), data
+
+
+def test_the_floor_of_generated_verse_is_the_grammars_own_log_loss(generated):
+    task, data = generated
+    poems = ENGLISH_VERSE.sample(100, seed=data["seed"])[50:80]
+    log_probabilities = ENGLISH_VERSE.log_probabilities(poems)
+    assert log_probabilities.shape == (30, 24)
+    floor = task.facts["floor"]
+    assert set(floor) == {"valid"}
+    assert abs(floor["valid"]["log_loss"] + log_probabilities.mean()) < 1e-9
+    # Where a line ends is certain, so the same nats are shared by fewer targets.
+    assert abs(floor["valid"]["log_loss_per_character"] - floor["valid"]["log_loss"] * 24 / 20) < 1e-9
+    assert 1 < floor["valid"]["log_loss"] < np.log(task.sizes["vocabulary"])
+
+
+def test_generated_splits_are_parts_of_one_draw(generated):
+    task, data = generated
+    poems = ENGLISH_VERSE.sample(100, seed=data["seed"])
+    assert {split: examples.size for split, examples in task.splits.items()} == {"train": 50, "valid": 30, "test": 20}
+    for split, part in (("train", poems[:50]), ("valid", poems[50:80]), ("test", poems[80:])):
+        np.testing.assert_array_equal(task.splits[split].tokens, task.vocabulary.encode(part)[0])
+    assert task.form == (5, 5, 5, 5)
+    assert task.separator == " "
+    other = build_poems({**data, "seed": 1}, batch_size=50)
+    assert other.facts["checksums"]["generated"] != task.facts["checksums"]["generated"]
+    assert build_poems(data, batch_size=50).facts == task.facts
+
+
+def test_too_few_poems_for_a_batch_or_a_split_are_told(generated, tmp_path):
+    _, data = generated
+    with pytest.raises(DataError) as caught:
+        build_poems(data, batch_size=51)
+    assert str(caught.value) == (
+        "poems: generated verse: at least one batch of 51 training poems expected, found 50; "
+        "--config.train.batch_size=50 or less serves"
+    )
+    path = tmp_path / "two.txt"
+    path.write_text("one\n\ntwo\n")
+    with pytest.raises(DataError) as caught:
+        build_poems({**data, "path": str(path)}, batch_size=1)
+    assert str(caught.value) == (
+        f"poems: {path}: at least one poem in the valid split expected, found none among 2 poems; "
+        "more poems are needed"
+    )
