@@ -6,6 +6,7 @@ options (`cells.build.cell_options`).
 
 import difflib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -40,21 +41,25 @@ class Setting:
 
     def complaint(self, value: Any) -> str | None:
         """What would be accepted, if `value` is not."""
-        if isinstance(self.default, bool) or isinstance(value, bool):
-            return None if isinstance(self.default, bool) and isinstance(value, bool) else "True or False"
+        if isinstance(self.default, bool):
+            return None if isinstance(value, bool) else "True or False"
         if isinstance(self.default, str):
             accepted = isinstance(value, str) and (not self.choices or value in self.choices)
             return None if accepted else (f"one of {', '.join(self.choices)}" if self.choices else "text")
         whole = isinstance(self.default, int)
-        fits = isinstance(value, int if whole else (int, float)) and math.isfinite(value)
+        fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        fits = fits and math.isfinite(value)
         fits = fits and (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
         fits = fits and (self.above is None or value > self.above) and (self.below is None or value < self.below)
-        return None if fits else f"{'a whole number' if whole else 'a finite number'}{self._bounds()}"
+        return None if fits else f"{'a whole number' if whole else 'a finite number'} {self.bounds}".rstrip()
 
-    def _bounds(self) -> str:
+    @property
+    def bounds(self) -> str:
+        """In words, e.g. `≥ 0 and < 1`; the choices where there are some."""
+        if self.choices:
+            return ", ".join(self.choices)
         signs = {"≥": self.low, ">": self.above, "≤": self.high, "<": self.below}
-        spelled = [f"{sign} {bound:g}" for sign, bound in signs.items() if bound is not None]
-        return f" {' and '.join(spelled)}" if spelled else ""
+        return " and ".join(f"{sign} {bound:,}" for sign, bound in signs.items() if bound is not None)
 
 
 def _rate(default: float, meaning: str) -> Setting:
@@ -188,7 +193,33 @@ def check(config: Mapping[str, Any]) -> None:
             raise ConfigError(f"config.{key}: a finite number expected, found {value!r}")
 
 
+def describe() -> str:
+    """The table as a page of the documentation, in Markdown."""
+    lines = [
+        "# Settings",
+        "",
+        "Written by `python -m nlstm_jax.settings > docs/settings.md`. Each is changed by `--config.NAME=VALUE`; a "
+        "config file may set other defaults than these.",
+    ]
+    for title, settings in (("Common to all tasks", COMMON), ("Poems", POEMS), ("Sales", SALES)):
+        lines += ["", f"## {title}", "", "| name | default | accepted | meaning |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| `{name}` | `{setting.default!r}` | {setting.bounds} | {setting.meaning} |"
+            for name, setting in settings.items()
+        ]
+    lines += ["", "## Cells", "", "Options of each cell, as `cell.NAME`; the cells' docstrings say what they do.", ""]
+    lines += ["| cell | options and defaults |", "| --- | --- |"]
+    for cell in FACTORIES:
+        options = ", ".join(f"`{name}={default!r}`" for name, (default, _) in cell_options(cell).items())
+        lines.append(f"| `{cell}` | {options} |")
+    return "\n".join(lines) + "\n"
+
+
 def _optional(annotation: Any) -> config_dict.FieldReference:
     """A field that is None until it is given a value of the annotated type (text where that is anything)."""
     accepted = [kind for kind in (annotation, *getattr(annotation, "__args__", ())) if kind in (bool, int, float, str)]
     return config_dict.placeholder(accepted[0] if accepted else str)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(describe())

@@ -95,9 +95,10 @@ class Date:
         wrong = (ends - starts != 10) | (digits > 9).any(axis=1)
         wrong |= (characters[:, [2, 5]] != ord(".")).any(axis=1)
         day, month, year = digits[:, :2] @ [10, 1], digits[:, 2:4] @ [10, 1], digits[:, 4:] @ [1000, 100, 10, 1]
-        wrong |= (day < 1) | (month < 1) | (month > 12) | (year < 1)
+        wrong |= (month < 1) | (month > 12) | (year < 1)
         months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
         dates = months.astype("datetime64[D]") + (day - 1)
+        # a day 0, or one past its month's end, is a day of a neighbouring month
         return Parsed(dates, wrong | (dates.astype("datetime64[M]") != months))
 
 

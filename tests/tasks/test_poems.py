@@ -2,7 +2,7 @@ import jax
 import numpy as np
 import pytest
 
-from nlstm_jax.cells import nested_lstm
+from nlstm_jax.cells import LSTM
 from nlstm_jax.data.poems import Corpus
 from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import DataError
@@ -12,15 +12,13 @@ from nlstm_jax.tasks.base import Mean, in_order
 from nlstm_jax.tasks.poems import PoemExamples, PoemTask, build_poems
 
 RNG = np.random.default_rng(0)
+FORMS = ((1,), (2, 3), (4, 1, 2))
 
 
 def ragged_poems(count: int) -> list:
-    """Poems of one to three lines of one to four characters."""
-    poems = []
-    for _ in range(count):
-        lengths = RNG.integers(1, 5, RNG.integers(1, 4))
-        poems.append(tuple(tuple(RNG.choice(list("abcde"), n).tolist()) for n in lengths))
-    return poems
+    """Poems of one to three lines."""
+    forms = [FORMS[n] for n in RNG.integers(0, len(FORMS), count)]
+    return [tuple(tuple(RNG.choice(list("abcde"), n).tolist()) for n in form) for form in forms]
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +28,15 @@ def task():
 
 @pytest.fixture(scope="module")
 def model(task):
-    return LanguageModel(task.sizes["vocabulary"], 6, nested_lstm(5, depth=2), key=jax.random.key(3))
+    return LanguageModel(task.sizes["vocabulary"], 6, LSTM(5), key=jax.random.key(3))
 
 
 def report(task, model, examples, batch_size) -> dict:
     """What the task says of a split that is measured in batches of this size."""
     sums: dict[str, list] = {}
+    measure = jax.jit(lambda indices, weight: task.measure(model, examples.take(indices), weight))
     for indices, weight in zip(*in_order(examples.size, batch_size), strict=True):
-        batch = examples.take(jax.numpy.asarray(indices))
-        for name, mean in task.measure(model, batch, jax.numpy.asarray(weight)).items():
+        for name, mean in measure(indices, weight).items():
             sums.setdefault(name, []).append([float(mean.sum), float(mean.weight)])
     totals = {name: Mean(*np.sum(parts, axis=0)) for name, parts in sums.items()}
     return task.report({"train": totals})["train"]
@@ -46,10 +44,10 @@ def report(task, model, examples, batch_size) -> dict:
 
 def nats_of_each_poem(model, examples) -> tuple[list, list]:
     """In float64, poem by poem, without any padding: nats of the targets, and the targets."""
+    logits_of = jax.jit(lambda tokens: model(tokens)[1])
     nats, targets = [], []
     for row, length in zip(examples.tokens, examples.lengths, strict=True):
-        _, logits = model(jax.numpy.asarray(row[:length, None]))
-        logits = np.asarray(logits, np.float64)[:, 0]
+        logits = np.asarray(logits_of(row[:length, None]), np.float64)[:, 0]
         normalised = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         targets.append(row[1 : length + 1])
         nats.append(-normalised[np.arange(length), targets[-1]])
@@ -61,7 +59,7 @@ def test_the_log_loss_is_the_mean_over_all_real_targets_of_the_split(task, model
     nats, targets = nats_of_each_poem(model, examples)
     nats, targets = np.concatenate(nats), np.concatenate(targets)
     assert len(nats) == examples.lengths.sum()
-    for batch_size in (1, 7, 23, 64):
+    for batch_size in (7, 64):
         found = report(task, model, examples, batch_size)
         assert set(found) == set(task.metrics)
         assert abs(found["log_loss"] - nats.mean()) < 1e-6
@@ -72,7 +70,7 @@ def test_the_log_loss_is_the_mean_over_all_real_targets_of_the_split(task, model
 def test_neither_padding_nor_the_batch_size_changes_a_metric(task, model):
     examples = task.splits["valid"]
     plain = report(task, model, examples, 11)
-    for width, batch_size, filling in ((0, 4, 2), (5, 11, 2), (9, 3, 5)):
+    for width, batch_size, filling in ((0, 4, 2), (9, 3, 5)):
         padding = np.full((examples.size, width), filling, np.int32)
         wider = PoemExamples(np.hstack([examples.tokens, padding]), examples.lengths)
         found = report(task, model, wider, batch_size)
@@ -82,7 +80,7 @@ def test_neither_padding_nor_the_batch_size_changes_a_metric(task, model):
 
 def test_the_loss_that_is_minimised_is_the_one_that_is_reported(task, model):
     examples = task.splits["train"]
-    loss = task.loss(model, examples.take(jax.numpy.arange(examples.size)), None)
+    loss = jax.jit(lambda batch: task.loss(model, batch, None))(examples.take(jax.numpy.arange(examples.size)))
     assert float(loss.weight) == examples.lengths.sum()
     assert abs(float(loss.sum / loss.weight) - report(task, model, examples, 5)["log_loss"]) < 1e-6
 
@@ -90,8 +88,9 @@ def test_the_loss_that_is_minimised_is_the_one_that_is_reported(task, model):
 def test_an_example_of_weight_nothing_counts_for_nothing(task, model):
     examples = task.splits["train"]
     indices = jax.numpy.asarray([4, 9, 2])
-    halved = task.measure(model, examples.take(indices), jax.numpy.asarray([1.0, 0.0, 1.0]))
-    without = task.measure(model, examples.take(indices[jax.numpy.array([0, 2])]), jax.numpy.ones(2))
+    measure = jax.jit(lambda batch, weight: task.measure(model, batch, weight))
+    halved = measure(examples.take(indices), jax.numpy.asarray([1.0, 0.0, 1.0]))
+    without = measure(examples.take(indices[jax.numpy.array([0, 2])]), jax.numpy.ones(2))
     for name in halved:
         np.testing.assert_allclose(halved[name], without[name], rtol=1e-6)
 
@@ -101,7 +100,7 @@ def test_a_character_leaves_out_4_of_the_24_targets_of_a_quatrain():
     task = PoemTask(Corpus({"train": [quatrain] * 3, "valid": [quatrain], "test": [quatrain]}, ""))
     assert task.form == (5, 5, 5, 5)
     assert task.targets_per_example == 24
-    model = LanguageModel(task.sizes["vocabulary"], 3, nested_lstm(4), key=jax.random.key(0))
+    model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0))
     sums = task.measure(model, task.splits["train"].take(jax.numpy.arange(3)), jax.numpy.ones(3))
     assert float(sums["log_loss"].weight) == 3 * 24
     assert float(sums["log_loss_per_character"].weight) == 3 * 20
@@ -110,7 +109,7 @@ def test_a_character_leaves_out_4_of_the_24_targets_of_a_quatrain():
 def test_a_rare_character_counts_as_a_character():
     train, valid = [(("a", "b"),)], [(("x", "b"),)]
     task = PoemTask(Corpus({"train": train, "valid": valid, "test": valid}, ""))
-    model = LanguageModel(task.sizes["vocabulary"], 3, nested_lstm(4), key=jax.random.key(0))
+    model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0))
     sums = task.measure(model, task.splits["valid"].take(jax.numpy.arange(1)), jax.numpy.ones(1))
     assert (float(sums["log_loss"].weight), float(sums["log_loss_per_character"].weight)) == (3, 2)
 

@@ -1,0 +1,50 @@
+"""The table of settings: what it refuses, and that its page is up to date."""
+
+from pathlib import Path
+
+import pytest
+
+from nlstm_jax import settings
+from nlstm_jax.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def test_every_default_is_accepted() -> None:
+    for task in settings.TASKS:
+        for cell in settings.FACTORIES:
+            settings.check(settings.defaults(task, cell).to_dict())
+
+
+def test_the_page_is_what_the_table_says() -> None:
+    page = (ROOT / "docs" / "settings.md").read_text("utf-8")
+    assert page == settings.describe(), "python -m nlstm_jax.settings > docs/settings.md"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("train.batch_size", 0, "config.train.batch_size: a whole number ≥ 1 expected, found 0"),
+        ("train.epochs", float("nan"), "config.train.epochs: a finite number > 0 expected, found nan"),
+        ("optimizer.learning_rate", -1.0, "config.optimizer.learning_rate: a finite number > 0 expected, found -1.0"),
+        ("model.dropout_input", 1.0, "config.model.dropout_input: a finite number ≥ 0 and < 1 expected, found 1.0"),
+        ("eval.test_curve", 1, "config.eval.test_curve: True or False expected, found 1"),
+        ("seeds.init", True, "config.seeds.init: a whole number ≥ 0 and ≤ 2,147,483,647 expected, found True"),
+    ],
+)
+def test_a_value_out_of_bounds_is_named(key: str, value: object, message: str) -> None:
+    config = settings.defaults("poems", "lstm").to_dict()
+    section, field = key.split(".")
+    config[section][field] = value
+    with pytest.raises(ConfigError) as raised:
+        settings.check(config)
+    assert str(raised.value) == message
+
+
+def test_an_unknown_setting_is_named_with_the_nearest() -> None:
+    config = settings.defaults("poems", "lstm").to_dict()
+    config["train"]["batchsize"] = 3
+    with pytest.raises(
+        ConfigError, match=r"config.train.batchsize: no such setting; did you mean config.train.batch_size\?"
+    ):
+        settings.check(config)
