@@ -7,7 +7,7 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from nlstm_jax.errors import ConfigError, UserError
+from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -20,6 +20,8 @@ def run(main: Callable[[list[str]], None]) -> None:
             main(arguments)
         except UserError as error:
             _leave(error)
+        except KeyboardInterrupt:
+            _leave(InterruptedRunError("interrupted"))
 
     app.run(guarded, flags_parser=_parse)
 

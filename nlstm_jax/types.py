@@ -2,7 +2,8 @@
 
 T  time steps              B  batch, examples           D  input features of a cell
 H  hidden units            O  output width of a cell    V  vocabulary
-L  stacked layers          N  nesting levels            C  channels a month (sales)
+L  stacked layers          N  examples of a split       C  channels a month (sales)
+S  symbols of a poem, with its beginning: T + 1         P, M  pairs and months (sales)
 
 Arrays inside the library are time-major: `Float[Array, "T B D"]`. Annotations are checked while the tests run.
 """

@@ -79,7 +79,7 @@ class Order(NamedTuple):
         every batch is full, and every example is seen equally often.
 
         >>> Order(seed=0, size=4, batch_size=3).batches(0, 4).reshape(3, 4).tolist()
-        [[1, 3, 2, 0], [3, 1, 2, 0], [3, 1, 2, 0]]
+        [[1, 2, 0, 3], [0, 3, 1, 2], [1, 2, 3, 0]]
         """
         positions = np.arange(start * self.batch_size, stop * self.batch_size)
         epochs, places = np.divmod(positions, self.size)

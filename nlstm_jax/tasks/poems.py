@@ -29,7 +29,7 @@ from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 class PoemBatch(NamedTuple):
     """Time-major; the first token is `<bos>`."""
 
-    tokens: Int[Array, "T+1 B"]
+    tokens: Int[Array, "S B"]
     lengths: Int[Array, "B"]
 
 
@@ -38,7 +38,7 @@ class PoemBatch(NamedTuple):
 class PoemExamples:
     """A split's poems as rows of symbol numbers, and how many targets each has."""
 
-    tokens: Int[AnyArray, "N T+1"]
+    tokens: Int[AnyArray, "N S"]
     lengths: Int[AnyArray, "N"]
 
     @property

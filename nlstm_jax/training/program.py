@@ -105,7 +105,7 @@ class Program:
         loss, gradients = jax.value_and_grad(objective)(state.parameters)
         updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        return TrainState(state.step + 1, parameters, optimizer), StepReport(loss, optax.global_norm(gradients))
+        return TrainState(state.step + 1, parameters, optimizer), StepReport(loss, optax.tree.norm(gradients))
 
     @partial(jax.jit, static_argnums=0)
     def _measure(

@@ -10,7 +10,7 @@ def labels(comparison):
     return [group.label for group in comparison.groups]
 
 
-def test_runs_that_differ_in_their_seeds_are_one_group(make_run):
+def test_runs_that_differ_in_their_seeds_are_one_group(make_run) -> None:
     runs = [make_run("lstm", 0), make_run("nlstm", 0), make_run("lstm", 1)]
     comparison = compare(runs)
     assert labels(comparison) == ["lstm", "nlstm"]
@@ -18,7 +18,7 @@ def test_runs_that_differ_in_their_seeds_are_one_group(make_run):
     assert comparison.remarks == ()
 
 
-def test_namesakes_are_told_apart_by_the_keys_that_differ(make_run):
+def test_namesakes_are_told_apart_by_the_keys_that_differ(make_run) -> None:
     small, large = {"cell": {"features": 8, "depth": 2}}, {"cell": {"features": 16, "depth": 2}}
     comparison = compare(
         [make_run("lstm", 0, config=small), make_run("lstm", 0, config=large), make_run("gru", 0)]
@@ -26,12 +26,12 @@ def test_namesakes_are_told_apart_by_the_keys_that_differ(make_run):
     assert labels(comparison) == ["lstm cell.features=8", "lstm cell.features=16", "gru"]
 
 
-def test_a_key_that_one_namesake_lacks(make_run):
+def test_a_key_that_one_namesake_lacks(make_run) -> None:
     comparison = compare([make_run("lstm", 0), make_run("lstm", 0, config={"model": {"tied": True}})])
     assert labels(comparison) == ["lstm", "lstm model.tied=True"]
 
 
-def test_runs_of_different_tasks_are_refused(make_run):
+def test_runs_of_different_tasks_are_refused(make_run) -> None:
     poems, sales = make_run("lstm", 0), make_run("lstm", 0, config={"task": "sales"})
     with pytest.raises(ConfigError, match=f"found poems in {poems.path} and sales in {sales.path}"):
         compare([poems, sales])
@@ -39,7 +39,7 @@ def test_runs_of_different_tasks_are_refused(make_run):
         compare([])
 
 
-def test_different_data_are_not_comparable(make_run):
+def test_different_data_are_not_comparable(make_run) -> None:
     comparison = compare(
         [make_run("lstm", 0), make_run("nlstm", 0, config={"data": {"path": "", "seed": 5}})]
     )
@@ -47,7 +47,7 @@ def test_different_data_are_not_comparable(make_run):
     assert comparison.remarks == (comparison.incomparable,)
 
 
-def test_checksums_decide_and_not_how_the_path_is_spelled(make_run):
+def test_checksums_decide_and_not_how_the_path_is_spelled(make_run) -> None:
     here, there = {"data": {"path": "poems"}}, {"data": {"path": "./poems"}}
     same, other = ({"data": {"checksums": {"qtrain": digest * 64}}} for digest in "af")
     one = make_run("lstm", 0, config=here, environment=same)
@@ -61,27 +61,27 @@ def test_checksums_decide_and_not_how_the_path_is_spelled(make_run):
 
 
 @pytest.mark.parametrize(("parameters", "told"), [(1010, False), (1011, True)])
-def test_cells_more_than_one_percent_apart_are_told(make_run, parameters, told):
+def test_cells_more_than_one_percent_apart_are_told(make_run, parameters, told) -> None:
     comparison = compare([make_run("lstm", 0), make_run("nlstm", 0, cell_parameters=parameters)])
     line = f"cells of unequal cost: 1,000 parameters in lstm, {parameters:,} in nlstm"
     assert comparison.remarks == ((line,) if told else ())
 
 
-def test_training_that_differs_is_told_but_not_how_it_is_run(make_run):
+def test_training_that_differs_is_told_but_not_how_it_is_run(make_run) -> None:
     config = {"train": {"batch_size": 8, "steps_per_call": 5}}
     comparison = compare([make_run("lstm", 0), make_run("nlstm", 0, config=config)])
     assert comparison.remarks == ("training differs: train.batch_size 4 (lstm), 8 (nlstm)",)
     assert comparison.incomparable == ""
 
 
-def test_a_curve_cut_short_by_a_run_is_told(make_run):
+def test_a_curve_cut_short_by_a_run_is_told(make_run) -> None:
     runs = [make_run("lstm", 0, valid=[3.0, 2.0]), make_run("lstm", 1, valid=[3.0], status=None)]
     assert compare(runs).remarks == (
         "lstm: runs end at steps 10 to 20; the mean curve ends with the first of them",
     )
 
 
-def test_the_same_seeds_twice_are_no_two_seeds(make_run):
+def test_the_same_seeds_twice_are_no_two_seeds(make_run) -> None:
     killed = make_run("lstm", 0, valid=[3.0], status=None)
     again = make_run("lstm", 0, valid=[3.0, 2.0])
     comparison = compare([killed, again])
@@ -91,7 +91,7 @@ def test_the_same_seeds_twice_are_no_two_seeds(make_run):
     )
 
 
-def test_metrics_are_the_numbers_that_occur_without_clocks(make_run):
+def test_metrics_are_the_numbers_that_occur_without_clocks(make_run) -> None:
     comparison = compare([make_run("lstm", 0, valid=[3.0]), make_run("nlstm", 0, valid=[9.0], metric="mse")])
     assert comparison.metrics == ("log_loss", "mse")
     assert comparison.fields == ("log_loss", "wall_seconds", "examples_per_second", "mse")
@@ -104,7 +104,7 @@ def test_metrics_are_the_numbers_that_occur_without_clocks(make_run):
         compare([make_run("lstm", 0)]).check_metric("log_loss")
 
 
-def test_the_floor_is_one_that_all_runs_share(make_run):
+def test_the_floor_is_one_that_all_runs_share(make_run) -> None:
     low, high = ({"data": {"floor": {"valid": {"log_loss": value}}}} for value in (1.5, 1.75))
     runs = [make_run("lstm", 0, environment=low), make_run("nlstm", 0, environment=low)]
     assert compare(runs).floor("log_loss") == 1.5

@@ -35,7 +35,7 @@ def texts(figure):
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_validation_is_solid_and_test_dotted(comparison):
+def test_validation_is_solid_and_test_dotted(comparison) -> None:
     drawn = lines(draw(comparison, "log_loss"))
     assert {"valid 0", "valid 1", "test 0"} <= drawn.keys()
     assert "test 1" not in drawn
@@ -43,20 +43,20 @@ def test_validation_is_solid_and_test_dotted(comparison):
     assert (drawn["valid 0"].get_linestyle(), drawn["test 0"].get_linestyle()) == ("-", ":")
 
 
-def test_the_legend_says_what_the_lines_mean(comparison):
+def test_the_legend_says_what_the_lines_mean(comparison) -> None:
     legend = draw(comparison, "log_loss").axes[0].get_legend()
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["valid", "test", "95 % t-interval over seeds"]
     assert legend.get_lines()[1].get_linestyle() == ":"
 
 
-def test_training_is_thin_and_faint_where_it_is_asked_for(comparison):
+def test_training_is_thin_and_faint_where_it_is_asked_for(comparison) -> None:
     drawn = lines(draw(comparison, "log_loss", show_train=True))
     assert drawn["train 0"].get_linewidth() < drawn["valid 0"].get_linewidth() / 2
     assert drawn["train 0"].get_alpha() < 0.5
 
 
-def test_curves_are_the_means_and_bands_the_intervals(comparison):
+def test_curves_are_the_means_and_bands_the_intervals(comparison) -> None:
     figure = draw(comparison, "log_loss")
     curve = comparison.groups[1].curve("valid", "log_loss")
     assert tuple(lines(figure)["valid 1"].get_xdata()) == curve.steps
@@ -67,7 +67,7 @@ def test_curves_are_the_means_and_bands_the_intervals(comparison):
     assert heights.max() == pytest.approx(curve.mean[0] + curve.half_width[0])
 
 
-def test_groups_differ_in_colour_and_in_marker(comparison):
+def test_groups_differ_in_colour_and_in_marker(comparison) -> None:
     first, second = (lines(draw(comparison, "log_loss"))[f"valid {place}"] for place in (0, 1))
     assert (first.get_color(), first.get_marker()) == ("#0072B2", "o")
     assert (second.get_color(), second.get_marker()) == ("#D55E00", "s")
@@ -75,20 +75,20 @@ def test_groups_differ_in_colour_and_in_marker(comparison):
     assert len(pairs) == 60
 
 
-def test_the_first_evaluations_do_not_set_the_height(comparison):
+def test_the_first_evaluations_do_not_set_the_height(comparison) -> None:
     low, high = draw(comparison, "log_loss").axes[0].get_ylim()
     assert low < 1.9 < 2.1  # the floor, and the lowest value
     assert 2.5 + 0.6 < high < 4.0
 
 
-def test_the_floor_is_a_dashed_line_with_its_number(comparison):
+def test_the_floor_is_a_dashed_line_with_its_number(comparison) -> None:
     figure = draw(comparison, "log_loss")
     assert lines(figure)["floor"].get_linestyle() == "--"
     assert set(lines(figure)["floor"].get_ydata()) == {1.9}
     assert "generator's own log-loss 1.900" in texts(figure)
 
 
-def test_a_floor_far_below_is_named_and_flattens_nothing(make_run):
+def test_a_floor_far_below_is_named_and_flattens_nothing(make_run) -> None:
     environment = {"data": {"floor": {"valid": {"log_loss": 0.1}}}}
     figure = draw(compare([make_run("lstm", 0, valid=[2.2, 2.1, 2.0], environment=environment)]), "log_loss")
     assert "floor" not in lines(figure)
@@ -96,7 +96,7 @@ def test_a_floor_far_below_is_named_and_flattens_nothing(make_run):
     assert figure.axes[0].get_ylim()[0] > 1.9
 
 
-def test_every_curve_is_named_beside_its_end_and_no_name_covers_another(comparison):
+def test_every_curve_is_named_beside_its_end_and_no_name_covers_another(comparison) -> None:
     figure = draw(comparison, "log_loss")
     names = {text.get_text(): text for text in figure.axes[0].texts}
     assert names["lstm"].get_position()[1] < names["nlstm"].get_position()[1]
@@ -105,7 +105,7 @@ def test_every_curve_is_named_beside_its_end_and_no_name_covers_another(comparis
     assert lower.y1 <= upper.y0
 
 
-def test_names_of_curves_that_end_together_are_pushed_apart(make_run):
+def test_names_of_curves_that_end_together_are_pushed_apart(make_run) -> None:
     runs = [make_run(f"lstm {n}", 0, valid=[3.0, 2.0]) for n in range(12)]
     figure = draw(compare(runs), "log_loss")
     figure.canvas.draw()
@@ -114,7 +114,7 @@ def test_names_of_curves_that_end_together_are_pushed_apart(make_run):
     assert all(lower.y1 <= upper.y0 + 0.5 for lower, upper in pairwise(extents))
 
 
-def test_a_logarithmic_axis_has_plain_numbers(comparison):
+def test_a_logarithmic_axis_has_plain_numbers(comparison) -> None:
     axes = draw(comparison, "log_loss", log_y=True).axes[0]
     axes.figure.canvas.draw()
     assert axes.get_yscale() == "log"
@@ -122,18 +122,18 @@ def test_a_logarithmic_axis_has_plain_numbers(comparison):
     assert len([text for text in shown if 1.8 < float(text) < 3.5]) >= 3
 
 
-def test_training_is_drawn_where_nothing_was_validated(make_run):
+def test_training_is_drawn_where_nothing_was_validated(make_run) -> None:
     drawn = lines(draw(compare([make_run("lstm", 0, train=[3.0, 2.0])]), "log_loss"))
     assert tuple(drawn["train 0"].get_ydata()) == (3.0, 2.0)
 
 
-def test_a_name_is_no_mathematics(make_run):
+def test_a_name_is_no_mathematics(make_run) -> None:
     figure = draw(compare([make_run("lstm $x_{", 0, valid=[3.0, 2.0])]), "log_loss")
     figure.canvas.draw()
     assert "lstm $x_{" in texts(figure)
 
 
-def test_the_same_figure_is_the_same_file(comparison, tmp_path):
+def test_the_same_figure_is_the_same_file(comparison, tmp_path) -> None:
     for name in ("one.png", "two.png"):
         save(draw(comparison, "log_loss"), tmp_path / name)
     content = (tmp_path / "one.png").read_bytes()

@@ -12,7 +12,7 @@ FIRST = [3.31, 3.29, 3.36, 3.30]
 SECOND = [3.22, 3.40, 3.18]
 
 
-def test_estimate_is_scipys_one_sample_interval():
+def test_estimate_is_scipys_one_sample_interval() -> None:
     result = estimate(FIRST)
     interval = stats.ttest_1samp(FIRST, 0.0).confidence_interval(0.95)
     assert result.value == pytest.approx(np.mean(FIRST), rel=1e-14)
@@ -21,14 +21,14 @@ def test_estimate_is_scipys_one_sample_interval():
     assert result.seeds == 4
 
 
-def test_one_value_has_no_interval_and_none_no_estimate():
+def test_one_value_has_no_interval_and_none_no_estimate() -> None:
     assert estimate([2.5]) == Estimate(2.5, None, 1)
     with pytest.raises(ValueError, match="at least one value"):
         estimate([])
 
 
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
-def test_welch_is_scipys_for_unequal_variances(level):
+def test_welch_is_scipys_for_unequal_variances(level) -> None:
     result = welch(FIRST, SECOND, level)
     reference = stats.ttest_ind(FIRST, SECOND, equal_var=False)
     interval = reference.confidence_interval(level)
@@ -37,7 +37,7 @@ def test_welch_is_scipys_for_unequal_variances(level):
     assert result.degrees == pytest.approx(reference.df, rel=1e-12)
 
 
-def test_resolved_is_significant():
+def test_resolved_is_significant() -> None:
     far, near = welch(FIRST, [4.0, 4.1, 4.05]), welch(FIRST, SECOND)
     assert far.resolved
     assert stats.ttest_ind(FIRST, [4.0, 4.1, 4.05], equal_var=False).pvalue < 0.05
@@ -45,12 +45,12 @@ def test_resolved_is_significant():
     assert stats.ttest_ind(FIRST, SECOND, equal_var=False).pvalue > 0.05
 
 
-def test_no_interval_without_spread():
+def test_no_interval_without_spread() -> None:
     assert welch([1.0], [1.0, 2.0]) is None
     assert welch([0.1, 0.1, 0.1], [0.3, 0.3, 0.3]) is None  # 0.1 + 0.1 + 0.1 is not 3 · 0.1 in floating point
 
 
-def test_the_interval_holds_the_true_difference_95_times_in_100():
+def test_the_interval_holds_the_true_difference_95_times_in_100() -> None:
     generator = np.random.default_rng(0)
     first = generator.normal(1.0, 1.0, (4000, 3))
     second = generator.normal(0.0, 3.0, (4000, 6))
@@ -60,7 +60,7 @@ def test_the_interval_holds_the_true_difference_95_times_in_100():
     assert held == pytest.approx(0.95, abs=0.012)
 
 
-def test_seeds_to_resolve_is_the_number_that_meets_the_formula():
+def test_seeds_to_resolve_is_the_number_that_meets_the_formula() -> None:
     count = seeds_to_resolve(FIRST, SECOND)
     a, b = np.var(FIRST, ddof=1), np.var(SECOND, ddof=1)
     difference = np.mean(FIRST) - np.mean(SECOND)
@@ -73,7 +73,7 @@ def test_seeds_to_resolve_is_the_number_that_meets_the_formula():
     assert needed(count - 1) > count - 1
 
 
-def test_so_many_seeds_resolve_the_difference_8_times_in_10():
+def test_so_many_seeds_resolve_the_difference_8_times_in_10() -> None:
     spread = [-1.0, 1.0]  # a standard deviation of √2 in either group
     count = seeds_to_resolve(spread, [value + 1.5 for value in spread])
     generator = np.random.default_rng(1)
@@ -84,7 +84,7 @@ def test_so_many_seeds_resolve_the_difference_8_times_in_10():
     assert power == pytest.approx(0.8, abs=0.02)
 
 
-def test_seeds_to_resolve_at_its_ends():
+def test_seeds_to_resolve_at_its_ends() -> None:
     assert seeds_to_resolve([1.0, 2.0], [1.0, 2.0]) is None
     assert seeds_to_resolve([1.0, 1.0], [2.0, 2.0]) == 2
     assert seeds_to_resolve([0.0, 1.0], [100.0, 101.0]) == 2
@@ -108,5 +108,5 @@ def test_seeds_to_resolve_at_its_ends():
         (-0.00123456, None, "-0.001235"),
     ],
 )
-def test_written(value, half_width, text):
+def test_written(value, half_width, text) -> None:
     assert written(value, half_width) == text

@@ -31,16 +31,16 @@ def rendered(rows, width):
     return console.file.getvalue()
 
 
-def test_rows_are_sorted_by_the_validation_value(rows):
+def test_rows_are_sorted_by_the_validation_value(rows) -> None:
     assert [row.label for row in rows] == ["nlstm|depth=2", "lstm", "gru"]
 
 
-def test_rows_are_sorted_downwards_where_higher_is_better(make_run):
+def test_rows_are_sorted_downwards_where_higher_is_better(make_run) -> None:
     runs = [make_run(name, 0, valid=[value], metric="accuracy") for name, value in (("a", 0.5), ("b", 0.7))]
     assert [row.label for row in table.rows(compare(runs), "accuracy")] == ["b", "a"]
 
 
-def test_what_a_row_says(rows):
+def test_what_a_row_says(rows) -> None:
     nested, lstm, gru = rows
     assert lstm.valid == estimate([3.0, 3.2])
     assert lstm.train == estimate([2.9, 3.0])
@@ -52,11 +52,11 @@ def test_what_a_row_says(rows):
     assert (gru.valid, gru.best_steps, gru.cell_parameters, gru.status) == (None, None, None, "unfinished")
 
 
-def test_cells_are_measured_against_the_best_group(rows):
+def test_cells_are_measured_against_the_best_group(rows) -> None:
     assert [row.unequal for row in rows] == [False, True, False]
 
 
-def test_markdown(rows):
+def test_markdown(rows) -> None:
     lines = table.markdown(rows, "log_loss").splitlines()
     head = "group | seeds | cell parameters | parameters | best valid log_loss | at step | train there"
     assert lines[0] == f"| {head} | test (n looks) | status | seconds |"
@@ -70,12 +70,12 @@ def test_markdown(rows):
     assert lines[4] == "| gru | 0 of 1 | – | – | – | – | – | – | unfinished | – |"
 
 
-def test_no_test_column_where_nobody_looked(make_run):
+def test_no_test_column_where_nobody_looked(make_run) -> None:
     text = table.markdown(table.rows(compare([make_run("lstm", 0, valid=[3.0])]), "log_loss"), "log_loss")
     assert "test" not in text
 
 
-def test_csv_has_every_number_in_full(rows):
+def test_csv_has_every_number_in_full(rows) -> None:
     nested, lstm, gru = csv.DictReader(io.StringIO(table.csv_text(rows, "log_loss")))
     assert lstm["label"] == "lstm"
     assert float(lstm["valid_log_loss"]) == 3.1
@@ -94,7 +94,7 @@ def test_csv_has_every_number_in_full(rows):
     assert (gru["valid_log_loss"], gru["status"], gru["wall_seconds"]) == ("", "unfinished", "")
 
 
-def test_the_terminal_shows_all_where_there_is_room(rows):
+def test_the_terminal_shows_all_where_there_is_room(rows) -> None:
     text = rendered(rows, 200)
     for name in (
         "seeds",
@@ -109,14 +109,14 @@ def test_the_terminal_shows_all_where_there_is_room(rows):
 
 
 @pytest.mark.parametrize("width", [78, 100])
-def test_a_narrow_terminal_keeps_estimates_whole(rows, width):
+def test_a_narrow_terminal_keeps_estimates_whole(rows, width) -> None:
     text = rendered(rows, width)
     assert max(map(len, text.splitlines())) <= width
     assert "2.1 ± 1.3" in text
     assert "seconds" not in text
 
 
-def test_names_are_no_markup(make_run):
+def test_names_are_no_markup(make_run) -> None:
     rows = table.rows(compare([make_run("[red]<b>lstm</b>", 0, valid=[3.0])]), "log_loss")
     assert "[red]<b>lstm</b>" in rendered(rows, 200)
     assert "[red]&lt;b&gt;lstm&lt;/b&gt;" in table.html_table(rows, "log_loss")

@@ -21,7 +21,7 @@ def judge(make_run):
     return say
 
 
-def test_a_difference_that_is_resolved(judge):
+def test_a_difference_that_is_resolved(judge) -> None:
     # Means 3.2 and 3.0, variances 0.01 both, so ν = 4 and the half width is 2.7764 · √(0.02 / 3) = 0.2267;
     # by ten times smaller spreads 0.02267.
     assert judge(lstm=[3.19, 3.2, 3.21], nlstm=[2.99, 3.0, 3.01]) == (
@@ -30,7 +30,7 @@ def test_a_difference_that_is_resolved(judge):
     )
 
 
-def test_a_difference_that_is_not(judge):
+def test_a_difference_that_is_not(judge) -> None:
     # (t[0.975, 2n−2] + t[0.8, 2n−2])² · 0.02 / 0.2² is 5.27 for n = 5 and 4.98 for n = 6.
     assert judge(lstm=[3.1, 3.2, 3.3], nlstm=[2.9, 3.0, 3.1]) == (
         "nlstm reaches a valid log_loss lower than lstm by 0.20 ± 0.23 nats (95 % t-interval, 3 and 3 seeds): "
@@ -38,41 +38,41 @@ def test_a_difference_that_is_not(judge):
     )
 
 
-def test_equal_means_are_resolved_by_no_number_of_seeds(judge):
+def test_equal_means_are_resolved_by_no_number_of_seeds(judge) -> None:
     assert judge(lstm=[3.0, 3.5], nlstm=[3.0, 3.5]).endswith("2 and 2 seeds): the interval includes 0.")
 
 
-def test_one_seed_has_no_verdict(judge):
+def test_one_seed_has_no_verdict(judge) -> None:
     assert judge(lstm=[3.2], nlstm=[3.0]) == (
         "nlstm reaches a valid log_loss lower than lstm by 0.2000 nats (one seed each: no interval, so no verdict)."
     )
     assert "(one seed of lstm: no interval, so no verdict)" in judge(lstm=[3.2], nlstm=[3.0, 3.1])
 
 
-def test_seeds_without_spread_have_no_verdict(judge):
+def test_seeds_without_spread_have_no_verdict(judge) -> None:
     assert "agree exactly: no interval, so no verdict" in judge(lstm=[3.2, 3.2], nlstm=[3.0, 3.0])
 
 
-def test_a_higher_accuracy_is_better_and_has_no_unit(judge):
+def test_a_higher_accuracy_is_better_and_has_no_unit(judge) -> None:
     assert judge(metric="accuracy", lstm=[0.5], nlstm=[0.75]) == (
         "nlstm reaches a valid accuracy higher than lstm by 0.2500 (one seed each: no interval, so no verdict)."
     )
 
 
-def test_the_best_two_of_several_are_a_choice(judge):
+def test_the_best_two_of_several_are_a_choice(judge) -> None:
     sentence = judge(gru=[3.5, 3.6], lstm=[3.19, 3.21], nlstm=[2.99, 3.01])
     assert sentence.startswith("nlstm reaches a valid log_loss lower than lstm by 0.200 ± 0.061 nats")
     assert "these are the best two of 3 groups, and the interval is not widened for that choice" in sentence
 
 
-def test_cells_of_unequal_cost_are_named(make_run):
+def test_cells_of_unequal_cost_are_named(make_run) -> None:
     runs = [make_run("lstm", 0, valid=[3.0]), make_run("nlstm", 0, valid=[2.0], cell_parameters=1120)]
     assert "; not at equal cost, as its cell has 12 % more parameters." in verdict(compare(runs), "log_loss")
     runs = [make_run("lstm", 0, valid=[3.0]), make_run("nlstm", 0, valid=[2.0], cell_parameters=900)]
     assert "; not at equal cost, as its cell has 10 % fewer parameters." in verdict(compare(runs), "log_loss")
 
 
-def test_runs_that_did_not_finish_are_named(make_run):
+def test_runs_that_did_not_finish_are_named(make_run) -> None:
     runs = [
         make_run("lstm", 0, valid=[3.0], status=None),
         make_run("lstm", 1, valid=[None], status="diverged"),
@@ -81,11 +81,11 @@ def test_runs_that_did_not_finish_are_named(make_run):
     assert "; provisional: of 2 runs of lstm, 1 unfinished, 1 diverged." in verdict(compare(runs), "log_loss")
 
 
-def test_other_data_have_no_verdict(make_run):
+def test_other_data_have_no_verdict(make_run) -> None:
     runs = [make_run("lstm", 0, valid=[3.0]), make_run("nlstm", 0, valid=[2.0], config={"data": {"seed": 1}})]
     assert verdict(compare(runs), "log_loss").startswith("No verdict: not comparable: the data differ: ")
 
 
-def test_nothing_to_compare(judge, make_run):
+def test_nothing_to_compare(judge, make_run) -> None:
     assert judge(lstm=[3.0, 3.1]) == "No verdict: lstm is the only group with a valid log_loss."
     assert verdict(compare([make_run("lstm", 0)]), "log_loss") == "No verdict: no run has a valid log_loss."

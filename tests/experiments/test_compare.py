@@ -52,7 +52,7 @@ def script(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
-def test_the_four_files_and_what_is_said(runs, tmp_path, capsys):
+def test_the_four_files_and_what_is_said(runs, tmp_path, capsys) -> None:
     out = tmp_path / "deep" / "out"
     run(runs / "*", out=str(out))
     said = capsys.readouterr().out
@@ -71,40 +71,40 @@ def test_the_four_files_and_what_is_said(runs, tmp_path, capsys):
     assert "best valid log_loss" in said
 
 
-def test_a_folder_found_twice_is_one_run(runs):
+def test_a_folder_found_twice_is_one_run(runs) -> None:
     found = compare.find_runs(
         [str(runs / "lstm-0"), str(runs / "lstm*"), str(runs / "." / "lstm-0")], Console()
     )
     assert [run.path.name for run in found] == ["lstm-0", "lstm-1"]
 
 
-def test_a_pattern_that_finds_no_run(runs):
+def test_a_pattern_that_finds_no_run(runs) -> None:
     for pattern in ("gru*", "note*"):
         with pytest.raises(ConfigError, match=f"{pattern[:-1]}.* finds none") as raised:
             compare.find_runs([str(runs / pattern)], Console())
         assert raised.value.exit_code == 2
 
 
-def test_a_named_folder_that_is_no_run(runs):
+def test_a_named_folder_that_is_no_run(runs) -> None:
     for name in ("notes", "nowhere"):
         with pytest.raises(DataError, match=f"{name}: a run folder") as raised:
             compare.find_runs([str(runs / name)], Console())
         assert raised.value.exit_code == 3
 
 
-def test_no_folders():
+def test_no_folders() -> None:
     with pytest.raises(ConfigError, match="run folders or patterns expected"):
         compare.find_runs([], Console())
 
 
-def test_out_that_is_a_file_is_refused_before_anything_is_read(runs, tmp_path):
+def test_out_that_is_a_file_is_refused_before_anything_is_read(runs, tmp_path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="a folder expected, a file found"):
         run(runs / "nowhere", out=str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize("module", ["matplotlib", "plotly"])
-def test_without_the_extra_one_line_says_how_to_install_it(runs, tmp_path, monkeypatch, module):
+def test_without_the_extra_one_line_says_how_to_install_it(runs, tmp_path, monkeypatch, module) -> None:
     for name in ("figure", "page"):
         monkeypatch.delitem(sys.modules, f"nlstm_jax.analysis.{name}", raising=False)
         monkeypatch.delattr(f"nlstm_jax.analysis.{name}", raising=False)
@@ -116,12 +116,12 @@ def test_without_the_extra_one_line_says_how_to_install_it(runs, tmp_path, monke
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mistake_is_one_line_on_stderr_and_an_exit_code(runs, tmp_path):
+def test_a_mistake_is_one_line_on_stderr_and_an_exit_code(runs, tmp_path) -> None:
     done = script(runs / "lstm*", "--metric=log_lss", f"--out={tmp_path / 'out'}")
     assert done.returncode == 2
     assert done.stderr == "--metric=log_lss: these runs have log_loss, perplexity; did you mean log_loss?\n"
     assert not (tmp_path / "out").exists()
 
 
-def test_help_is_the_docstring():
+def test_help_is_the_docstring() -> None:
     assert compare.__doc__.splitlines()[0] in script("--help").stdout

@@ -12,7 +12,7 @@ MODELS = {
     "lstm": lambda: LanguageModel(7, 3, LSTM(4, layer_norm=True, peephole=True), key=KEY),
     "nested": lambda: LanguageModel(7, 3, nested_lstm(4, depth=3), projection=3, tied=True, key=KEY),
     "stack": lambda: LanguageModel(7, 3, Stack((LSTM(4), LSTM(4))), dropout_output=0.5, key=KEY),
-    "forecaster": lambda: Forecaster(2, nested_lstm(4), outputs=2, key=KEY),
+    "forecaster": lambda: Forecaster(2, nested_lstm(4, depth=2), outputs=2, key=KEY),
 }
 
 
