@@ -23,8 +23,8 @@ def describe_environment(devices: list[str], data: dict[str, Any]) -> dict[str, 
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: _version(name) for name in _PACKAGES},
-        "commit": _git("rev-parse", "HEAD"),
-        "uncommitted_diff": _git("diff", "HEAD"),
+        "commit": commit.strip() if (commit := _git("rev-parse", "HEAD")) else None,
+        "uncommitted_diff": _git("diff", "--binary", "HEAD"),
         "devices": {"kind": devices[0] if devices else None, "count": len(devices)},
         "data": data,
     }
@@ -43,7 +43,7 @@ def _git(*arguments: str) -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
+    return done.stdout.decode("utf-8", errors="backslashreplace") if done.returncode == 0 else None

@@ -103,7 +103,7 @@ class RunFolder:
         if not self.path.exists():
             return
         if not (self.path / files.CONFIG).exists():
-            strangers = sorted(p.name for p in self.path.iterdir() if p.name not in (*_OURS, files.LOCK))
+            strangers = sorted(path.name for path in self.path.iterdir() if not _is_ours(path.name))
             if strangers:
                 raise ConfigError(
                     f"workdir {self.path}: a new, empty or run folder expected, found {strangers[0]} and no "
@@ -133,3 +133,8 @@ class RunFolder:
                 shutil.rmtree(target)
             else:
                 target.unlink(missing_ok=True)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a file may be a run's: by its name, or left from a crash while it was being written."""
+    return name in (*_OURS, files.LOCK) or name.startswith(tuple(f".{ours}." for ours in _OURS))

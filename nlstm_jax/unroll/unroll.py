@@ -149,8 +149,8 @@ def _run(
 
 
 def _initial_carry(cell: Cell, params: Params, batch: int) -> Carry:
-    """The cell's initial carry in the parameters' own precision."""
-    dtype = jnp.result_type(*jax.tree.leaves(params))
+    """The cell's initial carry in the parameters' own precision, float32 at least."""
+    dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
     return jax.tree.map(lambda leaf: leaf.astype(dtype), cell.initial_carry((batch,)))
 
 
