@@ -153,7 +153,7 @@ def _read_text(path: Path) -> str:
     if nul >= 0:
         raise DataError(f"poems: {path}: text expected, found a NUL at byte {nul} (line {_line(data, nul)})")
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         line = _line(data, error.start)
         raise DataError(

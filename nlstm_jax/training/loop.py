@@ -55,7 +55,7 @@ def fit(
     mesh = make_mesh({f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")})
     model = models.build(config, task.sizes)
     plan = Plan.of(config, task.splits["train"].size)
-    learning_rate = optimizers.schedule(config["optimizer"], plan.total_steps, plan.steps_per_epoch)
+    learning_rate = optimizers.schedule(config["optimizer"], plan.total_steps, float(plan.steps_per_epoch))
     program, state = Program.of(
         model, task, optimizers.build(config["optimizer"], learning_rate), config["seeds"]["dropout"], mesh
     )
@@ -208,7 +208,7 @@ class _Run:
         )
 
     def _where(self, step: int) -> dict[str, Any]:
-        return {"step": step, "epoch": round(step / self.plan.steps_per_epoch, 6)}
+        return {"step": step, "epoch": round(float(step / self.plan.steps_per_epoch), 6)}
 
     def _summarise(self, status: str, step: int) -> dict[str, Any]:
         """The state of things at the best step."""

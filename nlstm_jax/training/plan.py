@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any, Self
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps and epochs.
+    """Steps and epochs; exact fractions, so that no evaluation moves by a rounding error.
 
     Attributes:
         total_steps: the last step.
@@ -18,23 +19,23 @@ class Plan:
     """
 
     total_steps: int
-    steps_per_epoch: float
-    evaluate_every: float
+    steps_per_epoch: Fraction
+    evaluate_every: Fraction
     steps_per_call: int
 
     @classmethod
     def of(cls, config: Mapping[str, Any], examples: int) -> Self:
         """The plan of a configuration on so many training examples."""
         train, evaluation = config["train"], config["eval"]
-        per_epoch = examples / train["batch_size"]
-        total = train["steps"] or math.ceil(train["epochs"] * per_epoch)
-        every = evaluation["every_steps"] or evaluation["every_epochs"] * per_epoch
-        return cls(total, per_epoch, max(every, 1.0), train["steps_per_call"])
+        per_epoch = Fraction(examples, train["batch_size"])
+        total = train["steps"] or math.ceil(_exact(train["epochs"]) * per_epoch)
+        every = Fraction(evaluation["every_steps"]) or _exact(evaluation["every_epochs"]) * per_epoch
+        return cls(total, per_epoch, max(every, Fraction(1)), train["steps_per_call"])
 
     def next_evaluation(self, step: int) -> int:
         """The first evaluation after `step`; the last step is always one.
 
-        >>> plan = Plan(total_steps=7, steps_per_epoch=2.5, evaluate_every=2.5, steps_per_call=100)
+        >>> plan = Plan(7, steps_per_epoch=Fraction(5, 2), evaluate_every=Fraction(5, 2), steps_per_call=100)
         >>> [plan.next_evaluation(step) for step in (0, 3, 5)]
         [3, 5, 7]
         """
@@ -45,3 +46,8 @@ class Plan:
     def next_stop(self, step: int) -> int:
         """Where the compiled call that starts at `step` ends."""
         return min(step + self.steps_per_call, self.next_evaluation(step))
+
+
+def _exact(number: float) -> Fraction:
+    """The decimal that was written: 0.1 is a tenth."""
+    return Fraction(str(number))
