@@ -10,13 +10,13 @@ from pathlib import Path
 
 from absl import flags
 from ml_collections import config_flags
-from nlstm_jax.analysis.forecasts import forecast_table
 from rich.console import Console
 
 from experiments import command
 from nlstm_jax import settings, tasks
-from nlstm_jax.analysis.comparison import find_runs
+from nlstm_jax.analysis.forecasts import forecast_table
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import find_runs
 from nlstm_jax.tasks.sales import SalesTask
 
 _CONFIG = config_flags.DEFINE_config_file("config", "configs/sales.py", "a sales config; its data are read")
@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> None:
         from nlstm_jax.tasks.baselines import baselines
     except ImportError:
         raise ConfigError('baselines: scikit-learn expected; pip install "nlstm_jax[report]" brings it') from None
-    table = forecast_table(baselines(task, _SPLIT.value), find_runs(arguments[1:]), _SPLIT.value)
+    runs = find_runs(arguments[1:])[0] if arguments[1:] else []
+    table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value)
     Console().print(table, highlight=False, markup=False, soft_wrap=True)
     if _OUT.value:
         Path(_OUT.value).write_text(table + "\n", encoding="utf-8")

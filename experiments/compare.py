@@ -15,7 +15,6 @@ interval, or how many seeds it would take to see one. Writes to --out:
     table.md, table.csv    the table; in the latter, numbers in full
 """
 
-import glob
 import sys
 from pathlib import Path
 
@@ -27,8 +26,7 @@ from nlstm_jax.analysis import table
 from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import Run, read_run
-from nlstm_jax.runs.files import CONFIG
+from nlstm_jax.runs import find_runs
 
 _METRIC = flags.DEFINE_string("metric", "log_loss", "What is compared, on the validation split.")
 _OUT = flags.DEFINE_string("out", "comparison", "Folder for picture, page and tables.")
@@ -50,11 +48,12 @@ def main(arguments: list[str]) -> None:
     out, metric = Path(_OUT.value), _METRIC.value
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out}: a folder expected, a file found")
-    comparison = compare(find_runs(arguments[1:], console))
+    runs, notes = find_runs(arguments[1:])
+    comparison = compare(runs)
     comparison.check_metric(metric)
     rows, sentence = table.rows(comparison, metric), verdict(comparison, metric)
     console.print(table.terminal(rows, metric, console.width))
-    for line in ("", *comparison.remarks, sentence):
+    for line in (*notes, "", *comparison.remarks, sentence):
         console.print(line, markup=False)
     picture = figure.draw(comparison, metric, log_y=_LOG_Y.value, show_train=_SHOW_TRAIN.value)
     out.mkdir(parents=True, exist_ok=True)
@@ -63,28 +62,6 @@ def main(arguments: list[str]) -> None:
     (out / "table.md").write_text(table.markdown(rows, metric), "utf-8")
     (out / "table.csv").write_text(table.csv_text(rows, metric), "utf-8")
     console.print(f"wrote compare.png, compare.html, table.md, table.csv to {out}", markup=False)
-
-
-def find_runs(names: list[str], console: Console) -> list[Run]:
-    """The runs in folders and patterns, each folder once; a note on what a pattern finds that is no run."""
-    if not names:
-        raise ConfigError(
-            "compare: run folders or patterns expected, e.g. runs/lstm 'runs/nlstm*'; none found"
-        )
-    folders: dict[Path, Path] = {}
-    for name in names:
-        if Path(name).exists() or not glob.has_magic(name):
-            folders.setdefault(Path(name).resolve(), Path(name))
-            continue
-        found = [Path(path) for path in sorted(glob.glob(name, recursive=True))]
-        for path in found:
-            if (path / CONFIG).exists():
-                folders.setdefault(path.resolve(), path)
-            else:
-                console.print(f"skipped {path}: no run folder, it has no {CONFIG}", markup=False)
-        if not any((path / CONFIG).exists() for path in found):
-            raise ConfigError(f"compare: a pattern that finds run folders expected, {name!r} finds none")
-    return [read_run(path) for path in folders.values()]
 
 
 if __name__ == "__main__":

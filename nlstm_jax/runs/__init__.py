@@ -14,5 +14,15 @@ from nlstm_jax.runs.environment import describe_environment
 from nlstm_jax.runs.folder import RunFolder
 from nlstm_jax.runs.looks import record_test_look
 from nlstm_jax.runs.reader import Run, read_run
+from nlstm_jax.runs.search import find_runs
 
-__all__ = ["Run", "RunFolder", "describe_environment", "differences", "flatten", "read_run", "record_test_look"]
+__all__ = [
+    "Run",
+    "RunFolder",
+    "describe_environment",
+    "differences",
+    "find_runs",
+    "flatten",
+    "read_run",
+    "record_test_look",
+]

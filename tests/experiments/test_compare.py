@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from rich.console import Console
 
 from experiments import compare
-from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,32 +68,6 @@ def test_the_four_files_and_what_is_said(runs, tmp_path, capsys) -> None:
     assert sentence in (out / "compare.html").read_text("utf-8")
     assert f"skipped {runs / 'notes'}: no run folder" in said
     assert "best valid log_loss" in said
-
-
-def test_a_folder_found_twice_is_one_run(runs) -> None:
-    found = compare.find_runs(
-        [str(runs / "lstm-0"), str(runs / "lstm*"), str(runs / "." / "lstm-0")], Console()
-    )
-    assert [run.path.name for run in found] == ["lstm-0", "lstm-1"]
-
-
-def test_a_pattern_that_finds_no_run(runs) -> None:
-    for pattern in ("gru*", "note*"):
-        with pytest.raises(ConfigError, match=f"{pattern[:-1]}.* finds none") as raised:
-            compare.find_runs([str(runs / pattern)], Console())
-        assert raised.value.exit_code == 2
-
-
-def test_a_named_folder_that_is_no_run(runs) -> None:
-    for name in ("notes", "nowhere"):
-        with pytest.raises(DataError, match=f"{name}: a run folder") as raised:
-            compare.find_runs([str(runs / name)], Console())
-        assert raised.value.exit_code == 3
-
-
-def test_no_folders() -> None:
-    with pytest.raises(ConfigError, match="run folders or patterns expected"):
-        compare.find_runs([], Console())
 
 
 def test_out_that_is_a_file_is_refused_before_anything_is_read(runs, tmp_path) -> None:

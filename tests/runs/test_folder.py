@@ -129,9 +129,7 @@ def test_a_run_that_has_ended_is_not_gone_on_with(tmp_path, status):
     before = contents(tmp_path)
     with pytest.raises(RunFinishedError) as caught:
         RunFolder(tmp_path, CONFIG)
-    assert str(caught.value) == (
-        f"the run in {tmp_path} has already {status} at step 8; --overwrite starts it anew"
-    )
+    assert str(caught.value) == (f"the run in {tmp_path} has already {status} at step 8; --overwrite starts it anew")
     assert contents(tmp_path) == before
 
 
