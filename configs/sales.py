@@ -17,8 +17,8 @@ def get_config(argument: str = "") -> ConfigDict:
     values = arguments.parse(argument)
     config = arguments.start("sales", values)
     config.cell.features = values["features"] or 40
-    config.optimizer.learning_rate = 1e-3
-    config.train.batch_size, config.train.epochs = 128, 5.0
+    config.optimizer.learning_rate, config.optimizer.schedule = 1e-3, "cosine"
+    config.train.batch_size, config.train.epochs = 128, 10.0
     config.eval.batch_size, config.eval.train_examples = 1024, 8192
     config.eval.metric = "rmse_clipped"
     if values["smoke"]:
