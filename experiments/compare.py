@@ -12,7 +12,8 @@ interval, or how many seeds it would take to see one. Writes to --out:
 
     compare.png            for a README or a paper: validation solid, test dotted
     compare.html           one page, no network: hover, metrics, log axis, smoothing
-    table.md, table.csv    the table; in the latter, numbers in full
+    compare.md             to keep: picture, table, verdict, commits and versions
+    table.csv              numbers in full
 """
 
 import sys
@@ -24,6 +25,7 @@ from rich.console import Console
 from experiments import command
 from nlstm_jax.analysis import table
 from nlstm_jax.analysis.comparison import compare
+from nlstm_jax.analysis.report import report
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import find_runs
@@ -59,9 +61,9 @@ def main(arguments: list[str]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     figure.save(picture, out / "compare.png")
     (out / "compare.html").write_text(page.render(comparison, metric), "utf-8")
-    (out / "table.md").write_text(table.markdown(rows, metric), "utf-8")
+    (out / "compare.md").write_text(report(comparison, rows, metric), "utf-8")
     (out / "table.csv").write_text(table.csv_text(rows, metric), "utf-8")
-    console.print(f"wrote compare.png, compare.html, table.md, table.csv to {out}", markup=False)
+    console.print(f"wrote compare.png, compare.html, compare.md, table.csv to {out}", markup=False)
 
 
 if __name__ == "__main__":

@@ -166,7 +166,5 @@ def _shortened(groups: Sequence[Group]) -> list[str]:
         ends = [int(run.metrics[-1]["step"]) for run in group.runs if run.metrics]
         if ends and min(ends) < max(ends):
             span = f"{min(ends):,} to {max(ends):,}"
-            remarks.append(
-                f"{group.label}: runs end at steps {span}; the mean curve ends with the first of them"
-            )
+            remarks.append(f"{group.label}: runs end at steps {span}; the mean curve ends with the first of them")
     return remarks

@@ -115,9 +115,7 @@ def _limits(curves: Sequence[Curve], floor: float | None, log_y: bool) -> tuple[
 
 def _plain_ticks(axes: Axes, wide: bool) -> None:
     """Ticks of a logarithmic axis as plain numbers; evenly spaced values where it spans little."""
-    axes.yaxis.set_major_locator(
-        LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
-    )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
@@ -154,9 +152,7 @@ def _draw_floor(axes: Axes, floor: float) -> None:
         return
     axes.axhline(floor, color=GREY, linestyle="--", linewidth=1.1, gid="floor", zorder=1)
     across = axes.get_yaxis_transform()
-    axes.annotate(
-        text, (0.01, floor), (0, 3), xycoords=across, textcoords="offset points", color=GREY, fontsize=8
-    )
+    axes.annotate(text, (0.01, floor), (0, 3), xycoords=across, textcoords="offset points", color=GREY, fontsize=8)
 
 
 def _label_lines(axes: Axes, labels: Sequence[str], drawn: Sequence[_Drawn]) -> None:
@@ -199,9 +195,7 @@ def _bottom(cluster: Sequence[float], gap: float) -> float:
 def _legend(axes: Axes, drawn: Sequence[_Drawn]) -> None:
     """What solid, dotted and shaded mean; the groups are named at their lines."""
     splits = [split for split in STYLES if any(item.split == split for item in drawn)]
-    handles: list[Line2D | Patch] = [
-        Line2D([], [], color=GREY, label=split, **STYLES[split]) for split in splits
-    ]
+    handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, label=split, **STYLES[split]) for split in splits]
     if any(item.curve.half_width for item in drawn if item.split == "valid"):
         handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="95 % t-interval over seeds"))
     axes.legend(handles=handles, loc="upper right", facecolor="white", edgecolor="none", fontsize=8.5)

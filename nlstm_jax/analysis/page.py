@@ -38,9 +38,7 @@ def render(comparison: Comparison, metric: str) -> str:
     template = resources.files("nlstm_jax.analysis").joinpath("page.html").read_text("utf-8")
     occurring = _occurring_splits(comparison)
     parts = {
-        "title": html.escape(
-            f"Validation curves of {' · '.join(group.label for group in comparison.groups)}"
-        ),
+        "title": html.escape(f"Validation curves of {' · '.join(group.label for group in comparison.groups)}"),
         "verdicts": _sections(names, metric, (_verdict(comparison, name) for name in names)),
         "remarks": "".join(f'<p class="remark">{html.escape(remark)}</p>' for remark in comparison.remarks),
         "options": "".join(map(_option, names)),
@@ -125,8 +123,6 @@ def _checkbox(split: str, occurring: list[str]) -> str:
 
 def _runs(group: Group) -> str:
     """Which folders a group's numbers come from."""
-    lines = [
-        f"{run.path}: {run_status(run)}, seeds {json.dumps(run.config.get('seeds'))}" for run in group.runs
-    ]
+    lines = [f"{run.path}: {run_status(run)}, seeds {json.dumps(run.config.get('seeds'))}" for run in group.runs]
     items = "".join(f"<li>{html.escape(line)}</li>" for line in lines)
     return f"<p>{html.escape(group.label)}</p><ul>{items}</ul>"

@@ -57,9 +57,7 @@ def rows(comparison: Comparison, metric: str) -> list[Row]:
     """The groups' rows, best validation value first and groups without one last."""
     sign = -1 if higher_is_better(metric) else 1
     described = [(group, _row(group, metric)) for group in comparison.groups]
-    described.sort(
-        key=lambda pair: (pair[1].valid is None, sign * pair[1].valid.value if pair[1].valid else 0.0)
-    )
+    described.sort(key=lambda pair: (pair[1].valid is None, sign * pair[1].valid.value if pair[1].valid else 0.0))
     first = described[0][0]
     return [replace(row, unequal=cells_differ(first, group)) for group, row in described]
 
@@ -75,9 +73,7 @@ def terminal(table: Sequence[Row], metric: str, width: int) -> Table:
     """
     columns, lines = _cells(table, metric)
     cells = {name: [name, *column] for (name, _), *column in zip(columns, *lines, strict=True)}
-    widths = {
-        name: max(len(part) for cell in cells[name] for part in _UNBROKEN.split(cell)) for name in cells
-    }
+    widths = {name: max(len(part) for cell in cells[name] for part in _UNBROKEN.split(cell)) for name in cells}
     for name in _LEFT_OUT_FIRST:
         if _total(widths) > width:
             del widths[name]
@@ -142,9 +138,7 @@ def _row(group: Group, metric: str) -> Row:
     steps = [best.step for best in bests]
     trains = [best.train for best in bests if best.train is not None]
     tests = [best.test for best in bests if best.test is not None]
-    seconds = [
-        run.summary["wall_seconds"] for run in group.runs if run.summary and "wall_seconds" in run.summary
-    ]
+    seconds = [run.summary["wall_seconds"] for run in group.runs if run.summary and "wall_seconds" in run.summary]
     status = ", ".join(f"{count} {name}" for name, count in group.statuses.items())
     return Row(
         label=group.label,
@@ -162,9 +156,7 @@ def _row(group: Group, metric: str) -> Row:
     )
 
 
-def _cells(
-    table: Sequence[Row], metric: str
-) -> tuple[list[tuple[str, Literal["left", "right"]]], list[list[str]]]:
+def _cells(table: Sequence[Row], metric: str) -> tuple[list[tuple[str, Literal["left", "right"]]], list[list[str]]]:
     """Columns as (name, alignment), and every row's cells as text."""
     tested = any(row.test for row in table)
     names = [

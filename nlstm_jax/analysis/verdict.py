@@ -63,9 +63,7 @@ def _doubts(best: Group, following: Group, groups: int) -> list[str]:
         more = f"{ratio - 1:.0%} more" if ratio > 1 else f"{1 - ratio:.0%} fewer"
         doubts.append(f"not at equal cost, as its cell has {more.replace('%', ' %')} parameters")
     if groups > 2:
-        doubts.append(
-            f"these are the best two of {groups} groups, and the interval is not widened for that choice"
-        )
+        doubts.append(f"these are the best two of {groups} groups, and the interval is not widened for that choice")
     for group in (best, following):
         rest = [f"{count} {name}" for name, count in group.statuses.items() if name != "finished"]
         if rest:
