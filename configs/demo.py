@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from configs import arguments, poems
 from nlstm_jax import tasks
 
-PARAMETERS = 50_000
+PARAMETERS = 60_760
 TARGETS = 1_843_200
 """Seen in a run: 1,200 steps of 64 generated poems."""
 

@@ -271,6 +271,7 @@ WRONG_ROWS = {
     "impossible-month": ("01.13.2013,12,5,30,9.0,1", f"column date: '01.13.2013' found, {DAY}"),
     "iso-date": ("2013-01-03,0,5,30,9.0,1", f"column date: '2013-01-03' found, {DAY}"),
     "long-date": ("03.01.20131,0,5,30,9.0,1", f"column date: '03.01.20131' found, {DAY}"),
+    "slashed-date": ("03/01/2013,0,5,30,9.0,1", f"column date: '03/01/2013' found, {DAY}"),
     "short-date": ("3.1.2013,0,5,30,9.0,1", f"column date: '3.1.2013' found, {DAY}"),
     "day-before-the-first-month": (
         "31.12.2012,0,5,30,9.0,1",

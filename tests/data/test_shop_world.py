@@ -76,15 +76,26 @@ def test_december_is_the_peak_of_each_year(counts: np.ndarray) -> None:
     assert trade[23] > 1.4 * trade[12:23].mean()
 
 
-def test_few_items_sell_most() -> None:
-    sold = np.sort(np.bincount(generate(ShopWorld(shops=20, items=600, rows=100_000)).sales.item_ids))[::-1]
+def test_few_items_sell_most_and_shops_differ() -> None:
+    sales = generate(ShopWorld(shops=20, items=600, rows=100_000)).sales
+    sold = np.sort(np.bincount(sales.item_ids))[::-1]
     assert 0.4 < sold[:60].sum() / sold.sum() < 0.8
+    trade = np.bincount(sales.shop_ids)
+    assert trade.max() > 4 * trade.min()
+
+
+def test_names_stay_different_at_full_size() -> None:
+    columns = generate(ShopWorld(shops=60, items=22_170, rows=100, test_pairs=100))
+    assert len(set(columns.item_names)) == 22_170
+    assert len(set(columns.shop_names)) == 60
+    assert len(set(columns.category_names)) == len(columns.category_names)
 
 
 def test_counts_are_overdispersed_with_some_returns() -> None:
     columns = generate(ShopWorld(shops=20, items=600, rows=100_000))
     assert 0.001 < np.mean(columns.sales.counts == -1) < 0.005
-    assert set(np.unique(columns.sales.counts)) >= {-1, 1, 2, 3}
+    assert 1.2 < columns.sales.counts.mean() < 1.3
+    assert columns.sales.counts.max() > 5
     history = shop_world_history(ShopWorld(shops=20, items=600, rows=100_000))
     months = history.counts[:, 24:30]
     means, variances = months.mean(axis=1), months.var(axis=1, ddof=1)
@@ -103,9 +114,13 @@ def test_the_past_tells_of_the_future(counts: np.ndarray) -> None:
 
 
 def test_items_come_out_and_prices_move() -> None:
-    history = shop_world_history(ShopWorld())
-    first_sales = (history.counts != 0).argmax(axis=1)
-    assert (first_sales > 12).mean() > 0.1
+    columns, history = generate(ShopWorld()), shop_world_history(ShopWorld())
+    first_months = np.full(300, 99)
+    np.minimum.at(first_months, columns.sales.item_ids, columns.sales.months)
+    assert 0.3 < (first_months > 12).mean() < 0.7
+    assert np.isin(columns.test.item_ids, np.flatnonzero(first_months > 33)).any(), "a new item is asked for"
+    cents = columns.sales.prices * 100
+    np.testing.assert_allclose(cents, np.round(cents), rtol=0, atol=1e-6)
     priced = history.prices[history.prices[:, 0] > 0]
     assert (priced[:, -1] != priced[:, 0]).mean() > 0.8
     assert history.prices.min() >= 0
