@@ -245,9 +245,8 @@ def example(cell, in_features=3, steps=4, batch=2, seed=0):
 
 def weigh(weights: Tree, results: Tree):
     """A scalar that depends on every number of the results."""
-    return sum(
-        (w * leaf).sum() for w, leaf in zip(jax.tree.leaves(weights), jax.tree.leaves(results), strict=True)
-    )
+    pairs = zip(jax.tree.leaves(weights), jax.tree.leaves(results), strict=True)
+    return sum((weight * leaf).sum() for weight, leaf in pairs)
 
 
 # Compiling is most of what these tests take, and unoptimised machine code takes half as long.
@@ -259,7 +258,15 @@ run = compiled(unroll_under_test, static_argnames=("cell", "reverse", "return_ca
 
 @functools.partial(compiled, static_argnames=("cell", "reverse"))
 def value_and_gradients(
-    cell, params, xs, carry, weights, lengths=None, mask=None, resets=None, reverse=False
+    cell,
+    params,
+    xs,
+    carry,
+    weights,
+    lengths=None,
+    mask=None,
+    resets=None,
+    reverse=False,
 ):
     """The package's side: ((carry, ys), (gradients of the weighed sum by params, xs and carry))."""
 
@@ -284,7 +291,13 @@ def assert_trees_close(found: Tree, expected: Tree, tolerance: float, what="") -
 
 
 def assert_equals_reference(
-    cell, reference: Step, in_features=3, steps=4, batch=2, seed=0, **over_time
+    cell,
+    reference: Step,
+    in_features=3,
+    steps=4,
+    batch=2,
+    seed=0,
+    **over_time,
 ) -> None:
     """Outputs, last carry and all gradients equal the reference's to 1e-10, in float64.
 
@@ -297,11 +310,10 @@ def assert_equals_reference(
         lambda moved: weigh(weights, unroll(reference, *moved, **over_time)[:2]), (params, xs, carry)
     )
     with jax.enable_x64(True):
-        arrays = {
-            name: value if name == "reverse" else jnp.asarray(value) for name, value in over_time.items()
-        }
+        marks = {name: jnp.asarray(value) for name, value in over_time.items() if name != "reverse"}
+        reverse = over_time.get("reverse", False)
         on_device = jax.tree.map(jnp.asarray, (params, xs, carry, weights))
-        found, gradients = value_and_gradients(cell, *on_device, **arrays)
+        found, gradients = value_and_gradients(cell, *on_device, **marks, reverse=reverse)
     assert all(leaf.dtype == np.float64 for leaf in jax.tree.leaves((found, gradients)))
     assert_trees_close(found, expected, 1e-10, "value of (carry, ys)")
     assert_trees_close(gradients, expected_gradients, 1e-10, "gradient by (params, xs, carry)")

@@ -60,6 +60,7 @@ def draw(comparison: Comparison, metric: str, *, log_y: bool = False, show_train
         _plain_ticks(axes, wide=high > 30 * low)
     for item in drawn:
         _draw_curve(axes, item)
+    axes.set_xlim(left=0)
     if floor is not None:
         _draw_floor(axes, floor)
     _label_lines(axes, [group.label for group in comparison.groups], drawn)
@@ -89,7 +90,7 @@ def _style(axes: Axes, metric: str, splits: set[str], log_y: bool) -> None:
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], integer=True))
     if log_y:
         axes.set_yscale("log")
 
@@ -198,4 +199,5 @@ def _legend(axes: Axes, drawn: Sequence[_Drawn]) -> None:
     handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, label=split, **STYLES[split]) for split in splits]
     if any(item.curve.half_width for item in drawn if item.split == "valid"):
         handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="95 % t-interval over seeds"))
-    axes.legend(handles=handles, loc="upper right", facecolor="white", edgecolor="none", fontsize=8.5)
+    if len(handles) > 1 or splits != ["valid"]:  # else the axis says it all
+        axes.legend(handles=handles, loc="upper right", facecolor="white", edgecolor="none", fontsize=8.5)

@@ -20,9 +20,7 @@ def test_runs_that_differ_in_their_seeds_are_one_group(make_run) -> None:
 
 def test_namesakes_are_told_apart_by_the_keys_that_differ(make_run) -> None:
     small, large = {"cell": {"features": 8, "depth": 2}}, {"cell": {"features": 16, "depth": 2}}
-    comparison = compare(
-        [make_run("lstm", 0, config=small), make_run("lstm", 0, config=large), make_run("gru", 0)]
-    )
+    comparison = compare([make_run("lstm", 0, config=small), make_run("lstm", 0, config=large), make_run("gru", 0)])
     assert labels(comparison) == ["lstm cell.features=8", "lstm cell.features=16", "gru"]
 
 
@@ -40,9 +38,7 @@ def test_runs_of_different_tasks_are_refused(make_run) -> None:
 
 
 def test_different_data_are_not_comparable(make_run) -> None:
-    comparison = compare(
-        [make_run("lstm", 0), make_run("nlstm", 0, config={"data": {"path": "", "seed": 5}})]
-    )
+    comparison = compare([make_run("lstm", 0), make_run("nlstm", 0, config={"data": {"path": "", "seed": 5}})])
     assert comparison.incomparable == "not comparable: the data differ: data.seed 0 (lstm), 5 (nlstm)"
     assert comparison.remarks == (comparison.incomparable,)
 
@@ -76,9 +72,7 @@ def test_training_that_differs_is_told_but_not_how_it_is_run(make_run) -> None:
 
 def test_a_curve_cut_short_by_a_run_is_told(make_run) -> None:
     runs = [make_run("lstm", 0, valid=[3.0, 2.0]), make_run("lstm", 1, valid=[3.0], status=None)]
-    assert compare(runs).remarks == (
-        "lstm: runs end at steps 10 to 20; the mean curve ends with the first of them",
-    )
+    assert compare(runs).remarks == ("lstm: runs end at steps 10 to 20; the mean curve ends with the first of them",)
 
 
 def test_the_same_seeds_twice_are_no_two_seeds(make_run) -> None:
@@ -86,9 +80,7 @@ def test_the_same_seeds_twice_are_no_two_seeds(make_run) -> None:
     again = make_run("lstm", 0, valid=[3.0, 2.0])
     comparison = compare([killed, again])
     assert comparison.groups[0].runs == (again,)
-    assert comparison.remarks == (
-        f"left out: {killed.path} has the configuration and the seeds of {again.path}",
-    )
+    assert comparison.remarks == (f"left out: {killed.path} has the configuration and the seeds of {again.path}",)
 
 
 def test_metrics_are_the_numbers_that_occur_without_clocks(make_run) -> None:
@@ -96,9 +88,7 @@ def test_metrics_are_the_numbers_that_occur_without_clocks(make_run) -> None:
     assert comparison.metrics == ("log_loss", "mse")
     assert comparison.fields == ("log_loss", "wall_seconds", "examples_per_second", "mse")
     comparison.check_metric("mse")
-    with pytest.raises(
-        ConfigError, match="--metric=log_los: these runs have log_loss, mse; did you mean log_loss"
-    ):
+    with pytest.raises(ConfigError, match="--metric=log_los: these runs have log_loss, mse; did you mean log_loss"):
         comparison.check_metric("log_los")
     with pytest.raises(ConfigError, match="no metric yet"):
         compare([make_run("lstm", 0)]).check_metric("log_loss")

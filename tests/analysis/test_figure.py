@@ -18,9 +18,7 @@ def comparison(make_run):
     plunge = [9.0, *(2.5 - 0.05 * n for n in range(9))]
     runs = [
         make_run("lstm", 0, valid=plunge, train=plunge, test=plunge, environment=FLOOR),
-        make_run(
-            "lstm", 1, valid=[value + 0.1 for value in plunge], train=plunge, test=plunge, environment=FLOOR
-        ),
+        make_run("lstm", 1, valid=[value + 0.1 for value in plunge], train=plunge, test=plunge, environment=FLOOR),
         make_run("nlstm", 0, valid=[value + 0.5 for value in plunge], environment=FLOOR),
         make_run("nlstm", 1, valid=[value + 0.7 for value in plunge], environment=FLOOR),
     ]
@@ -48,6 +46,21 @@ def test_the_legend_says_what_the_lines_mean(comparison) -> None:
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["valid", "test", "95 % t-interval over seeds"]
     assert legend.get_lines()[1].get_linestyle() == ":"
+
+
+def test_one_seed_of_validation_alone_needs_no_legend(make_run) -> None:
+    axes = draw(compare([make_run("lstm", 0, valid=[3.0, 2.0])]), "log_loss").axes[0]
+    assert axes.get_legend() is None
+    assert axes.get_ylabel() == "valid log_loss (nats)"
+
+
+@pytest.mark.parametrize("evaluations", [3, 15, 120])
+def test_steps_begin_at_0_and_have_ticks_enough(make_run, evaluations) -> None:
+    run = make_run("lstm", 0, valid=[3.0 - n / evaluations for n in range(evaluations)])
+    axes = draw(compare([run]), "log_loss").axes[0]
+    ticks = [tick for tick in axes.get_xticks() if 0 <= tick <= axes.get_xlim()[1]]
+    assert axes.get_xlim()[0] == ticks[0] == 0
+    assert 4 <= len(ticks) <= 9
 
 
 def test_training_is_thin_and_faint_where_it_is_asked_for(comparison) -> None:
@@ -128,9 +141,9 @@ def test_training_is_drawn_where_nothing_was_validated(make_run) -> None:
 
 
 def test_a_name_is_no_mathematics(make_run) -> None:
-    figure = draw(compare([make_run("lstm $x_{", 0, valid=[3.0, 2.0])]), "log_loss")
+    figure = draw(compare([make_run("lstm $x_{$", 0, valid=[3.0, 2.0])]), "log_loss")
     figure.canvas.draw()
-    assert "lstm $x_{" in texts(figure)
+    assert "lstm $x_{$" in texts(figure)
 
 
 def test_the_same_figure_is_the_same_file(comparison, tmp_path) -> None:

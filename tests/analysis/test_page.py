@@ -20,9 +20,7 @@ EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>{{data}}
 def comparison(make_run):
     environment = {"data": {"floor": {"valid": {"log_loss": 1.7}}}}
     lstm = [
-        make_run(
-            "lstm", seed, valid=[3.0 + seed / 3, 2.0, 1.9], test=[3.1, 2.1, 2.0], environment=environment
-        )
+        make_run("lstm", seed, valid=[3.0 + seed / 3, 2.0, 1.9], test=[3.1, 2.1, 2.0], environment=environment)
         for seed in range(2)
     ]
     nlstm = make_run(EVIL, 0, valid=[2.9, 1.8, 1.75], train=[2.8, 1.7, 1.6], environment=environment)
@@ -144,9 +142,7 @@ def test_in_a_browser(page, comparison, tmp_path) -> None:
         "<script>", "<script>window.onerror = (text) => { document.title = text; };</script><script>", 1
     )
     (tmp_path / "page.html").write_text(caught.replace("</body>", PROBE), "utf-8")
-    options = (
-        "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    )
+    options = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     options += " --disable-component-update --disable-sync --virtual-time-budget=8000 --dump-dom"
     profile = f"--user-data-dir={tmp_path / 'profile'}"
     command = ["chromium", *options.split(), profile, (tmp_path / "page.html").as_uri()]

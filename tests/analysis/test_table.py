@@ -64,9 +64,7 @@ def test_markdown(rows) -> None:
     assert lines[2] == (
         "| nlstm\\|depth=2 | 2 | 1,020 | 5,000 | 2.1 ± 1.3 | 20 | – | 2.500 (1 look) | 1 finished, 1 diverged | 12 |"
     )
-    assert lines[3] == (
-        "| lstm | 2 | 1,000 ≠ cells | 5,000 | 3.1 ± 1.3 | 10–20 | 2.95 ± 0.64 | – | finished | 12 |"
-    )
+    assert lines[3] == ("| lstm | 2 | 1,000 ≠ cells | 5,000 | 3.1 ± 1.3 | 10–20 | 2.95 ± 0.64 | – | finished | 12 |")
     assert lines[4] == "| gru | 0 of 1 | – | – | – | – | – | – | unfinished | – |"
 
 

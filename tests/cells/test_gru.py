@@ -23,9 +23,8 @@ def test_values_and_gradients_equal_the_reference(options):
 
 def test_parameters_have_the_documented_shapes_and_count():
     params = jax.eval_shape(lambda: GRU(4).init(jax.random.key(0), 3))
-    assert jax.tree.map(lambda leaf: leaf.shape, params) == GRUParams(
-        w_x=(3, 12), w_h=(4, 12), b=(12,), b_n=(4,)
-    )
+    shapes = jax.tree.map(lambda leaf: leaf.shape, params)
+    assert shapes == GRUParams(w_x=(3, 12), w_h=(4, 12), b=(12,), b_n=(4,))
     assert jax.eval_shape(lambda: GRU(4, reset_after=False).init(jax.random.key(0), 3)).b_n is None
     assert count_parameters(GRU(4), 3) == 3 * 4 * (3 + 4 + 1) + 4
     assert count_parameters(GRU(4, reset_after=False), 3) == 3 * 4 * (3 + 4 + 1)

@@ -206,4 +206,4 @@ def test_bfloat16_is_for_the_products_alone():
 )
 def test_an_unknown_option_is_refused_with_what_is_accepted(options, named):
     with pytest.raises(ValueError, match=named):
-        LSTM(4, **options).init(KEY, 3)
+        LSTM(4, **options)

@@ -51,9 +51,8 @@ def stepped(cell, params, xs, key=None):
     params, noise = cell.prepare(params, key, length, (batch,))
     carry, ys = cell.initial_carry((batch,)), []
     for t in range(length):
-        carry, y = cell.step(
-            params, carry, cell.project(params, xs[t]), jax.tree.map(lambda n, t=t: n[t], noise)
-        )
+        step_noise = jax.tree.map(lambda leaf, t=t: leaf[t], noise)
+        carry, y = cell.step(params, carry, cell.project(params, xs[t]), step_noise)
         ys.append(y)
     return carry, jnp.stack(ys)
 

@@ -30,10 +30,7 @@ def runs(tmp_path):
             config = {"schema": 1, "name": name, "task": "poems", "seeds": {"init": seed}}
             (folder / "config.json").write_text(json.dumps(config), "utf-8")
             values = enumerate([4.0, best + 0.01 * seed], start=1)
-            lines = [
-                {"step": step, "split": "valid", "log_loss": value, "perplexity": 9.0}
-                for step, value in values
-            ]
+            lines = [{"step": step, "split": "valid", "log_loss": value, "perplexity": 9.0} for step, value in values]
             (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
             ended = {"schema": 1, "status": "finished", "steps": 2, "cell_parameters": 100, "parameters": 200}
             (folder / "summary.json").write_text(json.dumps(ended), "utf-8")

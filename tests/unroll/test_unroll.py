@@ -157,9 +157,8 @@ def test_equals_torchs_packed_bidirectional_lstm():
             getattr(theirs, f"weight_hh_{suffix}").copy_(torch.tensor(params.w_h.T))
             getattr(theirs, f"bias_ih_{suffix}").copy_(torch.tensor(params.b))
             getattr(theirs, f"bias_hh_{suffix}").zero_()
-    packed = torch.nn.utils.rnn.pack_padded_sequence(
-        torch.tensor(xs), torch.tensor(lengths), enforce_sorted=False
-    )
+    pack = torch.nn.utils.rnn.pack_padded_sequence
+    packed = pack(torch.tensor(xs), torch.tensor(lengths), enforce_sorted=False)
     with torch.no_grad():
         ys, (h, c) = theirs(packed)
     ys = torch.nn.utils.rnn.pad_packed_sequence(ys)[0].numpy()

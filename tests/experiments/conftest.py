@@ -1,0 +1,58 @@
+"""Scripts as `python -m` runs them, several in the time that one takes to import JAX."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Every case is a process of its own, forked after the imports and before JAX starts its threads.
+RUNNER = """
+import json, os, runpy, sys, warnings
+import nlstm_jax.training, experiments.command
+folder = sys.argv[1]
+for name, (script, *arguments) in json.load(sys.stdin).items():
+    with warnings.catch_warnings(action="ignore"):
+        child = os.fork()
+    if not child:
+        for stream, end in ((1, "out"), (2, "err")):
+            os.dup2(os.open(f"{folder}/{name}.{end}", os.O_CREAT | os.O_WRONLY), stream)
+        sys.argv = [script, *arguments]
+        runpy.run_module(f"experiments.{script}", run_name="__main__", alter_sys=True)
+        sys.exit()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with open(f"{folder}/{name}.code", "w") as file:
+        file.write(str(code))
+"""
+
+
+class Ended(NamedTuple):
+    """What a process leaves behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def run_scripts(tmp_path_factory):
+    """`run_scripts({name: [script, *arguments]})` gives the end of each, one after the other."""
+
+    def run(cases: dict[str, list]) -> dict[str, Ended]:
+        folder = tmp_path_factory.mktemp("processes")
+        given = json.dumps({name: [str(part) for part in parts] for name, parts in cases.items()})
+        environment = {**os.environ, "NLSTM_JAX_CACHE": str(folder / "cache"), "COLUMNS": "120"}
+        command = [sys.executable, "-c", RUNNER, str(folder)]
+        subprocess.run(command, cwd=ROOT, env=environment, input=given, text=True, check=True, timeout=280)
+
+        def read(name: str, end: str) -> str:
+            return (folder / f"{name}.{end}").read_text("utf-8")
+
+        return {name: Ended(int(read(name, "code")), read(name, "out"), read(name, "err")) for name in cases}
+
+    return run
