@@ -7,16 +7,16 @@ EXTRAS ?= test,report
 DATA ?=
 OUT ?= demo
 
-INSTALLED = $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
-comma = ,
+comma := ,
+INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo test slow lint
+.PHONY: demo test slow lint install
 
 demo: $(INSTALLED)  ## train three cells on poems, compare their curves, write a verse (DATA=my_poems.txt for yours)
 	$(VENV)/bin/python -m experiments.demo --data=$(DATA) --out=$(OUT)
 
 test: $(INSTALLED)  ## everything but what is marked slow
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n auto --dist=loadscope
 
 slow: $(INSTALLED)  ## what is marked slow
 	$(VENV)/bin/python -m pytest -m slow
@@ -25,6 +25,8 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+install: $(INSTALLED)
 
 $(INSTALLED): setup.cfg pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer expected, found none; PYTHON=/path/to/python names one" >&2; exit 2; }

@@ -1,8 +1,9 @@
 """What every script shares: a user's mistake becomes one line on stderr and an exit code."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -16,6 +17,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     def guarded(arguments: list[str]) -> None:
         # Orbax warns of every checkpoint that it is asked to only read.
         logging.set_verbosity(logging.ERROR)
+        sys.unraisablehook = _pass_over_orbax
         try:
             main(arguments)
         except UserError as error:
@@ -55,6 +57,12 @@ def _parse(arguments: list[str]) -> list[str]:
         _leave(mistakes[0] if mistakes else ConfigError(_one_line(error)))
 
 
+def _pass_over_orbax(unraisable: Any) -> None:
+    """After a checkpoint that cannot be read, orbax closes its event loop under reads still under way."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
@@ -68,5 +76,8 @@ def _one_line(error: BaseException) -> str:
 
 
 def _leave(error: UserError) -> NoReturn:
+    sys.stdout.flush()
     sys.stderr.write(f"{error}\n")
-    sys.exit(error.exit_code)
+    sys.stderr.flush()
+    # Not the interpreter's own end, in which orbax laments a checkpoint that cannot be read over many lines.
+    os._exit(error.exit_code)

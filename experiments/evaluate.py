@@ -13,7 +13,7 @@ from rich.console import Console
 
 from experiments import command
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import record_test_look
+from nlstm_jax.runs import check_test_look, record_test_look
 from nlstm_jax.training import restore
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder", required=True)
@@ -28,6 +28,8 @@ def main(arguments: list[str]) -> None:
     restored = restore(workdir, _CHECKPOINT.value)
     if split not in restored.task.splits:
         raise ConfigError(f"--split: one of {', '.join(restored.task.splits)} expected, found {split}")
+    if split == "test":
+        check_test_look(restored.run)
     report = restored.evaluate(split)
     console = Console()
     shown = "  ".join(f"{name} {value:.6f}" for name, value in report.items())

@@ -285,9 +285,7 @@ class VerseGrammar:
             family=family,
             ends=np.flatnonzero(family >= 0),
             partner=np.array([rows[self.partners.get(name, name)] for name in categories]),
-            syntax=np.array(
-                [[[kind_rows[kind] for kind in line] for line in plan] for plan in self.syntaxes]
-            ),
+            syntax=np.array([[[kind_rows[kind] for kind in line] for line in plan] for plan in self.syntaxes]),
             metre=np.array(self.metres),
             slots=slots,
             weights=weights,

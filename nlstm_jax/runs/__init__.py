@@ -12,13 +12,14 @@ lock               held by the process that writes
 from nlstm_jax.runs.configuration import differences, flatten
 from nlstm_jax.runs.environment import describe_environment
 from nlstm_jax.runs.folder import RunFolder
-from nlstm_jax.runs.looks import record_test_look
+from nlstm_jax.runs.looks import check_test_look, record_test_look
 from nlstm_jax.runs.reader import Run, read_run
 from nlstm_jax.runs.search import find_runs
 
 __all__ = [
     "Run",
     "RunFolder",
+    "check_test_look",
     "describe_environment",
     "differences",
     "find_runs",

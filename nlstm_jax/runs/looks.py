@@ -7,7 +7,18 @@ from typing import Any
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import files
 from nlstm_jax.runs.lock import hold
-from nlstm_jax.runs.reader import read_run
+from nlstm_jax.runs.reader import Run, read_run
+
+
+def check_test_look(run: Run) -> dict[str, Any]:
+    """The summary of a run whose test split may be looked at.
+
+    Raises:
+        ConfigError: the run has not ended, so that what is seen could still decide something.
+    """
+    if run.summary is None or run.summary["status"] == "interrupted":
+        raise ConfigError(f"{run.path}: a finished run expected for a look at its test split, found one that goes on")
+    return run.summary
 
 
 def record_test_look(folder: Path, report: Mapping[str, float], step: int) -> int:
@@ -17,15 +28,11 @@ def record_test_look(folder: Path, report: Mapping[str, float], step: int) -> in
         How often the test split of this run has been looked at.
 
     Raises:
-        ConfigError: the run has not ended, so that what is seen could still decide something.
+        ConfigError: see `check_test_look`.
         RunFolderInUseError: another process is writing.
     """
     with hold(folder):
-        summary: dict[str, Any] | None = read_run(folder).summary
-        if summary is None or summary["status"] == "interrupted":
-            raise ConfigError(
-                f"{folder}: a finished run expected for a look at its test split, found one that goes on"
-            )
+        summary = check_test_look(read_run(folder))
         summary["test"] = {**report, "step": step}
         summary["test_looks"] = summary.get("test_looks", 0) + 1
         files.write_json(folder / files.SUMMARY, summary)

@@ -74,7 +74,9 @@ def test_the_docstring_opens_with_what_it_is_and_its_command(path):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert f"python -m experiments.train --config=configs/{path.name}:cell=" in module.__doc__
-    assert f"Arguments: {' '.join(f'{name}=' for name in arguments.ARGUMENTS if name != 'smoke')} smoke" in module.__doc__
+    assert (
+        f"Arguments: {' '.join(f'{name}=' for name in arguments.ARGUMENTS if name != 'smoke')} smoke" in module.__doc__
+    )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +110,10 @@ def test_arguments_are_typed_and_have_defaults():
     ("text", "complaint"),
     [
         ("cel=lstm", "config argument 'cel': no such argument; did you mean 'cell'?"),
-        ("lstm", "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, seed, smoke"),
+        (
+            "lstm",
+            "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, seed, smoke",
+        ),
         ("layers=2,layers=3", "config argument 'layers': given twice"),
         ("layers=two", "config argument 'layers': a whole number ≥ 1 and ≤ 64 expected, found 'two'"),
         ("layers=0", "config argument 'layers': a whole number ≥ 1 and ≤ 64 expected, found '0'"),

@@ -59,9 +59,7 @@ def tiny_options(metre, syntax, theme: str, scheme: str, prefix: Prefix) -> dict
                 alike = scheme[earlier] == scheme[line]
                 allowed = allowed and (words[end].category == word.category) == alike
         else:
-            allowed = (
-                word.category in TINY.kinds[syntax[line][place]] and word.syllables == metre[line][place]
-            )
+            allowed = word.category in TINY.kinds[syntax[line][place]] and word.syllables == metre[line][place]
             if line == 2:
                 allowed = allowed and word.category == TINY.partners[words[prefix[-3]].category]
         if not allowed:
@@ -119,9 +117,7 @@ def test_every_token_of_every_tiny_poem_has_its_brute_force_probability(tiny_pre
 
     scores = TINY.log_probabilities([as_poem(poem) for poem in poems])
 
-    np.testing.assert_allclose(
-        np.exp(scores.sum(axis=1)), [tiny_prefixes[poem] for poem in poems], rtol=1e-12
-    )
+    np.testing.assert_allclose(np.exp(scores.sum(axis=1)), [tiny_prefixes[poem] for poem in poems], rtol=1e-12)
     scores = scores.reshape(-1, 3, 4)
     assert (scores[:, :, 3] == 0).all()
     conditional = [[tiny_prefixes[p[: t + 1]] / tiny_prefixes[p[:t]] for t in range(9)] for p in poems]
@@ -132,9 +128,7 @@ def test_next_distribution_is_the_brute_force_one(tiny_prefixes):
     prefixes = [prefix for prefix in tiny_prefixes if len(prefix) < 9]
     for number in np.random.default_rng(0).choice(len(prefixes), 300, replace=False):
         prefix = prefixes[number]
-        expected = [
-            tiny_prefixes.get((*prefix, text), 0.0) / tiny_prefixes[prefix] for text in TINY.vocabulary
-        ]
+        expected = [tiny_prefixes.get((*prefix, text), 0.0) / tiny_prefixes[prefix] for text in TINY.vocabulary]
         np.testing.assert_allclose(TINY.next_distribution(prefix), expected, rtol=1e-12, atol=1e-15)
     assert (TINY.next_distribution(("sea",)) == 0).all()
     assert (TINY.next_distribution(("unheard-of",)) == 0).all()
@@ -199,9 +193,7 @@ def test_words_drawn_behind_random_beginnings_are_those_the_distribution_expects
 
 
 def test_two_samples_agree_on_the_floor():
-    scores = [
-        -ENGLISH_VERSE.log_probabilities(ENGLISH_VERSE.sample(4000, seed)).mean(axis=1) for seed in (1, 2)
-    ]
+    scores = [-ENGLISH_VERSE.log_probabilities(ENGLISH_VERSE.sample(4000, seed)).mean(axis=1) for seed in (1, 2)]
     means = [poems.mean() for poems in scores]
     error = np.sqrt(sum(poems.var() / len(poems) for poems in scores))
     assert abs(means[0] - means[1]) < 4 * error < 0.03

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import pytest
 
+from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Every case is a process of its own, forked after the imports and before JAX starts its threads.
@@ -56,3 +58,29 @@ def run_scripts(tmp_path_factory):
         return {name: Ended(int(read(name, "code")), read(name, "out"), read(name, "err")) for name in cases}
 
     return run
+
+
+def assert_refused(ended: Ended, code: int, message: str) -> None:
+    """The exit code, and exactly this line on stderr."""
+    assert (ended.code, ended.err) == (code, f"{message}\n")
+
+
+@pytest.fixture(scope="session")
+def refused():
+    return assert_refused
+
+
+@pytest.fixture(scope="session")
+def trained(run_scripts, tmp_path_factory):
+    """A folder with two finished smoke runs, `poems` and `sales`, and the shop world of the latter."""
+    folder = tmp_path_factory.mktemp("trained")
+    write_shop_world(ShopWorld(shops=6, items=80, rows=3000, test_pairs=300), folder / "world")
+    sales = ["--config=configs/sales.py:cell=nlstm,smoke", f"--config.data.path={folder / 'world'}"]
+    ended = run_scripts(
+        {
+            "poems": ["train", "--config=configs/poems.py:cell=nlstm,smoke", f"--workdir={folder / 'poems'}"],
+            "sales": ["train", *sales, f"--workdir={folder / 'sales'}"],
+        }
+    )
+    assert [(name, end.code, end.err) for name, end in ended.items()] == [("poems", 0, ""), ("sales", 0, "")]
+    return folder

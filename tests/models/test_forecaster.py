@@ -40,9 +40,7 @@ def test_dropout_is_drawn_by_the_key_and_scaled():
     graph, parameters = split(model)
     model = merge(graph, {**parameters, "head/kernel": jnp.eye(width)})
     xs = jnp.ones((2, 20, 1))
-    plain, noisy, again, other = (
-        np.asarray(model(xs, key=key)) for key in (None, *map(jax.random.key, (1, 1, 2)))
-    )
+    plain, noisy, again, other = (np.asarray(model(xs, key=key)) for key in (None, *map(jax.random.key, (1, 1, 2))))
     np.testing.assert_array_equal(plain, model(xs))
     np.testing.assert_array_equal(noisy, again)
     assert (noisy != other).any()

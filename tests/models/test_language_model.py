@@ -50,7 +50,8 @@ def test_logits_are_those_of_numpy_with_the_same_weights(features, options):
 def test_a_tied_model_has_no_softmax_matrix_of_its_own():
     untied, tied = (LanguageModel(50, 8, LSTM(8), tied=tied, key=KEY) for tied in (False, True))
     assert count_parameters(untied) - count_parameters(tied) == 50 * 8
-    assert set(split(tied)[1]) == {"embedding/embedding", "tied_bias", *(f"cell/params/{n}" for n in ("w_x", "w_h", "b"))}
+    cell = {f"cell/params/{name}" for name in ("w_x", "w_h", "b")}
+    assert set(split(tied)[1]) == {"embedding/embedding", "tied_bias", *cell}
 
 
 def test_tying_needs_the_embeddings_width():

@@ -26,8 +26,8 @@ def test_a_model_put_together_again_is_the_same(name):
     again = merge(*split(model))
     assert split(again)[1].keys() == split(model)[1].keys()
     for key in (None, jax.random.key(1)):
-        outputs = (jax.jit(lambda xs, model=model, key=key: model(xs, key=key))(inputs(name)) for model in (model, again))
-        jax.tree.map(np.testing.assert_array_equal, *outputs)
+        first, second = (jax.jit(lambda xs, m=m, key=key: m(xs, key=key))(inputs(name)) for m in (model, again))
+        jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
 @pytest.mark.parametrize("name", MODELS)

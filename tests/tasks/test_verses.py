@@ -46,7 +46,7 @@ def test_a_symbol_that_the_model_does_not_know_is_named(words, free):
     with pytest.raises(ConfigError) as caught:
         read_prompt(words, "the ocean")
     assert str(caught.value) == "--prompt: symbols of the training poems expected, found 'ocean'"
-    with pytest.raises(ConfigError, match="found 'z'$"):
+    with pytest.raises(ConfigError, match=r"found 'z'$"):
         read_prompt(free, "az")
 
 

@@ -39,7 +39,9 @@ def finished(tmp_path_factory):
 def test_every_evaluation_writes_a_line_a_split(finished) -> None:
     workdir, summary = finished
     written = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
-    assert [(line["step"], line["split"]) for line in written] == [(s, p) for s in (8, 16, 24) for p in ("train", "valid")]
+    assert [(line["step"], line["split"]) for line in written] == [
+        (s, p) for s in (8, 16, 24) for p in ("train", "valid")
+    ]
     common = ["step", "epoch", "split", "log_loss", "log_loss_per_character", "perplexity"]
     assert list(written[0]) == [*common, "gradient_norm", "learning_rate", *CLOCK]
     assert list(written[1]) == [*common, *CLOCK]
@@ -65,7 +67,7 @@ def test_a_finished_run_is_not_made_again(finished) -> None:
     before = (workdir / "metrics.jsonl").read_bytes()
     with pytest.raises(RunFinishedError):
         fit(smoke(), workdir)
-    with pytest.raises(ConfigError, match="optimizer.learning_rate: 0.002 there, 0.5 here"):
+    with pytest.raises(ConfigError, match=r"optimizer\.learning_rate: 0\.002 there, 0\.5 here"):
         fit(smoke(optimizer__learning_rate=0.5), workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == before
 

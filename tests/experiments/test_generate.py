@@ -1,0 +1,39 @@
+"""Generated data on disk, and the scripts' own explanations."""
+
+import pytest
+
+from nlstm_jax.data.poems import read_corpus
+from nlstm_jax.data.verse import ENGLISH_VERSE
+
+SCRIPTS = ("train", "evaluate", "sample", "forecast", "compare", "generate", "baselines", "demo")
+
+
+@pytest.fixture(scope="module")
+def ended(run_scripts, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("generated")
+    (folder / "full").mkdir()
+    (folder / "full" / "file").touch()
+    cases = {script: [script, "--help"] for script in SCRIPTS}
+    cases["verse"] = ["generate", "--task=poems", f"--out={folder / 'verse'}", "--poems=50", "--seed=3"]
+    cases["full"] = ["generate", "--task=poems", f"--out={folder / 'full'}"]
+    cases["crowded"] = ["generate", "--task=sales", f"--out={folder / 'crowded'}", "--pairs=100000"]
+    return folder, run_scripts(cases)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_teaches(ended, script) -> None:
+    assert f"python -m experiments.{script}" in ended[1][script].out
+
+
+def test_verse_is_read_back_as_it_was_written(ended) -> None:
+    folder, _ = ended
+    splits = read_corpus(folder / "verse").splits
+    assert [*splits["train"], *splits["valid"], *splits["test"]] == ENGLISH_VERSE.sample(60, seed=3)
+
+
+def test_what_cannot_be_written_is_refused(ended) -> None:
+    folder, scripts = ended
+    assert (scripts["full"].code, scripts["crowded"].code) == (2, 2)
+    assert scripts["full"].err == f"--out: a new or empty folder expected, {folder / 'full'} is none\n"
+    assert scripts["crowded"].err == "--test_pairs: 100000 found, at most 3000 accepted\n"
+    assert not (folder / "crowded").exists()

@@ -1,0 +1,64 @@
+import json
+import shutil
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def samples(trained, run_scripts, tmp_path_factory):
+    """A copy of the finished run of poems, and what all draws from it said."""
+    folder = tmp_path_factory.mktemp("samples") / "run"
+    shutil.copytree(trained / "poems", folder)
+    cases = {
+        "seed 5": ["--count=3", "--seed=5"],
+        "seed 5 again": ["--count=3", "--seed=5"],
+        "seed 6": ["--count=3", "--seed=6"],
+        "prompted": ["--count=2", "--temperature=0", f"--prompt={'the ' * 6}"],
+        "unknown": ["--prompt=the xyzzy"],
+        "negative": ["--temperature=-1"],
+    }
+    commands = {name: ["sample", f"--workdir={folder}", *flags] for name, flags in cases.items()}
+    commands["sales"] = ["sample", f"--workdir={trained / 'sales'}"]
+    return folder, run_scripts(commands)
+
+
+def poems(ended) -> list[list[list[str]]]:
+    assert (ended.code, ended.err) == (0, "")
+    return [[line.split(" ") for line in poem.split("\n")] for poem in ended.out.rstrip("\n").split("\n\n")]
+
+
+def test_poems_have_four_lines_of_five_words(samples):
+    drawn = poems(samples[1]["seed 5"])
+    assert [[len(line) for line in poem] for poem in drawn] == [[5] * 4] * 3
+    assert len({str(poem) for poem in drawn}) == 3
+    words = {word for poem in drawn for line in poem for word in line}
+    assert not words & {"<bos>", "<eol>", "<eos>", "<R>", ""}
+
+
+def test_the_same_seed_gives_the_same_poems_and_another_others(samples):
+    ended = samples[1]
+    assert ended["seed 5"].out == ended["seed 5 again"].out
+    assert ended["seed 5"].out != ended["seed 6"].out
+
+
+def test_the_poems_are_also_written(samples):
+    folder, ended = samples
+    files = {"step24_seed5_temperature1_top0.txt", "step24_seed6_temperature1_top0.txt"}
+    assert {path.name for path in (folder / "samples").iterdir()} >= files
+    assert (folder / "samples" / "step24_seed5_temperature1_top0.txt").read_text("utf-8") == ended["seed 5"].out
+
+
+def test_every_poem_begins_with_the_prompt_and_at_temperature_nothing_goes_on_alike(samples):
+    one, other = poems(samples[1]["prompted"])
+    assert one == other
+    assert [len(line) for line in one] == [5] * 4
+    assert one[0] == ["the"] * 5
+    assert one[1][0] == "the"
+
+
+def test_what_does_not_serve_is_told(samples, trained, refused):
+    ended = samples[1]
+    refused(ended["unknown"], 2, "--prompt: symbols of the training poems expected, found 'xyzzy'")
+    refused(ended["negative"], 2, "flag --temperature=-1: -1.0 is not a number in the range [0.0, 100.0]")
+    refused(ended["sales"], 2, f"--workdir: a poems run expected, {trained / 'sales'} is one of sales")
+    assert "test" not in json.loads((samples[0] / "summary.json").read_text("utf-8"))

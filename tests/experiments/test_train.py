@@ -1,0 +1,236 @@
+import json
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nlstm_jax.runs.lock import hold
+
+ROOT = Path(__file__).resolve().parents[2]
+POEMS = "--config=configs/poems.py:cell=nlstm,smoke"
+HEADER = "date,date_block_num,shop_id,item_id,item_price,item_cnt_day"
+
+# What is added to a command that serves, the exit code, and the one line.
+MISTAKES = {
+    "unknown key": (
+        ["--config.optimizer.learnin_rate=1"],
+        2,
+        """--config: no such setting: '\\'learnin_rate\\' Did you mean "learning_rate" instead of "learnin_rate"?'""",
+    ),
+    "wrong type": (
+        ["--config.train.batch_size=many"],
+        2,
+        "flag --config.train.batch_size=many: invalid literal for int() with base 10: 'many'",
+    ),
+    "part of a whole": (
+        ["--config.train.batch_size=1.5"],
+        2,
+        "flag --config.train.batch_size=1.5: invalid literal for int() with base 10: '1.5'",
+    ),
+    "negative": (
+        ["--config.train.batch_size=-1"],
+        2,
+        "config.train.batch_size: a whole number ≥ 1 expected, found -1",
+    ),
+    "zero": (["--config.train.epochs=0"], 2, "config.train.epochs: a finite number > 0 expected, found 0.0"),
+    "nan": (
+        ["--config.optimizer.learning_rate=nan"],
+        2,
+        "config.optimizer.learning_rate: a finite number > 0 expected, found nan",
+    ),
+    "unknown choice": (
+        ["--config.optimizer.name=adamx"],
+        2,
+        "config.optimizer.name: one of adam, adamw, sgd, rmsprop expected, found 'adamx'",
+    ),
+    "unknown cell": (
+        ["--config=configs/poems.py:cell=lstn"],
+        2,
+        "cell: one of elman, gru, lstm, peephole, nlstm or package.module:factory expected, found 'lstn'; "
+        "did you mean 'lstm'?",
+    ),
+    "unknown option of a cell": (
+        ["--config.cell.gating=addd"],
+        2,
+        "config.cell or config.model: LSTM: gating: one of multiply, add expected, found 'addd'",
+    ),
+    "unknown argument": (
+        ["--config=configs/poems.py:cel=lstm"],
+        2,
+        "config argument 'cel': no such argument; did you mean 'cell'?",
+    ),
+    "no width": (
+        ["--config=configs/poems.py:cell=lstm,smoke,params=10"],
+        2,
+        "config.cell or config.model: no width of this cell comes within 1% of 10 parameters: the nearest, 1, has 72",
+    ),
+    "missing config file": (
+        ["--config=configs/nothing.py:smoke"],
+        2,
+        "--config: a config file expected, configs/nothing.py is none",
+    ),
+    "unknown metric": (
+        ["--config.eval.metric=mse"],
+        2,
+        "config.eval.metric: one of log_loss, log_loss_per_character, perplexity expected, found 'mse'",
+    ),
+    "unknown flag": (["--wrkdir=x"], 2, "Unknown command line flag 'wrkdir'. Did you mean: workdir ?"),
+    "leftover": (["leftover"], 2, "flags only expected, found 'leftover'"),
+    "uneven batch": (
+        ["--cpu_devices=3"],
+        2,
+        "config.train.batch_size: a multiple of the number of devices, 3, expected, found 32",
+    ),
+    "batch too large": (
+        ["--config.train.batch_size=257"],
+        3,
+        "poems: generated verse: at least one batch of 257 training poems expected, found 256; "
+        "--config.train.batch_size=256 or less serves",
+    ),
+    "no poems there": (
+        ["--config.data.path={folder}/nowhere.txt"],
+        3,
+        "poems: {folder}/nowhere.txt: a file of poems, or a folder of quatrain files, expected; there is none",
+    ),
+    "bad poems": (
+        ["--config.data.path={folder}/bad.txt"],
+        3,
+        "poems: {folder}/bad.txt: UTF-8 expected, found 0xff at byte 6 (line 3)",
+    ),
+    "bad sales": (
+        ["--config=configs/sales.py:cell=nlstm,smoke", "--config.data.path={folder}/sales"],
+        3,
+        "{folder}/sales/sales_train.csv line 3, column item_id: 'x' found, a whole number from 0 to 9999999 accepted",
+    ),
+}
+SCRIPTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem not in ("__init__", "command"))
+
+
+@pytest.fixture(scope="module")
+def ends(run_scripts, tmp_path_factory):
+    """How all mistakes and all calls for help end; each mistake in a workdir of its own."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "bad.txt").write_bytes(b"ab\n\ncd\xff\n")
+    (folder / "sales").mkdir()
+    rows = [HEADER, "02.01.2013,0,5,30,99.5,2.0", "02.01.2013,0,5,x,99.5,2.0"]
+    (folder / "sales" / "sales_train.csv").write_text("\n".join(rows) + "\n")
+    cases = {}
+    for name, (added, _, _) in MISTAKES.items():
+        added = [part.format(folder=folder) for part in added]
+        config = [] if added[0].startswith("--config=") else [POEMS]
+        cases[name] = ["train", *config, f"--workdir={folder}/{name}", *added]
+    cases |= {f"{script} --help": [script, "--help"] for script in SCRIPTS}
+    cases["no workdir"] = ["train", POEMS]
+    cases["no config"] = ["train", f"--workdir={folder}/no config"]
+    return folder, run_scripts(cases)
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_a_code_and_leaves_no_folder(ends, refused, name):
+    folder, ended = ends
+    _, code, message = MISTAKES[name]
+    refused(ended[name], code, message.format(folder=folder))
+    assert not (folder / name).exists()
+
+
+@pytest.mark.parametrize("flag", ["config", "workdir"])
+def test_both_flags_are_needed(ends, refused, flag):
+    folder, ended = ends
+    refused(ended[f"no {flag}"], 2, f"flag --{flag}=None: Flag --{flag} must have a value other than None.")
+    assert not (folder / "no config").exists()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_help_opens_with_what_the_script_is_and_lists_its_flags(ends, script):
+    help_text = ends[1][f"{script} --help"].out
+    docstring = (ROOT / "experiments" / f"{script}.py").read_text("utf-8").split('"""')[1]
+    assert docstring.splitlines()[0] in help_text
+    assert f"python -m experiments.{script}" in help_text
+    for flag in re.findall(
+        r"flags\.DEFINE_\w+\(\s*\"(\w+)\"", (ROOT / "experiments" / f"{script}.py").read_text("utf-8")
+    ):
+        assert re.search(rf"--(\[no\])?{flag}:", help_text), flag
+
+
+def test_a_run_folder_is_refused_to_another_run(trained, run_scripts, refused, tmp_path):
+    done = tmp_path / "done"
+    shutil.copytree(trained / "poems", done)
+    (tmp_path / "held").mkdir()
+    shutil.copy(done / "config.json", tmp_path / "held")
+    before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
+    with hold(tmp_path / "held"):
+        ended = run_scripts(
+            {
+                "finished": ["train", POEMS, f"--workdir={done}"],
+                "another": ["train", POEMS, f"--workdir={done}", "--config.seeds.init=1"],
+                "held": ["train", POEMS, f"--workdir={tmp_path / 'held'}"],
+            }
+        )
+    refused(ended["finished"], 7, f"the run in {done} has already finished at step 24; --overwrite starts it anew")
+    refused(
+        ended["another"],
+        2,
+        f"workdir {done} holds a run of another configuration (seeds.init: 0 there, 1 here); "
+        "choose another --workdir, or --overwrite to start anew",
+    )
+    refused(ended["held"], 6, f"{tmp_path / 'held'}: another process is writing to this run folder")
+    assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_leaves_exactly_its_files(trained):
+    names = {"config.json", "environment.json", "metrics.jsonl", "summary.json", "checkpoints", "log.txt", "lock"}
+    assert {path.name for path in (trained / "sales").iterdir()} - {"forecast.csv", "ranking.csv"} == names
+    log = (trained / "poems" / "log.txt").read_text("utf-8")
+    assert "vocabulary: " in log
+    assert "finished after 24 steps; best step 24: valid log_loss " in log
+    assert "\x1b" not in log
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(run_scripts, tmp_path):
+    added = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.name=sgd", "--config.optimizer.clip_norm=0"]
+    command = ["train", POEMS, f"--workdir={tmp_path / 'run'}", *added]
+    ended = run_scripts({"diverged": command})
+    assert ended["diverged"].code == 4
+    assert re.fullmatch(
+        r"diverged: the loss is not finite at step \d+; a lower config\.optimizer\.learning_rate or a "
+        r"config\.optimizer\.clip_norm may help\n",
+        ended["diverged"].err,
+    )
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["diverged"] is True
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "diverged"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_an_interruption_says_the_command_that_goes_on_and_it_does(tmp_path, number):
+    workdir = tmp_path / "a run"
+    command = [sys.executable, "-m", "experiments.train", POEMS, f"--workdir={workdir}"]
+    command += ["--config.train.epochs=24", "--config.eval.every_epochs=2", "--config.train.steps_per_call=3"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not count_lines(workdir) and process.poll() is None:
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 75, errors
+    found = re.fullmatch(r"interrupted at step (\d+); to go on: (.*)\n", errors)
+    assert found, errors
+    summary = json.loads((workdir / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("interrupted", int(found[1]))
+    program, *arguments = shlex.split(found[2])
+    assert [program, *arguments] == [Path(sys.executable).name, *command[1:]]
+    done = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"going on from step {found[1]}" in done.stdout
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [step for step in range(16, 193, 16) for _ in ("train", "valid")]
+
+
+def count_lines(workdir: Path) -> int:
+    path = workdir / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
