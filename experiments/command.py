@@ -51,7 +51,10 @@ def no_positional(arguments: list[str]) -> None:
 def _parse(arguments: list[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
-    except (flags.Error, UserError, AttributeError, KeyError, TypeError, ValueError) as error:
+    except SystemExit:
+        # absl ends --help, and nothing else here, with 1.
+        sys.exit(0)
+    except (flags.Error, UserError, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
         # What a field of a configuration refuses comes as whatever ml_collections raises, over several lines.
         mistakes = [cause for cause in _causes(error) if isinstance(cause, UserError)]
         _leave(mistakes[0] if mistakes else ConfigError(_one_line(error)))

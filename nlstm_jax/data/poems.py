@@ -173,6 +173,9 @@ def _parse_quatrains(path: Path, text: str) -> list[Poem]:
             _check_form(path, number, poem, poems[0])
         elif not all(poem):
             raise DataError(f"poems: {path} line {number}: verse lines parted by TAB expected, found {line!r}")
+        for symbol in _SPECIAL:
+            if any(symbol in verse for verse in poem):
+                raise DataError(f"poems: {path} line {number}: characters expected, found {symbol}, which is reserved")
         poems.append(poem)
     return poems
 

@@ -129,7 +129,7 @@ class RunFolder:
     def _clear(self) -> None:
         for name in _OURS:
             target = self.path / name
-            if target.is_dir():
+            if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
             else:
                 target.unlink(missing_ok=True)

@@ -1,9 +1,11 @@
 """Poems out of a trained model: which symbol may stand where, and text from symbols and back."""
 
+import unicodedata
+
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.data.poems import BEGIN, END, END_OF_LINE, RARE
+from nlstm_jax.data.poems import BEGIN, END, END_OF_LINE, FIRST_CHARACTER, RARE
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.poems import PoemTask
 from nlstm_jax.types import Array, Bool, Int
@@ -18,13 +20,13 @@ def read_prompt(task: PoemTask, prompt: str) -> list[str]:
         ConfigError: a symbol that the model does not know, or a prompt longer than the poem.
     """
     symbols: list[str] = []
-    for number, line in enumerate(prompt.split("\n")):
+    for number, line in enumerate(unicodedata.normalize("NFC", prompt).split("\n")):
         if number and task.form is None:
             symbols.append(END_OF_LINE)
         symbols += line.split() if task.separator or task.form else list(line)
-    known = set(task.vocabulary.symbols)
+    known = set(task.vocabulary.symbols[FIRST_CHARACTER:])
     for symbol in symbols:
-        if symbol not in known:
+        if symbol not in known and not (symbol == END_OF_LINE and task.form is None):
             raise ConfigError(f"--prompt: symbols of the training poems expected, found {symbol!r}")
     if task.form is not None:
         if len(symbols) > sum(task.form):

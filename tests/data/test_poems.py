@@ -272,3 +272,9 @@ def test_a_leak_is_two_lines_of_one_training_poem():
     assert shared_lines(train, [characters("ab\ngh")]) == 0
     assert shared_lines(train, [characters("ab\nab\nxx")]) == 0
     assert shared_lines(train, train) == 2
+
+
+@pytest.mark.parametrize("symbol", ["<bos>", "<eol>", "<eos>"])
+def test_a_reserved_symbol_is_refused(folder, symbol):
+    file = write(folder / "qtrain5", f"{QUATRAIN}\n{QUATRAIN.replace(QUATRAIN[0], symbol, 1)}")
+    assert complaint(folder) == f"poems: {file} line 2: characters expected, found {symbol}, which is reserved"

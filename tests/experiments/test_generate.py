@@ -23,6 +23,7 @@ def ended(run_scripts, tmp_path_factory):
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_help_teaches(ended, script) -> None:
     assert f"python -m experiments.{script}" in ended[1][script].out
+    assert ended[1][script].code == 0
 
 
 def test_verse_is_read_back_as_it_was_written(ended) -> None:

@@ -50,6 +50,12 @@ def test_a_symbol_that_the_model_does_not_know_is_named(words, free):
         read_prompt(free, "az")
 
 
+@pytest.mark.parametrize("symbol", ["<bos>", "<eol>", "<eos>"])
+def test_what_begins_and_ends_things_is_no_part_of_a_prompt(words, symbol):
+    with pytest.raises(ConfigError, match=f"found '{symbol}'"):
+        read_prompt(words, f"the {symbol}")
+
+
 def test_a_prompt_longer_than_a_poem_is_refused(words):
     with pytest.raises(ConfigError) as caught:
         read_prompt(words, "the sea the sea the")
