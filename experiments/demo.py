@@ -55,6 +55,7 @@ def main(arguments: list[str]) -> None:
         "  python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=3 --workdir=runs/nlstm3\n"
         'or bring your own poems, make demo DATA=my_poems.txt, or your own cell (README, "How to add a cell").',
         highlight=False,
+        soft_wrap=True,
     )
 
 
