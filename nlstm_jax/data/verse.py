@@ -17,15 +17,16 @@ negative is the floor under the log-loss of any model of this verse.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, permutations, product
+from itertools import chain, permutations
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from nlstm_jax.data import verse_words as english
+from nlstm_jax.data.verse_rules import broken_rules, contradictions
 from nlstm_jax.data.verse_words import Word
 from nlstm_jax.errors import DataError
 
@@ -90,7 +91,7 @@ class VerseGrammar:
     alliteration: float = 3.0
 
     def __post_init__(self) -> None:
-        for problem in self._contradictions():
+        for problem in contradictions(self):
             raise ValueError(f"verse grammar: {problem}")
 
     @property
@@ -187,76 +188,7 @@ class VerseGrammar:
         The rules are `shape`, `word`, `syntax`, `metre`, `parallel` and `rhyme`. A poem is held to the metre, syntax
         and scheme that it breaks least; one of the wrong shape is not looked at further.
         """
-        shape = [len(line) for line in poem]
-        if shape != [self.words_a_line] * self.lines:
-            return [f"shape: {self.lines} lines of {self.words_a_line} words expected, found {shape}"]
-        known = {word.text: word for word in self.words}
-        lines = [[known.get(text, Word(text, "", 0)) for text in line] for line in poem]
-        broken = [f"word: '{text}' is not in the vocabulary" for text in chain(*poem) if text not in known]
-        broken += _fewest(self._syntax_breaches(lines, syntax) for syntax in self.syntaxes)
-        broken += _fewest(_metre_breaches(lines, metre) for metre in self.metres)
-        for asked, answer in zip(lines[-2][:-1], lines[-1][:-1], strict=True):
-            if self.partners.get(asked.category) != answer.category:
-                broken.append(f"parallel: '{answer.text}' does not answer '{asked.text}'")
-        return broken + _fewest(self._rhyme_breaches(lines, scheme) for scheme in self.schemes)
-
-    def _syntax_breaches(self, lines: list[list[Word]], syntax: tuple[tuple[str, ...], ...]) -> list[str]:
-        return [
-            f"syntax: line {number} word '{word.text}' is no {kind}"
-            for number, (line, kinds) in enumerate(zip(lines, syntax, strict=True), start=1)
-            for word, kind in zip(line[:-1], kinds, strict=True)
-            if word.category not in self.kinds[kind]
-        ]
-
-    def _rhyme_breaches(self, lines: list[list[Word]], scheme: str) -> list[str]:
-        ends = [line[-1] for line in lines]
-        broken = []
-        for later, word in enumerate(ends):
-            if word.category not in self.families:
-                broken.append(f"rhyme: line {later + 1} ends in '{word.text}', no word that rhymes")
-            for earlier, other in enumerate(ends[:later]):
-                rhyme = word.category == other.category
-                if word.text == other.text or rhyme != (scheme[earlier] == scheme[later]):
-                    place = f"line {later + 1} ends in '{word.text}', line {earlier + 1} in '{other.text}'"
-                    broken.append(f"rhyme: {place}, by the scheme {scheme}")
-        return broken
-
-    def _contradictions(self) -> Iterator[str]:
-        """What is wrong with the rules; a later check rests on those before."""
-        plans = {tuple(map(len, plan)) for plan in (*self.syntaxes, *self.metres)}
-        if plans != {(self.words_a_line - 1,) * self.lines} or {*map(len, self.schemes)} != {self.lines}:
-            yield "syntaxes, metres and schemes must agree in lines and in words a line"
-        if self.lines < 2 or not self.themes:
-            yield f"2 lines and 1 theme at least expected, found {self.lines} and {len(self.themes)}"
-        if len(set(self.vocabulary)) < len(self.words):
-            yield f"'{Counter(self.vocabulary).most_common(1)[0][0]}' stands twice among the words"
-        categories = {word.category for word in self.words}
-        named = {*self.families, *self.partners.values(), *chain(*self.kinds.values(), *self.affinities)}
-        if not named <= categories:
-            yield f"no word is of the categories {sorted(named - categories)}"
-        for theme, words in self.themes.items():
-            if not words <= set(self.vocabulary):
-                yield f"theme '{theme}' has unknown words {sorted(words.difference(self.vocabulary))}"
-        factors = [*self.affinities.values(), *(word.weight for word in self.words)]
-        if min(self.theme_factor, self.alliteration, *factors) <= 0:
-            yield "weights and factors must be positive"
-        filled = {(word.category, word.syllables) for word in self.words}
-        for syntax, metre in product(self.syntaxes, self.metres):
-            if syntax[-1] != syntax[-2]:
-                yield f"the last two lines must be of one syntax, found {syntax[-2:]}"
-            for kind, syllables in zip(chain(*syntax), chain(*metre), strict=True):
-                if not any((category, syllables) in filled for category in self.kinds[kind]):
-                    yield f"no {kind} has {syllables} syllables"
-            for kind, syllables in zip(syntax[-1], metre[-1], strict=True):
-                for category in self.kinds[kind]:
-                    partner = self.partners.get(category)
-                    if partner not in self.kinds[kind] or (partner, syllables) not in filled:
-                        yield f"'{category}' needs a partner among {kind} with words of {syllables} syllables"
-        sizes = Counter(word.category for word in self.words if word.category in self.families)
-        for scheme in self.schemes:
-            letters = Counter(scheme)
-            if len(letters) > len(sizes) or max(letters.values()) > min(sizes.values()):
-                yield f"scheme {scheme} needs more rhymes than {dict(sizes)}"
+        return broken_rules(self, poem)
 
     @cached_property
     def _tables(self) -> _Tables:
@@ -368,19 +300,6 @@ class VerseGrammar:
             share = share[:, None, None]
         none = np.zeros(np.broadcast_shapes(share.shape, total.shape))
         return np.divide(share, total, out=none, where=total > 0)
-
-
-def _fewest(breaches: Iterable[list[str]]) -> list[str]:
-    return min(breaches, key=len)
-
-
-def _metre_breaches(lines: list[list[Word]], metre: tuple[tuple[int, ...], ...]) -> list[str]:
-    return [
-        f"metre: line {number} word '{word.text}' has {word.syllables} syllables, {syllables} expected"
-        for number, (line, counts) in enumerate(zip(lines, metre, strict=True), start=1)
-        for word, syllables in zip(line[:-1], counts, strict=True)
-        if word.syllables != syllables
-    ]
 
 
 ENGLISH_VERSE = VerseGrammar(
