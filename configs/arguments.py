@@ -12,8 +12,8 @@ ARGUMENTS: dict[str, settings.Setting] = {
     "cell": settings.Setting("lstm", "a cell's name, or package.module:factory"),
     "depth": settings.Setting(2, "nesting levels of an nlstm", low=1, high=64),
     "layers": settings.Setting(1, "stacked layers of the cell", low=1, high=64),
-    "features": settings.Setting(0, "hidden units; 0: the config's own", low=0, high=65_536),
-    "params": settings.Setting(0, "the width is chosen so that the cell has as many parameters", low=0),
+    "features": settings.Setting(0, "hidden units; if not given, the config's own", low=1, high=65_536),
+    "params": settings.Setting(0, "the width is chosen so that the cell has as many parameters", low=1),
     "seed": settings.Setting(0, "of initial values, batches and dropout", low=0, high=2**31 - 1),
     "smoke": settings.Setting(False, "seconds on two cores"),
 }

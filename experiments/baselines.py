@@ -36,6 +36,9 @@ def main(arguments: list[str]) -> None:
     except ImportError:
         raise ConfigError('baselines: scikit-learn expected; pip install "nlstm_jax[report]" brings it') from None
     runs = find_runs(arguments[1:])[0] if arguments[1:] else []
+    for run in runs:
+        if run.config["task"] != "sales":
+            raise ConfigError(f"{run.path}: a sales run expected, found one of {run.config['task']}")
     table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value)
     Console().print(table, highlight=False, markup=False, soft_wrap=True)
     if _OUT.value:

@@ -73,14 +73,18 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _one_line(error: BaseException) -> str:
-    if isinstance(error, AttributeError):
-        return "--config: no such setting: " + " ".join(str(error).replace("\\n", " ").split())
-    return " ".join(str(error).split())
+    """What absl and ml_collections say over several lines, without their quotes of quotes."""
+    text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
+    if isinstance(error, AttributeError | KeyError):
+        return "--config: no such setting: " + text.replace("'", "")
+    if isinstance(error, SyntaxError):
+        return f"--config: a config file in Python expected: {text}"
+    return f"{text.split(': ')[0]}: a setting expected, found a section of them" if "ConfigDict" in text else text
 
 
 def _leave(error: UserError) -> NoReturn:
-    sys.stdout.flush()
     sys.stderr.write(f"{error}\n")
+    sys.stdout.flush()
     sys.stderr.flush()
     # Not the interpreter's own end, in which orbax laments a checkpoint that cannot be read over many lines.
     os._exit(error.exit_code)

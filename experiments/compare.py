@@ -28,7 +28,7 @@ from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.report import report
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import find_runs
+from nlstm_jax.runs import find_runs, make_folder
 
 _METRIC = flags.DEFINE_string("metric", "log_loss", "What is compared, on the validation split.")
 _OUT = flags.DEFINE_string("out", "comparison", "Folder for picture, page and tables.")
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> None:
     for line in (*notes, "", *comparison.remarks, sentence):
         console.print(line, markup=False)
     picture = figure.draw(comparison, metric, log_y=_LOG_Y.value, show_train=_SHOW_TRAIN.value)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out, "--out")
     figure.save(picture, out / "compare.png")
     (out / "compare.html").write_text(page.render(comparison, metric), "utf-8")
     (out / "compare.md").write_text(report(comparison, rows, metric), "utf-8")

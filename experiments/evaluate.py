@@ -36,7 +36,9 @@ def main(arguments: list[str]) -> None:
     console.print(f"{split} at step {restored.step:,}: {shown}", highlight=False, soft_wrap=True)
     if split == "test":
         looks = record_test_look(workdir, report, restored.step)
-        console.print(f"the test split of this run has been looked at {looks} times", highlight=False)
+        console.print(
+            f"the test split of this run has been looked at {looks} time{'s' if looks > 1 else ''}", highlight=False
+        )
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def main(arguments: list[str]) -> None:
     command.no_positional(arguments)
     workdir = Path(_WORKDIR.value)
     out = Path(_OUT.value) if _OUT.value else workdir / FORECAST
-    if not out.parent.is_dir():
-        raise ConfigError(f"--out: a file in an existing folder expected, there is no {out.parent}")
+    if not out.parent.is_dir() or out.is_dir():
+        raise ConfigError(f"--out: a file in an existing folder expected, found {out}")
     restored = restore(workdir, _CHECKPOINT.value)
     task = restored.task
     if not isinstance(task, SalesTask):

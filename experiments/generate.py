@@ -17,6 +17,7 @@ from nlstm_jax.data.poems import write_quatrains
 from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
 from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import make_folder
 
 _TASK = flags.DEFINE_enum("task", None, ["sales", "poems"], "which data", required=True)
 _OUT = flags.DEFINE_string("out", None, "a new or empty folder", required=True)
@@ -39,10 +40,10 @@ def main(arguments: list[str]) -> None:
             world = ShopWorld(_SHOPS.value, _ITEMS.value, rows=_ROWS.value, test_pairs=_PAIRS.value, seed=_SEED.value)
         except ValueError as error:
             raise ConfigError(f"--{error}") from None
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out, "--out")
         write_shop_world(world, out)
     else:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out, "--out")
         train, other = _POEMS.value, _POEMS.value // 10
         poems = ENGLISH_VERSE.sample(train + 2 * other, seed=_SEED.value)
         splits = {"train": poems[:train], "valid": poems[train : train + other], "test": poems[train + other :]}

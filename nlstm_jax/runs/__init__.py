@@ -11,6 +11,7 @@ lock               held by the process that writes
 
 from nlstm_jax.runs.configuration import differences, flatten
 from nlstm_jax.runs.environment import describe_environment
+from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
 from nlstm_jax.runs.looks import check_test_look, record_test_look
 from nlstm_jax.runs.reader import Run, read_run
@@ -24,6 +25,7 @@ __all__ = [
     "differences",
     "find_runs",
     "flatten",
+    "make_folder",
     "read_run",
     "record_test_look",
 ]

@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nlstm_jax.errors import ConfigError
+
 SCHEMA = 1
 
 CONFIG = "config.json"
@@ -17,6 +19,22 @@ SAMPLES = "samples"
 FORECAST = "forecast.csv"
 RANKING = "ranking.csv"
 LOCK = "lock"
+
+
+def make_folder(path: Path, what: str) -> None:
+    """Make a folder with its parents, unless it is there.
+
+    Args:
+        path: the folder.
+        what: what the user calls it, for the message.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{what} {path}: a folder that can be made expected: {error.strerror}") from None
 
 
 def write_text_atomically(path: Path, text: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Self
 from nlstm_jax.errors import ConfigError, RunFinishedError
 from nlstm_jax.runs import files
 from nlstm_jax.runs.configuration import differences
+from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.lock import hold
 from nlstm_jax.runs.reader import read_run
 
@@ -47,7 +48,7 @@ class RunFolder:
         """
         self.path = path
         self._check_before_writing(config, overwrite)
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path, "workdir")
         self._lock = hold(path)
         if overwrite:
             self._clear()

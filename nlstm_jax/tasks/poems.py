@@ -149,7 +149,8 @@ def build_poems(data: Mapping[str, Any], batch_size: int) -> PoemTask:
         if not corpus.splits[split]:
             raise DataError(
                 f"{where}: at least one poem in the {split} split expected, found none among "
-                f"{sum(map(len, corpus.splits.values()))} poems; more poems are needed"
+                f"{sum(map(len, corpus.splits.values()))} poems, which a hash of their text "
+                "splits 90/5/5; different poems, parted by blank lines, and more of them serve"
             )
     count = len(corpus.splits["train"])
     if count < batch_size:

@@ -29,6 +29,9 @@ class Checkpoints:
 
     Orbax writes into a temporary folder and renames it, so a crash leaves whole checkpoints only. Saving is not in the
     background: on a CPU the arrays saved would be the very buffers that the next call is given to overwrite.
+
+    Raises:
+        CheckpointError: the folder holds checkpoints that are damaged.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
@@ -42,7 +45,10 @@ class Checkpoints:
             create=not read_only,
         )
         handler = ocp.StandardCheckpointHandler()
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handler)
+        try:
+            self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handler)
+        except (ValueError, OSError) as error:
+            raise CheckpointError(f"{folder}: checkpoints expected, found what cannot be read: {error}") from error
         self._folder = folder
 
     @property

@@ -119,7 +119,7 @@ def test_arguments_are_typed_and_have_defaults():
         ("layers=0", "config argument 'layers': a whole number ≥ 1 and ≤ 64 expected, found '0'"),
         ("layers=1.5", "config argument 'layers': a whole number ≥ 1 and ≤ 64 expected, found '1.5'"),
         ("layers", "config argument 'layers': a whole number ≥ 1 and ≤ 64 expected, found 'true'"),
-        ("features=-1", "config argument 'features': a whole number ≥ 0 and ≤ 65,536 expected, found '-1'"),
+        ("features=-1", "config argument 'features': a whole number ≥ 1 and ≤ 65,536 expected, found '-1'"),
         ("seed=nan", "config argument 'seed': a whole number ≥ 0 and ≤ 2,147,483,647 expected, found 'nan'"),
         ("smoke=maybe", "config argument 'smoke': True or False expected, found 'maybe'"),
         (

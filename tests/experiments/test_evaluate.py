@@ -51,7 +51,7 @@ def test_the_validation_split_is_said_as_training_said_it(evaluated, trained):
 def test_looks_at_the_test_split_are_counted_and_kept(evaluated, trained):
     folder, ended = evaluated
     found = re.match(SHOWN.format(split="test"), ended["test"].out)
-    assert ended["test"].out.endswith("\nthe test split of this run has been looked at 1 times\n")
+    assert ended["test"].out.endswith("\nthe test split of this run has been looked at 1 time\n")
     assert ended["test again"].out.endswith("\nthe test split of this run has been looked at 2 times\n")
     kept = summary(folder / "run")
     assert kept.pop("test_looks") == 2

@@ -69,7 +69,11 @@ def test_a_forecast_goes_where_it_is_told_and_is_the_same_there(forecasts, train
     assert ended["there"].code == 0
     assert sorted(path.name for path in folder.iterdir()) == ["ranking.csv", "submission.csv"]
     assert (folder / "submission.csv").read_bytes() == (trained / "sales" / "forecast.csv").read_bytes()
-    refused(ended["nowhere"], 2, f"--out: a file in an existing folder expected, there is no {folder / 'missing'}")
+    refused(
+        ended["nowhere"],
+        2,
+        f"--out: a file in an existing folder expected, found {folder / 'missing' / 'submission.csv'}",
+    )
     refused(ended["poems"], 2, f"--workdir: a sales run expected, {trained / 'poems'} is one of poems")
     assert not (trained / "poems" / "forecast.csv").exists()
 

@@ -21,7 +21,7 @@ MISTAKES = {
     "unknown key": (
         ["--config.optimizer.learnin_rate=1"],
         2,
-        """--config: no such setting: '\\'learnin_rate\\' Did you mean "learning_rate" instead of "learnin_rate"?'""",
+        """--config: no such setting: learnin_rate Did you mean "learning_rate" instead of "learnin_rate"?""",
     ),
     "wrong type": (
         ["--config.train.batch_size=many"],

@@ -244,3 +244,9 @@ def test_outside_of_a_checkout_there_is_no_commit_to_record(tmp_path, monkeypatc
     found = describe_environment([], {})
     assert (found["commit"], found["uncommitted_diff"]) == (None, None)
     assert found["devices"] == {"kind": None, "count": 0}
+
+
+def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="a folder that can be made expected: Not a directory"):
+        RunFolder(tmp_path / "file" / "run", CONFIG)

@@ -172,6 +172,6 @@ def test_too_few_poems_for_a_batch_or_a_split_are_told(generated, tmp_path):
     with pytest.raises(DataError) as caught:
         build_poems({**data, "path": str(path)}, batch_size=1)
     assert str(caught.value) == (
-        f"poems: {path}: at least one poem in the valid split expected, found none among 2 poems; "
-        "more poems are needed"
+        f"poems: {path}: at least one poem in the valid split expected, found none among 2 poems, "
+        "which a hash of their text splits 90/5/5; different poems, parted by blank lines, and more of them serve"
     )

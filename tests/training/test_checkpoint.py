@@ -104,3 +104,13 @@ def test_a_checkpoint_that_is_damaged_cannot_be_read(tmp_path, content):
         checkpoints.restore(10, state(10))
     assert str(caught.value).startswith(f"{tmp_path}: checkpoint 10 cannot be read: ")
     assert "\n" not in str(caught.value)
+
+
+def test_checkpoints_whose_files_are_damaged_are_told(tmp_path):
+    with Checkpoints(tmp_path / "some") as checkpoints:
+        checkpoints.save(10, state(10), 1.0)
+    for file in (tmp_path / "some").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"\x89\xff\x00")
+    with pytest.raises(CheckpointError, match="found what cannot be read"):
+        Checkpoints(tmp_path / "some", read_only=True)
