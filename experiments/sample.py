@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> None:
         restored.model, begin, forced, allowed, key, count=_COUNT.value, temperature=temperature, top_k=top_k
     )
     poems = "\n\n".join(write_poem(task, row) for row in np.asarray(symbols))
-    Console().print(poems, highlight=False, markup=False)
+    Console().print(poems, highlight=False, markup=False, soft_wrap=True)
     samples = workdir / SAMPLES
     samples.mkdir(exist_ok=True)
     name = f"step{restored.step}_seed{_SEED.value}_temperature{temperature:g}_top{top_k}.txt"
