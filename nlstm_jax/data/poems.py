@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nlstm_jax.data.csv_columns import file_sha256
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
 
@@ -101,13 +102,13 @@ def read_corpus(path: Path) -> Corpus:
         texts = {split: _read_text(file) for split, file in files.items()}
         splits = {split: _parse_quatrains(files[split], text) for split, text in texts.items()}
         _check_forms(files, splits)
-        checksums = {file.name: _checksum(file) for file in files.values()}
+        checksums = {file.name: file_sha256(file) for file in files.values()}
         return Corpus(splits, "", checksums)
     poems = _parse_poems(path, _read_text(path))
     splits = {split: [] for split in SPLITS}
     for poem in poems:
         splits[_hashed_split(poem)].append(poem)
-    return Corpus(splits, "", {path.name: _checksum(path)})
+    return Corpus(splits, "", {path.name: file_sha256(path)})
 
 
 def write_quatrains(folder: Path, splits: dict[str, list[Poem]]) -> None:
@@ -214,7 +215,3 @@ def _hashed_split(poem: Poem) -> str:
     text = "\n".join("".join(line) for line in poem)
     share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
     return next(split for split, bound in _HASHED_SHARES if share < bound)
-
-
-def _checksum(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

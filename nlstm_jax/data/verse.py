@@ -21,16 +21,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, permutations
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
 from nlstm_jax.data import verse_words as english
+from nlstm_jax.data.poems import Poem
 from nlstm_jax.data.verse_rules import broken_rules, contradictions
 from nlstm_jax.data.verse_words import Word
 from nlstm_jax.errors import DataError
-
-Poem: TypeAlias = tuple[tuple[str, ...], ...]
 
 CHUNK = 1024  # poems at a time: the pass over all choices then stays within a few megabytes
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from nlstm_jax.data.verse_words import Word
 
 if TYPE_CHECKING:
-    from nlstm_jax.data.verse import Poem, VerseGrammar
+    from nlstm_jax.data.poems import Poem
+    from nlstm_jax.data.verse import VerseGrammar
 
 
 def broken_rules(grammar: VerseGrammar, poem: Poem) -> list[str]:
