@@ -3,25 +3,36 @@
 from nlstm_jax.cells import (
     GRU,
     LSTM,
+    Bidirectional,
     Cell,
+    DeepOutput,
+    DeepTransition,
     Elman,
     Nested,
+    SequenceDropout,
     Stack,
+    Zoneout,
     count_parameters,
     fit_features,
     nested_lstm,
 )
-from nlstm_jax.unroll import unroll
+from nlstm_jax.unroll import packed, unroll
 
 __all__ = [
     "GRU",
     "LSTM",
+    "Bidirectional",
     "Cell",
+    "DeepOutput",
+    "DeepTransition",
     "Elman",
     "Nested",
+    "SequenceDropout",
     "Stack",
+    "Zoneout",
     "count_parameters",
     "fit_features",
     "nested_lstm",
+    "packed",
     "unroll",
 ]

@@ -8,7 +8,7 @@ import difflib
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
@@ -23,7 +23,8 @@ class Setting:
     """One setting.
 
     Attributes:
-        default: its value where nothing is said; its type is the type accepted.
+        default: its value where nothing is said; its type is the type accepted. A tuple: one value, or several in a
+            row, each within the bounds.
         meaning: one line for the documentation.
         low, high: bounds, inclusive.
         above: a bound below, exclusive.
@@ -41,6 +42,12 @@ class Setting:
 
     def complaint(self, value: Any) -> str | None:
         """What would be accepted, if `value` is not."""
+        if isinstance(self.default, tuple):
+            one = replace(self, default=self.default[0])
+            several = isinstance(value, tuple | list) and len(value) > 0
+            complaints = [one.complaint(part) for part in value] if several else [one.complaint(None)]
+            complaint = next(filter(None, complaints), None)
+            return complaint and f"{complaint} (or several, with commas between them)"
         if isinstance(self.default, bool):
             return None if isinstance(value, bool) else "True or False"
         if isinstance(self.default, str):
@@ -66,6 +73,25 @@ def _rate(default: float, meaning: str) -> Setting:
     return Setting(default, meaning, low=0, below=1)
 
 
+def _by_level(meaning: str, below: float | None = 1) -> Setting:
+    return Setting((0.0,), meaning, low=0, below=below)
+
+
+def _penalties() -> dict[str, Setting]:
+    """One setting for each kind of penalty and group of parameters."""
+    kinds = {
+        "l1": "λ of λ Σ abs(w)",
+        "l2": "λ of λ Σ w²",
+        "max_norm": "largest norm of the weights into a unit (0: any)",
+    }
+    groups = {"input_kernel": "W_x", "recurrent_kernel": "W_h", "bias": "b"}
+    return {
+        f"penalty.{kind}_{group}": _by_level(f"{meaning}, on the cell's {symbol}; by level", below=None)
+        for kind, meaning in kinds.items()
+        for group, symbol in groups.items()
+    }
+
+
 def _seed(meaning: str) -> Setting:
     return Setting(0, meaning, low=0, high=2**31 - 1)
 
@@ -79,6 +105,10 @@ COMMON: dict[str, Setting] = {
     "cell.layers": Setting(1, "stacked layers of the cell", low=1, high=64),
     "cell.skip": Setting(False, "every layer of a stack also reads its input"),
     "cell.residual": Setting(False, "a layer's output is added to the one above"),
+    "cell.input_dropout": _by_level("rate on a level's input, one mask a sequence; by level"),
+    "cell.recurrent_dropout": _by_level("rate on what W_h reads, one mask a sequence; by level"),
+    "cell.weight_drop": _by_level("rate on W_h itself, one mask a batch; by level"),
+    "cell.zoneout": _by_level("rate of units that keep their old value; of h, then of the memories outside in"),
     "optimizer.name": Setting("adam", "", choices=("adam", "adamw", "sgd", "rmsprop")),
     "optimizer.learning_rate": Setting(2e-3, "its peak", above=0),
     "optimizer.schedule": Setting("constant", "", choices=("constant", "cosine", "halving")),
@@ -92,6 +122,7 @@ COMMON: dict[str, Setting] = {
     "optimizer.beta1": _rate(0.9, "adam's and adamw's"),
     "optimizer.beta2": _rate(0.999, "adam's and adamw's; rmsprop's decay"),
     "optimizer.epsilon": Setting(1e-8, "", above=0),
+    **_penalties(),
     "train.batch_size": Setting(64, "examples a step, over all devices", low=1),
     "train.epochs": Setting(30.0, "passes over the training data, at the most", above=0),
     "train.steps": Setting(0, "if > 0: so many steps in place of `epochs`", low=0),
@@ -199,7 +230,8 @@ def describe() -> str:
         "# Settings",
         "",
         "Written by `python -m nlstm_jax.settings > docs/settings.md`. Each is changed by `--config.NAME=VALUE`; a "
-        "config file may set other defaults than these.",
+        "config file may set other defaults than these. A default in brackets takes several values too, "
+        "`--config.cell.zoneout=0.1,0.2`: *by level* is one for each level of nesting, outermost first.",
     ]
     for title, settings in (("Common to all tasks", COMMON), ("Poems", POEMS), ("Sales", SALES)):
         lines += ["", f"## {title}", "", "| name | default | accepted | meaning |", "| --- | --- | --- | --- |"]

@@ -3,19 +3,32 @@
 Imports jax and `types` alone. Start with `base.Cell`, then `lstm` and `nested`.
 """
 
-from nlstm_jax.cells.base import Cell, LayerNormParams
+from nlstm_jax.cells.base import Cell, Layer, LayerNormParams
+from nlstm_jax.cells.bidirectional import Bidirectional, BidirectionalCarry, BidirectionalNoise, BidirectionalParams
 from nlstm_jax.cells.budget import count_parameters, fit_features
 from nlstm_jax.cells.build import build, cell_options
+from nlstm_jax.cells.deep import DeepOutput, DeepOutputParams, DeepTransition, DeepTransitionParams, DenseParams
 from nlstm_jax.cells.elman import Elman, ElmanCarry, ElmanParams
 from nlstm_jax.cells.gru import GRU, GRUCarry, GRUParams
 from nlstm_jax.cells.lstm import LSTM, LSTMCarry, LSTMNorm, LSTMParams
 from nlstm_jax.cells.nested import Nested, NestedCarry, NestedParams, nested_lstm
+from nlstm_jax.cells.regularised import DroppedParams, SequenceDropout, Zoneout, ZoneoutNoise, regularised
 from nlstm_jax.cells.stack import Stack, StackCarry, StackNoise, StackParams
 
 __all__ = [
     "GRU",
     "LSTM",
+    "Bidirectional",
+    "BidirectionalCarry",
+    "BidirectionalNoise",
+    "BidirectionalParams",
     "Cell",
+    "DeepOutput",
+    "DeepOutputParams",
+    "DeepTransition",
+    "DeepTransitionParams",
+    "DenseParams",
+    "DroppedParams",
     "Elman",
     "ElmanCarry",
     "ElmanParams",
@@ -24,17 +37,22 @@ __all__ = [
     "LSTMCarry",
     "LSTMNorm",
     "LSTMParams",
+    "Layer",
     "LayerNormParams",
     "Nested",
     "NestedCarry",
     "NestedParams",
+    "SequenceDropout",
     "Stack",
     "StackCarry",
     "StackNoise",
     "StackParams",
+    "Zoneout",
+    "ZoneoutNoise",
     "build",
     "cell_options",
     "count_parameters",
     "fit_features",
     "nested_lstm",
+    "regularised",
 ]

@@ -22,11 +22,10 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 @runtime_checkable
-class Cell(Protocol):
-    """One step of a recurrence, as a frozen specification and pure functions of arrays.
+class Layer(Protocol):
+    """What `unroll` can run: every `Cell`, a `Bidirectional`, and a `Stack` of either.
 
-    Implementations are frozen dataclasses, so a cell is hashable and static under `jit`. Arrays carry any
-    leading axes (`batch_shape`); time is `unroll`'s business.
+    Implementations are frozen dataclasses, so a layer is hashable and static under `jit`.
     """
 
     @property
@@ -42,6 +41,27 @@ class Cell(Protocol):
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
         """The memory before the first step: a NamedTuple of float32 zeros."""
+
+    def prepare(self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
+        """Draw a sequence's noise, once and outside the scan; without a key there is none.
+
+        Args:
+            params: from `init`.
+            key: what the noise is drawn from.
+            shape: of the inputs, [T, *batch_shape, D].
+
+        Returns:
+            The parameters, with what is constant over the sequence put in, and what is drawn per time step:
+            a pytree with leading axes [T, *batch_shape], or `()`.
+        """
+
+
+@runtime_checkable
+class Cell(Layer, Protocol):
+    """One step of a recurrence, as a frozen specification and pure functions of arrays.
+
+    Arrays carry any leading axes (`batch_shape`); time is `unroll`'s business.
+    """
 
     def project(self, params: Params, x: Array) -> Projected:
         """All of a step that needs no memory, for any leading axes of `x` at once (all time, usually)."""
@@ -62,23 +82,16 @@ class Cell(Protocol):
             The memory after the step, and the output y [..., O].
         """
 
-    def prepare(
-        self, params: Params, key: PRNGKeyArray | None, length: int, batch_shape: tuple[int, ...]
-    ) -> tuple[Params, Noise]:
-        """Draw a sequence's noise, once and outside the scan; without a key there is none.
 
-        Returns:
-            The parameters, with what is constant over the sequence put in, and what is drawn per time step:
-            a pytree with leading axes [T, *batch_shape], or `()`.
-        """
-
-
-def no_noise(
-    params: Params, key: PRNGKeyArray | None, length: int, batch_shape: tuple[int, ...]
-) -> tuple[Params, Noise]:
+def no_noise(params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
     """The `prepare` of a cell that draws nothing."""
-    del key, length, batch_shape
+    del key, shape
     return params, ()
+
+
+def dropout_mask(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """0 with probability `rate`, else 1/(1 − rate), so that the expectation of what is masked stays."""
+    return jax.random.bernoulli(key, 1 - rate, shape).astype(jnp.float32) / (1 - rate)
 
 
 class LayerNormParams(NamedTuple):
@@ -136,4 +149,33 @@ def check_dtype(owner: object, field: str, value: Any) -> None:
     if not known:
         raise ValueError(
             f"{type(owner).__name__}: {field}: None, or a floating dtype such as 'bfloat16', expected, found {value!r}"
+        )
+
+
+def check_rate(owner: object, field: str, value: Any) -> None:
+    """Raise a ValueError unless `value` is a probability in [0, 1)."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
+        raise ValueError(f"{type(owner).__name__}: {field}: a rate in [0, 1) expected, found {value!r}")
+
+
+def check_single(owner: object, field: str, cell: Cell) -> None:
+    """Raise a ValueError unless `cell` is a single cell, whose carry has a memory `h`."""
+    carry = jax.eval_shape(lambda: cell.initial_carry(()))
+    if not hasattr(carry, "h"):
+        raise ValueError(
+            f"{type(owner).__name__}: {field}: a single cell, whose carry has a memory h, expected, found "
+            f"{type(cell).__name__} with {type(carry).__name__}{carry._fields}"
+        )
+
+
+def check_inside(owner: object, field: str, cell: Cell) -> None:
+    """Raise a ValueError unless `cell` is single and may stand inside another.
+
+    A cell whose class says `outermost = True` may not: its output is not simply its memory `h`, or it needs the
+    memory's true old value, which the cell around it replaces.
+    """
+    check_single(owner, field, cell)
+    if getattr(cell, "outermost", False):
+        raise ValueError(
+            f"{type(owner).__name__}: {field}: {type(cell).__name__} goes around {type(owner).__name__}, not inside it"
         )

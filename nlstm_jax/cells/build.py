@@ -17,6 +17,7 @@ from nlstm_jax.cells.elman import Elman
 from nlstm_jax.cells.gru import GRU
 from nlstm_jax.cells.lstm import LSTM
 from nlstm_jax.cells.nested import nested_lstm
+from nlstm_jax.cells.regularised import regularised
 from nlstm_jax.cells.stack import Stack
 
 FACTORIES: dict[str, Callable[..., Cell]] = {
@@ -28,6 +29,7 @@ FACTORIES: dict[str, Callable[..., Cell]] = {
 }
 
 _STRUCTURE = ("name", "features", "parameters", "layers", "skip", "residual")
+NOISE = ("input_dropout", "recurrent_dropout", "weight_drop", "zoneout")
 
 
 def find_factory(name: str) -> Callable[..., Cell]:
@@ -73,8 +75,8 @@ def build(options: Mapping[str, Any], in_features: int, dropout: float = 0.0) ->
     """The cell that a configuration's `cell` section describes.
 
     Args:
-        options: `name`, `features`, `parameters` (if > 0, it decides the width), `layers`, `skip`, `residual`, and
-            the options of that cell.
+        options: `name`, `features`, `parameters` (if > 0, it decides the width), `layers`, `skip`, `residual`, the
+            rates of `regularised`, and the options of that cell.
         in_features: D; it matters where `parameters` decides.
         dropout: between layers.
 
@@ -85,11 +87,12 @@ def build(options: Mapping[str, Any], in_features: int, dropout: float = 0.0) ->
     LSTM(features=4, ...)
     """
     factory = find_factory(options["name"])
-    own = {key: value for key, value in options.items() if key not in _STRUCTURE}
+    own = {key: value for key, value in options.items() if key not in (*_STRUCTURE, *NOISE)}
+    noise = {key: tuple(options[key]) for key in NOISE if key in options}
     layers = options.get("layers", 1)
 
     def make(features: int) -> Cell:
-        cell = factory(features, **own)
+        cell = regularised(factory(features, **own), **noise)
         if layers == 1:
             return cell
         return Stack(

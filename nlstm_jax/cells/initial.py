@@ -41,13 +41,13 @@ def draw_kernels(
     name, _ = _parse(scheme)
     key_x, key_h = named_key(key, "w_x"), named_key(key, "w_h")
     width = gates * features
-    glorot, orthogonal = jax.nn.initializers.glorot_uniform(), jax.nn.initializers.orthogonal()
+    orthogonal = jax.nn.initializers.orthogonal()
     if name == "default":
-        blocks_x = [glorot(k, (in_features, features)) for k in jax.random.split(key_x, gates)]
+        blocks_x = [_glorot(k, (in_features, features)) for k in jax.random.split(key_x, gates)]
         blocks_h = [orthogonal(k, (read_features, features)) for k in jax.random.split(key_h, gates)]
         return jnp.concatenate(blocks_x, axis=1), jnp.concatenate(blocks_h, axis=1)
     if name == "keras":
-        return glorot(key_x, (in_features, width)), orthogonal(key_h, (read_features, width))
+        return _glorot(key_x, (in_features, width)), orthogonal(key_h, (read_features, width))
     if name == "keras_inner":
         whole = orthogonal(key_h, (in_features + read_features, width))
         return whole[:in_features], whole[in_features:]
@@ -60,7 +60,7 @@ def draw_kernels(
 def draw_projection(scheme: str, key: PRNGKeyArray, features: int, out_features: int) -> Float[Array, "H O"]:
     """W_p [H, O] of an LSTM with projection."""
     if _parse(scheme)[0] in ("default", "keras", "keras_inner"):
-        return jax.nn.initializers.glorot_uniform()(key, (features, out_features))
+        return _glorot(key, (features, out_features))
     return _draw_alike(scheme, key, (features, out_features), features)
 
 
@@ -69,6 +69,11 @@ def draw_vector(scheme: str, key: PRNGKeyArray, shape: tuple[int, ...], features
     if _parse(scheme)[0] in ("torch", "uniform"):
         return _draw_alike(scheme, key, shape, features)
     return jnp.zeros(shape, jnp.float32)
+
+
+def _glorot(key: PRNGKeyArray, shape: tuple[int, int]) -> Array:
+    """Glorot uniform; a cell without inputs has no rows, which JAX' own divides by."""
+    return jax.nn.initializers.glorot_uniform()(key, shape) if shape[0] else jnp.zeros(shape, jnp.float32)
 
 
 def _draw_alike(scheme: str, key: PRNGKeyArray, shape: tuple[int, ...], features: int) -> Array:

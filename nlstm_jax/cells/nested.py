@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
 from nlstm_jax.cells.base import (
@@ -13,6 +12,7 @@ from nlstm_jax.cells.base import (
     check_choice,
     check_dtype,
     check_features,
+    check_inside,
     gated,
     named_key,
     product,
@@ -92,12 +92,7 @@ class Nested:
             check_choice(self, field, getattr(self, field), tuple(ACTIVATIONS))
         check_scheme(self, self.init_scheme)
         check_dtype(self, "dtype", self.dtype)
-        inner_carry = jax.eval_shape(lambda: self.inner.initial_carry(()))
-        if not hasattr(inner_carry, "h"):
-            raise ValueError(
-                f"Nested: inner: a single cell, whose carry has a memory h, expected, found "
-                f"{type(self.inner).__name__} with {type(inner_carry).__name__}{inner_carry._fields}"
-            )
+        check_inside(self, "inner", self.inner)
         if self.inner.out_features != self.features:
             raise ValueError(
                 f"Nested: inner: a cell of out_features={self.features} expected, as its output is the memory "
@@ -122,11 +117,11 @@ class Nested:
         return NestedCarry(h, self.inner.initial_carry(batch_shape))
 
     def prepare(
-        self, params: NestedParams, key: PRNGKeyArray | None, length: int, batch_shape: tuple[int, ...]
+        self, params: NestedParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[NestedParams, Noise]:
         """The inner cell's noise."""
         inner_key = None if key is None else named_key(key, "inner")
-        inner, noise = self.inner.prepare(params.inner, inner_key, length, batch_shape)
+        inner, noise = self.inner.prepare(params.inner, inner_key, (*shape[:-1], self.features))
         return params._replace(inner=inner), noise
 
     def project(self, params: NestedParams, x: Float[Array, "*b D"]) -> Float[Array, "*b G"]:

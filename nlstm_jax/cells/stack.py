@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, named_key
+from nlstm_jax.cells.base import Cell, Layer, check_rate, dropout_mask, named_key
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -40,8 +39,10 @@ class StackProjected(NamedTuple):
 class Stack:
     """Cells on top of each other: layer l+1 reads layer l's output y_l; widths may differ.
 
+    A stack of cells is itself a cell; one with a `Bidirectional` layer cannot be stepped, but `unroll` runs it.
+
     Attributes:
-        cells: the layers, lowest first; any cells, nested ones too.
+        cells: the layers, lowest first; any cells, nested ones too, or layers.
         skip: every later layer also reads the stack's input: [y_l, x] (Graves 2013, arXiv 1308.0850).
         residual: y_{l+1} += y_l where their widths agree (Wu et al. 2016, arXiv 1609.08144).
         dropout: rate on what goes from layer to layer, drawn anew at every time step (Zaremba et al. 2014,
@@ -56,7 +57,7 @@ class Stack:
     (2, 5)
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[Layer, ...]
     skip: bool = False
     residual: bool = False
     dropout: float = 0.0
@@ -64,8 +65,7 @@ class Stack:
     def __post_init__(self) -> None:
         if not isinstance(self.cells, tuple) or not self.cells:
             raise ValueError(f"Stack: cells: a tuple of at least one cell expected, found {self.cells!r}")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"Stack: dropout: a rate in [0, 1) expected, found {self.dropout!r}")
+        check_rate(self, "dropout", self.dropout)
 
     @property
     def features(self) -> int:
@@ -79,24 +79,26 @@ class Stack:
 
     def init(self, key: PRNGKeyArray, in_features: int) -> StackParams:
         """Draw every layer's parameters."""
-        layers, width = [], in_features
-        for index, cell in enumerate(self.cells):
-            layers.append(cell.init(named_key(key, f"layer_{index}"), width))
-            width = cell.out_features + (in_features if self.skip else 0)
-        return StackParams(tuple(layers))
+        widths = self._widths(in_features)
+        return StackParams(
+            tuple(cell.init(named_key(key, f"layer_{i}"), widths[i]) for i, cell in enumerate(self.cells))
+        )
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> StackCarry:
         """Every layer's."""
         return StackCarry(tuple(cell.initial_carry(batch_shape) for cell in self.cells))
 
     def prepare(
-        self, params: StackParams, key: PRNGKeyArray | None, length: int, batch_shape: tuple[int, ...]
+        self, params: StackParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[StackParams, Noise]:
         """Every layer's noise, and the dropout between them."""
+        *leading, in_features = shape
         keys = [None if key is None else named_key(key, f"layer_{index}") for index in range(len(self.cells))]
         prepared = [
-            cell.prepare(layer, layer_key, length, batch_shape)
-            for cell, layer, layer_key in zip(self.cells, params.layers, keys, strict=True)
+            cell.prepare(layer, layer_key, (*leading, width))
+            for cell, layer, layer_key, width in zip(
+                self.cells, params.layers, keys, self._widths(in_features), strict=True
+            )
         ]
         params = StackParams(tuple(layer for layer, _ in prepared))
         if key is None:
@@ -104,14 +106,14 @@ class Stack:
         masks: tuple[Array, ...] = ()
         if self.dropout > 0:
             masks = tuple(
-                self._dropout_mask(named_key(key, f"dropout_{index}"), (length, *batch_shape, cell.out_features))
+                dropout_mask(named_key(key, f"dropout_{index}"), self.dropout, (*leading, cell.out_features))
                 for index, cell in enumerate(self.cells[:-1])
             )
         return params, StackNoise(tuple(noise for _, noise in prepared), masks)
 
     def project(self, params: StackParams, x: Float[Array, "*b D"]) -> StackProjected:
         """The first layer's projection; the later layers' inputs are not known yet."""
-        return StackProjected(self.cells[0].project(params.layers[0], x), x if self.skip else None)
+        return StackProjected(self._steppable[0].project(params.layers[0], x), x if self.skip else None)
 
     def step(
         self,
@@ -124,12 +126,12 @@ class Stack:
         """Every layer's step, lowest first.
 
         Raises:
-            ValueError: `read` is given; a stack has no single h to read in place of.
+            ValueError: `read` is given; a stack has no single h to read in place of. Or a layer is no cell.
         """
         if read is not None:
             raise ValueError("Stack: read: None expected, as a stack has no single h; give it to its cells")
         carries, projected, y = [], z.first, None
-        for index, cell in enumerate(self.cells):
+        for index, cell in enumerate(self._steppable):
             if y is not None:
                 projected = cell.project(params.layers[index], self.layer_input(index, y, z.x, noise))
             layer_noise = noise.layers[index] if noise else ()
@@ -151,6 +153,17 @@ class Stack:
             return out + below
         return out
 
-    def _dropout_mask(self, key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
-        kept = jax.random.bernoulli(key, 1 - self.dropout, shape)
-        return kept.astype(jnp.float32) / (1 - self.dropout)
+    @property
+    def _steppable(self) -> list[Cell]:
+        """The layers, if all of them are cells."""
+        cells = [cell for cell in self.cells if isinstance(cell, Cell)]
+        for layer in self.cells:
+            if layer not in cells:
+                raise ValueError(
+                    f"Stack: cells: cells expected, as it is stepped, found {type(layer).__name__}; unroll can run it"
+                )
+        return cells
+
+    def _widths(self, in_features: int) -> list[int]:
+        """How many features each layer reads."""
+        return [in_features] + [cell.out_features + (in_features if self.skip else 0) for cell in self.cells[:-1]]

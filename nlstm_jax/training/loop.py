@@ -56,9 +56,8 @@ def fit(
     model = models.build(config, task.sizes)
     plan = Plan.of(config, task.splits["train"].size)
     learning_rate = optimizers.schedule(config["optimizer"], plan.total_steps, float(plan.steps_per_epoch))
-    program, state = Program.of(
-        model, task, optimizers.build(config["optimizer"], learning_rate), config["seeds"]["dropout"], mesh
-    )
+    optimizer = optimizers.build(config["optimizer"], learning_rate, config["penalty"])
+    program, state = Program.of(model, task, optimizer, config["seeds"]["dropout"], mesh)
     with (
         RunFolder(workdir, config, overwrite=overwrite) as folder,
         Checkpoints(folder.checkpoints) as checkpoints,

@@ -6,6 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from nlstm_jax.training import penalties
 from nlstm_jax.types import Array
 
 
@@ -32,8 +33,10 @@ def schedule(options: Mapping[str, Any], total_steps: int, steps_per_epoch: floa
     return optax.join_schedules([optax.linear_schedule(0.0, peak, warmup), after], [warmup])
 
 
-def build(options: Mapping[str, Any], learning_rate: optax.Schedule) -> optax.GradientTransformation:
-    """Clipping by the global norm, then the optimizer."""
+def build(
+    options: Mapping[str, Any], learning_rate: optax.Schedule, penalty: Mapping[str, Any] | None = None
+) -> optax.GradientTransformation:
+    """Penalties, clipping by the global norm, the optimizer, constraints."""
     name, momentum = options["name"], options["momentum"] or None
     adam = {"b1": options["beta1"], "b2": options["beta2"], "eps": options["epsilon"]}
     if name == "adam":
@@ -44,7 +47,9 @@ def build(options: Mapping[str, Any], learning_rate: optax.Schedule) -> optax.Gr
         rule = optax.rmsprop(learning_rate, decay=options["beta2"], eps=options["epsilon"], momentum=momentum)
     else:
         rule = optax.sgd(learning_rate, momentum=momentum)
-    return optax.chain(optax.clip_by_global_norm(options["clip_norm"]), rule) if options["clip_norm"] else rule
+    clip = [optax.clip_by_global_norm(options["clip_norm"])] if options["clip_norm"] else []
+    chain = [*penalties.before(penalty or {}), *clip, rule, *penalties.after(penalty or {})]
+    return optax.chain(*chain) if len(chain) > 1 else rule
 
 
 def _halving(peak: float, after: float, every: float, steps_per_epoch: float) -> optax.Schedule:

@@ -68,7 +68,7 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
                 f"{found.get(name)}"
             )
     model = models.build(config, task.sizes)
-    optimizer = optimizers.build(config["optimizer"], lambda step: 0.0 * step)
+    optimizer = optimizers.build(config["optimizer"], lambda step: 0.0 * step, config.get("penalty"))
     mesh = make_mesh({})
     program, state = Program.of(model, task, optimizer, config["seeds"]["dropout"], mesh)
     with Checkpoints(workdir / CHECKPOINTS, read_only=True) as checkpoints:

@@ -15,6 +15,18 @@ class Marks(NamedTuple):
     valid: Bool[Array, "T B"] | None
     resets: Bool[Array, "T B"] | None
 
+    def mirrored(self, reverse: bool) -> "Marks":
+        """The marks for the other direction: what starts a document in this one ends it in the other.
+
+        Args:
+            reverse: whether these marks are for a run from the last step to the first.
+        """
+        if self.resets is None:
+            return self
+        none = jnp.zeros_like(self.resets[:1])
+        ends = [none, self.resets[:-1]] if reverse else [self.resets[1:], none]
+        return self._replace(resets=jnp.concatenate(ends))
+
 
 def scan(
     cell: Cell,

@@ -5,7 +5,7 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells import Cell, Stack, StackCarry
+from nlstm_jax.cells import Bidirectional, BidirectionalCarry, BidirectionalNoise, Cell, Layer, Stack, StackCarry
 from nlstm_jax.types import Array, Bool, Carry, Float, Int, Noise, Params, PRNGKeyArray
 from nlstm_jax.unroll.scan import Marks, scan
 
@@ -14,7 +14,7 @@ MODES = ("auto", "scan", "fused")
 
 @overload
 def unroll(
-    cell: Cell,
+    cell: Layer,
     params: Params,
     xs: Array,
     carry: Carry | None = None,
@@ -31,7 +31,7 @@ def unroll(
 
 @overload
 def unroll(
-    cell: Cell,
+    cell: Layer,
     params: Params,
     xs: Array,
     carry: Carry | None = None,
@@ -47,7 +47,7 @@ def unroll(
 
 
 def unroll(
-    cell: Cell,
+    cell: Layer,
     params: Params,
     xs: Float[Array, "T B D"],
     carry: Carry | None = None,
@@ -63,7 +63,8 @@ def unroll(
     """Run `cell` along a batch of sequences, time-major.
 
     Args:
-        cell: any cell; a `Stack` is run layer by layer, which is the same as stepping it and faster.
+        cell: any cell, a `Bidirectional`, or a `Stack` of either; a stack is run layer by layer, which for cells is
+            the same as stepping it, and faster.
         params: its parameters.
         xs: inputs [T, B, D].
         carry: the memory to start from; None: the cell's initial carry.
@@ -71,7 +72,7 @@ def unroll(
             sequence of length 0 returns the carry it started from.
         mask: False copies the carry through a step and zeroes its output.
         resets: True puts the cell's initial carry in place before a step (at a masked step too, but not past a
-            sequence's end).
+            sequence's end). What a reset parts is parted for both cells of a `Bidirectional`.
         reverse: from the last valid step to the first; `ys[t]` belongs to `xs[t]` all the same, and padding stays
             where it is.
         key: draws the cell's noise (dropout); None: no noise.
@@ -106,7 +107,7 @@ def unroll(
         if given is not None and given.shape != shape:
             raise ValueError(f"unroll: {name}: the shape {shape} expected, found {given.shape}")
 
-    params, noise = cell.prepare(params, key, length, (batch,))
+    params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
     marks = _marks(length, lengths, mask, resets)
     start = fresh if carry is None else carry
@@ -115,7 +116,7 @@ def unroll(
 
 
 def _run(
-    cell: Cell,
+    layer: Layer,
     params: Params,
     xs: Float[Array, "T B D"],
     carry: Carry,
@@ -125,15 +126,50 @@ def _run(
     reverse: bool,
     return_carries: bool,
 ) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
-    if not isinstance(cell, Stack):
-        return scan(cell, params, xs, carry, noise, marks, fresh, reverse, return_carries)
+    if isinstance(layer, Stack):
+        return _run_stack(layer, params, xs, carry, noise, marks, fresh, reverse, return_carries)
+    if isinstance(layer, Bidirectional):
+        return _run_both_ways(layer, params, xs, carry, noise, marks, fresh, reverse, return_carries)
+    assert isinstance(layer, Cell)
+    return scan(layer, params, xs, carry, noise, marks, fresh, reverse, return_carries)
+
+
+def _run_both_ways(
+    layer: Bidirectional,
+    params: Params,
+    xs: Float[Array, "T B D"],
+    carry: Carry,
+    noise: Noise,
+    marks: Marks,
+    fresh: Carry,
+    reverse: bool,
+    return_carries: bool,
+) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
+    noise = noise or BidirectionalNoise((), ())
+    there = (layer.forward, params.forward, xs, carry.forward, noise.forward, marks, fresh.forward, reverse)
+    mirrored = marks.mirrored(reverse)
+    back = (layer.backward, params.backward, xs, carry.backward, noise.backward, mirrored, fresh.backward, not reverse)
+    ends, ys, carries = zip(_run(*there, return_carries), _run(*back, return_carries), strict=True)
+    return BidirectionalCarry(*ends), layer.merged(*ys), BidirectionalCarry(*carries) if return_carries else None
+
+
+def _run_stack(
+    stack: Stack,
+    params: Params,
+    xs: Float[Array, "T B D"],
+    carry: Carry,
+    noise: Noise,
+    marks: Marks,
+    fresh: Carry,
+    reverse: bool,
+    return_carries: bool,
+) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
     ends, every, ys = [], [], None
-    for index, layer in enumerate(cell.cells):
-        layer_xs = xs if ys is None else cell.layer_input(index, ys, xs, noise)
+    for index, layer in enumerate(stack.cells):
         end, out, carries = _run(
             layer,
             params.layers[index],
-            layer_xs,
+            xs if ys is None else stack.layer_input(index, ys, xs, noise),
             carry.layers[index],
             noise.layers[index] if noise else (),
             marks,
@@ -143,12 +179,12 @@ def _run(
         )
         ends.append(end)
         every.append(carries)
-        ys = cell.layer_output(ys, out)
+        ys = stack.layer_output(ys, out)
     assert ys is not None
     return StackCarry(tuple(ends)), ys, StackCarry(tuple(every)) if return_carries else None
 
 
-def _initial_carry(cell: Cell, params: Params, batch: int) -> Carry:
+def _initial_carry(cell: Layer, params: Params, batch: int) -> Carry:
     """The cell's initial carry in the parameters' own precision, float32 at least."""
     dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
     return jax.tree.map(lambda leaf: leaf.astype(dtype), cell.initial_carry((batch,)))

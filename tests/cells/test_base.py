@@ -111,7 +111,7 @@ def test_a_step_takes_any_batch_shape(cell):
 @every_cell
 def test_without_a_key_nothing_is_drawn(cell):
     params, _, _ = references.example(cell)
-    prepared, noise = cell.prepare(params, None, 4, (2,))
+    prepared, noise = cell.prepare(params, None, (4, 2, 3))
     references.assert_trees_close(prepared, params, 0.0)
     assert jax.tree.leaves(noise) == []
 

@@ -47,7 +47,7 @@ class Addition:
     def initial_carry(self, batch_shape):
         return SumCarry(h=jnp.zeros((*batch_shape, self.features)))
 
-    def prepare(self, params, key, length, batch_shape):
+    def prepare(self, params, key, shape):
         return params, ()
 
     def project(self, params, x):

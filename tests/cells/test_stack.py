@@ -34,7 +34,7 @@ class PassThrough:
     def initial_carry(self, batch_shape):
         return Nothing()
 
-    def prepare(self, params, key, length, batch_shape):
+    def prepare(self, params, key, shape):
         return params, ()
 
     def project(self, params, x):
@@ -48,7 +48,7 @@ class PassThrough:
 def stepped(cell, params, xs, key=None):
     """A Python loop over `cell.step`: the stack as one cell."""
     length, batch, _ = xs.shape
-    params, noise = cell.prepare(params, key, length, (batch,))
+    params, noise = cell.prepare(params, key, xs.shape)
     carry, ys = cell.initial_carry((batch,)), []
     for t in range(length):
         step_noise = jax.tree.map(lambda leaf, t=t: leaf[t], noise)

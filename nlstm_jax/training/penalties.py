@@ -1,0 +1,85 @@
+"""L1 and L2 penalties and max-norm constraints on a cell's parameters, by group and level of nesting, through optax.
+
+A penalty is part of what is minimised, not of any loss that is reported: its gradient is added before clipping and
+the optimizer's rule. A constraint holds after every step.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import optax
+
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.types import Array
+
+GROUPS = {"input_kernel": ("w_x",), "recurrent_kernel": ("w_h",), "bias": ("b", "b_n")}
+KINDS = ("l1", "l2", "max_norm")
+
+
+def before(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransformation]:
+    """The transformations of the gradient: + λ sign(w) for each l1, + 2 λ w for each l2, as of Σ λ|w| and Σ λw²."""
+    rules = {"l1": lambda gradient, w, rate: gradient + rate * jnp.sign(w)}
+    rules["l2"] = lambda gradient, w, rate: gradient + 2 * rate * w
+    return [_by_name(options, kind, rule) for kind, rule in rules.items() if _wanted(options, kind)]
+
+
+def after(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransformation]:
+    """The transformation of the update: the weights into each unit, a column, then have at most the norm given."""
+
+    def within(update: Array, w: Array, limit: float) -> Array:
+        moved = w + update
+        norm = jnp.sqrt(jnp.sum(jnp.square(moved), axis=0, keepdims=True))
+        return moved * jnp.minimum(1, limit / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)) - w
+
+    return [_by_name(options, "max_norm", within)] if _wanted(options, "max_norm") else []
+
+
+def _wanted(options: Mapping[str, Sequence[float]], kind: str) -> bool:
+    return any(any(options.get(f"{kind}_{group}", ())) for group in GROUPS)
+
+
+def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Any) -> optax.GradientTransformation:
+    """`rule(update, parameter, value)` on every parameter that has a value > 0; the others pass."""
+
+    def initialise(parameters: Mapping[str, Array]) -> optax.EmptyState:
+        list(_values(options, kind, parameters))
+        return optax.EmptyState()
+
+    def transform(updates: Any, state: Any, parameters: Any = None) -> tuple[Any, Any]:
+        changed = {
+            name: rule(updates[name], parameters[name], value) for name, value in _values(options, kind, updates)
+        }
+        return {**updates, **changed}, state
+
+    return optax.GradientTransformation(initialise, transform)
+
+
+def _values(
+    options: Mapping[str, Sequence[float]], kind: str, names: Mapping[str, Any]
+) -> Iterator[tuple[str, float]]:
+    """(parameter, its value) wherever a value > 0 was given.
+
+    Raises:
+        ConfigError: a group without parameters, or another number of values than levels of nesting.
+    """
+    for group, fields in GROUPS.items():
+        values = options.get(f"{kind}_{group}", ())
+        if not any(values):
+            continue
+        setting = f"config.penalty.{kind}_{group}"
+        # The level of a parameter is how often its path goes inwards.
+        levels = {
+            name: name.split("/").count("inner")
+            for name in names
+            if name.startswith("cell/") and name.rpartition("/")[2] in fields
+        }
+        if not levels:
+            raise ConfigError(f"{setting}: a cell with parameters named {' or '.join(fields)} expected, found none")
+        depth = max(levels.values()) + 1
+        if len(values) not in (1, depth):
+            raise ConfigError(f"{setting}: 1 value, or one for each of {depth} levels, expected, found {len(values)}")
+        for name, level in levels.items():
+            value = values[0] if len(values) == 1 else values[level]
+            if value:
+                yield name, value
