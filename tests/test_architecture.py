@@ -12,7 +12,8 @@ PACKAGE = ROOT / "nlstm_jax"
 MAY_KNOW = {
     "cells": set(),
     "unroll": {"cells"},
-    "models": {"cells", "unroll"},
+    "adapters": {"cells", "unroll"},
+    "models": {"cells", "unroll", "adapters"},
     "data": set(),
     "tasks": {"data"},
     "runs": set(),

@@ -94,6 +94,15 @@ def dropout_mask(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> Floa
     return jax.random.bernoulli(key, 1 - rate, shape).astype(jnp.float32) / (1 - rate)
 
 
+def draws_noise(layer: Layer, in_features: int) -> bool:
+    """Whether `layer` draws anything at all when it is given a key."""
+
+    params = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
+    trace = jax.make_jaxpr(lambda params, key: layer.prepare(params, key, (1, 1, in_features)))
+    # Every draw of jax.random ends in this primitive.
+    return "random_bits" in str(trace(params, jax.random.key(0)))
+
+
 class LayerNormParams(NamedTuple):
     """Gain and shift of one layer normalisation over F features."""
 

@@ -3,9 +3,9 @@
 import jax
 from flax import nnx
 
+from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
 from nlstm_jax.cells.base import named_key
-from nlstm_jax.models.recurrent import Recurrent
 from nlstm_jax.types import Array, Float, PRNGKeyArray
 
 
@@ -27,7 +27,7 @@ class Forecaster(nnx.Module):
             dropout_output: rate on the last output.
             key: for the initial values.
         """
-        self.cell = Recurrent(cell, channels, key=named_key(key, "cell"))
+        self.cell = Recurrent(cell, channels, time_major=True, rngs=named_key(key, "cell"))
         self.dropout_output = nnx.Dropout(dropout_output)
         self.head = nnx.Linear(
             cell.out_features,

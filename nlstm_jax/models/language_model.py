@@ -3,9 +3,9 @@
 import jax
 from flax import nnx
 
+from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
 from nlstm_jax.cells.base import named_key
-from nlstm_jax.models.recurrent import Recurrent
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 
 
@@ -53,7 +53,7 @@ class LanguageModel(nnx.Module):
             return nnx.Rngs(params=named_key(key, name))
 
         self.embedding = nnx.Embed(vocabulary, embedding, rngs=rngs("embedding"))
-        self.cell = Recurrent(cell, embedding, key=named_key(key, "cell"))
+        self.cell = Recurrent(cell, embedding, time_major=True, rngs=named_key(key, "cell"))
         self.projection = (
             None if projection is None else nnx.Linear(cell.out_features, projection, rngs=rngs("projection"))
         )

@@ -4,7 +4,7 @@ A penalty is part of what is minimised, not of any loss that is reported: its gr
 the optimizer's rule. A constraint holds after every step.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp

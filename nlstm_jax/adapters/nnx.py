@@ -1,0 +1,171 @@
+"""Cells and Flax NNX: a layer of ours for a Flax model, and a cell of ours inside Flax's own `nnx.RNN`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from nlstm_jax.cells import Cell, Layer, draws_noise
+from nlstm_jax.types import Array, Carry, Float, Params, PRNGKeyArray
+from nlstm_jax.unroll import unroll
+
+
+class Recurrent(nnx.Module):
+    """A cell, or another layer, over time: in a Flax model one line, batch-major unless asked otherwise.
+
+    Noise (dropout, zoneout) is drawn at every call from the stream `dropout` of the `rngs` that the layer was made
+    with, unless it is deterministic (`model.eval()` makes it so); a `key` given to the call is used in any case.
+
+    Attributes:
+        cell: the specification.
+        params: the cell's NamedTuple with an `nnx.Param` at every leaf, so that Flax sees, saves and names them.
+        time_major: whether sequences are [T, B, D] instead of [B, T, D].
+        deterministic: whether to draw no noise.
+
+    >>> from nlstm_jax.cells import LSTM
+    >>> layer = Recurrent(LSTM(4), in_features=3, rngs=nnx.Rngs(0))
+    >>> carry, ys = layer(jnp.ones((2, 5, 3)), lengths=jnp.array([5, 2]))
+    >>> ys.shape
+    (2, 5, 4)
+    """
+
+    def __init__(
+        self,
+        cell: Layer,
+        in_features: int,
+        *,
+        time_major: bool = False,
+        deterministic: bool = False,
+        rngs: nnx.Rngs | PRNGKeyArray,
+    ) -> None:
+        """Draw the parameters.
+
+        Args:
+            cell: the specification.
+            in_features: D.
+            time_major: whether sequences are [T, B, D].
+            deterministic: whether to draw no noise.
+            rngs: streams `params`, and `dropout` for a cell that draws noise; or one key for the parameters alone, and
+                then noise is drawn only from a key given to the call.
+        """
+        self.cell, self.time_major, self.deterministic = cell, time_major, deterministic
+        streams = rngs if isinstance(rngs, nnx.Rngs) else None
+        self.params = _parameters(cell, in_features, rngs)
+        noisy = streams is not None and draws_noise(cell, in_features)
+        self.rngs = streams.dropout.fork() if streams is not None and noisy else nnx.data(None)
+
+    @property
+    def values(self) -> Params:
+        """The parameters as the cell knows them: plain arrays."""
+        return _values(self.params)
+
+    def __call__(
+        self,
+        xs: Float[Array, "#T #B D"],
+        carry: Carry | None = None,
+        *,
+        lengths: Array | None = None,
+        mask: Array | None = None,
+        resets: Array | None = None,
+        reverse: bool = False,
+        go_backwards: bool = False,
+        key: PRNGKeyArray | None = None,
+        return_carries: bool = False,
+        mode: str = "auto",
+    ) -> Any:
+        """`unroll`, with xs, mask, resets, ys and carries batch-major unless `time_major`.
+
+        Args:
+            xs: inputs [B, T, D].
+            carry, lengths, mask, resets, reverse, return_carries, mode: as in `unroll`.
+            go_backwards: `reverse`, with the outputs in the order in which they are computed, as Keras has them.
+            key: draws the noise, in place of the stream `dropout`.
+
+        Returns:
+            The last carry and the outputs [B, T, O]; with `return_carries` also all carries.
+        """
+        if key is None and self.rngs is not None and not self.deterministic:
+            key = self.rngs()
+        options: dict[str, Any] = {
+            "lengths": lengths,
+            "mask": self._turned(mask),
+            "resets": self._turned(resets),
+            "reverse": reverse or go_backwards,
+            "key": key,
+            "return_carries": return_carries,
+            "mode": mode,
+        }
+        carry, ys, *carries = unroll(self.cell, self.values, self._turned(xs), carry, **options)
+        if go_backwards:
+            ys = jnp.flip(ys, axis=0)
+        return (carry, self._turned(ys), *map(self._turned, carries))
+
+    def _turned(self, tree: Any) -> Any:
+        """Time and batch in each other's place, or as they are."""
+        return tree if self.time_major else jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
+
+
+class RNNCell(nnx.RNNCellBase):
+    """A cell of ours as a cell of Flax's, for `nnx.RNN` and `nnx.Bidirectional`.
+
+    Flax hands no noise to a cell, so a cell that draws some must be asked for as deterministic; `Recurrent` serves
+    for training it.
+
+    What Flax does otherwise than `unroll`: with `seq_lengths` outputs past the end are not zero, and a sequence of
+    length 0 returns the last carry; without `keep_order` a reversed run returns reversed outputs.
+
+    >>> from nlstm_jax.cells import nested_lstm
+    >>> layer = nnx.RNN(RNNCell(nested_lstm(4, depth=2), in_features=3, rngs=nnx.Rngs(0)), return_carry=True)
+    >>> carry, ys = layer(jnp.ones((2, 5, 3)), seq_lengths=jnp.array([5, 2]))
+    >>> ys.shape, carry.inner.c.shape
+    ((2, 5, 4), (2, 4))
+    """
+
+    def __init__(self, cell: Cell, in_features: int, *, deterministic: bool = False, rngs: nnx.Rngs) -> None:
+        """Draw the parameters.
+
+        Raises:
+            ValueError: the cell draws noise, and `deterministic` is False.
+        """
+        check_deterministic(cell, in_features, deterministic)
+        self.cell = cell
+        self.params = _parameters(cell, in_features, rngs)
+
+    def initialize_carry(
+        self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: nnx.Initializer | None = None
+    ) -> Carry:
+        """The cell's initial carry for inputs of this shape [*b, D]; `carry_init` draws every vector of it instead."""
+        carry = self.cell.initial_carry(input_shape[:-1])
+        if carry_init is None:
+            return carry
+        stream = rngs.carry if isinstance(rngs, nnx.Rngs) else rngs
+        return jax.tree.map(lambda leaf: carry_init(stream(), leaf.shape, leaf.dtype), carry)
+
+    def __call__(self, carry: Carry, inputs: Float[Array, "*b D"]) -> tuple[Carry, Float[Array, "*b O"]]:
+        """One step."""
+        params = _values(self.params)
+        return self.cell.step(params, carry, self.cell.project(params, inputs))
+
+    @property
+    def num_feature_axes(self) -> int:
+        """One."""
+        return 1
+
+
+def check_deterministic(cell: Cell, in_features: int, deterministic: bool) -> None:
+    """Raise a ValueError for a cell that draws noise where there is no way to hand it any."""
+    if not deterministic and draws_noise(cell, in_features):
+        raise ValueError(
+            f"RNNCell: a cell without noise, or deterministic=True, expected, as Flax hands no noise to a cell; found "
+            f"{cell!r}; adapters.nnx.Recurrent serves for training it"
+        )
+
+
+def _parameters(cell: Layer, in_features: int, rngs: nnx.Rngs | PRNGKeyArray) -> Any:
+    key = rngs.params() if isinstance(rngs, nnx.Rngs) else rngs
+    return nnx.data(jax.tree.map(nnx.Param, cell.init(key, in_features)))
+
+
+def _values(params: Any) -> Params:
+    return jax.tree.map(lambda leaf: leaf[...], params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
