@@ -1,0 +1,244 @@
+"""Weights from and to Keras' LSTM, GRU and SimpleRNN, and the widely copied Keras Nested LSTM layer.
+
+Keras has W_x as `kernel`, W_h as `recurrent_kernel`; gate order i, f, g, o as here, but z, r, n in a GRU, whose
+`bias` with `reset_after` is [2, 3H]: the input's and the recurrent one. The Nested LSTM's order is i, g, f, o, and
+its `kernel_k` for k ≥ 2 has the input's rows above the recurrent ones.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nlstm_jax.adapters.weights.tensors import (
+    Converted,
+    Tensors,
+    bare,
+    both_ways,
+    directions_of,
+    expect,
+    layers_of,
+    no_such_cell,
+    numpy,
+    parameter,
+    reordered,
+    stacked,
+)
+from nlstm_jax.cells import (
+    GRU,
+    LSTM,
+    Elman,
+    ElmanParams,
+    GRUParams,
+    Layer,
+    LSTMParams,
+    Nested,
+    NestedParams,
+    nested_lstm,
+)
+from nlstm_jax.types import Params
+
+_FIELDS = ("kernel", "recurrent_kernel", "bias")
+_ACTIVATIONS = {"linear": "identity"}
+# Each is its own inverse: z r n ↔ r z n, and i g f o ↔ i f g o.
+_GRU, _NESTED = (1, 0, 2), (0, 2, 1, 3)
+
+
+def from_keras(
+    tensors: Mapping[str, Any],
+    prefix: str = "",
+    *,
+    activation: str = "tanh",
+    recurrent_activation: str = "sigmoid",
+    reset_after: bool = True,
+    merge_mode: str = "concat",
+) -> Converted:
+    """The layer whose Keras weights these are, and its parameters.
+
+    Args:
+        tensors: `{weight.path: weight.numpy() for weight in layer.weights}`, or the like; the last part of a name is
+            `kernel`, `recurrent_kernel` or `bias`, a part that begins with `forward` or `backward` a direction, and
+            what is before that a layer, lowest first. A Nested LSTM has `input_kernel_1`, `kernel_1`, `bias_1`, ….
+        prefix: of the layer's names in a model's weights.
+        activation, recurrent_activation: the layer's, as Keras names them; the weights do not tell.
+        reset_after: a GRU's, where there is no bias to tell.
+        merge_mode: a Bidirectional's.
+
+    Returns:
+        `LSTM`, `GRU`, `Elman` or `nested_lstm(gating="add")`; in a `Bidirectional`, in a `Stack`.
+
+    Raises:
+        DataError: a tensor is missing, of a wrong shape, or has no place.
+
+    A Nested LSTM's numbers are kept as they are: its `unit_forget_bias`, if it was on, has put the ones on the
+    candidate, and they stay there.
+
+    >>> from_keras({"lstm/kernel": np.ones((3, 16)), "lstm/recurrent_kernel": np.ones((4, 16))})[0]
+    LSTM(features=4, ..., use_bias=False, ...)
+    """
+    source = Tensors(tensors, "from_keras", prefix)
+    if "input_kernel_1" in source:
+        nested = _nested_from(source)
+        source.finish()
+        return nested
+    names = (_ACTIVATIONS.get(activation, activation), _ACTIVATIONS.get(recurrent_activation, recurrent_activation))
+    directions: dict[str, dict[str, Converted]] = {}
+    for name in source.names:
+        place, _, field = name.rpartition("/")
+        layer, direction = _split(place)
+        if field in _FIELDS and direction not in directions.setdefault(layer, {}):
+            directions[layer][direction] = _cell_from(source, f"{place}/" if place else "", *names, reset_after)
+    layers = [
+        both_ways(found["forward"], found["backward"], merge_mode) if len(found) > 1 else next(iter(found.values()))
+        for found in directions.values()
+    ]
+    source.finish()
+    return stacked(layers)
+
+
+def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
+    """The weights of the Keras layer that computes the same, in the order of Keras' `layer.set_weights`.
+
+    Named `kernel`, `recurrent_kernel`, `bias`, behind `forward/` and `backward/` for two directions and `layer_0/`, …
+    for several layers. A way there and back changes no bit.
+
+    Raises:
+        ValueError: a cell, option or structure that Keras does not have; the message names it.
+    """
+    tensors: dict[str, np.ndarray] = {}
+    layers = layers_of("to_keras", layer, params)
+    for index, (each, weights) in enumerate(layers):
+        place = f"layer_{index}/" if len(layers) > 1 else ""
+        directions = directions_of(each, weights)
+        for direction, (cell, own) in zip(("forward/", "backward/"), directions, strict=False):
+            where = place + direction if len(directions) > 1 else place
+            tensors |= {where + name: value for name, value in _cell_to(bare(cell), own).items()}
+    return tensors
+
+
+def _split(place: str) -> tuple[str, str]:
+    """The layer and the direction of a place such as `bidirectional/forward_lstm/lstm_cell`."""
+    parts = place.split("/")
+    for index, part in enumerate(parts):
+        for direction in ("forward", "backward"):
+            if part.startswith(direction):
+                return "/".join(parts[:index]), direction
+    return place, ""
+
+
+def _cell_from(source: Tensors, place: str, activation: str, gate: str, reset_after: bool) -> Converted:
+    recurrent = source.take(f"{place}recurrent_kernel", None, None)
+    hidden, width = recurrent.shape
+    gates = {hidden: 1, 3 * hidden: 3, 4 * hidden: 4}.get(width)
+    if gates is None:
+        raise source.complaint(
+            f"{place}recurrent_kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(recurrent.shape)}"
+        )
+    kernel = source.take(f"{place}kernel", None, width)
+    biased = f"{place}bias" in source
+    if gates == 3:
+        return _gru_from(source, place, kernel, recurrent, activation, gate, reset_after)
+    b = parameter(source.take(f"{place}bias", width)) if biased else None
+    w_x, w_h = parameter(kernel), parameter(recurrent)
+    if gates == 1:
+        return Elman(hidden, activation=activation, use_bias=biased), ElmanParams(w_x, w_h, b)
+    cell = LSTM(
+        hidden,
+        candidate_activation=activation,
+        output_activation=activation,
+        gate_activation=gate,
+        use_bias=biased,
+    )
+    return cell, LSTMParams(w_x, w_h, b, None, None, None)
+
+
+def _gru_from(
+    source: Tensors,
+    place: str,
+    kernel: np.ndarray,
+    recurrent: np.ndarray,
+    activation: str,
+    gate: str,
+    reset_after: bool,
+) -> Converted:
+    hidden, width = recurrent.shape
+    b = b_n = None
+    if f"{place}bias" in source:
+        reset_after = len(source.shape(f"{place}bias")) == 2
+        if reset_after:
+            outside, inside = reordered(source.take(f"{place}bias", 2, width), _GRU)
+            b = np.concatenate([outside[: 2 * hidden] + inside[: 2 * hidden], outside[2 * hidden :]])
+            b_n = parameter(inside[2 * hidden :])
+        else:
+            b = reordered(source.take(f"{place}bias", width), _GRU)
+    cell = GRU(
+        hidden,
+        reset_after=reset_after,
+        candidate_activation=activation,
+        gate_activation=gate,
+        use_bias=b is not None,
+    )
+    w_x, w_h = parameter(reordered(kernel, _GRU)), parameter(reordered(recurrent, _GRU))
+    return cell, GRUParams(w_x, w_h, None if b is None else parameter(b), b_n)
+
+
+def _nested_from(source: Tensors) -> Converted:
+    depth = sum(name.startswith("kernel_") for name in source.names)
+    hidden = source.take("kernel_1", None, None).shape[0]
+    biased = "bias_1" in source
+    params: Any = None
+    for level in reversed(range(1, depth + 1)):
+        if level == 1:
+            w_x = source.take("input_kernel_1", None, 4 * hidden)
+            w_h = source.take("kernel_1", hidden, 4 * hidden)
+        else:
+            w_x, w_h = np.split(source.take(f"kernel_{level}", 2 * hidden, 4 * hidden), 2)
+        b = parameter(reordered(source.take(f"bias_{level}", 4 * hidden), _NESTED)) if biased else None
+        kernels = parameter(reordered(w_x, _NESTED)), parameter(reordered(w_h, _NESTED))
+        innermost = level == depth
+        params = LSTMParams(*kernels, b, None, None, None) if innermost else NestedParams(*kernels, b, params)
+    return nested_lstm(hidden, depth, "add", use_bias=biased), params
+
+
+def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
+    if isinstance(cell, Nested):
+        return _nested_to(cell, params)
+    order = _GRU if isinstance(cell, GRU) else None
+    kernels = {"kernel": numpy(params.w_x), "recurrent_kernel": numpy(params.w_h)}
+    biases = {} if params.b is None else {"bias": numpy(params.b)}
+    if isinstance(cell, LSTM):
+        expect("to_keras", cell, gating="multiply", peephole=False, projection=None, layer_norm=False)
+        expect("to_keras", cell, output_activation=cell.candidate_activation)
+    elif isinstance(cell, GRU):
+        if cell.reset_after and params.b is not None:
+            inside = np.concatenate([np.zeros_like(numpy(params.b)[: 2 * cell.features]), numpy(params.b_n)])
+            biases["bias"] = np.stack([numpy(params.b), inside])
+    elif not isinstance(cell, Elman):
+        raise no_such_cell("to_keras", cell, "an LSTM, GRU, Elman or nested_lstm(gating='add')")
+    return {name: reordered(value, order) if order else value for name, value in (kernels | biases).items()}
+
+
+def _nested_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
+    kernels: dict[str, np.ndarray] = {}
+    biases: dict[str, np.ndarray] = {}
+    for number, (level, own) in enumerate(_levels(cell, params), start=1):
+        activations = {"candidate_activation": "tanh" if number > 1 else "identity", "output_activation": "tanh"}
+        expect("to_keras", level, gating="add", gate_activation="sigmoid", **activations)
+        w_x, w_h = (reordered(numpy(w), _NESTED) for w in (own.w_x, own.w_h))
+        if number == 1:
+            kernels |= {"input_kernel_1": w_x, "kernel_1": w_h}
+        else:
+            kernels[f"kernel_{number}"] = np.concatenate([w_x, w_h])
+        if own.b is not None:
+            biases[f"bias_{number}"] = reordered(numpy(own.b), _NESTED)
+    return kernels | biases
+
+
+def _levels(cell: Layer, params: Any) -> list[Converted]:
+    """A nested cell's levels, outermost first."""
+    if isinstance(cell, Nested):
+        return [(cell, params), *_levels(bare(cell.inner), params.inner)]
+    if not isinstance(cell, LSTM):
+        raise no_such_cell("to_keras", cell, "an LSTM as the innermost level")
+    expect("to_keras", cell, peephole=False, projection=None, layer_norm=False)
+    return [(cell, params)]
