@@ -17,6 +17,7 @@ from rich.console import Console
 
 from experiments import command
 from nlstm_jax.adapters import weights
+from nlstm_jax.cells import spelled
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.training import restore
 
@@ -55,7 +56,7 @@ def main(arguments: list[str]) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     console, count = Console(), sum(leaf.size for leaf in jax.tree.leaves(params))
-    console.print(f"{layer}", highlight=False, soft_wrap=True)
+    console.print(spelled(layer), highlight=False, soft_wrap=True)
     console.print(f"{count:,} parameters for {_TO.value} in {output}", highlight=False, soft_wrap=True)
 
 

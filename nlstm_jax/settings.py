@@ -105,6 +105,7 @@ COMMON: dict[str, Setting] = {
     "cell.layers": Setting(1, "stacked layers of the cell", low=1, high=64),
     "cell.skip": Setting(False, "every layer of a stack also reads its input"),
     "cell.residual": Setting(False, "a layer's output is added to the one above"),
+    "cell.weights": Setting("", "a file from experiments.convert, in place of drawn initial values"),
     "cell.input_dropout": _by_level("rate on a level's input, one mask a sequence; by level"),
     "cell.recurrent_dropout": _by_level("rate on what W_h reads, one mask a sequence; by level"),
     "cell.weight_drop": _by_level("rate on W_h itself, one mask a batch; by level"),

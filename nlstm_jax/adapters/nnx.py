@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from nlstm_jax.cells import Cell, Layer, draws_noise
+from nlstm_jax.cells import Cell, Layer, draws_noise, spelled
 from nlstm_jax.types import Array, Carry, Float, Params, PRNGKeyArray
 from nlstm_jax.unroll import unroll
 
@@ -158,7 +158,7 @@ def check_deterministic(cell: Cell, in_features: int, deterministic: bool) -> No
     if not deterministic and draws_noise(cell, in_features):
         raise ValueError(
             f"RNNCell: a cell without noise, or deterministic=True, expected, as Flax hands no noise to a cell; found "
-            f"{cell!r}; adapters.nnx.Recurrent serves for training it"
+            f"{spelled(cell)}; adapters.nnx.Recurrent serves for training it"
         )
 
 

@@ -3,7 +3,7 @@
 Imports jax and `types` alone. Start with `base.Cell`, then `lstm` and `nested`.
 """
 
-from nlstm_jax.cells.base import Cell, Layer, LayerNormParams, draws_noise
+from nlstm_jax.cells.base import Cell, Layer, LayerNormParams, draws_noise, spelled
 from nlstm_jax.cells.bidirectional import Bidirectional, BidirectionalCarry, BidirectionalNoise, BidirectionalParams
 from nlstm_jax.cells.budget import count_parameters, fit_features
 from nlstm_jax.cells.build import build, cell_options
@@ -56,4 +56,5 @@ __all__ = [
     "fit_features",
     "nested_lstm",
     "regularised",
+    "spelled",
 ]

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -101,6 +102,25 @@ def draws_noise(layer: Layer, in_features: int) -> bool:
     trace = jax.make_jaxpr(lambda params, key: layer.prepare(params, key, (1, 1, in_features)))
     # Every draw of jax.random ends in this primitive.
     return "random_bits" in str(trace(params, jax.random.key(0)))
+
+
+def spelled(layer: Any) -> str:
+    """A specification as it would be written: what is at its default is left out.
+
+    >>> from nlstm_jax.cells import LSTM, Stack
+    >>> spelled(Stack((LSTM(4), LSTM(5, projection=2))))
+    'Stack(cells=(LSTM(features=4), LSTM(features=5, projection=2)))'
+    """
+    if isinstance(layer, tuple) and not hasattr(layer, "_fields"):
+        return f"({', '.join(map(spelled, layer))}{',' if len(layer) == 1 else ''})"
+    if not is_dataclass(layer) or isinstance(layer, type):
+        return repr(layer)
+    given = [
+        (field.name, getattr(layer, field.name))
+        for field in fields(layer)
+        if field.default != getattr(layer, field.name)
+    ]
+    return f"{type(layer).__name__}({', '.join(f'{name}={spelled(value)}' for name, value in given)})"
 
 
 class LayerNormParams(NamedTuple):

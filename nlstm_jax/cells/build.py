@@ -28,7 +28,7 @@ FACTORIES: dict[str, Callable[..., Cell]] = {
     "nlstm": partial(nested_lstm, depth=2),
 }
 
-_STRUCTURE = ("name", "features", "parameters", "layers", "skip", "residual")
+_STRUCTURE = ("name", "features", "parameters", "layers", "skip", "residual", "weights")
 NOISE = ("input_dropout", "recurrent_dropout", "weight_drop", "zoneout")
 
 

@@ -1,12 +1,16 @@
 """The model that a configuration asks for, around the cell that it asks for."""
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
+from flax import nnx
 
 from nlstm_jax import cells
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.adapters import weights
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
 
@@ -44,3 +48,33 @@ def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> LanguageModel 
         )
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.cell or config.model: {error}") from error
+
+
+def load_cell(model: LanguageModel | Forecaster, path: Path) -> None:
+    """Put the parameters of a layer from `adapters.weights.save` in place of those that the model's cell drew.
+
+    Raises:
+        DataError: no such file, or the layer in it computes something else than the model's cell without its noise.
+    """
+    layer, params = weights.load(path)
+    recurrent = model.cell
+    if _plain(layer) != _plain(recurrent.cell):
+        expected, found = (cells.spelled(_plain(each)) for each in (recurrent.cell, layer))
+        raise DataError(f"config.cell.weights: {path}: {expected} expected, found {found}")
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, recurrent.values)]
+    if shapes[0] != shapes[1]:
+        raise DataError(f"config.cell.weights: {path}: the shapes {shapes[1]} expected, found {shapes[0]}")
+    recurrent.params = nnx.data(jax.tree.map(nnx.Param, params))
+
+
+def _plain(layer: Any) -> Any:
+    """A layer without its noise, and without what only initial values or the precision of products depend on."""
+    if isinstance(layer, tuple):
+        return tuple(map(_plain, layer))
+    if isinstance(layer, cells.SequenceDropout | cells.Zoneout):
+        return _plain(layer.cell)
+    if not dataclasses.is_dataclass(layer) or isinstance(layer, type):
+        return layer
+    values = {field.name: _plain(getattr(layer, field.name)) for field in dataclasses.fields(layer)}
+    indifferent = {"init_scheme": "default", "forget_bias": 1.0, "dtype": None, "dropout": 0.0}
+    return dataclasses.replace(layer, **values | {name: indifferent[name] for name in indifferent if name in values})

@@ -54,6 +54,8 @@ def fit(
     task = tasks.build(config)
     mesh = make_mesh({f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")})
     model = models.build(config, task.sizes)
+    if config["cell"]["weights"]:
+        models.load_cell(model, Path(config["cell"]["weights"]))
     plan = Plan.of(config, task.splits["train"].size)
     learning_rate = optimizers.schedule(config["optimizer"], plan.total_steps, float(plan.steps_per_epoch))
     optimizer = optimizers.build(config["optimizer"], learning_rate, config["penalty"])

@@ -66,7 +66,10 @@ def load(path: Path) -> Converted:
     """
     arrays, metadata = _open(path)
     if _SPECIFICATION not in metadata:
-        raise DataError(f"{path}: a file with a layer's specification expected, found none; convert makes one")
+        raise DataError(
+            f"{path}: a file with a layer's specification expected, found none; "
+            "from_torch, from_keras, from_tensorflow1 and from_flax (convert --from=…) read other frameworks' tensors"
+        )
     try:
         specification = json.loads(metadata[_SPECIFICATION])
         layer = _built(specification["layer"])

@@ -22,7 +22,7 @@ from nlstm_jax.adapters.weights.tensors import (
     parameter,
     stacked,
 )
-from nlstm_jax.cells import GRU, LSTM, Elman, ElmanParams, GRUParams, Layer, LSTMParams
+from nlstm_jax.cells import GRU, LSTM, Elman, ElmanParams, GRUParams, Layer, LSTMParams, spelled
 from nlstm_jax.types import Params
 
 
@@ -73,7 +73,9 @@ def to_torch(layer: Layer, params: Params, prefix: str = "") -> dict[str, np.nda
             expect("to_torch", each, merge="concat")
         for suffix, (cell, own) in zip(("", "_reverse"), directions_of(each, weights), strict=False):
             if bare(cell) != first:
-                raise ValueError(f"to_torch: layers and directions alike expected, found {first!r} and {bare(cell)!r}")
+                raise ValueError(
+                    f"to_torch: layers and directions alike expected, found {spelled(first)} and {spelled(bare(cell))}"
+                )
             tensors |= {f"{prefix}{name}_l{index}{suffix}": value for name, value in _cell_to(bare(cell), own).items()}
     return tensors
 
