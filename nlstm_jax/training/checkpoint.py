@@ -59,7 +59,7 @@ class Checkpoints:
     def save(self, step: int, state: Any, metric: float | None) -> None:
         """Save the state after `step`; with the validation metric if there was an evaluation."""
         metrics = None if metric is None else {"metric": metric}
-        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics, force=True)
+        self._manager.save(step, args=ocp.args.StandardSave(_without_empty(state)), metrics=metrics, force=True)
 
     def restore(self, step: int, like: Any) -> Any:
         """The state after `step`, with the structure, shapes and devices of `like`.
@@ -71,17 +71,19 @@ class Checkpoints:
             raise CheckpointError(
                 f"{self._folder}: a checkpoint of step {step} expected, found {self.steps or 'none'}"
             )
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        wanted = _without_empty(like)
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, wanted)
         try:
             saved = _shapes(self._manager.item_metadata(step).tree)
-            expected = _shapes(like)
+            expected = _shapes(wanted)
             for name in sorted(saved.keys() | expected.keys()):
                 if saved.get(name) != expected.get(name):
                     raise CheckpointError(
                         f"{self._folder}: checkpoint {step}: {name} of shape {expected.get(name)} expected, found "
                         f"{saved.get(name)}: the code or the data have changed since it was saved"
                     )
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            found = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            return jax.tree.map(lambda empty, array: empty if array is None else array, like, found)
         except (AttributeError, ValueError, KeyError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{self._folder}: checkpoint {step} cannot be read: {reason}") from error
@@ -93,6 +95,11 @@ class Checkpoints:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._manager.close()
+
+
+def _without_empty(tree: Any) -> Any:
+    """None in place of arrays of size 0, which orbax refuses to save."""
+    return jax.tree.map(lambda leaf: leaf if leaf.size else None, tree)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
