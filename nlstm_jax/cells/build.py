@@ -60,7 +60,7 @@ def cell_options(name: str) -> dict[str, tuple[Any, Any]]:
         ValueError: no such cell, or a factory with an option that has no default.
 
     >>> sorted(cell_options("nlstm"))
-    ['depth', 'dtype', 'forget_bias', 'gating', 'init_scheme', 'use_bias']
+    ['candidate_activation', 'depth', 'dtype', 'forget_bias', ...]
     """
     parameters = list(inspect.signature(find_factory(name)).parameters.values())
     options = {}

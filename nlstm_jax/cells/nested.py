@@ -154,6 +154,10 @@ def nested_lstm(
     depth: int,
     gating: str = "multiply",
     *,
+    candidate_activation: str = "identity",
+    inner_activation: str = "tanh",
+    output_activation: str = "tanh",
+    gate_activation: str = "sigmoid",
     forget_bias: float = 1.0,
     use_bias: bool = True,
     init_scheme: str = "default",
@@ -163,6 +167,14 @@ def nested_lstm(
 
     Depth 1 is the LSTM whose candidate is the identity; every inner level's candidate is tanh. With
     `init_scheme="keras"` the inner levels take `"keras_inner"`, as the Keras layer does.
+
+    Args:
+        features: H, of every level.
+        depth: the number of levels.
+        gating: "multiply", or "add" for the Keras layer's variant.
+        candidate_activation: φ of the outermost level, by name.
+        inner_activation: φ of the levels inside.
+        output_activation, gate_activation, forget_bias, use_bias, init_scheme, dtype: of every level, as in `LSTM`.
 
     Raises:
         ValueError: `depth` is not a whole number ≥ 1, or a field is not what `LSTM` and `Nested` accept.
@@ -175,7 +187,9 @@ def nested_lstm(
     cell: LSTM | Nested | None = None
     for level in reversed(range(depth)):
         options: dict[str, Any] = {
-            "candidate_activation": "identity" if level == 0 else "tanh",
+            "candidate_activation": candidate_activation if level == 0 else inner_activation,
+            "output_activation": output_activation,
+            "gate_activation": gate_activation,
             "gating": gating,
             "forget_bias": forget_bias,
             "use_bias": use_bias,

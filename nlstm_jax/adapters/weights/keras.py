@@ -77,11 +77,11 @@ def from_keras(
     LSTM(features=4, ..., use_bias=False, ...)
     """
     source = Tensors(tensors, "from_keras", prefix)
+    names = (_ACTIVATIONS.get(activation, activation), _ACTIVATIONS.get(recurrent_activation, recurrent_activation))
     if "input_kernel_1" in source:
-        nested = _nested_from(source)
+        nested = _nested_from(source, *names)
         source.finish()
         return nested
-    names = (_ACTIVATIONS.get(activation, activation), _ACTIVATIONS.get(recurrent_activation, recurrent_activation))
     directions: dict[str, dict[str, Converted]] = {}
     for name in source.names:
         place, _, field = name.rpartition("/")
@@ -182,7 +182,7 @@ def _gru_from(
     return cell, GRUParams(w_x, w_h, None if b is None else parameter(b), b_n)
 
 
-def _nested_from(source: Tensors) -> Converted:
+def _nested_from(source: Tensors, activation: str, gate: str) -> Converted:
     depth = sum(name.startswith("kernel_") for name in source.names)
     hidden = source.take("kernel_1", None, None).shape[0]
     biased = "bias_1" in source
@@ -197,7 +197,8 @@ def _nested_from(source: Tensors) -> Converted:
         kernels = parameter(reordered(w_x, _NESTED)), parameter(reordered(w_h, _NESTED))
         innermost = level == depth
         params = LSTMParams(*kernels, b, None, None, None) if innermost else NestedParams(*kernels, b, params)
-    return nested_lstm(hidden, depth, "add", use_bias=biased), params
+    names = {"inner_activation": activation, "output_activation": activation, "gate_activation": gate}
+    return nested_lstm(hidden, depth, "add", use_bias=biased, **names), params
 
 
 def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
@@ -218,12 +219,12 @@ def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
     return {name: reordered(value, order) if order else value for name, value in (kernels | biases).items()}
 
 
-def _nested_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
+def _nested_to(cell: Nested, params: Any) -> dict[str, np.ndarray]:
     kernels: dict[str, np.ndarray] = {}
     biases: dict[str, np.ndarray] = {}
     for number, (level, own) in enumerate(_levels(cell, params), start=1):
-        activations = {"candidate_activation": "tanh" if number > 1 else "identity", "output_activation": "tanh"}
-        expect("to_keras", level, gating="add", gate_activation="sigmoid", **activations)
+        expect("to_keras", level, gating="add", output_activation=cell.output_activation)
+        expect("to_keras", level, candidate_activation=cell.output_activation if number > 1 else "identity")
         w_x, w_h = (reordered(numpy(w), _NESTED) for w in (own.w_x, own.w_h))
         if number == 1:
             kernels |= {"input_kernel_1": w_x, "kernel_1": w_h}
