@@ -5,14 +5,14 @@ from collections.abc import Callable
 
 import jax
 
-from nlstm_jax.cells.base import Cell
+from nlstm_jax.cells.base import Layer
 
 TOLERANCE = 0.01
 _WIDEST = 1 << 20
 
 
-def count_parameters(cell: Cell, in_features: int) -> int:
-    """The number of parameters of `cell` on `in_features` inputs.
+def count_parameters(cell: Layer, in_features: int) -> int:
+    """The number of parameters of `cell`, or another layer, on `in_features` inputs.
 
     >>> from nlstm_jax.cells import LSTM, nested_lstm
     >>> count_parameters(LSTM(128), in_features=1), count_parameters(nested_lstm(40, depth=2), in_features=1)
@@ -22,7 +22,7 @@ def count_parameters(cell: Cell, in_features: int) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def fit_features(make_cell: Callable[[int], Cell], in_features: int, parameters: int) -> int:
+def fit_features(make_cell: Callable[[int], Layer], in_features: int, parameters: int) -> int:
     """The width H at which `make_cell(H)` comes nearest to `parameters`.
 
     Args:

@@ -197,8 +197,16 @@ def _nested_from(source: Tensors, activation: str, gate: str) -> Converted:
         kernels = parameter(reordered(w_x, _NESTED)), parameter(reordered(w_h, _NESTED))
         innermost = level == depth
         params = LSTMParams(*kernels, b, None, None, None) if innermost else NestedParams(*kernels, b, params)
-    names = {"inner_activation": activation, "output_activation": activation, "gate_activation": gate}
-    return nested_lstm(hidden, depth, "add", use_bias=biased, **names), params
+    cell = nested_lstm(
+        hidden,
+        depth,
+        "add",
+        inner_activation=activation,
+        output_activation=activation,
+        gate_activation=gate,
+        use_bias=biased,
+    )
+    return cell, params
 
 
 def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
