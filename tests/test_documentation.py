@@ -7,6 +7,10 @@ from pathlib import Path
 
 import jax
 import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from experiments import compare
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -27,9 +31,16 @@ def test_the_documented_cell_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     importlib.invalidate_caches()
     config = poems.get_config("cell=documented_package.cells:Leaky,smoke")
     config.cell.leak = 0.5
+    config.cell.zoneout = (0.1,)
     summary = fit(config, tmp_path / "run")
     assert summary["status"] == "finished"
     assert summary["cell_parameters"] == 16 * 16 * 2
+
+    fit(poems.get_config("cell=lstm,smoke"), tmp_path / "other")
+    with flagsaver.flagsaver(out=str(tmp_path / "compared")):
+        flags.FLAGS.mark_as_parsed()
+        compare.main(["compare", str(tmp_path / "run"), str(tmp_path / "other")])
+    assert "\n| Leaky | 1 | 512 ≠ cells |" in (tmp_path / "compared" / "compare.md").read_text("utf-8")
 
     cell = sys.modules["documented_package.cells"].Leaky(4, leak=1.0)
     params = cell.init(jax.random.key(0), 3)

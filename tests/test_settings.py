@@ -29,6 +29,17 @@ def test_the_page_is_what_the_table_says() -> None:
         ("optimizer.learning_rate", -1.0, "config.optimizer.learning_rate: a finite number > 0 expected, found -1.0"),
         ("model.dropout_input", 1.0, "config.model.dropout_input: a finite number ≥ 0 and < 1 expected, found 1.0"),
         ("eval.test_curve", 1, "config.eval.test_curve: True or False expected, found 1"),
+        (
+            "cell.zoneout",
+            (0.1, 1.0),
+            "config.cell.zoneout: a finite number ≥ 0 and < 1 (or several, with commas between them) expected, found "
+            "(0.1, 1.0)",
+        ),
+        (
+            "penalty.l1_bias",
+            (),
+            "config.penalty.l1_bias: a finite number ≥ 0 (or several, with commas between them) expected, found ()",
+        ),
         ("seeds.init", True, "config.seeds.init: a whole number ≥ 0 and ≤ 2,147,483,647 expected, found True"),
     ],
 )
@@ -39,6 +50,13 @@ def test_a_value_out_of_bounds_is_named(key: str, value: object, message: str) -
     with pytest.raises(ConfigError) as raised:
         settings.check(config)
     assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("value", [(0.5,), [0.5, 0.0], (0, 0.25)])
+def test_a_setting_by_level_takes_one_value_or_several(value: object) -> None:
+    config = settings.defaults("poems", "nlstm").to_dict()
+    config["cell"]["recurrent_dropout"] = value
+    settings.check(config)
 
 
 def test_an_unknown_setting_is_named_with_the_nearest() -> None:

@@ -133,6 +133,8 @@ def _labels(facts: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _short(key: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
     return str(value)[:8] if key.startswith("data.checksums.") else value
 
 

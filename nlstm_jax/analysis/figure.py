@@ -1,6 +1,7 @@
 """The validation curves as a picture that stands on its own: in a README, in a paper, without colour vision."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,7 +51,9 @@ def draw(comparison: Comparison, metric: str, *, log_y: bool = False, show_train
     """
     splits = ["train", "test", "valid"] if show_train else ["test", "valid"]
     drawn = _curves(comparison, metric, splits) or _curves(comparison, metric, ["train"])
-    figure = Figure(figsize=(7.2, max(4.2, 0.26 * len(comparison.groups) + 1.2)), layout="constrained")
+    labels = [textwrap.fill(group.label, 40, break_long_words=False) for group in comparison.groups]
+    lines = 1 + max((label.count("\n") for label in labels), default=0)
+    figure = Figure(figsize=(7.2, max(4.2, 0.26 * lines * len(labels) + 1.2)), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
     _style(axes, metric, {item.split for item in drawn}, log_y)
     floor = comparison.floor(metric)
@@ -63,7 +66,7 @@ def draw(comparison: Comparison, metric: str, *, log_y: bool = False, show_train
     axes.set_xlim(left=0)
     if floor is not None:
         _draw_floor(axes, floor)
-    _label_lines(axes, [group.label for group in comparison.groups], drawn)
+    _label_lines(axes, labels, drawn, 0.21 * lines)
     _legend(axes, drawn)
     return figure
 
@@ -156,13 +159,13 @@ def _draw_floor(axes: Axes, floor: float) -> None:
     axes.annotate(text, (0.01, floor), (0, 3), xycoords=across, textcoords="offset points", color=GREY, fontsize=8)
 
 
-def _label_lines(axes: Axes, labels: Sequence[str], drawn: Sequence[_Drawn]) -> None:
-    """Each group's name beside the end of its curve, pushed apart where curves end close together."""
+def _label_lines(axes: Axes, labels: Sequence[str], drawn: Sequence[_Drawn], inches: float) -> None:
+    """Each group's name beside the end of its curve, pushed `inches` apart where curves end close together."""
     ends = {item.place: axes.transData.transform((0, item.curve.mean[-1]))[1] for item in drawn}
     box = axes.get_window_extent()
     heights = {place: min(max((end - box.y0) / box.height, 0.0), 1.0) for place, end in ends.items()}
     order = sorted(heights, key=heights.__getitem__)
-    gap = 0.21 / (box.height / axes.figure.dpi)
+    gap = inches / (box.height / axes.figure.dpi)
     spread = _spread([heights[place] for place in order], gap)
     for place, height in zip(order, spread, strict=True):
         colour = COLOURS[place % len(COLOURS)]

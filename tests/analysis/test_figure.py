@@ -154,3 +154,26 @@ def test_the_same_figure_is_the_same_file(comparison, tmp_path) -> None:
     width, height = struct.unpack(">II", content[16:24])
     assert 1300 < width < 2200
     assert 700 < height < 1100
+
+
+def test_long_labels_stand_in_several_lines_and_leave_the_axes_their_room(make_run, tmp_path) -> None:
+    noisy = {"recurrent_dropout": [0.1, 0.2], "zoneout": [0.05], "input_dropout": [0.25], "weight_drop": [0.5]}
+    plain = {name: [0.0] for name in noisy}
+    runs = [
+        make_run("nlstm", 0, valid=[3.0, value], config={"cell": cell}) for value, cell in ((2, noisy), (1, plain))
+    ]
+    figure = draw(compare(runs), "log_loss")
+    save(figure, tmp_path / "long.png")
+    label = next(text for text in texts(figure) if "0.1,0.2" in text)
+    assert label.split() == [
+        "nlstm",
+        "cell.recurrent_dropout=0.1,0.2",
+        "cell.zoneout=0.05",
+        "cell.input_dropout=0.25",
+        "cell.weight_drop=0.5",
+    ]
+    assert max(map(len, label.splitlines())) <= 40
+    axes = figure.axes[0]
+    assert axes.get_position().width > 0.4
+    boxes = sorted((text.get_window_extent() for text in axes.texts), key=lambda box: box.y0)
+    assert all(below.y1 <= above.y0 for below, above in pairwise(boxes))
