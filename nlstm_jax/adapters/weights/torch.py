@@ -22,7 +22,7 @@ from nlstm_jax.adapters.weights.tensors import (
     parameter,
     stacked,
 )
-from nlstm_jax.cells import GRU, LSTM, Elman, ElmanParams, GRUParams, Layer, LSTMParams, spelled
+from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, ElmanParams, GRUParams, Layer, LSTMParams, spelled
 from nlstm_jax.types import Params
 
 
@@ -67,10 +67,12 @@ def to_torch(layer: Layer, params: Params, prefix: str = "") -> dict[str, np.nda
     """
     tensors: dict[str, np.ndarray] = {}
     layers = layers_of("to_torch", layer, params)
-    first = bare(directions_of(*layers[0])[0][0])
+    first, directions = bare(directions_of(*layers[0])[0][0]), len(directions_of(*layers[0]))
     for index, (each, weights) in enumerate(layers):
-        if getattr(each, "merge", "concat") != "concat":
+        if isinstance(each, Bidirectional):
             expect("to_torch", each, merge="concat")
+        if len(directions_of(each, weights)) != directions:
+            raise ValueError(f"to_torch: {directions} direction(s) in every layer expected, found {spelled(each)}")
         for suffix, (cell, own) in zip(("", "_reverse"), directions_of(each, weights), strict=False):
             if bare(cell) != first:
                 raise ValueError(

@@ -1,0 +1,394 @@
+import os
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import references
+from flax import nnx
+
+from nlstm_jax.adapters.nnx import Recurrent
+from nlstm_jax.adapters.weights import from_keras, to_keras
+from nlstm_jax.cells import (
+    GRU,
+    LSTM,
+    Bidirectional,
+    BidirectionalCarry,
+    DroppedParams,
+    Elman,
+    ElmanCarry,
+    GRUCarry,
+    LSTMCarry,
+    Nested,
+    SequenceDropout,
+    Stack,
+    nested_lstm,
+    spelled,
+)
+from nlstm_jax.errors import DataError
+
+os.environ["KERAS_BACKEND"] = "jax"
+
+KEY = jax.random.key(0)
+KINDS = ("lstm", "gru", "gru before", "simple", "both")
+CARRIES = {"lstm": LSTMCarry, "gru": GRUCarry, "gru before": GRUCarry, "simple": ElmanCarry}
+
+
+@pytest.fixture(scope="module")
+def keras():
+    module = pytest.importorskip("keras", reason="the comparison with Keras' layers needs Keras 3")
+    assert module.backend.backend() == "jax"
+    return module
+
+
+def case(index):
+    """Everything about the case of that number: five kinds, and all else in cycles of other lengths."""
+    generator = np.random.default_rng(index)
+    steps, batch, features, units = (int(generator.integers(*bounds)) for bounds in ((2, 9), (1, 5), (1, 6), (2, 7)))
+    ends, holes = generator.integers(0, steps + 1, (batch, 1)), generator.random((batch, steps)) < 0.6
+    within = np.arange(steps) < ends
+    return {
+        "kind": KINDS[index % 5],
+        "mask": (None, within, holes & within)[index % 3],
+        "padding": ("whole", "padded", "holes")[index % 3],
+        "go_backwards": index % 4 in (1, 2),
+        "use_bias": index % 7 != 3,
+        "activation": ("tanh", "relu", "softsign")[index // 2 % 3],
+        "recurrent_activation": ("sigmoid", "hard_sigmoid")[index // 3 % 2],
+        "merge_mode": ("concat", "sum", "mul", "ave")[index // 5 % 4],
+        "shape": (batch, steps, features),
+        "units": units,
+        "seed": index,
+    }
+
+
+def named(index):
+    options = case(index)
+    words = [options["kind"].replace(" ", "_"), options["padding"], options["activation"]]
+    words += ["backwards"] * options["go_backwards"] + ["bare"] * (not options["use_bias"])
+    return pytest.param(options, id="-".join(words), marks=pytest.mark.slow if index >= 5 else ())
+
+
+def layer_of(keras, options):
+    """Keras' layer, every weight of it random."""
+    kind, layers = options["kind"], keras.layers
+    given = {name: options[name] for name in ("activation", "use_bias", "go_backwards")}
+    given |= {"return_sequences": True, "return_state": True}
+    if kind != "simple":
+        given["recurrent_activation"] = options["recurrent_activation"]
+    if kind in ("lstm", "both"):
+        layer = layers.LSTM(options["units"], **given)
+    elif kind == "simple":
+        layer = layers.SimpleRNN(options["units"], **given)
+    else:
+        layer = layers.GRU(options["units"], reset_after=kind == "gru", **given)
+    if kind == "both":
+        layer = layers.Bidirectional(layer, merge_mode=options["merge_mode"])
+    layer.build((None, *options["shape"][1:]))
+    generator = np.random.default_rng(options["seed"])
+    layer.set_weights([0.5 * generator.standard_normal(weight.shape) for weight in layer.weights])
+    return layer
+
+
+def names_of(layer):
+    return {weight.path: np.asarray(weight.value) for weight in layer.weights}
+
+
+def carry_from(kind, states):
+    if kind == "both":
+        return BidirectionalCarry(carry_from("lstm", states[:2]), carry_from("lstm", states[2:]))
+    return CARRIES[kind](**dict(zip("hc", states, strict=False)))
+
+
+def in_keras_order(kind, gradients):
+    """The gradients by Keras' weights, in the order of `layer.weights`, that follow from those by ours."""
+    if kind == "both":
+        return [*in_keras_order("lstm", gradients.forward), *in_keras_order("lstm", gradients.backward)]
+    found = [np.asarray(leaf) for leaf in (gradients.w_x, gradients.w_h, gradients.b) if leaf is not None]
+    if kind in ("lstm", "simple"):
+        return found
+    if len(found) == 3 and kind == "gru":
+        found[2] = np.stack([found[2], np.concatenate([found[2][: -len(gradients.b_n)], gradients.b_n])])
+    turned = [np.split(leaf, 3, axis=-1) for leaf in found]
+    return [np.concatenate([z, r, n], axis=-1) for r, z, n in turned]
+
+
+@pytest.mark.parametrize("options", [named(index) for index in range(50)])
+def test_values_and_gradients_equal_keras(keras, options):
+    kind, mask, shape = options["kind"], options["mask"], options["shape"]
+    theirs = layer_of(keras, options)
+    generator = np.random.default_rng(options["seed"] + 1)
+    xs, *start = (
+        jnp.asarray(generator.standard_normal(size), jnp.float32)
+        for size in (shape, *[(shape[0], options["units"])] * {"lstm": 2, "both": 4}.get(kind, 1))
+    )
+    seen = np.ones(shape[:2]) if mask is None else mask
+    seen = (seen[:, ::-1] if options["go_backwards"] else seen)[..., None]
+
+    def in_keras(variables, xs, start):
+        seeds = [variable.value for variable in theirs.non_trainable_variables]
+        (ys, *last), _ = theirs.stateless_call(variables, seeds, xs, initial_state=start, mask=mask)
+        return carry_from(kind, last), ys * seen
+
+    layer_and_params = from_keras(
+        names_of(theirs),
+        activation=options["activation"],
+        recurrent_activation=options["recurrent_activation"],
+        reset_after=kind == "gru",
+        merge_mode=options["merge_mode"],
+    )
+
+    def in_ours(params, xs, start):
+        layer = Recurrent(layer_and_params[0], shape[-1], rngs=KEY)
+        layer.params = nnx.data(jax.tree.map(nnx.Param, params))
+        marked = None if mask is None else jnp.asarray(mask)
+        carry, ys = layer(xs, carry_from(kind, start), mask=marked, go_backwards=options["go_backwards"])
+        return carry, ys * seen
+
+    variables = [variable.value for variable in theirs.trainable_variables]
+    weights = references.normal_like(jax.eval_shape(in_keras, variables, xs, start), generator)
+
+    def both(side, *arguments):
+        def loss(*arguments):
+            results = side(*arguments)
+            return references.weigh(weights, results), results
+
+        return references.compiled(jax.value_and_grad(loss, argnums=(0, 1, 2), has_aux=True))(*arguments)
+
+    (_, expected), expected_gradients = both(in_keras, variables, xs, start)
+    (_, found), gradients = both(in_ours, layer_and_params[1], xs, start)
+    references.assert_trees_close(found, expected, 1e-5, "value of (carry, ys)")
+    found_gradients = (in_keras_order(kind, gradients[0]), *gradients[1:])
+    references.assert_trees_close(found_gradients, expected_gradients, 1e-5, "gradient by (weights, xs, start)")
+
+
+def test_layers_of_a_model_come_as_a_stack(keras):
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Input((5, 3)),
+            layers.Bidirectional(layers.LSTM(4, return_sequences=True)),
+            layers.GRU(2, return_sequences=True),
+        ]
+    )
+    weights = [np.random.default_rng(0).standard_normal(weight.shape) for weight in model.weights]
+    model.set_weights(weights)
+    xs = np.random.default_rng(1).standard_normal((2, 5, 3)).astype(np.float32)
+    layer, params = from_keras(names_of(model))
+    plain = LSTM(4)
+    assert layer == Stack((Bidirectional(plain, plain), GRU(2)))
+    ys = references.run(layer, params, xs.swapaxes(0, 1))[1].swapaxes(0, 1)
+    np.testing.assert_allclose(ys, np.asarray(model(xs)), 1e-5, 1e-5)
+
+
+def test_keras_takes_what_is_written_for_it(keras):
+    cell = Bidirectional(GRU(4), GRU(4))
+    params, xs, _ = references.example(cell)
+    params, xs = jax.tree.map(jnp.asarray, (params, xs.astype(np.float32)))
+    theirs = keras.layers.Bidirectional(keras.layers.GRU(4, return_sequences=True))
+    theirs.build((None, 4, 3))
+    theirs.set_weights(list(to_keras(cell, params).values()))
+    expected = np.asarray(theirs(xs.swapaxes(0, 1))).swapaxes(0, 1)
+    np.testing.assert_allclose(references.run(cell, params, xs)[1], expected, 1e-5, 1e-5)
+
+
+def additive_tensors(features, hidden, depth, bias=True):
+    """Random weights of the widely copied Keras Nested LSTM."""
+    generator = np.random.default_rng(depth)
+    shapes = {"input_kernel_1": (features, 4 * hidden), "kernel_1": (hidden, 4 * hidden)}
+    shapes |= {f"kernel_{level}": (2 * hidden, 4 * hidden) for level in range(2, depth + 1)}
+    shapes |= {f"bias_{level}": (4 * hidden,) for level in range(1, depth + 1) if bias}
+    return {name: 0.6 * generator.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def additive_loop(tensors, depth, xs, masks):
+    """That layer, one step after the other: gate order i, g, f, o, and σ(i) + φ(g) at every level."""
+    sigmoid = references.sigmoid
+    hidden = tensors["kernel_1"].shape[0]
+    h, *memories = np.zeros((depth + 1, xs.shape[1], hidden))
+
+    def level(number, entering, kept):
+        """The output of a level whose own previous output is `kept`; its memory is what the next level puts out."""
+        read = kept * masks[number - 1]
+        if number == 1:
+            z = entering @ tensors["input_kernel_1"] + read @ tensors["kernel_1"]
+        else:
+            z = np.concatenate([entering, read], axis=-1) @ tensors[f"kernel_{number}"]
+        i, g, f, o = np.split(z + tensors.get(f"bias_{number}", 0.0), 4, axis=-1)
+        candidate = g if number == 1 else np.tanh(g)
+        entering, kept = sigmoid(i) + candidate, sigmoid(f) * memories[number - 1]
+        memories[number - 1] = kept + entering if number == depth else level(number + 1, entering, kept)
+        return sigmoid(o) * np.tanh(memories[number - 1])
+
+    ys = []
+    for x in xs:
+        h = level(1, x, h)
+        ys.append(h)
+    return np.stack(ys), [h, *memories]
+
+
+def states_of(carry):
+    """h, then the memories, outermost first."""
+    return [carry.h, *states_of(carry.inner)] if hasattr(carry, "inner") else [carry.h, carry.c]
+
+
+def dropped(cell, params, masks):
+    """The cell in a `SequenceDropout` at every level, and the parameters as it would prepare them for these masks."""
+    if isinstance(cell, Nested):
+        inner, inner_params = dropped(cell.inner, params.inner, masks[1:])
+        cell = nested_with(cell, inner)
+        params = params._replace(inner=inner_params)
+    return SequenceDropout(cell, recurrent=0.5), DroppedParams(params, inputs=None, recurrent=masks[0])
+
+
+def nested_with(cell, inner):
+    options = ("candidate_activation", "gating", "use_bias")
+    return Nested(cell.features, inner, **{name: getattr(cell, name) for name in options})
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_the_additive_nested_lstm_equals_a_loop_over_keras_weights(depth, masked):
+    tensors = additive_tensors(3, 4, depth, bias=depth != 2 or not masked)
+    generator = np.random.default_rng(7)
+    xs = generator.standard_normal((5, 2, 3))
+    masks = 2.0 * (generator.random((depth, 2, 4)) < 0.5) if masked else np.ones((depth, 2, 4))
+    expected, memories = additive_loop(tensors, depth, xs, masks)
+    with jax.enable_x64(True):
+        cell, params = from_keras(tensors)
+        assert cell == nested_lstm(4, depth, "add", use_bias="bias_1" in tensors)
+        if masked:
+            cell, params = dropped(cell, params, [jnp.asarray(mask) for mask in masks])
+        carry = jax.tree.map(lambda leaf: leaf.astype(np.float64), cell.initial_carry((2,)))
+
+        @references.compiled
+        def run(params, carry, xs):
+            return jax.lax.scan(lambda carry, x: cell.step(params, carry, cell.project(params, x)), carry, xs)
+
+        carry, found = run(params, carry, jnp.asarray(xs))
+    np.testing.assert_allclose(found, expected, 1e-10, 1e-10)
+    # The memory of a level is the output of the level inside it, so every vector but the innermost is an h.
+    for ours, theirs in zip(states_of(carry), memories, strict=True):
+        np.testing.assert_allclose(ours, theirs, 1e-10, 1e-10)
+
+
+CELLS = {
+    "lstm": LSTM(4),
+    "lstm_no_bias": LSTM(4, use_bias=False),
+    "lstm_activations": LSTM(4, candidate_activation="relu", output_activation="relu", gate_activation="hard_sigmoid"),
+    "gru": GRU(4),
+    "gru_no_bias": GRU(4, use_bias=False),
+    "gru_reset_before": GRU(4, reset_after=False),
+    "gru_reset_before_no_bias": GRU(4, reset_after=False, use_bias=False),
+    "gru_activations": GRU(4, candidate_activation="softsign", gate_activation="identity"),
+    "elman": Elman(4),
+    "elman_no_bias": Elman(4, activation="relu", use_bias=False),
+}
+
+
+@pytest.mark.parametrize("structure", ["cell", "both", "stack", "stack of both"])
+@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+def test_a_way_to_keras_and_back_changes_no_bit(cell, structure):
+    layer = Bidirectional(cell, cell, "ave") if "both" in structure else cell
+    layer = Stack((layer,) * 12) if "stack" in structure else layer
+    params = jax.tree.map(jnp.asarray, references.example(layer)[0])
+    activation = getattr(cell, "candidate_activation", None) or cell.activation
+    gate = getattr(cell, "gate_activation", "sigmoid")
+    back, values = from_keras(
+        to_keras(layer, params),
+        activation={"identity": "linear"}.get(activation, activation),
+        recurrent_activation={"identity": "linear"}.get(gate, gate),
+        reset_after=getattr(cell, "reset_after", True),
+        merge_mode="ave",
+    )
+    assert back == layer
+    references.assert_trees_close(values, params, 0.0)
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_a_nested_lstms_way_to_keras_and_back_changes_no_bit(depth, use_bias):
+    cell = nested_lstm(4, depth, "add", use_bias=use_bias)
+    params = jax.tree.map(jnp.asarray, references.example(cell)[0])
+    back, values = from_keras(to_keras(cell, params))
+    assert back == cell
+    references.assert_trees_close(values, params, 0.0)
+
+
+def test_a_nested_lstm_from_keras_and_back_has_the_same_names_and_bits():
+    tensors = {name: value.astype(np.float32) for name, value in additive_tensors(3, 4, 3).items()}
+    found = to_keras(*from_keras(tensors))
+    assert set(found) == set(tensors)
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_dropout_is_left_out():
+    cell = nested_lstm(4, 2, "add")
+    noisy = SequenceDropout(nested_with(cell, SequenceDropout(cell.inner, recurrent=0.5)), inputs=0.5)
+    params = cell.init(KEY, 3)
+    references.assert_trees_close(to_keras(noisy, params), to_keras(cell, params), 0.0)
+
+
+def without(name):
+    return lambda tensors: {key: value for key, value in tensors.items() if key != name}
+
+
+def with_(name, shape):
+    return lambda tensors: tensors | {name: np.zeros(shape, np.float32)}
+
+
+LAYERS = {
+    "lstm": Stack((LSTM(4), LSTM(4))),
+    "gru": GRU(4),
+    "both": Bidirectional(LSTM(4), LSTM(4)),
+    "nested": nested_lstm(4, 3, "add"),
+}
+MISTAKES = {
+    "no kernel": ("lstm", without("layer_1/kernel"), r"m/layer_1/kernel: missing"),
+    "no recurrent kernel": ("lstm", without("layer_0/recurrent_kernel"), r"m/layer_0/recurrent_kernel: missing"),
+    "one axis": ("lstm", with_("layer_0/kernel", (16,)), r"m/layer_0/kernel: .*\[16\]"),
+    "five gates": ("gru", with_("recurrent_kernel", (4, 20)), r"m/recurrent_kernel: .*\[4, 20\]"),
+    "another width": ("gru", with_("kernel", (3, 16)), r"m/kernel: .*12.*\[3, 16\]"),
+    "an LSTM's bias": ("gru", with_("bias", (2, 16)), r"m/bias: .*\[2, 12\].*\[2, 16\]"),
+    "other inputs than the layer below has outputs": ("lstm", with_("layer_1/kernel", (5, 16)), r"m/layer_1/kernel"),
+    "other inputs than the other direction": ("both", with_("backward/kernel", (5, 16)), r"m/backward/kernel"),
+    "no recurrent kernel backwards": ("both", without("backward/recurrent_kernel"), r"m/backward/recurrent_kernel"),
+    "left over": ("lstm", with_("layer_0/gamma", (4,)), r"no place for m/layer_0/gamma"),
+    "no bias of one level": ("nested", without("bias_2"), r"m/bias_2: missing"),
+    "a bias of one level": ("nested", without("bias_1"), r"m/bias_"),
+    "no kernel of one level": ("nested", without("kernel_2"), r"m/kernel_[23]"),
+    "no hidden rows": ("nested", with_("kernel_2", (4, 16)), r"m/kernel_2: .*\[8, 16\].*\[4, 16\]"),
+}
+
+
+@pytest.mark.parametrize(("layer", "broken", "named"), MISTAKES.values(), ids=MISTAKES)
+def test_a_wrong_tensor_is_told_by_its_full_name(layer, broken, named):
+    layer = LAYERS[layer]
+    tensors = broken(to_keras(layer, layer.init(KEY, 3)))
+    with pytest.raises(DataError, match=named):
+        from_keras({f"m/{name}": value for name, value in tensors.items()}, "m/")
+
+
+def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
+    with pytest.raises(DataError, match=r"(?s)'n/'.*m/kernel"):
+        from_keras({f"m/{name}": value for name, value in to_keras(GRU(4), GRU(4).init(KEY, 3)).items()}, "n/")
+
+
+@pytest.mark.parametrize(
+    ("layer", "named"),
+    [
+        (LSTM(4, peephole=True), "LSTM: peephole=False expected, found True"),
+        (LSTM(4, projection=2), "LSTM: projection=None expected, found 2"),
+        (LSTM(4, layer_norm=True), "LSTM: layer_norm=False expected, found True"),
+        (LSTM(4, candidate_activation="identity"), "LSTM: output_activation='identity' expected, found 'tanh'"),
+        (nested_lstm(4, 2), "Nested: gating='add' expected, found 'multiply'"),
+        (Nested(4, GRU(4), gating="add"), "an LSTM as the innermost level expected, found GRU"),
+        (Nested(4, LSTM(4, gating="add", peephole=True), gating="add"), "LSTM: peephole=False expected, found True"),
+        (Stack((LSTM(4), LSTM(4)), residual=True), "Stack: residual=False expected, found True"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else spelled(value).replace("features=4", ""),
+)
+def test_what_keras_does_not_have_is_refused_by_name(layer, named):
+    with pytest.raises(ValueError, match=named):
+        to_keras(layer, layer.init(KEY, 3))

@@ -1,0 +1,174 @@
+import jax
+import numpy as np
+import pytest
+import references
+
+from nlstm_jax.cells import (
+    GRU,
+    LSTM,
+    DeepOutput,
+    DeepTransition,
+    Elman,
+    Nested,
+    SequenceDropout,
+    Stack,
+    Zoneout,
+    count_parameters,
+    nested_lstm,
+)
+
+KEY = jax.random.key(0)
+
+
+def transition(*cells):
+    """A deep transition's reference: the first cell reads the input, the others have none."""
+
+    def step(p, carry, x):
+        for cell, own in zip(cells, p.cells, strict=True):
+            carry, y = cell(own, carry, x)
+            x = np.zeros(0)
+        return carry, y
+
+    return step
+
+
+def output(cell, activation="tanh"):
+    def step(p, carry, x):
+        carry, y = cell(p.cell, carry, x)
+        for layer in p.layers:
+            y = references.ACTIVATIONS[activation](y @ layer.w + layer.b)
+        return carry, y
+
+    return step
+
+
+TRANSITIONS = {
+    "elman": (DeepTransition((Elman(3),) * 3), transition(*[references.elman()] * 3)),
+    "gru": (DeepTransition((GRU(3),) * 2), transition(*[references.gru()] * 2)),
+    "lstm": (DeepTransition((LSTM(3),) * 2), transition(*[references.lstm()] * 2)),
+    "options": (
+        DeepTransition((GRU(3), GRU(3, reset_after=False), GRU(3, use_bias=False))),
+        transition(references.gru(), references.gru(reset_after=False), references.gru(use_bias=False)),
+    ),
+    "nested": (
+        DeepTransition((nested_lstm(3, 2),) * 2),
+        transition(*[references.nested_lstm(2)] * 2),
+    ),
+}
+OUTPUTS = {
+    "lstm": (DeepOutput(LSTM(3), widths=(4, 2)), output(references.lstm())),
+    "projection": (
+        DeepOutput(LSTM(3, projection=2), widths=(3,), activation="softsign"),
+        output(references.lstm(projection=2), "softsign"),
+    ),
+    "transition": (DeepOutput(TRANSITIONS["elman"][0], widths=(2,)), output(TRANSITIONS["elman"][1])),
+    "twice": (DeepOutput(DeepOutput(GRU(3), (2,)), (4,)), output(output(references.gru()))),
+    "stack_of_them": (
+        Stack((DeepOutput(GRU(3), widths=(2,)), TRANSITIONS["elman"][0])),
+        references.stack(output(references.gru()), TRANSITIONS["elman"][1]),
+    ),
+}
+CASES = {f"transition_{name}": case for name, case in TRANSITIONS.items()}
+CASES |= {f"output_{name}": case for name, case in OUTPUTS.items()}
+
+
+@pytest.mark.parametrize(("cell", "reference"), CASES.values(), ids=CASES)
+def test_values_and_gradients_equal_the_reference(cell, reference):
+    references.assert_equals_reference(cell, reference, in_features=2, steps=3, batch=1)
+
+
+def test_only_the_first_cell_of_a_transition_has_input_weights():
+    for cell, _ in TRANSITIONS.values():
+        first, *later = cell.init(KEY, 2).cells
+        assert first.w_x.shape[0] == 2
+        assert {own.w_x.shape[0] for own in later} == {0}
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(later))
+
+
+def test_a_transition_has_the_parameters_that_it_says():
+    assert count_parameters(DeepTransition((Elman(4),) * 3), 3) == 4 * (3 + 4 + 1) + 2 * 4 * (4 + 1)
+    assert count_parameters(DeepOutput(Elman(4), widths=(5, 2)), 3) == 4 * (3 + 4 + 1) + 5 * (4 + 1) + 2 * (5 + 1)
+
+
+@pytest.mark.parametrize("scheme", ["default", "keras", "keras_inner", "torch", "normal(0.1)"])
+def test_every_scheme_draws_cells_without_inputs(scheme):
+    params = DeepTransition((LSTM(3, init_scheme=scheme), LSTM(3, init_scheme=scheme))).init(KEY, 2)
+    assert params.cells[1].w_x.shape == (0, 12)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    assert not np.allclose(params.cells[0].w_h, params.cells[1].w_h)
+
+
+@pytest.mark.parametrize("cell", [GRU(3), nested_lstm(3, 2)], ids=["gru", "nested"])
+def test_a_transition_of_a_single_cell_is_that_cell(cell):
+    single = DeepTransition((cell,))
+    params, xs, start = references.example(single, in_features=2)
+    found, expected = references.run(single, params, xs, start), references.run(cell, params.cells[0], xs, start)
+    references.assert_trees_close(found, expected, 0.0)
+
+
+def test_only_the_first_cell_of_a_transition_reads_what_is_given_in_place_of_the_memory():
+    cell = DeepTransition((GRU(3), GRU(3)))
+    params, xs, start = references.example(cell, in_features=2, steps=1)
+    params, xs, start = jax.tree.map(jax.numpy.asarray, (params, xs, start))
+    first, later = cell.cells
+    read = start.h + 1.0
+    middle, _ = first.step(params.cells[0], start, first.project(params.cells[0], xs[0]), read=read)
+    expected = later.step(params.cells[1], middle, later.project(params.cells[1], xs[0, :, :0]))
+    found = cell.step(params, start, cell.project(params, xs[0]), read=read)
+    references.assert_trees_close(found, expected, 1e-6)
+
+
+def test_every_cell_of_a_transition_has_its_own_noise():
+    dropped = SequenceDropout(GRU(3), recurrent=0.5)
+    cell = DeepTransition((dropped, dropped))
+    prepared, _ = cell.prepare(cell.init(KEY, 2), KEY, (4, 40, 2))
+    first, later = (own.recurrent for own in prepared.cells)
+    assert not np.array_equal(first, later)
+
+
+def test_the_output_of_a_deep_output_is_not_its_memory():
+    cell = DeepOutput(LSTM(3), widths=(4, 2))
+    params, xs, start = references.example(cell, in_features=2)
+    (last, ys), (inner, _) = (
+        references.run(cell, params, xs, start),
+        references.run(LSTM(3), params.cell, xs, start),
+    )
+    references.assert_trees_close(last, inner, 0.0)
+    assert ys.shape[-1] == cell.out_features == 2
+
+
+REFUSED = {
+    "no_cells": (lambda: DeepTransition(()), ("DeepTransition", "cells", "at least one")),
+    "carries_of_two_kinds": (lambda: DeepTransition((GRU(3), LSTM(3))), ("DeepTransition", "one shape", "LSTM")),
+    "carries_of_two_widths": (lambda: DeepTransition((GRU(3), GRU(4))), ("DeepTransition", "one shape", "GRU")),
+    "no_widths": (lambda: DeepOutput(GRU(3), ()), ("DeepOutput", "widths", "at least one")),
+    "a_width_of_nothing": (lambda: DeepOutput(GRU(3), (4, 0)), ("DeepOutput", "widths", "≥ 1", "found 0")),
+    "an_unknown_activation": (lambda: DeepOutput(GRU(3), (4,), "tahn"), ("DeepOutput", "activation", "tanh", "tahn")),
+    "a_stack_under_an_output": (lambda: DeepOutput(Stack((GRU(3),)), (4,)), ("DeepOutput", "single cell", "Stack")),
+    "zoneout_in_nested": (lambda: Nested(3, inner=Zoneout(GRU(3), 0.1)), ("Nested", "inner", "Zoneout")),
+    "zoneout_in_dropout": (
+        lambda: SequenceDropout(Zoneout(GRU(3), 0.1), inputs=0.1),
+        ("SequenceDropout", "cell", "Zoneout"),
+    ),
+    "zoneout_in_zoneout": (lambda: Zoneout(Zoneout(GRU(3), 0.1), 0.1), ("Zoneout", "cell", "not inside it")),
+    "zoneout_in_transition": (
+        lambda: DeepTransition((GRU(3), Zoneout(GRU(3), 0.1))),
+        ("DeepTransition", "cells", "Zoneout"),
+    ),
+    "output_in_nested": (lambda: Nested(3, inner=DeepOutput(GRU(3), (3,))), ("Nested", "inner", "DeepOutput")),
+    "output_in_zoneout": (lambda: Zoneout(DeepOutput(GRU(3), (3,)), 0.1), ("Zoneout", "cell", "DeepOutput")),
+    "output_in_dropout": (
+        lambda: SequenceDropout(DeepOutput(GRU(3), (3,)), inputs=0.1),
+        ("SequenceDropout", "cell", "DeepOutput"),
+    ),
+    "output_in_transition": (
+        lambda: DeepTransition((DeepOutput(GRU(3), (3,)),)),
+        ("DeepTransition", "cells", "DeepOutput"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "named"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_refused_by_name(make, named):
+    with pytest.raises(ValueError, match="".join(f"(?=.*{word})" for word in named)):
+        make()
