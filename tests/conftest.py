@@ -5,6 +5,7 @@ import os
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 with install_import_hook(
     ["nlstm_jax.cells", "nlstm_jax.unroll", "nlstm_jax.models", "nlstm_jax.tasks", "nlstm_jax.data"],

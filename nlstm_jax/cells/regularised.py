@@ -231,7 +231,7 @@ class Zoneout:
         return jax.eval_shape(lambda: self.cell.initial_carry(()))
 
     @property
-    def _rates(self) -> list[float]:
+    def _rates(self) -> list[Any]:
         """A rate for every vector of the carry, in the order of its leaves."""
         if isinstance(self.rates, int | float):
             return [self.rates] * len(jax.tree.leaves(self._carry_shape))
