@@ -10,10 +10,14 @@ from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params
 
 
 class Marks(NamedTuple):
-    """What is special about single steps of single sequences; None: nothing anywhere."""
+    """What is special about single steps of single sequences; None: nothing anywhere.
+
+    `valid`: steps that are neither masked nor past the end; `within`: those that are not past the end.
+    """
 
     valid: Bool[Array, "T B"] | None
     resets: Bool[Array, "T B"] | None
+    within: Bool[Array, "T B"] | None
 
     def mirrored(self, reverse: bool) -> "Marks":
         """The marks for the other direction: what starts a document in this one ends it in the other.
@@ -25,7 +29,8 @@ class Marks(NamedTuple):
             return self
         none = jnp.zeros_like(self.resets[:1])
         ends = [none, self.resets[:-1]] if reverse else [self.resets[1:], none]
-        return self._replace(resets=jnp.concatenate(ends))
+        resets = jnp.concatenate(ends)
+        return self._replace(resets=resets if self.within is None else resets & self.within)
 
 
 def scan(

@@ -193,6 +193,7 @@ def _initial_carry(cell: Layer, params: Params, batch: int) -> Carry:
 def _marks(length: int, lengths: Array | None, mask: Array | None, resets: Array | None) -> Marks:
     """`lengths` and `mask` as one mask; no reset past a sequence's end."""
     if lengths is None:
-        return Marks(mask, resets)
+        return Marks(mask, resets, None)
     within = jnp.arange(length)[:, None] < lengths
-    return Marks(within if mask is None else mask & within, None if resets is None else resets & within)
+    valid = within if mask is None else mask & within
+    return Marks(valid, None if resets is None else resets & within, within)

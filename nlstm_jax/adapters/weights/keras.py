@@ -82,16 +82,15 @@ def from_keras(
         nested = _nested_from(source, *names)
         source.finish()
         return nested
-    directions: dict[str, dict[str, Converted]] = {}
-    for name in source.names:
-        place, _, field = name.rpartition("/")
-        layer, direction = _split(place)
-        if field in _FIELDS and direction not in directions.setdefault(layer, {}):
-            directions[layer][direction] = _cell_from(source, f"{place}/" if place else "", *names, reset_after)
-    layers = [
-        both_ways(found["forward"], found["backward"], merge_mode) if len(found) > 1 else next(iter(found.values()))
-        for found in directions.values()
-    ]
+    layers: list[Converted] = []
+    features: int | None = None
+    for places in _places(source):
+        found = []
+        for place in places:
+            found.append(_cell_from(source, place, features, *names, reset_after))
+            features = found[-1][1].w_x.shape[0]
+        layers.append(both_ways(found[0], found[1], merge_mode) if len(found) > 1 else found[0])
+        features = layers[-1][0].out_features
     source.finish()
     return stacked(layers)
 
@@ -116,6 +115,23 @@ def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
     return tensors
 
 
+def _places(source: Tensors) -> list[list[str]]:
+    """Where each layer's cells are, e.g. `lstm/lstm_cell/`: one, or the forward and the backward one."""
+    layers: dict[str, dict[str, str]] = {}
+    for name in source.names:
+        place, _, field = name.rpartition("/")
+        layer, direction = _split(place)
+        if field in _FIELDS:
+            layers.setdefault(layer, {})[direction] = f"{place}/" if place else ""
+    for found in layers.values():
+        for direction, other in (("forward", "backward"), ("backward", "forward")):
+            if direction in found and other not in found:
+                raise source.complaint(
+                    found[direction], f"a {other} layer beside it expected, found none of that name"
+                )
+    return [[found[direction] for direction in sorted(found, reverse=True)] for found in layers.values()]
+
+
 def _split(place: str) -> tuple[str, str]:
     """The layer and the direction of a place such as `bidirectional/forward_lstm/lstm_cell`."""
     parts = place.split("/")
@@ -126,7 +142,9 @@ def _split(place: str) -> tuple[str, str]:
     return place, ""
 
 
-def _cell_from(source: Tensors, place: str, activation: str, gate: str, reset_after: bool) -> Converted:
+def _cell_from(
+    source: Tensors, place: str, features: int | None, activation: str, gate: str, reset_after: bool
+) -> Converted:
     recurrent = source.take(f"{place}recurrent_kernel", None, None)
     hidden, width = recurrent.shape
     gates = {hidden: 1, 3 * hidden: 3, 4 * hidden: 4}.get(width)
@@ -134,7 +152,7 @@ def _cell_from(source: Tensors, place: str, activation: str, gate: str, reset_af
         raise source.complaint(
             f"{place}recurrent_kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(recurrent.shape)}"
         )
-    kernel = source.take(f"{place}kernel", None, width)
+    kernel = source.take(f"{place}kernel", features, width)
     biased = f"{place}bias" in source
     if gates == 3:
         return _gru_from(source, place, kernel, recurrent, activation, gate, reset_after)

@@ -42,23 +42,27 @@ def from_tensorflow1(
     source = Tensors(tensors, "from_tensorflow1", prefix)
     places = [name.removesuffix("bias") for name in source.names if name.rpartition("/")[2] == "bias"]
     places = sorted(places, key=natural) or [""]
-    layers = [_cell_from(source, place, forget_bias, activation) for place in places]
+    layers: list[Converted] = []
+    for place in places:
+        below = layers[-1][0].out_features if layers else None
+        layers.append(_cell_from(source, place, below, forget_bias, activation))
     source.finish()
     return stacked(layers)
 
 
-def _cell_from(source: Tensors, place: str, forget_bias: float, activation: str) -> Converted:
+def _cell_from(source: Tensors, place: str, features: int | None, forget_bias: float, activation: str) -> Converted:
     bias = source.take(f"{place}bias", None)
     width = bias.shape[0]
     hidden = width // 4
-    kernel = source.take(f"{place}kernel", None, 4 * hidden)
     projection = w_p = peephole = None
     if f"{place}projection/kernel" in source:
         w_p = parameter(source.take(f"{place}projection/kernel", hidden, None))
         projection = w_p.shape[1]
     if f"{place}{_PEEPHOLES[0]}" in source:
         peephole = parameter(np.stack([source.take(f"{place}{name}", hidden) for name in _PEEPHOLES]))
-    features = kernel.shape[0] - (projection or hidden)
+    out = projection or hidden
+    kernel = source.take(f"{place}kernel", None if features is None else features + out, 4 * hidden)
+    features = kernel.shape[0] - out
     if features < 1:
         raise source.complaint(f"{place}kernel", f"rows for an input and for h expected, found {list(kernel.shape)}")
     w_x, w_h = np.split(reordered(kernel, _ORDER), [features])

@@ -48,10 +48,13 @@ def from_torch(tensors: Mapping[str, Any], prefix: str = "", *, nonlinearity: st
     """
     source = Tensors(tensors, "from_torch", prefix)
     if "weight_ih" in source:
-        layers = [_cell_from(source, "", nonlinearity)]
+        layers = [_cell_from(source, "", nonlinearity, None)]
     else:
+        layers, below = [], None
         count = max(sum(name.startswith("weight_ih_l") and name[11:].isdecimal() for name in source.names), 1)
-        layers = [_layer_from(source, f"_l{index}", nonlinearity) for index in range(count)]
+        for index in range(count):
+            layers.append(_layer_from(source, f"_l{index}", nonlinearity, below))
+            below = layers[-1][0].out_features
     source.finish()
     return stacked(layers)
 
@@ -82,14 +85,14 @@ def to_torch(layer: Layer, params: Params, prefix: str = "") -> dict[str, np.nda
     return tensors
 
 
-def _layer_from(source: Tensors, suffix: str, nonlinearity: str) -> Converted:
-    forward = _cell_from(source, suffix, nonlinearity)
+def _layer_from(source: Tensors, suffix: str, nonlinearity: str, features: int | None) -> Converted:
+    forward = _cell_from(source, suffix, nonlinearity, features)
     if f"weight_ih{suffix}_reverse" not in source:
         return forward
-    return both_ways(forward, _cell_from(source, f"{suffix}_reverse", nonlinearity))
+    return both_ways(forward, _cell_from(source, f"{suffix}_reverse", nonlinearity, forward[1].w_x.shape[0]))
 
 
-def _cell_from(source: Tensors, suffix: str, nonlinearity: str) -> Converted:
+def _cell_from(source: Tensors, suffix: str, nonlinearity: str, features: int | None) -> Converted:
     w_hh = source.take(f"weight_hh{suffix}", None, None)
     rows, out = w_hh.shape
     projected = f"weight_hr{suffix}" in source
@@ -99,7 +102,7 @@ def _cell_from(source: Tensors, suffix: str, nonlinearity: str) -> Converted:
         raise source.complaint(
             f"weight_hh{suffix}", f"1, 3 or 4 blocks of {hidden} rows expected, found {rows} rows and {out} columns"
         )
-    w_x = parameter(source.take(f"weight_ih{suffix}", rows, None).T)
+    w_x = parameter(source.take(f"weight_ih{suffix}", rows, features).T)
     w_h = parameter(w_hh.T)
     b = bias = None
     if f"bias_ih{suffix}" in source:

@@ -83,7 +83,9 @@ def layer_of(keras, options):
     else:
         layer = layers.GRU(options["units"], reset_after=kind == "gru", **given)
     if kind == "both":
-        layer = layers.Bidirectional(layer, merge_mode=options["merge_mode"])
+        turned = {"go_backwards": not given["go_backwards"], "name": "backward_lstm"}
+        back = layers.LSTM(options["units"], **given | turned)
+        layer = layers.Bidirectional(layer, options["merge_mode"], backward_layer=back)
     layer.build((None, *options["shape"][1:]))
     generator = np.random.default_rng(options["seed"])
     layer.set_weights([0.5 * generator.standard_normal(weight.shape) for weight in layer.weights])
@@ -179,6 +181,14 @@ def test_layers_of_a_model_come_as_a_stack(keras):
     assert layer == Stack((Bidirectional(plain, plain), GRU(2)))
     ys = references.run(layer, params, xs.swapaxes(0, 1))[1].swapaxes(0, 1)
     np.testing.assert_allclose(ys, np.asarray(model(xs)), 1e-5, 1e-5)
+
+
+def test_a_backward_layer_of_another_name_is_no_second_layer_of_a_stack(keras):
+    lstm = keras.layers.LSTM
+    theirs = keras.layers.Bidirectional(lstm(3), backward_layer=lstm(3, go_backwards=True, name="mine"))
+    theirs.build((None, 5, 3))
+    with pytest.raises(DataError, match=r"forward_lstm\w*/lstm_cell"):
+        from_keras(names_of(theirs))
 
 
 def test_keras_takes_what_is_written_for_it(keras):

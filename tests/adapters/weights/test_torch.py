@@ -265,7 +265,7 @@ def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
         (Stack((LSTM(4), GRU(4))), "layers and directions alike expected.*LSTM.*GRU"),
         (Bidirectional(LSTM(4), LSTM(4, use_bias=False)), "layers and directions alike expected"),
         (Bidirectional(LSTM(4), LSTM(4), "sum"), "Bidirectional: merge='concat' expected, found 'sum'"),
-        (Stack((LSTM(4), Bidirectional(LSTM(4), LSTM(4)))), "layers and directions alike expected"),
+        (Stack((LSTM(4), Bidirectional(LSTM(4), LSTM(4)))), "direction.* expected, found Bidirectional"),
         (Stack((LSTM(4), LSTM(4)), skip=True), "Stack: skip=False expected, found True"),
         (Stack((LSTM(4), LSTM(4)), residual=True), "Stack: residual=False expected, found True"),
     ],

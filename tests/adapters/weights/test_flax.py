@@ -1,0 +1,119 @@
+"""Against Flax's own cells, Linen's and NNX': outputs, gradients, and the way there and back."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen, nnx
+from flax.traverse_util import flatten_dict
+
+from nlstm_jax.adapters.weights import from_flax, to_flax
+from nlstm_jax.cells import GRU, LSTM, Elman, nested_lstm
+from nlstm_jax.errors import DataError
+from nlstm_jax.unroll import unroll
+
+XS = jax.random.normal(jax.random.key(1), (3, 6, 2))
+OURS = {"LSTMCell": LSTM(4), "OptimizedLSTMCell": LSTM(4), "GRUCell": GRU(4), "SimpleCell": Elman(4)}
+every_cell = pytest.mark.parametrize("name", OURS)
+
+
+def random_like(tree):
+    generator = np.random.default_rng(0)
+    return jax.tree.map(lambda leaf: jnp.asarray(0.6 * generator.standard_normal(leaf.shape), jnp.float32), tree)
+
+
+def ours(cell, params, xs=XS):
+    return jnp.swapaxes(unroll(cell, params, jnp.swapaxes(xs, 0, 1))[1], 0, 1)
+
+
+def loss(ys):
+    return (ys * jax.random.normal(jax.random.key(2), ys.shape)).sum()
+
+
+@every_cell
+def test_linens_cell_outputs_and_gradients(name) -> None:
+    rnn = linen.RNN(getattr(linen, name)(4))
+    variables = random_like(rnn.init(jax.random.key(0), XS))
+    cell, params = from_flax(variables["params"]["cell"])
+    assert cell == OURS[name]
+    np.testing.assert_allclose(ours(cell, params), rnn.apply(variables, XS), 1e-5, 1e-5)
+    theirs = jax.grad(lambda variables: loss(rnn.apply(variables, XS)))(variables)["params"]["cell"]
+    found = to_flax(cell, jax.grad(lambda params: loss(ours(cell, params)))(params))
+    assert found.keys() == flatten_dict(theirs, sep="/").keys()
+    for path, gradient in flatten_dict(theirs, sep="/").items():
+        np.testing.assert_allclose(found[path], gradient, 1e-5, 1e-5, err_msg=path)
+
+
+@every_cell
+def test_nnx_cell_outputs_and_gradients(name) -> None:
+    theirs = getattr(nnx, name)(2, 4, rngs=nnx.Rngs(0))
+    nnx.update(theirs, random_like(nnx.state(theirs, nnx.Param)))
+    rnn = nnx.RNN(theirs)
+    cell, params = from_flax(nnx.to_pure_dict(nnx.state(theirs, nnx.Param)))
+    assert cell == OURS[name]
+    np.testing.assert_allclose(ours(cell, params), rnn(XS), 1e-5, 1e-5)
+    gradients = nnx.to_pure_dict(nnx.grad(lambda rnn: loss(rnn(XS)))(rnn))["cell"]
+    by_params = jax.grad(lambda params: loss(ours(cell, params)))(params)
+    if name == "GRUCell":
+        by_params = by_params._replace(b_n=jnp.zeros(4))
+    _, expected = from_flax(gradients)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-5, 1e-5), by_params, expected)
+
+
+@pytest.mark.parametrize("name", ["OptimizedLSTMCell", "GRUCell", "SimpleCell"])
+def test_nnx_takes_what_was_converted(name) -> None:
+    cell = OURS[name]
+    params = random_like(cell.init(jax.random.key(0), 2))
+    if name == "GRUCell":
+        params = params._replace(b_n=jnp.zeros(4))
+    theirs = getattr(nnx, name)(2, 4, rngs=nnx.Rngs(0))
+    tensors = to_flax(cell, params, "nnx")
+    state = {tuple(path.split("/")): nnx.Param(jnp.asarray(value)) for path, value in tensors.items()}
+    nnx.update(theirs, nnx.from_flat_state(state))
+    np.testing.assert_allclose(nnx.RNN(theirs)(XS), ours(cell, params), 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("style", ["linen", "nnx"])
+@pytest.mark.parametrize("cell", [LSTM(4), GRU(4), Elman(4)], ids=["lstm", "gru", "elman"])
+def test_a_way_there_and_back_changes_no_bit(cell, style) -> None:
+    params = random_like(cell.init(jax.random.key(0), 3))
+    if isinstance(cell, GRU) and style == "nnx":
+        with pytest.raises(ValueError, match="GRU: b_n: zeros expected"):
+            to_flax(cell, params, style)
+        params = params._replace(b_n=jnp.zeros(4))
+    tensors = {f"rnn/{name}": value for name, value in to_flax(cell, params, style).items()}
+    again, back = from_flax(tensors, "rnn/")
+    assert again == cell
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"hi": {"kernel": np.ones((4, 4))}}, "from_flax: ii/kernel: missing among hi/kernel"),
+        ({"dense_h": {"kernel": np.ones((4, 9))}}, r"dense_h/kernel: \[H, H\], \[H, 3H\] or \[H, 4H\] expected"),
+        (
+            {
+                "i": {"kernel": np.ones((3, 4)), "bias": np.ones(4)},
+                "h": {"kernel": np.ones((4, 4)), "bias": np.ones(4)},
+            },
+            "no place for h/bias",
+        ),
+    ],
+)
+def test_a_wrong_tensor_is_named(tensors, message) -> None:
+    with pytest.raises(DataError, match=message):
+        from_flax(tensors)
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (nested_lstm(4, 2), "an LSTM, GRU or Elman expected, found Nested"),
+        (LSTM(4, layer_norm=True), "LSTM: layer_norm=False expected, found True"),
+        (GRU(4, reset_after=False), "GRU: reset_after=True expected, found False"),
+    ],
+)
+def test_what_flax_lacks_is_named(cell, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_flax(cell, cell.init(jax.random.key(0), 3))

@@ -1,0 +1,104 @@
+"""Against the semantics of TensorFlow 1's cells, as a float64 NumPy loop."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nlstm_jax.adapters.weights import from_tensorflow1
+from nlstm_jax.cells import LSTM, Stack
+from nlstm_jax.errors import DataError
+from nlstm_jax.unroll import unroll
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def drawn(features, width, generator, peepholes=False, projection=None, place=""):
+    shapes = {"kernel": (features + (projection or width), 4 * width), "bias": (4 * width,)}
+    if peepholes:
+        shapes |= {f"w_{gate}_diag": (width,) for gate in "ifo"}
+    if projection:
+        shapes["projection/kernel"] = (width, projection)
+    return {place + name: 0.6 * generator.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def lstm_cell(tensors, xs, forget_bias=1.0, place=""):
+    """`LSTMCell.call` step by step: i, j, f, o of one product on [x, h]; the forget bias added; diagonal peepholes."""
+    own = {name.removeprefix(place): value for name, value in tensors.items() if name.startswith(place)}
+    width = len(own["bias"]) // 4
+    projection = own.get("projection/kernel")
+    c, h = (
+        np.zeros((xs.shape[1], width)),
+        np.zeros((xs.shape[1], width if projection is None else projection.shape[1])),
+    )
+    w_i, w_f, w_o = (own.get(f"w_{gate}_diag", 0.0) for gate in "ifo")
+    ys = []
+    for x in xs:
+        i, j, f, o = np.split(np.concatenate([x, h], axis=1) @ own["kernel"] + own["bias"], 4, axis=1)
+        c = sigmoid(f + forget_bias + w_f * c) * c + sigmoid(i + w_i * c) * np.tanh(j)
+        h = sigmoid(o + w_o * c) * np.tanh(c)
+        if projection is not None:
+            h = h @ projection
+        ys.append(h)
+    return np.stack(ys), c, h
+
+
+@pytest.mark.parametrize("forget_bias", [1.0, 0.0, 2.5])
+@pytest.mark.parametrize("options", [{}, {"peepholes": True}, {"peepholes": True, "projection": 2}])
+def test_a_cell_is_tensorflows(options, forget_bias) -> None:
+    generator = np.random.default_rng(0)
+    tensors, xs = drawn(3, 4, generator, **options), generator.standard_normal((6, 2, 3))
+    with jax.enable_x64(True):
+        cell, params = from_tensorflow1(tensors, forget_bias=forget_bias)
+        carry, ys = unroll(cell, params, jnp.asarray(xs))
+        expected, c, h = lstm_cell(tensors, xs, forget_bias)
+        np.testing.assert_allclose(ys, expected, 1e-12, 1e-12)
+        np.testing.assert_allclose(carry.c, c, 1e-12, 1e-12)
+        np.testing.assert_allclose(carry.h, h, 1e-12, 1e-12)
+
+
+def test_a_stack_of_4_and_5_and_equal_prefixes() -> None:
+    generator = np.random.default_rng(1)
+    places = [f"rnn/multi_rnn_cell/cell_{number}/basic_lstm_cell/" for number in (0, 1)]
+    tensors = drawn(6, 4, generator, place=places[0]) | drawn(4, 5, generator, place=places[1])
+    xs = generator.standard_normal((2, 3, 6))
+    xs[1, 0] = xs[0, 0]
+    with jax.enable_x64(True):
+        cell, params = from_tensorflow1(dict(reversed(tensors.items())))
+        assert cell == Stack((LSTM(4), LSTM(5)))
+        _, ys = unroll(cell, params, jnp.asarray(xs).swapaxes(0, 1))
+    ys = np.asarray(ys).swapaxes(0, 1)
+    assert ys.shape == (2, 3, 5)
+    np.testing.assert_array_equal(ys[0, 0], ys[1, 0])
+    assert not np.allclose(ys[0, 1], ys[1, 1])
+    below = lstm_cell(tensors, xs.swapaxes(0, 1), place=places[0])[0]
+    expected = lstm_cell(tensors, below, place=places[1])[0]
+    np.testing.assert_allclose(ys.swapaxes(0, 1), expected, 1e-12, 1e-12)
+
+
+def test_layers_come_in_the_order_of_their_numbers() -> None:
+    generator = np.random.default_rng(2)
+    tensors = {}
+    for number in np.random.default_rng(3).permutation(12):
+        tensors |= drawn(2 + number, 3 + number, generator, place=f"cell_{number}/lstm_cell/")
+    cell, _ = from_tensorflow1(tensors)
+    assert [layer.features for layer in cell.cells] == list(range(3, 15))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"lstm/bias": None}, "bias: missing among lstm/kernel"),
+        ({"lstm/kernel": None}, "lstm/kernel: missing among lstm/bias"),
+        ({"lstm/kernel": np.ones((7, 15))}, r"lstm/kernel: the shape \[any, 16\] expected, found \[7, 15\]"),
+        ({"lstm/kernel": np.ones((4, 16))}, "lstm/kernel: rows for an input and for h expected"),
+        ({"lstm/w_i_diag": np.ones(4)}, "lstm/w_f_diag: missing among"),
+        ({"global_step": np.ones(())}, "no place for global_step"),
+    ],
+)
+def test_a_wrong_tensor_is_named(changes, message) -> None:
+    tensors = {"lstm/kernel": np.ones((7, 16)), "lstm/bias": np.ones(16)} | changes
+    with pytest.raises(DataError, match=message):
+        from_tensorflow1({name: value for name, value in tensors.items() if value is not None})

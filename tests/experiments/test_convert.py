@@ -1,0 +1,238 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+import references
+
+from configs import poems
+from nlstm_jax import models
+from nlstm_jax.adapters.weights import from_keras, load, read_tensors, save, to_keras, to_torch, write_tensors
+from nlstm_jax.cells import GRU, LSTM, Elman, SequenceDropout, Stack, nested_lstm
+from nlstm_jax.errors import DataError
+from nlstm_jax.training import restore
+
+KEY = jax.random.key(0)
+ADDITIVE = ["--config=configs/poems.py:cell=nlstm,smoke", "--config.cell.gating=add"]
+# One step, so short that no weight but a bias of exactly zero can move.
+STANDING = ["--config.train.steps=1", "--config.eval.every_steps=1", "--config.optimizer.learning_rate=1e-30"]
+
+
+def torch_tensors():
+    """A state dict of an LSTM of two layers as PyTorch has it, both biases random, in a whole model."""
+    layer, generator = Stack((LSTM(4), LSTM(4))), np.random.default_rng(0)
+    zeros = to_torch(layer, layer.init(KEY, 3), "encoder.rnn.")
+    return {name: generator.standard_normal(value.shape).astype(np.float32) for name, value in zeros.items()}
+
+
+@pytest.fixture(scope="module")
+def converted(run_scripts, tmp_path_factory):
+    """The folder, and the end of every script, one after the other."""
+    folder = tmp_path_factory.mktemp("converted")
+    write_tensors(folder / "torch.safetensors", torch_tensors())
+    write_tensors(folder / "left.safetensors", torch_tensors() | {"encoder.head.weight": np.zeros((2, 2))})
+    save(folder / "gru.safetensors", GRU(16), GRU(16).init(KEY, 16))
+    narrow = nested_lstm(16, 2, "add")
+    save(folder / "narrow.safetensors", narrow, narrow.init(KEY, 15))
+    whole = (folder / "gru.safetensors").read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[:-1])
+    (folder / "torch.pt").write_bytes(b"PK")
+    (folder / "there.safetensors").write_bytes(b"mine")
+    (folder / "replaced.safetensors").write_bytes(b"mine")
+
+    def convert(given, output, *others):
+        return ["convert", f"--input={folder / given}", f"--output={folder / output}", *others]
+
+    def train(workdir, *others):
+        return ["train", *ADDITIVE, f"--workdir={folder / workdir}", *others]
+
+    def weights(name):
+        return f"--config.cell.weights={folder / name}"
+
+    prefix = "--prefix=encoder.rnn."
+    ended = run_scripts(
+        {
+            "from torch": convert("torch.safetensors", "ours.safetensors", "--from=torch", prefix),
+            "to torch": convert("ours.safetensors", "back.safetensors", "--to=torch"),
+            "to torch again": convert("back.safetensors", "again.safetensors", "--from=torch", "--to=torch"),
+            "overwrite": convert("ours.safetensors", "replaced.safetensors", "--to=keras", "--overwrite"),
+            "run": train("run", "--config.train.epochs=1"),
+            "run to ours": convert("run", "run.safetensors"),
+            "run to keras": convert("run", "keras.safetensors", "--to=keras"),
+            "keras to ours": convert("keras.safetensors", "from_keras.safetensors", "--from=keras"),
+            "started": train("started", weights("from_keras.safetensors"), *STANDING),
+            "started noisy": train("noisy", weights("run.safetensors"), "--config.cell.zoneout=(0.1,)", *STANDING),
+            "another cell": train("nothing", weights("gru.safetensors")),
+            "another input": train("nothing", weights("narrow.safetensors")),
+            "another framework": train("nothing", weights("keras.safetensors")),
+            "no weights": train("nothing", weights("nowhere.safetensors")),
+            "there": convert("ours.safetensors", "there.safetensors"),
+            "no input": convert("nowhere.safetensors", "never.safetensors"),
+            "no run": convert(".", "never.safetensors"),
+            "pickled": convert("torch.pt", "never.safetensors", "--from=torch"),
+            "cut": convert("cut.safetensors", "never.safetensors"),
+            "left over": convert("left.safetensors", "never.safetensors", "--from=torch", "--prefix=encoder."),
+            "wrong prefix": convert("torch.safetensors", "never.safetensors", "--from=torch", "--prefix=decoder."),
+            "not ours": convert("torch.safetensors", "never.safetensors"),
+            "not in torch": convert("run", "never.safetensors", "--to=torch"),
+            "a run of torch": convert("run", "never.safetensors", "--from=torch"),
+            "a name of torch": convert("ours.safetensors", "never.pt"),
+            "no folder": convert("ours.safetensors", "nowhere/never.safetensors"),
+            "unknown framework": convert("ours.safetensors", "never.safetensors", "--to=mxnet"),
+            "positional": convert("ours.safetensors", "never.safetensors", "more"),
+            "no output": ["convert", f"--input={folder / 'ours.safetensors'}"],
+        }
+    )
+    return folder, ended
+
+
+def in_run(folder):
+    recurrent = restore(folder).model.cell
+    return recurrent.cell, recurrent.values
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("from torch", "Stack(cells=(LSTM(features=4), LSTM(features=4)))\n304 parameters for nlstm_jax in {}\n"),
+        ("to torch", "Stack(cells=(LSTM(features=4), LSTM(features=4)))\n304 parameters for torch in {}\n"),
+    ],
+)
+def test_the_layer_and_the_number_of_its_parameters_are_said(converted, name, said):
+    folder, ended = converted
+    output = {"from torch": "ours.safetensors", "to torch": "back.safetensors"}[name]
+    assert ended[name] == (0, said.format(folder / output), "")
+
+
+def test_torch_to_ours_to_torch_keeps_the_weights_and_the_sum_of_the_biases(converted):
+    folder, ended = converted
+    tensors, back = torch_tensors(), read_tensors(folder / "back.safetensors")
+    assert (ended["from torch"].code, ended["to torch"].code) == (0, 0)
+    assert {f"encoder.rnn.{name}" for name in back} == set(tensors)
+    for name, value in back.items():
+        expected = tensors[f"encoder.rnn.{name}"]
+        if "bias_ih" in name:
+            expected = expected + tensors[f"encoder.rnn.{name.replace('_ih', '_hh')}"]
+        np.testing.assert_array_equal(value, np.zeros_like(value) if "bias_hh" in name else expected, err_msg=name)
+    again = read_tensors(folder / "again.safetensors")
+    references.assert_trees_close(again, back, 0.0)
+
+
+def test_a_runs_best_checkpoint_goes_to_ours_and_to_keras_to_the_bit(converted):
+    folder, ended = converted
+    assert [ended[name].err for name in ("run", "run to ours", "run to keras", "keras to ours")] == [""] * 4
+    cell, params = in_run(folder / "run")
+    assert cell == nested_lstm(16, 2, "add")
+    ours, tensors = load(folder / "run.safetensors"), read_tensors(folder / "keras.safetensors")
+    assert ours[0] == cell
+    references.assert_trees_close(ours[1], params, 0.0)
+    references.assert_trees_close(tensors, to_keras(cell, params), 0.0)
+    references.assert_trees_close(from_keras(tensors)[1], params, 0.0)
+    references.assert_trees_close(load(folder / "from_keras.safetensors")[1], params, 0.0)
+
+
+@pytest.mark.parametrize(("workdir", "name"), [("started", "started"), ("noisy", "started noisy")])
+def test_training_starts_from_converted_weights(converted, workdir, name):
+    folder, ended = converted
+    assert (ended[name].code, ended[name].err) == (0, "")
+    expected, found = in_run(folder / "run")[1], in_run(folder / workdir)[1]
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-25)
+
+
+def test_weights_of_something_else_start_no_run(converted, refused):
+    folder, ended = converted
+    cell = "Nested(features=16, inner=LSTM(features=16, gating='add'), gating='add')"
+    refused(
+        ended["another cell"],
+        3,
+        f"config.cell.weights: {folder / 'gru.safetensors'}: {cell} expected, found GRU(features=16)",
+    )
+    for name, told in {
+        "another input": f"config.cell.weights: {folder / 'narrow.safetensors'}: the shapes ",
+        "another framework": f"{folder / 'keras.safetensors'}: a file with a layer's specification expected, ",
+        "no weights": f"{folder / 'nowhere.safetensors'}: no such file",
+    }.items():
+        assert (ended[name].code, ended[name].err.count("\n")) == (3, 1), name
+        assert ended[name].err.startswith(told)
+    assert not (folder / "nothing").exists()
+
+
+def test_an_output_that_is_there_is_replaced_only_when_asked(converted, refused):
+    folder, ended = converted
+    path = folder / "there.safetensors"
+    refused(ended["there"], 2, f"--output: {path} is there already; --overwrite replaces it")
+    assert path.read_bytes() == b"mine"
+    assert (ended["overwrite"].code, ended["overwrite"].err) == (0, "")
+    assert set(read_tensors(folder / "replaced.safetensors")) == {
+        f"layer_{index}/{name}" for index in range(2) for name in ("kernel", "recurrent_kernel", "bias")
+    }
+
+
+# The exit code, and what the one line begins with.
+MISTAKES = {
+    "no input": (3, "{}/nowhere.safetensors: no such file"),
+    "no run": (3, "{}: a run folder (one with a config.json) expected, none found"),
+    "pickled": (3, "{}/torch.pt: a .safetensors file expected, found .pt"),
+    "cut": (3, "{}/cut.safetensors: a safetensors file expected: "),
+    "left over": (3, "from_torch: encoder."),
+    "wrong prefix": (3, "from_torch: tensors whose names begin with 'decoder.' expected, found encoder.rnn."),
+    "not ours": (3, "{}/torch.safetensors: a file with a layer's specification expected, found none"),
+    "not in torch": (2, "to_torch: an LSTM, GRU or Elman expected, found Nested"),
+    "a run of torch": (2, "--from: no framework expected with a run folder, found torch"),
+    "a name of torch": (2, "{}/never.pt: a name that ends in .safetensors, in a folder that is there, expected"),
+    "no folder": (2, "{}/nowhere/never.safetensors: a name that ends in .safetensors, in a folder that is there, "),
+    "unknown framework": (2, "flag --to=mxnet: value should be one of <nlstm_jax|torch|keras|flax>"),
+    "positional": (2, "flags only expected, found 'more'"),
+    "no output": (2, "flag --output"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(converted, name):
+    folder, ended = converted
+    code, begin = MISTAKES[name]
+    assert (ended[name].code, ended[name].err.count("\n"), ended[name].out) == (code, 1, "")
+    assert ended[name].err.startswith(begin.format(folder))
+    assert not [path.name for path in folder.iterdir() if "never" in path.name or "unfinished" in path.name]
+
+
+def test_no_script_ends_in_a_traceback(converted):
+    assert [name for name, end in converted[1].items() if "Traceback" in end.out + end.err] == []
+
+
+def model_of(argument, **options):
+    config = json.loads(poems.get_config(argument).to_json())
+    config["cell"] |= options
+    return models.build(config, {"vocabulary": 11})
+
+
+def test_what_only_initial_values_noise_or_precision_depend_on_may_differ(tmp_path):
+    layer = nested_lstm(16, 2, forget_bias=0.0, init_scheme="uniform(0.1)")
+    params = layer.init(KEY, 16)
+    save(tmp_path / "cell.safetensors", SequenceDropout(layer, inputs=0.5), params)
+    model = model_of("cell=nlstm,smoke", zoneout=(0.1,), recurrent_dropout=(0.2, 0.3), dtype="bfloat16")
+    models.load_cell(model, tmp_path / "cell.safetensors")
+    references.assert_trees_close(model.cell.values, params, 0.0)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nested_lstm(16, 2, "add"),
+        nested_lstm(16, 3),
+        nested_lstm(15, 2),
+        nested_lstm(16, 2, use_bias=False),
+        Stack((nested_lstm(16, 2),)),
+        LSTM(16),
+        Elman(16),
+    ],
+)
+def test_what_computes_something_else_may_not_and_changes_nothing(layer, tmp_path):
+    save(tmp_path / "cell.safetensors", layer, layer.init(KEY, 16))
+    model = model_of("cell=nlstm,smoke")
+    before = model.cell.values
+    with pytest.raises(DataError, match=r"config\.cell\.weights: .*cell\.safetensors: Nested\(.* expected, found "):
+        models.load_cell(model, tmp_path / "cell.safetensors")
+    references.assert_trees_close(model.cell.values, before, 0.0)
