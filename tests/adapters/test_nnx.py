@@ -1,13 +1,15 @@
-"""Our cells inside Flax's recurrences, NNX and Linen, and our layer inside a Flax model."""
+"""Our cells inside Flax NNX's own recurrent layers, and our layer inside a Flax NNX model."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen, nnx
+import references
+from flax import nnx
 
-from nlstm_jax.adapters.linen import RNNCell as LinenCell
 from nlstm_jax.adapters.nnx import Recurrent, RNNCell
 from nlstm_jax.cells import (
     GRU,
@@ -16,6 +18,7 @@ from nlstm_jax.cells import (
     DeepOutput,
     DeepTransition,
     Elman,
+    LSTMCarry,
     Nested,
     SequenceDropout,
     Stack,
@@ -24,208 +27,410 @@ from nlstm_jax.cells import (
 )
 from nlstm_jax.unroll import unroll
 
+T, B, D, H = 5, 3, 2, 3
+KEY = jax.random.key(3)
+LENGTHS = np.array([5, 3, 1])
 CELLS = {
-    "elman": Elman(4),
-    "gru": GRU(4),
-    "gru_reset_before": GRU(4, reset_after=False),
-    "lstm": LSTM(4, peephole=True, projection=3, layer_norm=True),
-    "nested_1": nested_lstm(4, 1),
-    "nested_3": nested_lstm(4, 3, "add"),
-    "nested_gru": Nested(4, GRU(4)),
-    "stack": Stack((LSTM(4), GRU(3)), skip=True),
-    "dropout": SequenceDropout(LSTM(4), recurrent=0.5),
-    "zoneout": Zoneout(nested_lstm(4, 2), 0.5),
-    "deep": DeepOutput(DeepTransition((GRU(4), GRU(4))), (5,)),
+    "elman": Elman(H),
+    "gru": GRU(H),
+    "gru_reset_before": GRU(H, reset_after=False),
+    "lstm": LSTM(H),
+    "lstm_options": LSTM(H, peephole=True, projection=2, layer_norm=True),
+    "lstm_no_bias": LSTM(H, use_bias=False),
+    "nested_2": nested_lstm(H, 2),
+    "nested_3_add": nested_lstm(H, 3, "add"),
+    "nested_gru": Nested(H, GRU(H)),
+    "stack": Stack((LSTM(H), nested_lstm(2, 2)), skip=True, residual=True),
+    "stack_dropout": Stack((LSTM(H), GRU(H)), dropout=0.5),
+    "dropped": SequenceDropout(LSTM(H), inputs=0.5, recurrent=0.5, weights=0.5),
+    "nested_around_dropped": Nested(H, SequenceDropout(GRU(H), recurrent=0.5)),
+    "zoneout": Zoneout(LSTM(H), LSTMCarry(c=0.5, h=0.2)),
+    "transition": DeepTransition((GRU(H), GRU(H))),
+    "output": DeepOutput(LSTM(H), widths=(4, 2)),
 }
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-LENGTHS = jnp.array([6, 4, 1])
-VALID = np.arange(6)[None, :, None] < np.asarray(LENGTHS)[:, None, None]
-XS = jax.random.normal(jax.random.key(1), (3, 6, 2))
+NOISY = ("stack_dropout", "dropped", "nested_around_dropped", "zoneout")
+every_cell = pytest.mark.parametrize("name", CELLS)
+
+
+@functools.cache
+def example(cell, seed=0):
+    """(params, xs, start carry), time-major."""
+    return jax.tree.map(jnp.asarray, references.example(cell, D, T, B, seed))
+
+
+def by_path(tree):
+    """The leaves of a cell's tuples by their paths, e.g. ("inner", "w_h")."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {tuple(step.name if hasattr(step, "name") else step.idx for step in path): leaf for path, leaf in leaves}
+
+
+def with_values(module, params):
+    """The module, its parameters at these values."""
+    variables = jax.tree.leaves(module.params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+    for variable, value in zip(variables, jax.tree.leaves(params), strict=True):
+        variable.set_value(value)
+    return module
+
+
+def rnn_cell(cell, params):
+    return with_values(RNNCell(cell, D, deterministic=True, rngs=nnx.Rngs(0)), params)
 
 
 def turned(tree):
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
-def ours(cell, params, xs=XS, **options):
-    carry, ys = unroll(cell, params, turned(xs), **options)
-    return carry, turned(ys)
+def backwards(array, lengths=None):
+    """[T, B, …] with every sequence's own steps, and then its padding, in the other order: Flax's reversal."""
+    lengths = np.full(B, T) if lengths is None else lengths
+    place = (np.arange(T)[::-1, None] + lengths) % T
+    return np.take_along_axis(np.asarray(array), place[..., None], 0)
 
 
-def close(found, expected, tolerance=1e-5):
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, tolerance, tolerance), found, expected)
+def assert_close(found, expected, valid=None):
+    """(carry, ys) equal, where a mask is given at its steps alone."""
+    references.assert_trees_close(found[0], expected[0], 1e-5, "carry")
+    ys, theirs = map(np.asarray, (found[1], expected[1]))
+    if valid is not None:
+        ys, theirs = ys[valid], theirs[valid]
+    np.testing.assert_allclose(ys, theirs, 1e-5, 1e-5)
 
 
-def values(module):
-    return jax.tree.map(lambda leaf: leaf[...], module.params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+@functools.partial(references.compiled, static_argnames="cell")
+def by_flax(cell, params, xs, start, lengths):
+    """By name what `nnx.RNN` makes of it, time-major."""
+    made = rnn_cell(cell, params)
+    batch_major = turned(xs)
+
+    def run(inputs, **options):
+        carry, ys = nnx.RNN(made, return_carry=True)(inputs, **options)
+        return carry, turned(ys)
+
+    both = nnx.Bidirectional(nnx.RNN(made), nnx.RNN(rnn_cell(cell, params)), return_carry=True)
+    (there, back), both_ys = both(batch_major, initial_carry=(start, start), seq_lengths=lengths)
+    return {
+        "plain": run(batch_major),
+        "lengths": run(batch_major, initial_carry=start, seq_lengths=lengths),
+        "reverse": nnx.RNN(made, return_carry=True, unroll=2)(xs, time_major=True, initial_carry=start, reverse=True),
+        "both": ((there, back), turned(both_ys)),
+    }
 
 
-def inside(cell, **options):
-    """Flax's recurrence around a cell of ours, and the cell's parameters."""
-    adapted = RNNCell(cell, 2, deterministic=True, rngs=nnx.Rngs(0))
-    return nnx.RNN(adapted, return_carry=True, **options), values(adapted)
-
-
-@every_cell
-def test_inside_nnx_rnn_it_is_unroll(cell) -> None:
-    rnn, params = inside(cell)
-    close(rnn(XS), ours(cell, params))
-    close(rnn(turned(XS), time_major=True)[1], turned(ours(cell, params)[1]))
-    backwards, kept = rnn(XS, reverse=True, keep_order=True)
-    close((backwards, kept), ours(cell, params, reverse=True))
-    close(rnn(XS, reverse=True)[1], kept[:, ::-1])
-    start = jax.tree.map(lambda leaf: leaf + 0.5, cell.initial_carry((3,)))
-    close(rnn(XS, initial_carry=start), ours(cell, params, carry=start))
-    again, _ = inside(cell, unroll=2)
-    close(again(XS), ours(cell, params))
-
-
-@every_cell
-@pytest.mark.parametrize("reverse", [False, True])
-def test_with_lengths_it_is_unroll_but_for_outputs_past_the_end(cell, reverse) -> None:
-    rnn, params = inside(cell)
-    carry, ys = rnn(XS, seq_lengths=LENGTHS, reverse=reverse, keep_order=True)
-    expected_carry, expected = ours(cell, params, lengths=LENGTHS, reverse=reverse)
-    close(carry, expected_carry)
-    close(VALID * ys, expected)
-    assert np.abs(np.asarray(ys)[np.broadcast_to(~VALID, ys.shape)]).max() > 0
-
-
-def test_a_sequence_of_length_0_returns_flaxs_last_carry_and_our_first() -> None:
-    rnn, params = inside(GRU(4))
-    lengths = jnp.array([0, 6, 6])
-    theirs, _ = rnn(XS, seq_lengths=lengths)
-    mine, _ = ours(GRU(4), params, lengths=lengths)
-    close(theirs.h[0], ours(GRU(4), params)[0].h[0])
-    np.testing.assert_array_equal(mine.h[0], 0)
-
-
-def test_flaxs_bidirectional_is_ours() -> None:
-    forward, params = inside(nested_lstm(4, 2))
-    backward = nnx.RNN(RNNCell(GRU(4), 2, rngs=nnx.Rngs(1)), return_carry=True)
-    _, ys = nnx.Bidirectional(forward, backward, return_carry=True)(XS, seq_lengths=LENGTHS)
-    layer = Bidirectional(nested_lstm(4, 2), GRU(4))
-    both = layer.init(jax.random.key(0), 2)._replace(forward=params, backward=values(backward.cell))
-    close(VALID * ys, ours(layer, both, lengths=LENGTHS)[1])
+@functools.partial(references.compiled, static_argnames="cell")
+def by_us(cell, params, xs, start, lengths):
+    run = functools.partial(unroll, cell, params, xs)
+    return {
+        "plain": run(),
+        "lengths": run(start, lengths=lengths),
+        "reverse": run(start, reverse=True),
+        "keep_order": run(start, lengths=lengths, reverse=True),
+    }
 
 
 @every_cell
-def test_gradients_through_flax_are_ours(cell) -> None:
-    rnn, params = inside(cell)
-
-    @nnx.grad
-    def through_flax(rnn):
-        return (rnn(XS)[1] ** 2).sum()
-
-    gradients = through_flax(rnn)["cell"]["params"]
-    found = [leaf[...] for leaf in jax.tree.leaves(gradients, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))]
-    expected = jax.grad(lambda params: (ours(cell, params)[1] ** 2).sum())(params)
-    by_path = nnx.to_flat_state(nnx.state(rnn, nnx.Param))
-    assert len(found) == len(jax.tree.leaves(expected)) == len(by_path)
-    named = {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in flat(expected)}
-    for path, leaf in nnx.to_flat_state(gradients):
-        name = "/".join(map(str, path))
-        np.testing.assert_allclose(leaf[...], named[name], 1e-5, 1e-5, err_msg=name)
+def test_flaxs_layers_run_every_cell_as_unroll_does(name):
+    cell = CELLS[name]
+    params, xs, start = example(cell)
+    found, expected = by_flax(cell, params, xs, start, LENGTHS), by_us(cell, params, xs, start, LENGTHS)
+    valid = np.arange(T)[:, None] < LENGTHS
+    assert_close(found["plain"], expected["plain"])
+    assert_close(found["lengths"], expected["lengths"], valid)
+    carry, ys = expected["reverse"]
+    assert_close(found["reverse"], (carry, backwards(ys)))
+    (there, forward), (back, backward) = expected["lengths"], expected["keep_order"]
+    assert_close(found["both"], ((there, back), np.concatenate([forward, backward], -1)), valid)
 
 
-def flat(tree):
-    return jax.tree_util.tree_leaves_with_path(tree)
+def test_where_flax_reverses_outputs_with_lengths_the_padding_stays_behind():
+    cell = CELLS["nested_2"]
+    params, xs, start = example(cell)
+    carry, ys = nnx.RNN(rnn_cell(cell, params), time_major=True, return_carry=True, reverse=True)(
+        xs, initial_carry=start, seq_lengths=jnp.asarray(LENGTHS)
+    )
+    last, expected = references.run(cell, params, xs, start, lengths=LENGTHS, reverse=True)
+    assert_close((carry, ys), (last, backwards(expected, LENGTHS)), np.arange(T)[:, None] < LENGTHS)
 
 
-def test_the_contract_of_a_flax_cell() -> None:
-    cell = RNNCell(nested_lstm(4, 2), 2, rngs=nnx.Rngs(0))
-    assert cell.num_feature_axes == 1
-    assert cell.initialize_carry((3, 5, 2)).h.shape == (3, 5, 4)
-    drawn = cell.initialize_carry((3, 2), nnx.Rngs(carry=0), carry_init=jax.nn.initializers.normal())
-    assert len({float(leaf[0, 0]) for leaf in jax.tree.leaves(drawn)}) == 3
-    paths = {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(cell, nnx.Param))}
-    assert paths == {f"params/{place}{name}" for place in ("", "inner/") for name in ("w_x", "w_h", "b")}
-    close(nnx.jit(lambda rnn: rnn(XS))(nnx.RNN(cell)), ours(cell.cell, values(cell))[1])
+def test_past_the_end_flax_goes_on_where_unroll_puts_out_zeros_and_of_no_steps_it_returns_the_last_carry():
+    cell, lengths = CELLS["lstm"], np.array([5, 3, 0])
+    params, xs, start = example(cell)
+    carry, ys = nnx.RNN(rnn_cell(cell, params), time_major=True, return_carry=True)(
+        xs, initial_carry=start, seq_lengths=jnp.asarray(lengths)
+    )
+    last, zeroed = references.run(cell, params, xs, start, lengths=lengths)
+    whole, gone_on = references.run(cell, params, xs, start)
+    padding = np.arange(T)[:, None] >= lengths
+    assert not zeroed[padding].any()
+    np.testing.assert_allclose(ys, gone_on, 1e-5, 1e-5)
+    for found, ours, unmasked, given in zip(*map(jax.tree.leaves, (carry, last, whole, start)), strict=True):
+        np.testing.assert_allclose(found[:2], ours[:2], 1e-5, 1e-5)
+        np.testing.assert_allclose(found[2], unmasked[2], 1e-5, 1e-5)
+        np.testing.assert_array_equal(ours[2], given[2])
 
 
-@pytest.mark.parametrize("cell", [CELLS["dropout"], CELLS["zoneout"]])
-def test_a_cell_that_draws_noise_is_refused_where_it_gets_none(cell) -> None:
-    with pytest.raises(ValueError, match=r"deterministic=True, expected.*found (Zoneout|SequenceDropout)"):
-        RNNCell(cell, 2, rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match="deterministic=True, expected"):
-        linen.RNN(LinenCell(cell)).init(jax.random.key(0), XS)
+@pytest.mark.parametrize("name", ["gru", "nested_2", "stack", "zoneout", "transition", "output"])
+def test_gradients_through_flaxs_layer_are_unrolls(name):
+    cell = CELLS[name]
+    params, xs, start = example(cell)
+    weights = references.normal_like(jax.eval_shape(lambda: unroll(cell, params, xs, start)), np.random.default_rng(1))
+
+    @references.compiled
+    def flaxs(params, xs, start):
+        def loss(module, xs, start):
+            layer = nnx.RNN(module, time_major=True, return_carry=True)
+            return references.weigh(weights, layer(xs, initial_carry=start))
+
+        return nnx.grad(loss, argnums=(0, 1, 2))(rnn_cell(cell, params), xs, start)
+
+    by_params, by_xs, by_start = flaxs(params, xs, start)
+    _, (expected, expected_xs, expected_start) = references.value_and_gradients(cell, params, xs, start, weights)
+    found = {path: variable[...] for path, variable in nnx.to_flat_state(by_params)}
+    by_name = {("params", *path): value for path, value in by_path(expected).items()}
+    assert found.keys() == by_name.keys()
+    for path, value in by_name.items():
+        np.testing.assert_allclose(found[path], value, 1e-5, 1e-5, err_msg=str(path))
+    references.assert_trees_close((by_xs, by_start), (expected_xs, expected_start), 1e-5)
 
 
 @every_cell
-def test_inside_linen_rnn_it_is_unroll(cell) -> None:
-    rnn = linen.RNN(LinenCell(cell, deterministic=True), return_carry=True)
-    variables = rnn.init(jax.random.key(0), XS)
-    params = variables["params"]["cell"]["cell"]
-    close(rnn.apply(variables, XS), ours(cell, params))
-    carry, ys = rnn.apply(variables, XS, seq_lengths=LENGTHS, reverse=True, keep_order=True)
-    expected_carry, expected = ours(cell, params, lengths=LENGTHS, reverse=True)
-    close(carry, expected_carry)
-    close(VALID * ys, expected)
-    close(rnn.apply(variables, turned(XS), time_major=True)[1], turned(ours(cell, params)[1]))
+def test_parameters_are_params_under_the_paths_of_the_cells_tuples(name):
+    cell = CELLS[name]
+    layer = nnx.RNN(RNNCell(cell, D, deterministic=True, rngs=nnx.Rngs(params=0)))
+    flat = dict(nnx.to_flat_state(nnx.state(layer, nnx.Param)))
+    expected = {("cell", "params", *path): value for path, value in by_path(cell.init(made_of(0), D)).items()}
+    assert flat.keys() == expected.keys()
+    for path, value in expected.items():
+        np.testing.assert_array_equal(flat[path][...], value)
+    others = dict(nnx.to_flat_state(nnx.state(layer))).keys() - flat.keys()
+    assert all(path[0] == "rngs" for path in others)
 
 
-def test_linens_bidirectional_is_ours() -> None:
-    rnns = (linen.RNN(LinenCell(GRU(4))), linen.RNN(LinenCell(LSTM(4))))
-    variables = linen.Bidirectional(*rnns).init(jax.random.key(0), XS)
-    ys = linen.Bidirectional(*rnns).apply(variables, XS, seq_lengths=LENGTHS)
-    params = [module["cell"]["cell"] for module in variables["params"].values()]
-    layer = Bidirectional(GRU(4), LSTM(4))
-    both = layer.init(jax.random.key(0), 2)._replace(forward=params[0], backward=params[1])
-    close(VALID * ys, ours(layer, both, lengths=LENGTHS)[1])
+def made_of(seed):
+    """The key that a module draws its parameters from."""
+    return nnx.Rngs(params=seed).params()
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cell_that_draws_noise_must_be_asked_for_as_deterministic(name):
+    if name in NOISY:
+        with pytest.raises(ValueError, match=r"(?s)(?=.*without noise, or deterministic=True)(?=.*Recurrent)"):
+            RNNCell(CELLS[name], D, rngs=nnx.Rngs(0))
+    else:
+        assert RNNCell(CELLS[name], D, rngs=nnx.Rngs(0)).cell == CELLS[name]
+
+
+def test_any_leading_axes_are_a_batch_and_features_are_one_axis():
+    cell = CELLS["nested_2"]
+    params, xs, _ = example(cell)
+    made = rnn_cell(cell, params)
+    assert made.num_feature_axes == 1
+    _, expected = references.run(cell, params, xs)
+    layer = nnx.RNN(made)
+    np.testing.assert_allclose(layer(xs[:, 0]), expected[:, 0], 1e-5, 1e-5)
+    twice = jnp.stack([turned(xs), turned(xs)])
+    np.testing.assert_allclose(layer(twice), jnp.stack([turned(expected)] * 2), 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["streams", "default", "stream"])
+def test_an_initial_carry_is_drawn_where_an_initializer_is_given(kind):
+    streams = nnx.Rngs(5) if kind == "default" else nnx.Rngs(carry=5)
+    streams = streams.carry if kind == "stream" else streams
+    made = RNNCell(CELLS["nested_2"], D, rngs=nnx.Rngs(0))
+    expected = CELLS["nested_2"].initial_carry((4, B))
+    references.assert_trees_close(made.initialize_carry((4, B, D), streams), expected, 0.0)
+    drawn = made.initialize_carry((4, B, D), streams, nnx.initializers.normal(1.0))
+    assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), drawn) == jax.tree.map(
+        lambda leaf: (leaf.shape, leaf.dtype), expected
+    )
+    vectors = jax.tree.leaves(drawn)
+    assert all(np.asarray(vector).all() for vector in vectors)
+    assert len({np.asarray(vector).tobytes() for vector in vectors}) == 3
+    ones = made.initialize_carry((B, D), streams, nnx.initializers.ones)
+    assert all((leaf == 1).all() for leaf in jax.tree.leaves(ones))
+
+
+def test_flaxs_layer_starts_from_the_initial_carry_of_the_cell():
+    class Ones(RNNCell):
+        def initialize_carry(self, input_shape, rngs=None, carry_init=None):
+            return super().initialize_carry(input_shape, rngs, nnx.initializers.ones)
+
+    cell = CELLS["lstm"]
+    params, xs, start = example(cell)
+    made = Ones(cell, D, rngs=nnx.Rngs(0))
+    made.params = rnn_cell(cell, params).params
+    found = nnx.RNN(made, time_major=True, return_carry=True, rngs=nnx.Rngs(0))(xs)
+    assert_close(found, references.run(cell, params, xs, jax.tree.map(jnp.ones_like, start)))
+
+
+def test_flaxs_layer_runs_under_nnx_jit():
+    cell = CELLS["nested_gru"]
+    params, xs, _ = example(cell)
+    layer = nnx.RNN(rnn_cell(cell, params), time_major=True, return_carry=True)
+    run = nnx.jit(lambda layer, xs: layer(xs))
+    assert_close(run(layer, xs), references.run(cell, params, xs))
+    other, *_ = example(cell, seed=1)
+    layer.cell = rnn_cell(cell, other)
+    assert_close(run(layer, xs), references.run(cell, other, xs))
 
 
 LAYERS = CELLS | {
-    "both_ways": Bidirectional(GRU(4), GRU(4)),
-    "stack_both_ways": Stack((Bidirectional(GRU(4), GRU(4)), Bidirectional(LSTM(4), LSTM(4), "sum"))),
+    "both": Bidirectional(LSTM(H), GRU(2)),
+    "stack_of_both": Stack((Bidirectional(GRU(2), GRU(2)), Bidirectional(LSTM(2), Elman(2)), LSTM(H)), dropout=0.5),
+}
+MASK = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0], [1, 1, 1]], bool)
+RESETS = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], bool)
+OVER_TIME = {
+    "lengths": {"lengths": LENGTHS},
+    "everything": {"lengths": LENGTHS, "mask": MASK, "resets": RESETS, "return_carries": True},
+    "reverse": {"lengths": LENGTHS, "mask": MASK, "resets": RESETS, "return_carries": True, "reverse": True},
 }
 
 
-@pytest.mark.parametrize("cell", LAYERS.values(), ids=LAYERS)
-def test_the_layer_is_unroll_batch_major(cell) -> None:
-    layer = Recurrent(cell, 2, deterministic=True, rngs=nnx.Rngs(0))
-    mask, resets = (jax.random.bernoulli(jax.random.key(seed), 0.7, (3, 6)) for seed in (2, 3))
-    options = {"lengths": LENGTHS, "reverse": True}
-    found = layer(XS, mask=mask, resets=resets, return_carries=True, **options)
-    marks = {"mask": turned(mask), "resets": turned(resets)}
-    carry, ys, carries = unroll(cell, layer.values, turned(XS), return_carries=True, **marks, **options)
-    close(found, (carry, turned(ys), turned(carries)))
-    close(layer(XS, go_backwards=True)[1], ours(cell, layer.values, reverse=True)[1][:, ::-1])
-    other = Recurrent(cell, 2, time_major=True, deterministic=True, rngs=nnx.Rngs(0))
-    close(other(turned(XS))[1], turned(ours(cell, layer.values)[1]))
+def recurrent(cell, params, time_major=False, **options):
+    return with_values(Recurrent(cell, D, time_major=time_major, rngs=nnx.Rngs(0), **options), params)
 
 
-def test_the_layers_noise_comes_from_its_streams() -> None:
-    layer = Recurrent(SequenceDropout(LSTM(4), recurrent=0.5), 2, rngs=nnx.Rngs(params=0, dropout=1))
-    first, second = layer(XS)[1], layer(XS)[1]
-    assert not np.allclose(first, second)
-    layer.eval()
-    np.testing.assert_array_equal(layer(XS)[1], ours(layer.cell, layer.values)[1])
-    key = jax.random.key(5)
-    np.testing.assert_array_equal(layer(XS, key=key)[1], ours(layer.cell, layer.values, key=key)[1])
-    layer.train()
-    assert not np.allclose(layer(XS)[1], layer(XS)[1])
-    assert nnx.state(Recurrent(LSTM(4), 2, rngs=nnx.Rngs(0)), nnx.RngState) == nnx.State({})
+@functools.partial(references.compiled, static_argnames=("cell", "time_major", "reverse", "go_backwards", "more"))
+def by_layer(cell, params, xs, start, marks, time_major, reverse=False, go_backwards=False, more=(), key=None):
+    layer = recurrent(cell, params, time_major, deterministic=True)
+    return layer(xs, start, **marks, reverse=reverse, go_backwards=go_backwards, key=key, **dict.fromkeys(more, True))
 
 
-class Classifier(nnx.Module):
-    def __init__(self, rngs):
-        self.recurrent = Recurrent(SequenceDropout(nested_lstm(8, 2), recurrent=0.1), 2, rngs=rngs)
-        self.head = nnx.Linear(8, 1, rngs=rngs)
+@pytest.mark.parametrize(
+    ("over_time", "time_major"), [("lengths", False), ("everything", False), ("everything", True), ("reverse", False)]
+)
+@pytest.mark.parametrize("name", ["nested_2", "zoneout", "output", "stack_of_both"])
+def test_the_layer_is_unroll_on_batches_of_sequences(name, over_time, time_major):
+    cell, over_time = LAYERS[name], OVER_TIME[over_time]
+    params, xs, start = example(cell)
+    expected = references.run(cell, params, xs, start, **over_time, key=KEY)
+    swap = (lambda tree: tree) if time_major else turned
+    marks = {key: value for key, value in over_time.items() if key in ("lengths", "mask", "resets")}
+    marks = {key: value if key == "lengths" else swap(value) for key, value in marks.items()}
+    more = ("return_carries",) if "return_carries" in over_time else ()
+    carry, ys, *carries = by_layer(
+        cell, params, swap(xs), start, marks, time_major, over_time.get("reverse", False), more=more, key=KEY
+    )
+    references.assert_trees_close((carry, swap(ys)), expected[:2], 1e-5)
+    assert len(carries) == len(more)
+    for every in carries:
+        references.assert_trees_close(swap(every), expected[2], 1e-5)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_outputs_of_a_run_backwards_stand_as_they_are_computed(reverse):
+    cell = CELLS["nested_2"]
+    params, xs, start = example(cell)
+    carry, ys = by_layer(cell, params, turned(xs), start, {}, False, reverse, go_backwards=True)
+    last, expected = references.run(cell, params, xs, start, reverse=True)
+    assert_close((carry, turned(ys)), (last, expected[::-1]))
+
+
+def test_without_a_carry_the_layer_starts_from_the_initial_one():
+    cell = CELLS["gru"]
+    params, xs, _ = example(cell)
+    assert_close(recurrent(cell, params, True)(xs), references.run(cell, params, xs))
+
+
+@pytest.mark.parametrize("name", ["dropped", "stack_of_both"])
+def test_noise_is_new_at_every_call_and_the_models_mode_turns_it_off_and_on(name):
+    cell = LAYERS[name]
+    params, xs, _ = example(cell)
+    model = nnx.Sequential(recurrent(cell, params, True))
+    run = nnx.jit(lambda model, xs, key=None: model.layers[0](xs, key=key)[1])
+    drawn = [run(model, xs) for _ in range(4)]
+    model.eval()
+    silent = [run(model, xs) for _ in range(2)]
+    keyed = [run(model, xs, KEY) for _ in range(2)]
+    model.train()
+    drawn += [run(model, xs) for _ in range(2)]
+    keyed += [run(model, xs, KEY)]
+    assert len({np.asarray(ys).tobytes() for ys in drawn}) >= 5
+    for ys in silent:
+        np.testing.assert_allclose(ys, references.run(cell, params, xs)[1], 1e-5, 1e-5)
+    for ys in keyed:
+        np.testing.assert_allclose(ys, references.run(cell, params, xs, key=KEY)[1], 1e-5, 1e-5)
+    assert not np.allclose(keyed[0], silent[0])
+
+
+@pytest.mark.parametrize("name", ["dropped", "lstm"])
+def test_a_layer_made_from_one_key_draws_noise_from_a_given_key_alone(name):
+    cell, (_, xs, _) = CELLS[name], example(CELLS[name])
+    layer = Recurrent(cell, D, time_major=True, rngs=KEY)
+    references.assert_trees_close(layer.values, cell.init(KEY, D), 0.0)
+    for key in (None, KEY):
+        assert_close(layer(xs, key=key), references.run(cell, layer.values, xs, key=key))
+    assert not nnx.to_flat_state(nnx.state(layer, nnx.RngState))
+
+
+def test_layers_made_from_the_same_streams_draw_parameters_and_noise_of_their_own():
+    rngs = nnx.Rngs(params=0, dropout=1)
+    one, two = (Recurrent(CELLS["dropped"], D, rngs=rngs) for _ in range(2))
+    assert not np.allclose(one.values.w_x, two.values.w_x)
+    assert not np.array_equal(jax.random.key_data(one.rngs()), jax.random.key_data(two.rngs()))
+
+
+def test_a_layer_without_noise_wants_no_stream_for_it():
+    layer = Recurrent(CELLS["nested_2"], D, rngs=nnx.Rngs(params=0))
+    assert layer.rngs is None
+    paths = {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(layer))}
+    assert paths == {f"params/{level}{leaf}" for level in ("", "inner/") for leaf in ("w_x", "w_h", "b")}
+    assert all(isinstance(variable, nnx.Param) for _, variable in nnx.to_flat_state(nnx.state(layer)))
+
+
+class Sum(nnx.Module):
+    """The sum of a sequence's first feature so far, by a layer of ours and a dense one."""
+
+    def __init__(self, cell, rngs):
+        self.recurrent = Recurrent(cell, D, rngs=rngs)
+        self.dense = nnx.Linear(cell.out_features, 1, rngs=rngs)
 
     def __call__(self, xs):
-        return self.head(self.recurrent(xs)[1][:, -1])
+        return self.dense(self.recurrent(xs)[1])[..., 0]
 
 
-def test_the_layer_trains_in_a_flax_model() -> None:
-    model = Classifier(nnx.Rngs(0))
+def test_a_model_with_the_layer_learns_under_noise():
+    model = Sum(LAYERS["stack_of_both"], nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(0.02), wrt=nnx.Param)
-    targets = XS.sum((1, 2))[:, None]
+    xs = jax.random.normal(KEY, (16, T, D))
+    targets = jnp.cumsum(xs[..., 0], axis=1)
+
+    def loss(model):
+        return jnp.square(model(xs) - targets).mean()
 
     @nnx.jit
     def step(model, optimizer):
-        loss, gradients = nnx.value_and_grad(lambda model: ((model(XS) - targets) ** 2).mean())(model)
-        optimizer.update(model, gradients)
-        return loss
+        optimizer.update(model, nnx.grad(loss)(model))
 
-    losses = [float(step(model, optimizer)) for _ in range(60)]
-    assert losses[-1] < 0.1 * losses[0]
+    def measured():
+        model.eval()
+        value = float(loss(model))
+        model.train()
+        return value
+
+    before, values = measured(), model.recurrent.values
+    for _ in range(30):
+        step(model, optimizer)
+    assert measured() < 0.9 * before
+    moved = jax.tree.map(lambda old, new: not np.array_equal(old, new), values, model.recurrent.values)
+    assert all(jax.tree.leaves(moved))
+
+
+def test_flaxs_layer_learns_as_well():
+    model = nnx.Sequential(
+        nnx.RNN(RNNCell(CELLS["nested_2"], D, rngs=nnx.Rngs(0))), nnx.Linear(H, 1, rngs=nnx.Rngs(1))
+    )
+    optimizer = nnx.Optimizer(model, optax.adam(0.02), wrt=nnx.Param)
+    xs = jax.random.normal(KEY, (16, T, D))
+
+    def loss(model):
+        return jnp.square(model(xs)[..., 0] - jnp.cumsum(xs[..., 0], axis=1)).mean()
+
+    @nnx.jit
+    def step(model, optimizer):
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, gradients)
+        return value
+
+    values = [float(step(model, optimizer)) for _ in range(30)]
+    assert values[-1] < 0.7 * values[0]

@@ -40,7 +40,8 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], specification: 
 
     if path.suffix != ".safetensors" or not path.parent.is_dir():
         raise ConfigError(f"{path}: a name that ends in .safetensors, in a folder that is there, expected")
-    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    # reshape, as NumPy makes a contiguous scalar a vector.
+    contiguous = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in tensors.items()}
     unfinished = path.with_name(f".{path.name}.unfinished")
     save_file(contiguous, unfinished, {_SPECIFICATION: specification} if specification else None)
     unfinished.replace(path)

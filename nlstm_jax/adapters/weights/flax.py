@@ -110,7 +110,7 @@ def _lstm_of_gates(source: Tensors) -> Converted:
     features = source.take("hi/kernel", None, None).shape[0]
     # NNX' LSTMCell has if_, as `if` is a word of Python.
     forget = "if_" if "if_/kernel" in source else "if"
-    w_x = [source.take(f"{name}/kernel", None, features) for name in ("ii", forget, "ig", "io")]
+    w_x = _kernels(source, ("ii", forget, "ig", "io"), features)
     w_h = [source.take(f"h{gate}/kernel", features, features) for gate in "ifgo"]
     b = [source.take(f"h{gate}/bias", features) for gate in "ifgo"]
     return LSTM(features), LSTMParams(*_side_by_side(w_x, w_h, b), None, None, None)
@@ -118,10 +118,16 @@ def _lstm_of_gates(source: Tensors) -> Converted:
 
 def _gru_of_gates(source: Tensors) -> Converted:
     features = source.take("hr/kernel", None, None).shape[0]
-    w_x = [source.take(f"i{gate}/kernel", None, features) for gate in "rzn"]
+    w_x = _kernels(source, ("ir", "iz", "in"), features)
     w_h = [source.take(f"h{gate}/kernel", features, features) for gate in "rzn"]
     b = [source.take(f"i{gate}/bias", features) for gate in "rzn"]
     return GRU(features), GRUParams(*_side_by_side(w_x, w_h, b), parameter(source.take("hn/bias", features)))
+
+
+def _kernels(source: Tensors, names: tuple[str, ...], features: int) -> list[np.ndarray]:
+    """The gates' kernels on the input, all of as many rows as the first."""
+    first = source.take(f"{names[0]}/kernel", None, features)
+    return [first, *(source.take(f"{name}/kernel", first.shape[0], features) for name in names[1:])]
 
 
 def _side_by_side(*gates: list[np.ndarray]) -> tuple[Array, Array, Array]:

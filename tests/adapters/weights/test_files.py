@@ -7,6 +7,8 @@ import pytest
 
 pytest.importorskip("safetensors", reason="files of weights need safetensors (extra: export)")
 
+from safetensors import safe_open
+
 from nlstm_jax.adapters.weights import load, read_tensors, save, write_tensors
 from nlstm_jax.cells import (
     GRU,
@@ -16,6 +18,7 @@ from nlstm_jax.cells import (
     DeepTransition,
     Elman,
     LSTMCarry,
+    Nested,
     NestedCarry,
     SequenceDropout,
     Stack,
@@ -100,3 +103,119 @@ def test_where_it_may_be_written(tmp_path) -> None:
     for path in (tmp_path / "layer.bin", tmp_path / "nowhere" / "layer.safetensors"):
         with pytest.raises(ConfigError, match=r"a name that ends in \.safetensors, in a folder that is there, exp"):
             save(path, LSTM(4), drawn(LSTM(4)))
+
+
+def test_tensors_come_back_whatever_their_order_in_memory(tmp_path) -> None:
+    wide = np.arange(24, dtype=np.float32).reshape(4, 6)
+    tensors = {"turned": wide.T, "strided": wide[::2, ::3], "none": wide[:0]}
+    write_tensors(tmp_path / "t.safetensors", tensors)
+    found = read_tensors(tmp_path / "t.safetensors")
+    assert set(found) == set(tensors)
+    for name, value in tensors.items():
+        np.testing.assert_array_equal(found[name], value, strict=True)
+
+
+def test_a_number_stays_a_number(tmp_path) -> None:
+    write_tensors(tmp_path / "t.safetensors", {"step": np.array(7)})
+    np.testing.assert_array_equal(read_tensors(tmp_path / "t.safetensors")["step"], np.array(7), strict=True)
+
+
+def test_a_file_is_replaced_whole(tmp_path) -> None:
+    for value in (0.0, 1.0):
+        write_tensors(tmp_path / "t.safetensors", {"w": np.full(3, value)})
+    np.testing.assert_array_equal(read_tensors(tmp_path / "t.safetensors")["w"], np.ones(3))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
+
+
+def test_a_layer_of_elsewhere_is_not_saved(tmp_path) -> None:
+    class Own(LSTM):
+        pass
+
+    with pytest.raises(ValueError, match="Own"):
+        save(tmp_path / "layer.safetensors", Own(4), drawn(LSTM(4)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("reader", [load, read_tensors])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: b"",
+        lambda data: data[:5],
+        lambda data: data[:50],
+        lambda data: data[:-1],
+        lambda data: data + b"0",
+    ],
+    ids=["empty", "5 bytes", "cut in the header", "cut by a byte", "a byte too many"],
+)
+def test_a_damaged_file_is_told_in_one_line(reader, change, tmp_path) -> None:
+    path = tmp_path / "layer.safetensors"
+    save(path, GRU(4), drawn(GRU(4)))
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DataError, match=f"^{path}: a safetensors file expected: [^\n]+$"):
+        reader(path)
+
+
+@pytest.mark.parametrize(
+    "specification",
+    [
+        "LSTM(4)",
+        "[1]",
+        '{"in_features": 3}',
+        '{"layer": {"type": "LSTM", "features": 4}}',
+        '{"layer": {"features": 4}, "in_features": 3}',
+        '{"layer": 4, "in_features": 3}',
+        '{"layer": {"type": ["LSTM"], "features": 4}, "in_features": 3}',
+        '{"layer": {"type": "LSTM", "features": 4, "hyper": true}, "in_features": 3}',
+        '{"layer": {"type": "LSTM", "features": 4, "gating": "plus"}, "in_features": 3}',
+        '{"layer": {"type": "LSTMCarry", "c": 0.0, "h": 0.0}, "in_features": 3}',
+        '{"layer": {"type": "spelled", "layer": 4}, "in_features": 3}',
+        '{"layer": {"type": "LSTM", "features": 4}, "in_features": "three"}',
+    ],
+)
+def test_a_specification_that_is_none_is_told(specification, tmp_path) -> None:
+    path = tmp_path / "layer.safetensors"
+    write_tensors(path, {"w_x": np.zeros((3, 16), np.float32)}, specification)
+    with pytest.raises(DataError, match=f"{path}: the specification of a layer of this version expected"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layers/1/w_h": None}, r"layer\.safetensors: layers/1/w_h: missing"),
+        ({"layers/0/b": np.zeros(15)}, r"layer\.safetensors: layers/0/b: .*\[16\].*\[15\]"),
+        ({"layers/2/b": np.zeros(16)}, r"layer\.safetensors: no place for layers/2/b"),
+    ],
+    ids=["missing", "long bias", "left over"],
+)
+def test_a_tensor_that_is_not_the_layers_is_told_by_its_full_name(changes, message, tmp_path) -> None:
+    layer = Stack((LSTM(4), LSTM(4)))
+    path = tmp_path / "layer.safetensors"
+    save(path, layer, drawn(layer))
+    with safe_open(path, "numpy") as file:
+        specification = next(iter(file.metadata().values()))
+    tensors = read_tensors(path) | changes
+    write_tensors(path, {name: value for name, value in tensors.items() if value is not None}, specification)
+    with pytest.raises(DataError, match=message):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        GRU(4, use_bias=False),
+        LSTM(4, gating="add", forget_bias=0.3, dtype="bfloat16"),
+        Nested(4, GRU(4), candidate_activation="softsign"),
+        Zoneout(LSTM(4), LSTMCarry(c=0.5, h=0.05)),
+        Stack((Elman(2),) * 12, residual=True),
+        Stack((Bidirectional(Stack((LSTM(4), Elman(2))), DeepOutput(GRU(4), (3,)), "concat"), Zoneout(GRU(4), 0.5))),
+    ],
+    ids=["bare", "options", "gru inside", "rates", "tall", "all"],
+)
+def test_a_loaded_layer_is_the_saved_one_and_serves_in_its_place(layer, tmp_path) -> None:
+    params = drawn(layer)
+    save(tmp_path / "layer.safetensors", layer, params)
+    again, back = load(tmp_path / "layer.safetensors")
+    assert (again, hash(again)) == (layer, hash(layer))
+    jax.tree.map(np.testing.assert_array_equal, back, params)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen, nnx
-from flax.traverse_util import flatten_dict
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from nlstm_jax.adapters.weights import from_flax, to_flax
 from nlstm_jax.cells import GRU, LSTM, Elman, nested_lstm
@@ -117,3 +117,35 @@ def test_a_wrong_tensor_is_named(tensors, message) -> None:
 def test_what_flax_lacks_is_named(cell, message) -> None:
     with pytest.raises(ValueError, match=message):
         to_flax(cell, cell.init(jax.random.key(0), 3))
+
+
+@every_cell
+def test_linen_takes_what_was_converted(name) -> None:
+    cell = OURS[name]
+    params = random_like(cell.init(jax.random.key(0), 2))
+    variables = {"params": {"cell": unflatten_dict(to_flax(cell, params), sep="/")}}
+    np.testing.assert_allclose(linen.RNN(getattr(linen, name)(4)).apply(variables, XS), ours(cell, params), 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("style", ["linen", "nnx"])
+@pytest.mark.parametrize("cell", [LSTM(4, use_bias=False), GRU(4, use_bias=False), Elman(4, use_bias=False)])
+def test_a_cell_without_biases_gets_zeros(cell, style) -> None:
+    params = random_like(cell.init(jax.random.key(0), 2))
+    again, back = from_flax(to_flax(cell, params, style))
+    assert again == type(cell)(4)
+    assert not back.b.any()
+    np.testing.assert_array_equal(ours(again, back), ours(cell, params))
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"), [(LSTM(4), "ig/kernel"), (GRU(4), "iz/kernel"), (LSTM(4), "ii/kernel"), (GRU(4), "in/kernel")]
+)
+def test_a_gate_that_reads_another_input_than_the_others_is_named(cell, name) -> None:
+    tensors = to_flax(cell, cell.init(jax.random.key(0), 3)) | {name: np.ones((5, 4))}
+    with pytest.raises(DataError, match=r"m/i\w/kernel"):
+        from_flax({f"m/{path}": value for path, value in tensors.items()}, "m/")
+
+
+def test_an_unknown_style_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(ValueError, match=r"(?s)(?=.*linnen)(?=.*linen)(?=.*nnx)"):
+        to_flax(LSTM(4), LSTM(4).init(jax.random.key(0), 3), "linnen")
