@@ -100,8 +100,8 @@ def draws_noise(layer: Layer, in_features: int) -> bool:
 
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
     trace = jax.make_jaxpr(lambda params, key: layer.prepare(params, key, (1, 1, in_features)))
-    # Every draw of jax.random ends in this primitive.
-    return "random_bits" in str(trace(params, jax.random.key(0)))
+    # Every draw of jax.random ends in one of these primitives.
+    return any(draw in str(trace(params, jax.random.key(0))) for draw in ("random_bits", "random_gamma"))
 
 
 def spelled(layer: Any) -> str:

@@ -238,7 +238,7 @@ class Zoneout:
         return jax.tree.leaves(self.rates)
 
 
-def _mixed(how: Array | float | None, old: Array, new: Array) -> Array:
+def _mixed(how: Array | float | int | None, old: Array, new: Array) -> Array:
     """Old and new by a drawn mask, or by a rate where none is drawn."""
     if how is None or isinstance(how, int | float):
         return how * old + (1 - how) * new if how else new
@@ -273,12 +273,10 @@ def regularised(
     named = {"input_dropout": input_dropout, "recurrent_dropout": recurrent_dropout, "weight_drop": weight_drop}
     by_level = zip(*(_spread(name, rates, levels, what) for name, rates in named.items()), strict=True)
     wrapped = _dropped(cell, list(by_level))
-    if not any(zoneout):
-        return wrapped
     shape = jax.eval_shape(lambda: cell.initial_carry(()))
     vectors = len(jax.tree.leaves(shape))
     rates = _spread("zoneout", zoneout, vectors, "vectors of the carry: h, then the memories, outermost first")
-    return Zoneout(wrapped, _carry_of(shape, iter(rates)))
+    return Zoneout(wrapped, _carry_of(shape, iter(rates))) if any(rates) else wrapped
 
 
 def _levels(cell: Cell) -> int:
