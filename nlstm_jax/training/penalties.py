@@ -19,8 +19,10 @@ KINDS = ("l1", "l2", "max_norm")
 
 def before(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransformation]:
     """The transformations of the gradient: + λ sign(w) for each l1, + 2 λ w for each l2, as of Σ λ|w| and Σ λw²."""
-    rules = {"l1": lambda gradient, w, rate: gradient + rate * jnp.sign(w)}
-    rules["l2"] = lambda gradient, w, rate: gradient + 2 * rate * w
+    rules = {
+        "l1": lambda gradient, w, rate: gradient + rate * jnp.sign(w),
+        "l2": lambda gradient, w, rate: gradient + 2 * rate * w,
+    }
     return [_by_name(options, kind, rule) for kind, rule in rules.items() if _wanted(options, kind)]
 
 

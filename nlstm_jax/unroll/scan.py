@@ -33,49 +33,59 @@ class Marks(NamedTuple):
         return self._replace(resets=resets if self.within is None else resets & self.within)
 
 
-def scan(
-    cell: Cell,
-    params: Params,
-    xs: Float[Array, "T B D"],
-    carry: Carry,
-    noise: Noise,
-    marks: Marks,
-    fresh: Carry,
-    reverse: bool,
-    return_carries: bool,
-) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
-    """Run `cell` along the first axis of `xs`.
+class Part(NamedTuple):
+    """What one layer brings to a run.
 
-    Args:
-        cell: the cell.
-        params: prepared parameters.
-        xs: inputs; those of steps that are not valid have no effect.
-        carry: the memory to start from.
-        noise: from `prepare`, leading axis T.
-        marks: steps that copy the carry and put out zero; steps before which `fresh` is put in place.
-        fresh: the cell's initial carry.
-        reverse: from the last step to the first; every output stays at its input's place.
-        return_carries: whether to keep the carry after every step.
+    `params` are prepared, `noise` has the leading axis T; the run starts from `carry`, a reset puts `fresh` in place.
+    """
+
+    params: Params
+    noise: Noise
+    carry: Carry
+    fresh: Carry
+
+
+class Course(NamedTuple):
+    """What all layers of a run have in common.
+
+    `reverse`: from the last step to the first, every output staying at its input's place; `return_carries`: whether
+    to keep the carry after every step.
+    """
+
+    marks: Marks
+    reverse: bool
+    return_carries: bool
+
+    def mirrored(self) -> "Course":
+        """The other direction over the same sequences."""
+        return self._replace(marks=self.marks.mirrored(self.reverse), reverse=not self.reverse)
+
+
+def scan(
+    cell: Cell, xs: Float[Array, "T B D"], part: Part, course: Course
+) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
+    """Run `cell` along the first axis of `xs`; inputs of steps that are not valid have no effect.
 
     Returns:
         The last carry, the outputs, and all carries [T, B, ...] or None.
     """
+    marks = course.marks
 
     def body(carry: Carry, inputs: tuple) -> tuple[Carry, tuple[Array, Carry | None]]:
         z, step_noise, valid, reset = inputs
         if reset is not None:
-            carry = _where(reset, fresh, carry)
-        after, y = cell.step(params, carry, z, step_noise)
+            carry = _where(reset, part.fresh, carry)
+        after, y = cell.step(part.params, carry, z, step_noise)
         if valid is not None:
             after = _where(valid, after, carry)
             y = _where(valid, y, jnp.zeros_like(y))
-        return after, (y, after if return_carries else None)
+        return after, (y, after if course.return_carries else None)
 
     if marks.valid is not None:
         # Garbage in the padding must not reach a gradient as 0 · NaN.
         xs = _where(marks.valid, xs, jnp.zeros_like(xs))
-    inputs = (cell.project(params, xs), noise, marks.valid, marks.resets)
-    carry, (ys, carries) = jax.lax.scan(body, carry, inputs, length=xs.shape[0], reverse=reverse)
+    inputs = (cell.project(part.params, xs), part.noise, marks.valid, marks.resets)
+    carry, (ys, carries) = jax.lax.scan(body, part.carry, inputs, length=xs.shape[0], reverse=course.reverse)
     return carry, ys, carries
 
 

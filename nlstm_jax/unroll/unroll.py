@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from nlstm_jax.cells import Bidirectional, BidirectionalCarry, BidirectionalNoise, Cell, Layer, Stack, StackCarry
-from nlstm_jax.types import Array, Bool, Carry, Float, Int, Noise, Params, PRNGKeyArray
-from nlstm_jax.unroll.scan import Marks, scan
+from nlstm_jax.types import Array, Bool, Carry, Float, Int, Params, PRNGKeyArray
+from nlstm_jax.unroll.scan import Course, Marks, Part, scan
 
 MODES = ("auto", "scan", "fused")
 
@@ -109,79 +109,49 @@ def unroll(
 
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
-    marks = _marks(length, lengths, mask, resets)
-    start = fresh if carry is None else carry
-    carry, ys, carries = _run(cell, params, xs, start, noise, marks, fresh, reverse, return_carries)
+    part = Part(params, noise, fresh if carry is None else carry, fresh)
+    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries)
+    carry, ys, carries = _run(cell, xs, part, course)
     return (carry, ys, carries) if return_carries else (carry, ys)
 
 
 def _run(
-    layer: Layer,
-    params: Params,
-    xs: Float[Array, "T B D"],
-    carry: Carry,
-    noise: Noise,
-    marks: Marks,
-    fresh: Carry,
-    reverse: bool,
-    return_carries: bool,
+    layer: Layer, xs: Float[Array, "T B D"], part: Part, course: Course
 ) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
     if isinstance(layer, Stack):
-        return _run_stack(layer, params, xs, carry, noise, marks, fresh, reverse, return_carries)
+        return _run_stack(layer, xs, part, course)
     if isinstance(layer, Bidirectional):
-        return _run_both_ways(layer, params, xs, carry, noise, marks, fresh, reverse, return_carries)
+        return _run_both_ways(layer, xs, part, course)
     assert isinstance(layer, Cell)
-    return scan(layer, params, xs, carry, noise, marks, fresh, reverse, return_carries)
+    return scan(layer, xs, part, course)
 
 
 def _run_both_ways(
-    layer: Bidirectional,
-    params: Params,
-    xs: Float[Array, "T B D"],
-    carry: Carry,
-    noise: Noise,
-    marks: Marks,
-    fresh: Carry,
-    reverse: bool,
-    return_carries: bool,
+    layer: Bidirectional, xs: Float[Array, "T B D"], part: Part, course: Course
 ) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
-    noise = noise or BidirectionalNoise((), ())
-    there = (layer.forward, params.forward, xs, carry.forward, noise.forward, marks, fresh.forward, reverse)
-    mirrored = marks.mirrored(reverse)
-    back = (layer.backward, params.backward, xs, carry.backward, noise.backward, mirrored, fresh.backward, not reverse)
-    ends, ys, carries = zip(_run(*there, return_carries), _run(*back, return_carries), strict=True)
-    return BidirectionalCarry(*ends), layer.merged(*ys), BidirectionalCarry(*carries) if return_carries else None
+    whole = part._replace(noise=part.noise or BidirectionalNoise((), ()))
+    there = _run(layer.forward, xs, Part(*(each.forward for each in whole)), course)
+    back = _run(layer.backward, xs, Part(*(each.backward for each in whole)), course.mirrored())
+    ends, ys, carries = zip(there, back, strict=True)
+    kept = BidirectionalCarry(*carries) if course.return_carries else None
+    return BidirectionalCarry(*ends), layer.merged(*ys), kept
 
 
 def _run_stack(
-    stack: Stack,
-    params: Params,
-    xs: Float[Array, "T B D"],
-    carry: Carry,
-    noise: Noise,
-    marks: Marks,
-    fresh: Carry,
-    reverse: bool,
-    return_carries: bool,
+    stack: Stack, xs: Float[Array, "T B D"], part: Part, course: Course
 ) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
+    params, noise, carry, fresh = part
     ends, every, ys = [], [], None
     for index, layer in enumerate(stack.cells):
-        end, out, carries = _run(
-            layer,
-            params.layers[index],
-            xs if ys is None else stack.layer_input(index, ys, xs, noise),
-            carry.layers[index],
-            noise.layers[index] if noise else (),
-            marks,
-            fresh.layers[index],
-            reverse,
-            return_carries,
-        )
+        layer_noise = noise.layers[index] if noise else ()
+        own = Part(params.layers[index], layer_noise, carry.layers[index], fresh.layers[index])
+        layer_xs = xs if ys is None else stack.layer_input(index, ys, xs, noise)
+        end, out, carries = _run(layer, layer_xs, own, course)
         ends.append(end)
         every.append(carries)
         ys = stack.layer_output(ys, out)
     assert ys is not None
-    return StackCarry(tuple(ends)), ys, StackCarry(tuple(every)) if return_carries else None
+    return StackCarry(tuple(ends)), ys, StackCarry(tuple(every)) if course.return_carries else None
 
 
 def _initial_carry(cell: Layer, params: Params, batch: int) -> Carry:

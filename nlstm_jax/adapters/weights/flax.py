@@ -9,7 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from nlstm_jax.adapters.weights.tensors import Converted, Tensors, bare, expect, no_such_cell, numpy, parameter
+from nlstm_jax.adapters.weights.tensors import (
+    Converted,
+    Tensors,
+    bare,
+    expect,
+    gates_of,
+    no_such_cell,
+    numpy,
+    parameter,
+)
 from nlstm_jax.cells import GRU, LSTM, Elman, ElmanParams, GRUParams, Layer, LSTMParams
 from nlstm_jax.types import Array, Params
 
@@ -94,8 +103,8 @@ def _of_one_layer(source: Tensors, inputs: str, hidden: str) -> Converted:
     """NNX' cells, and the simple ones, by the number of gates."""
     w_h = source.take(f"{hidden}/kernel", None, None)
     features, width = w_h.shape
-    gates = width // features
-    if gates not in (1, 3, 4) or width % features:
+    gates = gates_of(width, features)
+    if gates is None:
         raise source.complaint(f"{hidden}/kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(w_h.shape)}")
     kernels = parameter(source.take(f"{inputs}/kernel", None, width)), parameter(w_h)
     b = parameter(source.take(f"{hidden if gates == 4 else inputs}/bias", width))

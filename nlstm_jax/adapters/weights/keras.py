@@ -17,6 +17,7 @@ from nlstm_jax.adapters.weights.tensors import (
     both_ways,
     directions_of,
     expect,
+    gates_of,
     layers_of,
     no_such_cell,
     numpy,
@@ -147,7 +148,7 @@ def _cell_from(
 ) -> Converted:
     recurrent = source.take(f"{place}recurrent_kernel", None, None)
     hidden, width = recurrent.shape
-    gates = {hidden: 1, 3 * hidden: 3, 4 * hidden: 4}.get(width)
+    gates = gates_of(width, hidden)
     if gates is None:
         raise source.complaint(
             f"{place}recurrent_kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(recurrent.shape)}"

@@ -81,6 +81,11 @@ class Tensors:
             )
 
 
+def gates_of(width: int, features: int) -> int | None:
+    """How many gates of `features` units stand side by side in `width`: 1, 3 or 4, or None."""
+    return {features: 1, 3 * features: 3, 4 * features: 4}.get(width)
+
+
 def parameter(array: np.ndarray) -> Array:
     """An array as a parameter: float32 at least."""
     values = jnp.asarray(array)

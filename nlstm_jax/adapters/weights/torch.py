@@ -16,6 +16,7 @@ from nlstm_jax.adapters.weights.tensors import (
     both_ways,
     directions_of,
     expect,
+    gates_of,
     layers_of,
     no_such_cell,
     numpy,
@@ -97,7 +98,7 @@ def _cell_from(source: Tensors, suffix: str, nonlinearity: str, features: int | 
     rows, out = w_hh.shape
     projected = f"weight_hr{suffix}" in source
     hidden = source.take(f"weight_hr{suffix}", out, None).shape[1] if projected else out
-    gates = {hidden: 1, 3 * hidden: 3, 4 * hidden: 4}.get(rows)
+    gates = gates_of(rows, hidden)
     if gates is None or (projected and gates != 4):
         raise source.complaint(
             f"weight_hh{suffix}", f"1, 3 or 4 blocks of {hidden} rows expected, found {rows} rows and {out} columns"
