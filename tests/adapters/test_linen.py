@@ -12,9 +12,7 @@ from flax import linen
 from flax_contract import CELLS, KEY, LENGTHS, NOISY, B, D, T, assert_close, backwards, by_us, example, turned
 
 from nlstm_jax.adapters.linen import RNNCell
-from nlstm_jax.cells import (
-    LSTM,
-)
+from nlstm_jax.cells import LSTM
 from nlstm_jax.unroll import unroll
 
 

@@ -54,6 +54,8 @@ def _cell_from(source: Tensors, place: str, features: int | None, forget_bias: f
     bias = source.take(f"{place}bias", None)
     width = bias.shape[0]
     hidden = width // 4
+    if not hidden or width % 4:
+        raise source.complaint(f"{place}bias", f"4 blocks of one length expected, found {list(bias.shape)}")
     projection = w_p = peephole = None
     if f"{place}projection/kernel" in source:
         w_p = parameter(source.take(f"{place}projection/kernel", hidden, None))

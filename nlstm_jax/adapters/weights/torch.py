@@ -47,7 +47,12 @@ def from_torch(tensors: Mapping[str, Any], prefix: str = "", *, nonlinearity: st
     >>> from_torch(tensors)[0]
     LSTM(features=4, ..., use_bias=False, ...)
     """
-    source = Tensors(tensors, "from_torch", prefix)
+    # NumPy knows no bfloat16 of PyTorch's, whose values are all float32's too.
+    readable = {
+        name: value.float() if "torch.bfloat16" in str(getattr(value, "dtype", "")) else value
+        for name, value in tensors.items()
+    }
+    source = Tensors(readable, "from_torch", prefix)
     if "weight_ih" in source:
         layers = [_cell_from(source, "", nonlinearity, None)]
     else:

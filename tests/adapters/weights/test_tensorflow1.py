@@ -102,3 +102,38 @@ def test_a_wrong_tensor_is_named(changes, message) -> None:
     tensors = {"lstm/kernel": np.ones((7, 16)), "lstm/bias": np.ones(16)} | changes
     with pytest.raises(DataError, match=message):
         from_tensorflow1({name: value for name, value in tensors.items() if value is not None})
+
+
+@pytest.mark.parametrize(("activation", "function"), [("relu", lambda z: np.maximum(z, 0)), ("identity", lambda z: z)])
+@pytest.mark.parametrize("projection", [None, 2, 6])
+def test_a_projection_and_another_activation_are_tensorflows(projection, activation, function, monkeypatch) -> None:
+    generator = np.random.default_rng(4)
+    tensors, xs = drawn(3, 4, generator, projection=projection), generator.standard_normal((6, 2, 3))
+    with jax.enable_x64(True):
+        cell, params = from_tensorflow1(tensors, activation=activation)
+        _, ys = unroll(cell, params, jnp.asarray(xs))
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "tanh", function)
+        expected = lstm_cell(tensors, xs)[0]
+    np.testing.assert_allclose(ys, expected, 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cell_1/kernel": np.ones((9, 20))}, "m/cell_1/kernel"),
+        ({"cell_1/projection/kernel": None}, "m/cell_1/kernel"),
+        ({"cell_1/projection/kernel": np.ones((3, 2))}, r"m/cell_1/projection/kernel: .*\[5, any\].*\[3, 2\]"),
+        ({"cell_0/w_i_diag": None}, r"m/cell_0/w_\w_diag"),
+        ({"cell_0/w_o_diag": np.ones(5)}, r"m/cell_0/w_o_diag: .*\[4\].*\[5\]"),
+        ({"cell_0/bias": np.ones(15)}, r"m/cell_0/(kernel|bias): "),
+        ({"cell_1/kernel/Adam": np.ones((6, 20))}, "no place for m/cell_1/kernel/Adam"),
+    ],
+)
+def test_a_wrong_tensor_of_a_stack_is_named_in_full(changes, message) -> None:
+    generator = np.random.default_rng(5)
+    tensors = drawn(3, 4, generator, peepholes=True, place="m/cell_0/")
+    tensors |= drawn(4, 5, generator, projection=2, place="m/cell_1/")
+    tensors |= {f"m/{name}": value for name, value in changes.items()}
+    with pytest.raises(DataError, match=message):
+        from_tensorflow1({name: value for name, value in tensors.items() if value is not None}, "m/")

@@ -22,10 +22,14 @@ from nlstm_jax.cells import (
 )
 from nlstm_jax.errors import DataError
 
-KEY = jax.random.key(0)
 WITHOUT_ONEDNN = "ignore:LSTM with projections is not supported with oneDNN"
 KINDS = ("lstm", "projected", "gru", "tanh", "relu")
 CARRIES = {"gru": GRUCarry, "tanh": ElmanCarry, "relu": ElmanCarry}
+
+
+def drawn(layer):
+    """Random parameters, without the compilation that true initial values take."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), references.example(layer)[0])
 
 
 def case(index):
@@ -186,7 +190,7 @@ CELLS = {
 def test_a_way_to_torch_and_back_changes_no_bit(cell, structure):
     layer = Bidirectional(cell, cell) if "both" in structure else cell
     layer = Stack((layer,) * 3) if "stack" in structure else layer
-    params = jax.tree.map(jnp.asarray, references.example(layer)[0])
+    params = drawn(layer)
     nonlinearity = getattr(cell, "activation", "tanh")
     back, values = from_torch(to_torch(layer, params, "a.b."), "a.b.", nonlinearity=nonlinearity)
     assert back == layer
@@ -196,16 +200,25 @@ def test_a_way_to_torch_and_back_changes_no_bit(cell, structure):
 def test_dropout_is_left_out():
     noisy = Stack((SequenceDropout(LSTM(4), recurrent=0.5), LSTM(4)), dropout=0.5)
     plain = Stack((LSTM(4), LSTM(4)))
-    params = plain.init(KEY, 3)
+    params = drawn(plain)
     found, expected = to_torch(noisy, params), to_torch(plain, params)
     references.assert_trees_close(found, expected, 0.0)
 
 
 def test_half_precision_is_read_as_float32():
-    tensors = {name: value.astype(np.float16) for name, value in to_torch(LSTM(4), LSTM(4).init(KEY, 3)).items()}
+    tensors = {name: value.astype(np.float16) for name, value in to_torch(LSTM(4), drawn(LSTM(4))).items()}
     params = from_torch(tensors)[1]
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     np.testing.assert_array_equal(params.w_x, tensors["weight_ih_l0"].T)
+
+
+def test_a_module_in_bfloat16_is_read_as_float32():
+    torch = pytest.importorskip("torch", reason="a module in bfloat16 needs PyTorch")
+    module = torch.nn.LSTM(3, 4).to(torch.bfloat16)
+    cell, params = from_torch(module.state_dict())
+    expected = from_torch(module.float().state_dict())
+    assert cell == expected[0]
+    np.testing.assert_array_equal(params.w_h, expected[1].w_h, strict=True)
 
 
 TWO = Stack((Bidirectional(GRU(4), GRU(4)),) * 2)
@@ -240,14 +253,14 @@ MISTAKES = {
 
 @pytest.mark.parametrize(("broken", "named"), MISTAKES.values(), ids=MISTAKES)
 def test_a_wrong_tensor_is_told_by_its_full_name(broken, named):
-    tensors = to_torch(TWO, TWO.init(KEY, 3), "m.")
+    tensors = to_torch(TWO, drawn(TWO), "m.")
     with pytest.raises(DataError, match=named):
         from_torch(broken(tensors), "m.")
 
 
 def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
     with pytest.raises(DataError, match=r"(?s)'n\.'.*m\.weight_ih_l0"):
-        from_torch(to_torch(GRU(4), GRU(4).init(KEY, 3), "m."), "n.")
+        from_torch(to_torch(GRU(4), drawn(GRU(4)), "m."), "n.")
 
 
 @pytest.mark.parametrize(
@@ -273,4 +286,4 @@ def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
 )
 def test_what_torch_does_not_have_is_refused_by_name(layer, named):
     with pytest.raises(ValueError, match=named):
-        to_torch(layer, layer.init(KEY, 3))
+        to_torch(layer, drawn(layer))
