@@ -3,11 +3,13 @@
     python -m experiments.convert --input=lstm.safetensors --from=torch --output=ours.safetensors
     python -m experiments.convert --input=runs/lstm --to=keras --output=keras.safetensors     a run's best checkpoint
     python -m experiments.convert --input=tf1.safetensors --from=tensorflow1 --to=torch --output=torch.safetensors
+    python -m experiments.convert --input=r.safetensors --from=torch --option=nonlinearity=relu --output=o.safetensors
 
 `ours.safetensors` starts a run: `experiments.train … --config.cell.weights=ours.safetensors`.
 """
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,12 @@ _OUTPUT = flags.DEFINE_string("output", None, "the .safetensors file to write", 
 _FROM = flags.DEFINE_enum("from", "nlstm_jax", ["nlstm_jax", *_SOURCES], "whose weights a file holds")
 _TO = flags.DEFINE_enum("to", "nlstm_jax", ["nlstm_jax", *_TARGETS], "whose weights to write")
 _PREFIX = flags.DEFINE_string("prefix", "", "what the names of the layer's tensors begin with in a whole model's file")
+_OPTIONS = flags.DEFINE_multi_string(
+    "option",
+    [],
+    "NAME=VALUE, what the weights do not tell, an argument of from_torch, from_keras, … or to_flax: e.g. "
+    "nonlinearity=relu, or layers=gru,lstm; may be given several times",
+)
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "whether to replace the output if it is there")
 
 
@@ -47,20 +55,63 @@ def main(arguments: list[str]) -> None:
     output = Path(_OUTPUT.value)
     if output.exists() and not _OVERWRITE.value:
         raise ConfigError(f"--output: {output} is there already; --overwrite replaces it")
-    layer, params = _read(Path(_INPUT.value))
+    source, target = _SOURCES.get(_FROM.value), _TARGETS.get(_TO.value)
+    given = _given(_OPTIONS.value, _open_to(source) | _open_to(target))
     try:
-        if _TO.value == "nlstm_jax":
+        layer, params = _read(Path(_INPUT.value), {name: given[name] for name in _open_to(source) if name in given})
+        if target is None:
             weights.save(output, layer, params)
         else:
-            weights.write_tensors(output, _TARGETS[_TO.value](layer, params))
+            options = {name: given[name] for name in _open_to(target) if name in given}
+            weights.write_tensors(output, target(layer, params, **options))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    console, count = Console(), sum(leaf.size for leaf in jax.tree.leaves(params))
-    console.print(spelled(layer), highlight=False, soft_wrap=True)
-    console.print(f"{count:,} parameters for {_TO.value} in {output}", highlight=False, soft_wrap=True)
+    count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    assumed = [f"{name}={value}" for name, value in _open_to(source).items() if name not in given and value != ()]
+    _say(spelled(layer))
+    if assumed:
+        _say(f"taken for granted where it applies, as weights do not tell (--option=…): {', '.join(assumed)}")
+    _say(f"{count:,} parameters for {_TO.value} in {output}")
 
 
-def _read(path: Path) -> Any:
+def _say(text: str) -> None:
+    Console().print(text, highlight=False, soft_wrap=True)
+
+
+def _open_to(converter: Callable[..., Any] | None) -> dict[str, Any]:
+    """The options of a converter, its keyword-only parameters, with their defaults."""
+    if converter is None:
+        return {}
+    parameters = inspect.signature(converter).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+
+
+def _given(options: Sequence[str], accepted: dict[str, Any]) -> dict[str, Any]:
+    """What `--option` says, of the types of the defaults."""
+    given: dict[str, Any] = {}
+    for option in options:
+        name, equals, text = option.partition("=")
+        if not equals or name not in accepted:
+            names = ", ".join(f"{each}=…" for each in accepted) or "none with these --from and --to"
+            raise ConfigError(f"--option: {names} expected, found {option!r}")
+        default = accepted[name]
+        try:
+            given[name] = _READ[type(default)](text)
+        except (KeyError, ValueError):
+            kind = {bool: "true or false", float: "a number"}[type(default)]
+            raise ConfigError(f"--option: {name}: {kind} expected, found {text!r}") from None
+    return given
+
+
+_READ: dict[type, Callable[[str], Any]] = {
+    str: str,
+    float: float,
+    bool: lambda text: {"true": True, "false": False}[text.lower()],
+    tuple: lambda text: tuple(text.split(",")),
+}
+
+
+def _read(path: Path, options: dict[str, Any]) -> Any:
     if path.is_dir():
         if _FROM.value != "nlstm_jax":
             raise ConfigError(f"--from: no framework expected with a run folder, found {_FROM.value}")
@@ -68,7 +119,15 @@ def _read(path: Path) -> Any:
         return recurrent.cell, recurrent.values
     if _FROM.value == "nlstm_jax":
         return weights.load(path)
-    return _SOURCES[_FROM.value](weights.read_tensors(path), _PREFIX.value)
+    tensors = weights.read_tensors(path)
+    if _FROM.value == "keras" and not options.get("layers"):
+        names = weights.keras_layers(tensors, _PREFIX.value)
+        if len({name.rstrip("_0123456789") for name in names}) > 1:
+            raise ConfigError(
+                "--option: layers=…, the names of a stack's layers, lowest first, expected, as a file keeps no order; "
+                f"found in {path}: {', '.join(names)}"
+            )
+    return _SOURCES[_FROM.value](tensors, _PREFIX.value, **options)
 
 
 if __name__ == "__main__":

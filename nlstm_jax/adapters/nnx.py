@@ -52,8 +52,9 @@ class Recurrent(nnx.Module):
         self.cell, self.time_major, self.deterministic = cell, time_major, deterministic
         streams = rngs if isinstance(rngs, nnx.Rngs) else None
         self.params = _parameters(cell, in_features, rngs)
-        noisy = streams is not None and draws_noise(cell, in_features)
-        self.rngs = streams.dropout.fork() if streams is not None and noisy else nnx.data(None)
+        self.draws = streams is not None and draws_noise(cell, in_features)
+        stream = getattr(streams, "dropout", None) if self.draws else None
+        self.rngs = nnx.data(None) if stream is None else stream.fork()
 
     @property
     def values(self) -> Params:
@@ -84,8 +85,16 @@ class Recurrent(nnx.Module):
 
         Returns:
             The last carry and the outputs [B, T, O]; with `return_carries` also all carries.
+
+        Raises:
+            ValueError: as `unroll`; or noise is to be drawn, and there is no key and no stream to draw it from.
         """
-        if key is None and self.rngs is not None and not self.deterministic:
+        if key is None and self.draws and not self.deterministic:
+            if self.rngs is None:
+                raise ValueError(
+                    "Recurrent: a key, deterministic=True, or a stream 'dropout' in the rngs that it was made with, "
+                    f"expected for {spelled(self.cell)}, found none of them"
+                )
             key = self.rngs()
         options: dict[str, Any] = {
             "lengths": lengths,

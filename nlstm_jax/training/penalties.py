@@ -38,7 +38,8 @@ def after(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransfor
 
 
 def _wanted(options: Mapping[str, Sequence[float]], kind: str) -> bool:
-    return any(any(options.get(f"{kind}_{group}", ())) for group in GROUPS)
+    """Whether there is a value > 0, or a list whose length is to be checked."""
+    return any(len(values) > 1 or any(values) for values in (options.get(f"{kind}_{group}", ()) for group in GROUPS))
 
 
 def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Any) -> optax.GradientTransformation:
@@ -67,7 +68,7 @@ def _values(
     """
     for group, fields in GROUPS.items():
         values = options.get(f"{kind}_{group}", ())
-        if not any(values):
+        if not values:
             continue
         setting = f"config.penalty.{kind}_{group}"
         # The level of a parameter is how often its path goes inwards.
@@ -76,9 +77,9 @@ def _values(
             for name in names
             if name.startswith("cell/") and name.rpartition("/")[2] in fields
         }
-        if not levels:
+        if not levels and any(values):
             raise ConfigError(f"{setting}: a cell with parameters named {' or '.join(fields)} expected, found none")
-        depth = max(levels.values()) + 1
+        depth = max(levels.values(), default=0) + 1
         if len(values) not in (1, depth):
             raise ConfigError(f"{setting}: 1 value, or one for each of {depth} levels, expected, found {len(values)}")
         for name, level in levels.items():

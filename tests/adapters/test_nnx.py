@@ -313,6 +313,21 @@ def test_a_layer_without_noise_wants_no_stream_for_it():
     assert all(isinstance(variable, nnx.Param) for _, variable in nnx.to_flat_state(nnx.state(layer)))
 
 
+@pytest.mark.parametrize("made_with", [nnx.Rngs(params=0), nnx.Rngs(0)])
+def test_a_deterministic_layer_wants_no_stream_until_it_is_to_draw_noise(made_with):
+    cell = CELLS["dropped"]
+    layer = Recurrent(cell, D, deterministic=True, rngs=made_with)
+    xs = example(cell)[1].swapaxes(0, 1)
+    silent = layer(xs)[1]
+    layer.set_attributes(deterministic=False)
+    if "default" in made_with:
+        assert not np.allclose(layer(xs)[1], silent)
+        return
+    with pytest.raises(ValueError, match=r"^Recurrent: a key, deterministic=True, or a stream 'dropout' .* expected"):
+        layer(xs)
+    assert not np.allclose(layer(xs, key=KEY)[1], silent)
+
+
 class Sum(nnx.Module):
     """The sum of a sequence's first feature so far, by a layer of ours and a dense one."""
 

@@ -9,6 +9,7 @@ import references
 from jax import export
 
 from nlstm_jax.cells import GRU, LSTM, Elman, Nested, Stack, count_parameters, fit_features, nested_lstm
+from nlstm_jax.cells.base import product
 from nlstm_jax.unroll import unroll
 
 KEY = jax.random.key(0)
@@ -46,6 +47,16 @@ def test_the_complex_step_is_exact_to_rounding():
     gradient = references.complex_step_gradient(lambda p: (np.tanh(p) ** 2 * np.exp(p)).sum(), x)
     expected = np.exp(x) * (np.tanh(x) ** 2 + 2 * np.tanh(x) * (1 - np.tanh(x) ** 2))
     np.testing.assert_allclose(gradient, expected, rtol=1e-14)
+
+
+def test_sums_of_bfloat16_products_are_kept_and_returned_in_float32():
+    # 256 + 1 is no bfloat16: a sum kept in it, or rounded to it at the end, stays at 256.
+    x, w = jnp.ones((2, 257)), jnp.ones((257, 3))
+    sums = product(x, w, jnp.bfloat16)
+    assert sums.dtype == jnp.float32
+    np.testing.assert_array_equal(sums, np.full((2, 3), 257.0))
+    # The factors are rounded.
+    np.testing.assert_array_equal(product(x[:, :1] * (1 + 2.0**-9), w[:1], jnp.bfloat16), np.ones((2, 3)))
 
 
 @every_cell

@@ -8,7 +8,7 @@ import references
 from configs import poems
 from nlstm_jax import models
 from nlstm_jax.adapters.weights import from_keras, load, read_tensors, save, to_keras, to_torch, write_tensors
-from nlstm_jax.cells import GRU, LSTM, Elman, SequenceDropout, Stack, nested_lstm
+from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, SequenceDropout, Stack, nested_lstm
 from nlstm_jax.errors import DataError
 from nlstm_jax.training import restore
 
@@ -25,12 +25,28 @@ def torch_tensors():
     return {name: generator.standard_normal(value.shape).astype(np.float32) for name, value in zeros.items()}
 
 
+MODEL = Stack((LSTM(4), Bidirectional(GRU(2), GRU(2), "sum")))
+KERAS, TORCH, TENSORFLOW = ["--from=keras"], ["--from=torch"], ["--from=tensorflow1"]
+LAYERS = "--option=layers=lstm,bidirectional"
+
+
+def model_tensors():
+    """A Keras model whose layers' names do not tell their order, and a dense one."""
+    tensors = to_keras(MODEL, MODEL.init(KEY, 3))
+    names = {"layer_0/": "net/lstm/lstm_cell/", "layer_1/": "net/bidirectional/"}
+    renamed = {names[name[:8]] + name[8:]: value for name, value in tensors.items()}
+    return renamed | {"net/dense/kernel": np.ones((2, 1)), "net/dense/bias": np.ones(1)}
+
+
 @pytest.fixture(scope="module")
 def converted(run_scripts, tmp_path_factory):
     """The folder, and the end of every script, one after the other."""
     folder = tmp_path_factory.mktemp("converted")
     write_tensors(folder / "torch.safetensors", torch_tensors())
     write_tensors(folder / "left.safetensors", torch_tensors() | {"encoder.head.weight": np.zeros((2, 2))})
+    elman = Elman(4, activation="relu")
+    write_tensors(folder / "rnn.safetensors", to_torch(elman, elman.init(KEY, 3)))
+    write_tensors(folder / "model.safetensors", model_tensors())
     save(folder / "gru.safetensors", GRU(16), GRU(16).init(KEY, 16))
     narrow = nested_lstm(16, 2, "add")
     save(folder / "narrow.safetensors", narrow, narrow.init(KEY, 15))
@@ -52,25 +68,36 @@ def converted(run_scripts, tmp_path_factory):
     prefix = "--prefix=encoder.rnn."
     ended = run_scripts(
         {
-            "from torch": convert("torch.safetensors", "ours.safetensors", "--from=torch", prefix),
+            "from torch": convert("torch.safetensors", "ours.safetensors", *TORCH, prefix),
+            "to ours": convert("ours.safetensors", "same.safetensors"),
             "to torch": convert("ours.safetensors", "back.safetensors", "--to=torch"),
-            "to torch again": convert("back.safetensors", "again.safetensors", "--from=torch", "--to=torch"),
+            "to torch again": convert("back.safetensors", "again.safetensors", *TORCH, "--to=torch"),
             "overwrite": convert("ours.safetensors", "replaced.safetensors", "--to=keras", "--overwrite"),
             "run": train("run", "--config.train.epochs=1"),
             "run to keras": convert("run", "keras.safetensors", "--to=keras"),
-            "keras to ours": convert("keras.safetensors", "from_keras.safetensors", "--from=keras"),
+            "keras to ours": convert("keras.safetensors", "from_keras.safetensors", *KERAS),
             "started": train("started", weights("from_keras.safetensors"), *STANDING),
+            "relu": convert("rnn.safetensors", "relu.safetensors", *TORCH, "--option=nonlinearity=relu"),
+            "tanh": convert("rnn.safetensors", "tanh.safetensors", *TORCH),
+            "named": convert("model.safetensors", "named.safetensors", *KERAS, LAYERS, "--option=merge_mode=sum"),
+            "to nnx": convert("relu.safetensors", "never.safetensors", "--to=flax", "--option=style=nnx"),
             "another cell": train("nothing", weights("gru.safetensors")),
             "there": convert("ours.safetensors", "there.safetensors"),
             "no input": convert("nowhere.safetensors", "never.safetensors"),
             "no run": convert(".", "never.safetensors"),
-            "pickled": convert("torch.pt", "never.safetensors", "--from=torch"),
+            "pickled": convert("torch.pt", "never.safetensors", *TORCH),
             "cut": convert("cut.safetensors", "never.safetensors"),
-            "left over": convert("left.safetensors", "never.safetensors", "--from=torch", "--prefix=encoder."),
-            "wrong prefix": convert("torch.safetensors", "never.safetensors", "--from=torch", "--prefix=decoder."),
+            "left over": convert("left.safetensors", "never.safetensors", *TORCH, "--prefix=encoder."),
+            "wrong prefix": convert("torch.safetensors", "never.safetensors", *TORCH, "--prefix=decoder."),
             "not ours": convert("torch.safetensors", "never.safetensors"),
+            "unordered": convert("model.safetensors", "never.safetensors", *KERAS),
+            "no such layer": convert("model.safetensors", "never.safetensors", *KERAS, "--option=layers=lstm_1"),
+            "no option": convert("rnn.safetensors", "never.safetensors", *TORCH, "--option=activation=relu"),
+            "an option of ours": convert("relu.safetensors", "never.safetensors", "--option=activation=relu"),
+            "no such value": convert("rnn.safetensors", "never.safetensors", *TORCH, "--option=nonlinearity=rleu"),
+            "no number": convert("rnn.safetensors", "never.safetensors", *TENSORFLOW, "--option=forget_bias=x"),
             "not in torch": convert("narrow.safetensors", "never.safetensors", "--to=torch"),
-            "a run of torch": convert("run", "never.safetensors", "--from=torch"),
+            "a run of torch": convert("run", "never.safetensors", *TORCH),
             "a name of torch": convert("ours.safetensors", "never.pt"),
             "no folder": convert("ours.safetensors", "nowhere/never.safetensors"),
             "unknown framework": convert("ours.safetensors", "never.safetensors", "--to=mxnet"),
@@ -81,6 +108,23 @@ def converted(run_scripts, tmp_path_factory):
     return folder, ended
 
 
+def test_what_weights_do_not_tell_is_told_by_options_or_said_to_be_taken_for_granted(converted):
+    folder, ended = converted
+    assumed = "taken for granted where it applies, as weights do not tell (--option=…): "
+    assert load(folder / "relu.safetensors")[0] == Elman(4, activation="relu")
+    assert assumed not in ended["relu"].out
+    assert load(folder / "tanh.safetensors")[0] == Elman(4)
+    assert f"{assumed}nonlinearity=tanh\n" in ended["tanh"].out
+    assert f"{assumed}activation=tanh, recurrent_activation=sigmoid, reset_after=True\n" in ended["named"].out
+
+
+def test_layers_of_a_keras_file_come_in_the_order_that_is_told(converted):
+    folder, _ = converted
+    layer, params = load(folder / "named.safetensors")
+    assert layer == MODEL
+    references.assert_trees_close(params, MODEL.init(KEY, 3), 0.0)
+
+
 def in_run(folder):
     recurrent = restore(folder).model.cell
     return recurrent.cell, recurrent.values
@@ -89,13 +133,13 @@ def in_run(folder):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("from torch", "Stack(cells=(LSTM(features=4), LSTM(features=4)))\n272 parameters for nlstm_jax in {}\n"),
+        ("to ours", "Stack(cells=(LSTM(features=4), LSTM(features=4)))\n272 parameters for nlstm_jax in {}\n"),
         ("to torch", "Stack(cells=(LSTM(features=4), LSTM(features=4)))\n272 parameters for torch in {}\n"),
     ],
 )
 def test_the_layer_and_the_number_of_its_parameters_are_said(converted, name, said):
     folder, ended = converted
-    output = {"from torch": "ours.safetensors", "to torch": "back.safetensors"}[name]
+    output = {"to ours": "same.safetensors", "to torch": "back.safetensors"}[name]
     assert ended[name] == (0, said.format(folder / output), "")
 
 
@@ -166,6 +210,13 @@ MISTAKES = {
     "left over": (3, "from_torch: encoder."),
     "wrong prefix": (3, "from_torch: tensors whose names begin with 'decoder.' expected, found encoder.rnn."),
     "not ours": (3, "{}/torch.safetensors: a file with a layer's specification expected, found none"),
+    "unordered": (2, "--option: layers=…, the names of a stack's layers, lowest first, expected, as a file keeps no "),
+    "no such layer": (3, "from_keras: layers: the name of one layer of net/"),
+    "no option": (2, "--option: nonlinearity=… expected, found 'activation=relu'"),
+    "an option of ours": (2, "--option: none with these --from and --to expected, found 'activation=relu'"),
+    "no such value": (2, "Elman: activation: one of "),
+    "no number": (2, "--option: forget_bias: a number expected, found 'x'"),
+    "to nnx": (2, "to_flax: Elman: activation='tanh' expected, found 'relu'"),
     "not in torch": (2, "to_torch: an LSTM, GRU or Elman expected, found Nested"),
     "a run of torch": (2, "--from: no framework expected with a run folder, found torch"),
     "a name of torch": (2, "{}/never.pt: a name that ends in .safetensors, in a folder that is there, expected"),

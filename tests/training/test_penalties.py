@@ -206,6 +206,7 @@ def test_the_constraint_is_keras_max_norm():
             r"config\.penalty\.l1_bias: 1 value, or one for each of 2 levels, expected, found 3",
         ),
         ({"l2_recurrent_kernel": (0.0, 0.0, 0.3)}, r"config\.penalty\.l2_recurrent_kernel: 1 value, .* found 3"),
+        ({"l1_recurrent_kernel": (0.0,) * 3}, r"config\.penalty\.l1_recurrent_kernel: 1 value, .* found 3"),
         ({"max_norm_input_kernel": (1.0,) * 3}, r"config\.penalty\.max_norm_input_kernel: 1 value"),
     ],
 )

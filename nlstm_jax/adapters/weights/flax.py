@@ -54,7 +54,7 @@ def from_flax(tensors: Mapping[str, Any], prefix: str = "") -> Converted:
     return cell
 
 
-def to_flax(cell: Layer, params: Params, style: str = "linen") -> dict[str, np.ndarray]:
+def to_flax(cell: Layer, params: Params, *, style: str = "linen") -> dict[str, np.ndarray]:
     """Flat parameters (`hi/kernel`) of the Flax cell that computes the same.
 
     Args:

@@ -5,7 +5,7 @@ Keras has W_x as `kernel`, W_h as `recurrent_kernel`; gate order i, f, g, o as h
 its `kernel_k` for k ≥ 2 has the input's rows above the recurrent ones.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,7 @@ from nlstm_jax.cells import (
     NestedParams,
     nested_lstm,
 )
+from nlstm_jax.errors import DataError
 from nlstm_jax.types import Params
 
 _FIELDS = ("kernel", "recurrent_kernel", "bias")
@@ -53,23 +54,26 @@ def from_keras(
     recurrent_activation: str = "sigmoid",
     reset_after: bool = True,
     merge_mode: str = "concat",
+    layers: Sequence[str] = (),
 ) -> Converted:
     """The layer whose Keras weights these are, and its parameters.
 
     Args:
         tensors: `{weight.path: weight.numpy() for weight in layer.weights}`, or the like; the last part of a name is
             `kernel`, `recurrent_kernel` or `bias`, a part that begins with `forward` or `backward` a direction, and
-            what is before that a layer, lowest first. A Nested LSTM has `input_kernel_1`, `kernel_1`, `bias_1`, ….
+            what is before that a layer, lowest first unless `layers` says otherwise. A Nested LSTM has
+            `input_kernel_1`, `kernel_1`, `bias_1`, ….
         prefix: of the layer's names in a model's weights.
         activation, recurrent_activation: the layer's, as Keras names them; the weights do not tell.
         reset_after: a GRU's, where there is no bias to tell.
         merge_mode: a Bidirectional's.
+        layers: the names of a stack's layers, lowest first, e.g. `("gru", "lstm")`; other layers are passed over.
 
     Returns:
         `LSTM`, `GRU`, `Elman` or `nested_lstm(gating="add")`; in a `Bidirectional`, in a `Stack`.
 
     Raises:
-        DataError: a tensor is missing, of a wrong shape, or has no place.
+        DataError: a tensor is missing, of a wrong shape, or has no place; or a name in `layers` is not of one layer.
 
     A Nested LSTM's numbers are kept as they are: its `unit_forget_bias`, if it was on, has put the ones on the
     candidate, and they stay there.
@@ -83,17 +87,27 @@ def from_keras(
         nested = _nested_from(source, *names)
         source.finish()
         return nested
-    layers: list[Converted] = []
+    found_layers = _places(source)
+    if layers:
+        found_layers = {name: found_layers[name] for name in (_named(each, found_layers) for each in layers)}
+        source.only(tuple(place for places in found_layers.values() for place in places))
+    converted: list[Converted] = []
     features: int | None = None
-    for places in _places(source):
+    for places in found_layers.values():
         found = []
         for place in places:
             found.append(_cell_from(source, place, features, *names, reset_after))
             features = found[-1][1].w_x.shape[0]
-        layers.append(both_ways(found[0], found[1], merge_mode) if len(found) > 1 else found[0])
-        features = layers[-1][0].out_features
+        converted.append(both_ways(found[0], found[1], merge_mode) if len(found) > 1 else found[0])
+        features = converted[-1][0].out_features
     source.finish()
-    return stacked(layers)
+    return stacked(converted)
+
+
+def keras_layers(tensors: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The names of the layers in Keras weights that `from_keras` would stack, in the order of the tensors."""
+    source = Tensors(tensors, "from_keras", prefix)
+    return [name for name, (place, *_) in _places(source).items() if f"{place}recurrent_kernel" in source]
 
 
 def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
@@ -116,7 +130,15 @@ def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _places(source: Tensors) -> list[list[str]]:
+def _named(name: str, layers: Mapping[str, Any]) -> str:
+    """The one layer of that name, which may be a part of a path, as `lstm` is of `sequential/lstm/lstm_cell`."""
+    found = [layer for layer in layers if name in (layer, *layer.split("/"))]
+    if len(found) != 1:
+        raise DataError(f"from_keras: layers: the name of one layer of {', '.join(layers)} expected, found {name!r}")
+    return found[0]
+
+
+def _places(source: Tensors) -> dict[str, list[str]]:
     """Where each layer's cells are, e.g. `lstm/lstm_cell/`: one, or the forward and the backward one."""
     layers: dict[str, dict[str, str]] = {}
     for name in source.names:
@@ -130,7 +152,7 @@ def _places(source: Tensors) -> list[list[str]]:
                 raise source.complaint(
                     found[direction], f"a {other} layer beside it expected, found none of that name"
                 )
-    return [[found[direction] for direction in sorted(found, reverse=True)] for found in layers.values()]
+    return {name: [found[each] for each in sorted(found, reverse=True)] for name, found in layers.items()}
 
 
 def _split(place: str) -> tuple[str, str]:

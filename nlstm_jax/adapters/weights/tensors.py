@@ -68,6 +68,10 @@ class Tensors:
         self._left.discard(name)
         return array
 
+    def only(self, places: tuple[str, ...]) -> None:
+        """Leave out of account what is not in one of these places."""
+        self._left = {name for name in self._left if name.startswith(places)}
+
     def complaint(self, name: str, text: str) -> DataError:
         """An error about the tensor of that name."""
         return DataError(f"{self._owner}: {self._prefix}{name}: {text}")

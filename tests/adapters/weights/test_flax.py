@@ -67,7 +67,7 @@ def test_nnx_takes_what_was_converted(name) -> None:
     if name == "GRUCell":
         params = params._replace(b_n=jnp.zeros(4))
     theirs = getattr(nnx, name)(2, 4, rngs=nnx.Rngs(0))
-    tensors = to_flax(cell, params, "nnx")
+    tensors = to_flax(cell, params, style="nnx")
     state = {tuple(path.split("/")): nnx.Param(jnp.asarray(value)) for path, value in tensors.items()}
     nnx.update(theirs, nnx.from_flat_state(state))
     np.testing.assert_allclose(nnx.RNN(theirs)(XS), ours(cell, params), 1e-5, 1e-5)
@@ -79,9 +79,9 @@ def test_a_way_there_and_back_changes_no_bit(cell, style) -> None:
     params = random_like(cell.init(jax.random.key(0), 3))
     if isinstance(cell, GRU) and style == "nnx":
         with pytest.raises(ValueError, match="GRU: b_n: zeros expected"):
-            to_flax(cell, params, style)
+            to_flax(cell, params, style=style)
         params = params._replace(b_n=jnp.zeros(4))
-    tensors = {f"rnn/{name}": value for name, value in to_flax(cell, params, style).items()}
+    tensors = {f"rnn/{name}": value for name, value in to_flax(cell, params, style=style).items()}
     again, back = from_flax(tensors, "rnn/")
     assert again == cell
     jax.tree.map(np.testing.assert_array_equal, back, params)
@@ -131,7 +131,7 @@ def test_linen_takes_what_was_converted(name) -> None:
 @pytest.mark.parametrize("cell", [LSTM(4, use_bias=False), GRU(4, use_bias=False), Elman(4, use_bias=False)])
 def test_a_cell_without_biases_gets_zeros(cell, style) -> None:
     params = random_like(cell.init(jax.random.key(0), 2))
-    again, back = from_flax(to_flax(cell, params, style))
+    again, back = from_flax(to_flax(cell, params, style=style))
     assert again == type(cell)(4)
     assert not back.b.any()
     np.testing.assert_array_equal(ours(again, back), ours(cell, params))
@@ -148,4 +148,4 @@ def test_a_gate_that_reads_another_input_than_the_others_is_named(cell, name) ->
 
 def test_an_unknown_style_is_refused_with_those_that_are_known() -> None:
     with pytest.raises(ValueError, match=r"(?s)(?=.*linnen)(?=.*linen)(?=.*nnx)"):
-        to_flax(LSTM(4), LSTM(4).init(jax.random.key(0), 3), "linnen")
+        to_flax(LSTM(4), LSTM(4).init(jax.random.key(0), 3), style="linnen")

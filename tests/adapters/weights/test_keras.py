@@ -8,7 +8,7 @@ import references
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
-from nlstm_jax.adapters.weights import from_keras, to_keras
+from nlstm_jax.adapters.weights import from_keras, keras_layers, to_keras
 from nlstm_jax.cells import (
     GRU,
     LSTM,
@@ -186,6 +186,33 @@ def test_layers_of_a_model_come_as_a_stack(keras):
     assert layer == Stack((Bidirectional(plain, plain), GRU(2)))
     ys = references.run(layer, params, xs.swapaxes(0, 1))[1].swapaxes(0, 1)
     np.testing.assert_allclose(ys, np.asarray(model(xs)), 1e-5, 1e-5)
+
+
+MODEL = {"net/lstm/lstm_cell": LSTM(4), "net/bidirectional": Bidirectional(GRU(2), GRU(2)), "net/head": LSTM(6)}
+
+
+def model_tensors():
+    """What a Keras model of three recurrent layers and a dense one holds, in the order of a file's names."""
+    tensors, width = {"net/dense/kernel": np.ones((6, 2)), "net/dense/bias": np.ones(2)}, 4
+    for name, layer in reversed(MODEL.items()):
+        for field, value in to_keras(layer, layer.init(jax.random.key(0), width)).items():
+            tensors[f"{name}/{field}"] = value
+    return tensors
+
+
+def test_layers_are_picked_and_ordered_by_name():
+    cell, params = from_keras(model_tensors(), "net/", layers=("lstm", "bidirectional", "head"))
+    assert cell == Stack(tuple(MODEL.values()))
+    assert params.layers[1].forward.w_x.shape == (4, 6)
+    assert from_keras(model_tensors(), layers=["net/head"])[0] == LSTM(6)
+    names = ["net/head", "net/bidirectional", "net/lstm/lstm_cell"]
+    assert keras_layers(model_tensors()) == names
+
+
+@pytest.mark.parametrize("name", ["gru", "net", ""])
+def test_a_name_of_no_one_layer_is_told_with_those_that_there_are(name):
+    with pytest.raises(DataError, match=rf"^from_keras: layers: the name of one layer of net/.* found '{name}'"):
+        from_keras(model_tensors(), layers=(name,))
 
 
 def test_a_backward_layer_of_another_name_is_no_second_layer_of_a_stack(keras):
