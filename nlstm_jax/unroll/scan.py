@@ -1,12 +1,14 @@
 """One cell over time by `lax.scan`: the definition of right."""
 
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from nlstm_jax.cells import Cell
 from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params
+from nlstm_jax.unroll import fused
 
 
 class Marks(NamedTuple):
@@ -55,6 +57,7 @@ class Course(NamedTuple):
     marks: Marks
     reverse: bool
     return_carries: bool
+    fused: bool
 
     def mirrored(self) -> "Course":
         """The other direction over the same sequences."""
@@ -71,11 +74,11 @@ def scan(
     """
     marks = course.marks
 
-    def body(carry: Carry, inputs: tuple) -> tuple[Carry, tuple[Array, Carry | None]]:
-        z, step_noise, valid, reset = inputs
+    def body(constants: tuple, carry: Carry, inputs: tuple) -> tuple[Carry, tuple[Array, Carry | None]]:
+        (params, fresh), (z, step_noise, valid, reset) = constants, inputs
         if reset is not None:
-            carry = _where(reset, part.fresh, carry)
-        after, y = cell.step(part.params, carry, z, step_noise)
+            carry = _where(reset, fresh, carry)
+        after, y = cell.step(params, carry, z, step_noise)
         if valid is not None:
             after = _where(valid, after, carry)
             y = _where(valid, y, jnp.zeros_like(y))
@@ -85,8 +88,14 @@ def scan(
         # Garbage in the padding must not reach a gradient as 0 · NaN.
         xs = _where(marks.valid, xs, jnp.zeros_like(xs))
     inputs = (cell.project(part.params, xs), part.noise, marks.valid, marks.resets)
-    carry, (ys, carries) = jax.lax.scan(body, part.carry, inputs, length=xs.shape[0], reverse=course.reverse)
+    constants = (part.params, part.fresh)
+    loop = fused.scan if course.fused else _plain
+    carry, (ys, carries) = loop(body, constants, part.carry, inputs, xs.shape[0], course.reverse)
     return carry, ys, carries
+
+
+def _plain(body: Any, constants: Any, carry: Any, xs: Any, length: int, reverse: bool) -> Any:
+    return jax.lax.scan(partial(body, constants), carry, xs, length, reverse)
 
 
 def _where(condition: Bool[Array, "*b"], new: Carry, old: Carry) -> Carry:

@@ -94,8 +94,6 @@ def unroll(
     """
     if mode not in MODES:
         raise ValueError(f"unroll: mode: one of {', '.join(MODES)} expected, found {mode!r}")
-    if mode == "fused":
-        raise ValueError(f"unroll: mode='fused': {type(cell).__name__} has no fused path; 'scan' serves every cell")
     if xs.ndim != 3:
         raise ValueError(f"unroll: xs: [T, B, D] expected, found the shape {xs.shape}")
     length, batch = xs.shape[:2]
@@ -110,7 +108,7 @@ def unroll(
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
     part = Part(params, noise, fresh if carry is None else carry, fresh)
-    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries)
+    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries, mode == "fused")
     carry, ys, carries = _run(cell, xs, part, course)
     return (carry, ys, carries) if return_carries else (carry, ys)
 
