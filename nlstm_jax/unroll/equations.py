@@ -13,12 +13,8 @@ from nlstm_jax.types import Array
 
 Environment: TypeAlias = dict[Any, Any]
 
-# a·tanh(s·z) + b, and the derivative as a polynomial in what is returned, c0 + c1 t + c2 t². "" is the identity.
-_CURVES = {
-    "logistic": (0.5, 0.5, 0.5, (0, 1, -1)),
-    "tanh": (1, 1, 0, (1, 0, -1)),
-    "": (1, 1, 0, (1, 0, 0)),
-}
+# s and a of σ(z) = ½ tanh(½ z) + ½ and of tanh itself, as a·tanh(s·z) + (1 − a); "" is the identity.
+_SCALES = {"logistic": (0.5, 0.5), "tanh": (1.0, 1.0), "": (1.0, 1.0)}
 
 
 class Product(NamedTuple):
@@ -33,37 +29,41 @@ class Product(NamedTuple):
         """What is multiplied, and the weight."""
         return self.operand, self.weight
 
-    def apply(self, x: Array, w: Array) -> Array:
+    def apply(self, x: Array, w: Array) -> list[Array]:
         """The product."""
-        pair = (x, w) if self.equation.invars[0] is self.operand else (w, x)
-        return self.equation.primitive.bind(*pair, **self.equation.params)
+        return [self._product(x, w)]
 
-    def replay(self, x: Array, w: Array, y: Array, tap: Array) -> Array:
-        """`y`, which `apply` returned; the cotangent of x is ȳ wᵀ, that of `tap` is ȳ, and w has none."""
+    def replay(self, x: Array, w: Array, tap: Array, y: Array) -> list[Array]:
+        """`y`, which `apply` returned: the cotangent of x is ȳ wᵀ, that of `tap` is ȳ, and w has none."""
 
         @jax.custom_vjp
-        def replayed(x: Array, w: Array, y: Array, tap: Array) -> Array:
+        def replayed(x: Array, w: Array, tap: Array, y: Array) -> Array:
             del x, w, tap
             return y
 
-        def forward(x: Array, w: Array, y: Array, tap: Array) -> tuple[Array, Array]:
+        def forward(x: Array, w: Array, tap: Array, y: Array) -> tuple[Array, Array]:
             del tap
             return y, w
 
         def backward(w: Array, y_bar: Array) -> tuple[Any, ...]:
-            (x_bar,) = jax.linear_transpose(lambda x: self.apply(x, w), x)(y_bar)
-            return x_bar, None, None, y_bar
+            (x_bar,) = jax.linear_transpose(lambda x: self._product(x, w), x)(y_bar)
+            return x_bar, None, y_bar, None
 
         replayed.defvjp(forward, backward)
-        return replayed(x, w, y, tap)
+        return [replayed(x, w, tap, y)]
 
-    def assign(self, environment: Environment, result: Array) -> None:
-        """Put what `apply` returned where it belongs."""
-        environment[self.equation.outvars[0]] = result
+    def _product(self, x: Array, w: Array) -> Array:
+        pair = (x, w) if self.equation.invars[0] is self.operand else (w, x)
+        return self.equation.primitive.bind(*pair, **self.equation.params)
+
+    @property
+    def outputs(self) -> tuple[Var, ...]:
+        """The result."""
+        return tuple(self.equation.outvars)
 
     def weight_cotangent(self, xs: Array, w: Array, ys_bar: Array) -> Array:
         """Σ_t x_tᵀ ȳ_t, as one product over all time."""
-        (w_bar,) = jax.linear_transpose(lambda w: jax.vmap(self.apply, (0, None))(xs, w), w)(ys_bar)
+        (w_bar,) = jax.linear_transpose(lambda w: jax.vmap(self._product, (0, None))(xs, w), w)(ys_bar)
         return w_bar
 
 
@@ -73,50 +73,46 @@ class Curves(NamedTuple):
     source: Var
     names: tuple[str, ...]
     sizes: tuple[int, ...]
-    outputs: tuple[tuple[Var, ...], ...]
+    outputs: tuple[Var, ...]
 
     @property
     def inputs(self) -> tuple[Var, ...]:
         """The array."""
         return (self.source,)
 
-    def apply(self, z: Array) -> Array:
-        """All of them in one pass: a·tanh(s·z) + b."""
-        s, a, b = (self._columns(z, index) for index in range(3))
-        whole = jnp.tanh(z * s) * a + b
-        if "" in self.names:
-            whole = jnp.where(np.repeat([name == "" for name in self.names], self.sizes), z, whole)
-        # Without a barrier XLA computes them anew for everything that uses them.
-        return jax.lax.optimization_barrier(whole)
+    def apply(self, z: Array) -> list[Array]:
+        """Each piece's curve, from tanh(s·z) in one pass."""
+        scales = np.repeat(np.asarray([_SCALES[name][0] for name in self.names], z.dtype), self.sizes)
+        whole = jnp.tanh(z if (scales == 1).all() else z * scales)
+        # Without a barrier XLA may compute them anew for everything that uses them.
+        whole = jax.lax.optimization_barrier(whole)
+        results = []
+        for name, t, straight in zip(self.names, self._split(whole), self._split(z), strict=True):
+            a = _SCALES[name][1]
+            results.append((t if a == 1 else a * t + (1 - a)) if name else straight)
+        return results
 
-    def replay(self, z: Array, whole: Array) -> Array:
-        """`whole`, which `apply` returned, and from which the derivative is taken."""
+    def replay(self, z: Array, *pieces: Array) -> list[Array]:
+        """The pieces, which `apply` returned, and from which the derivative is taken."""
 
         @jax.custom_vjp
-        def replayed(z: Array, whole: Array) -> Array:
+        def replayed(z: Array, pieces: tuple[Array, ...]) -> tuple[Array, ...]:
             del z
-            return whole
+            return pieces
 
-        def backward(whole: Array, bar: Array) -> tuple[Any, ...]:
-            c0, c1, c2 = (self._columns(whole, 3, power) for power in range(3))
-            return bar * (c0 + whole * (c1 + whole * c2)), None
+        def backward(pieces: tuple[Array, ...], bars: tuple[Array, ...]) -> tuple[Any, ...]:
+            slopes = {"logistic": lambda p: p * (1 - p), "tanh": lambda p: 1 - p * p}
+            results = [
+                bar * slopes[name](piece) if name else bar
+                for name, piece, bar in zip(self.names, pieces, bars, strict=True)
+            ]
+            return results[0] if len(results) == 1 else jnp.concatenate(results, axis=-1), None
 
-        replayed.defvjp(lambda z, whole: (whole, whole), backward)
-        return replayed(z, whole)
+        replayed.defvjp(lambda z, pieces: (pieces, pieces), backward)
+        return list(replayed(z, pieces))
 
-    def assign(self, environment: Environment, whole: Array) -> None:
-        """Put the pieces where they belong."""
-        pieces = jax.lax.split(whole, self.sizes, axis=whole.ndim - 1) if len(self.sizes) > 1 else [whole]
-        for outputs, piece in zip(self.outputs, pieces, strict=True):
-            environment.update(dict.fromkeys(outputs, piece))
-
-    def _columns(self, like: Array, *index: int) -> Any:
-        values: Any = [_CURVES[name] for name in self.names]
-        for each in index:
-            values = [value[each] for value in values]
-        if len(values) == 1:
-            return np.asarray(values[0], like.dtype)
-        return np.repeat(np.asarray(values, like.dtype), self.sizes)
+    def _split(self, whole: Array) -> Sequence[Array]:
+        return jax.lax.split(whole, self.sizes, axis=whole.ndim - 1) if len(self.sizes) > 1 else [whole]
 
 
 class Step(NamedTuple):
@@ -148,7 +144,7 @@ class Step(NamedTuple):
         return [environment[var] for var in self.prepared]
 
     def run(
-        self, prepared: Sequence[Array], carry: Sequence[Array], inputs: Sequence[Array], handle: Callable[..., Array]
+        self, prepared: Sequence[Array], carry: Sequence[Array], inputs: Sequence[Array], handle: Callable[..., list[Array]]
     ) -> tuple[list[Array], list[Array]]:
         """One step; `handle(operation, *operands)` computes every `Product` and `Curves`."""
         given = zip((*self.prepared, *self.carry, *self.inputs), (*prepared, *carry, *inputs), strict=True)
@@ -157,8 +153,8 @@ class Step(NamedTuple):
             if isinstance(operation, JaxprEqn):
                 run([operation], environment)
             else:
-                result = handle(operation, *(environment[var] for var in operation.inputs))
-                operation.assign(environment, result)
+                results = handle(operation, *(environment[var] for var in operation.inputs))
+                environment.update(zip(operation.outputs, results, strict=True))
         return [read(environment, var) for var in self.after], [read(environment, var) for var in self.outputs]
 
 
@@ -206,13 +202,13 @@ def _recognised(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[A
                 # A piece that is used as it is besides would be needed twice.
                 whole = curve is not None and uses[piece] == 1
                 names.append(curve.primitive.name if curve is not None and whole else "")
-                outputs.append((curve.outvars[0],) if curve is not None and whole else (piece,))
+                outputs.append(curve.outvars[0] if curve is not None and whole else piece)
             if any(names):
                 operations.append(Curves(first, tuple(names), tuple(equation.params["sizes"]), tuple(outputs)))
-                done.update(var for each in outputs for var in each)
+                done.update(outputs)
                 continue
         if name in ("tanh", "logistic") and first not in fixed and first.aval.shape:
-            operations.append(Curves(first, (name,), first.aval.shape[-1:], (tuple(equation.outvars),)))
+            operations.append(Curves(first, (name,), first.aval.shape[-1:], tuple(equation.outvars)))
         elif name == "dot_general" and others[0] in fixed and first not in fixed:
             operations.append(Product(equation, first, others[0]))
         elif name == "dot_general" and first in fixed and others[0] not in fixed:

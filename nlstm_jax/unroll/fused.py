@@ -13,6 +13,7 @@ operands of every elementary operation. Here the body is traced once and read as
 All else of the body is differentiated by JAX, a step at a time.
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -164,11 +165,11 @@ def _back_of(
                 all_inputs[index] = value
             values, spare = iter(record[len(carry) :]), iter(taps)
 
-            def handle(operation: Any, *operands: Array) -> Array:
-                if not isinstance(operation, Product):
-                    return operation.replay(*operands, next(values))
-                next(values)
-                return operation.replay(*operands, next(values), next(spare))
+            def handle(operation: Any, *operands: Array) -> list[Array]:
+                if isinstance(operation, Product):
+                    next(values)
+                    operands = (*operands, next(spare))
+                return operation.replay(*operands, *itertools.islice(values, len(operation.outputs)))
 
             return step.run(all_prepared, carry, all_inputs, handle)
 
@@ -198,10 +199,10 @@ def _recorded(step: Step, prepared: list[Array], carry: list[Array], inputs: lis
     """A step, and its record: the carry before it, and of each operation the operand, if a product's, and result."""
     record = list(carry)
 
-    def handle(operation: Any, *operands: Array) -> Array:
-        result = operation.apply(*operands)
-        record.extend((operands[0], result) if isinstance(operation, Product) else (result,))
-        return result
+    def handle(operation: Any, *operands: Array) -> list[Array]:
+        results = operation.apply(*operands)
+        record.extend((operands[0], *results) if isinstance(operation, Product) else results)
+        return results
 
     return *step.run(prepared, carry, inputs, handle), record
 
@@ -217,11 +218,12 @@ def _operands(step: Step) -> list[tuple[bool, int]]:
                 found.append((False, step.carry.index(operation.operand)))
             else:
                 found.append((False, place))
-        place += 0 if isinstance(operation, JaxprEqn) else len(operation.inputs)
+        if not isinstance(operation, JaxprEqn):
+            place += isinstance(operation, Product) + len(operation.outputs)
     return found
 
 
-def _apply(operation: Any, *operands: Array) -> Array:
+def _apply(operation: Any, *operands: Array) -> list[Array]:
     return operation.apply(*operands)
 
 
