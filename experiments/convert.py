@@ -8,6 +8,7 @@
 `ours.safetensors` starts a run: `experiments.train … --config.cell.weights=ours.safetensors`.
 """
 
+import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -67,10 +68,9 @@ def main(arguments: list[str]) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    assumed = [f"{name}={value}" for name, value in _open_to(source).items() if name not in given and value != ()]
     _say(spelled(layer))
-    if assumed:
-        _say(f"taken for granted where it applies, as weights do not tell (--option=…): {', '.join(assumed)}")
+    if source is not None:
+        _say(f"taken to have, as weights do not tell (--option=… says otherwise): {', '.join(_untold(layer))}")
     _say(f"{count:,} parameters for {_TO.value} in {output}")
 
 
@@ -79,36 +79,52 @@ def _say(text: str) -> None:
 
 
 def _open_to(converter: Callable[..., Any] | None) -> dict[str, Any]:
-    """The options of a converter, its keyword-only parameters, with their defaults."""
+    """The options of a converter, its keyword-only parameters, with their types."""
     if converter is None:
         return {}
     parameters = inspect.signature(converter).parameters.values()
-    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}
+    return {each.name: each.annotation for each in parameters if each.kind is each.KEYWORD_ONLY}
 
 
 def _given(options: Sequence[str], accepted: dict[str, Any]) -> dict[str, Any]:
-    """What `--option` says, of the types of the defaults."""
+    """What `--option` says."""
     given: dict[str, Any] = {}
     for option in options:
         name, equals, text = option.partition("=")
         if not equals or name not in accepted:
             names = ", ".join(f"{each}=…" for each in accepted) or "none with these --from and --to"
             raise ConfigError(f"--option: {names} expected, found {option!r}")
-        default = accepted[name]
+        expected, read = _READ[accepted[name]]
         try:
-            given[name] = _READ[type(default)](text)
+            given[name] = read(text)
         except (KeyError, ValueError):
-            kind = {bool: "true or false", float: "a number"}[type(default)]
-            raise ConfigError(f"--option: {name}: {kind} expected, found {text!r}") from None
+            raise ConfigError(f"--option: {name}: {expected} expected, found {text!r}") from None
     return given
 
 
-_READ: dict[type, Callable[[str], Any]] = {
-    str: str,
-    float: float,
-    bool: lambda text: {"true": True, "false": False}[text.lower()],
-    tuple: lambda text: tuple(text.split(",")),
+# What is expected, and how it is read, by the type of an option.
+_READ: dict[Any, tuple[str, Callable[[str], Any]]] = {
+    str: ("text", str),
+    str | None: ("text", str),
+    float: ("a number", float),
+    bool | None: ("true or false", lambda text: {"true": True, "false": False}[text.lower()]),
+    Sequence[str]: ("names", lambda text: tuple(text.split(","))),
 }
+
+
+def _untold(layer: Any) -> list[str]:
+    """What other frameworks' weights do not tell of a layer and the layers in it, each once."""
+    if isinstance(layer, tuple):
+        return list(dict.fromkeys(told for each in layer for told in _untold(each)))
+    if not dataclasses.is_dataclass(layer):
+        return []
+    values = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
+    own = [
+        f"{name}={value}"
+        for name, value in values.items()
+        if name.endswith("activation") or name in ("reset_after", "merge")
+    ]
+    return list(dict.fromkeys([*own, *_untold(tuple(values.values()))]))
 
 
 def _read(path: Path, options: dict[str, Any]) -> Any:

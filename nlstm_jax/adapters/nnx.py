@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from nlstm_jax.cells import Cell, Layer, draws_noise, spelled
+from nlstm_jax.cells.base import check_layer
 from nlstm_jax.types import Array, Carry, Float, Params, PRNGKeyArray
 from nlstm_jax.unroll import unroll
 
@@ -49,6 +50,7 @@ class Recurrent(nnx.Module):
             rngs: streams `params`, and `dropout` for a cell that draws noise; or one key for the parameters alone, and
                 then noise is drawn only from a key given to the call.
         """
+        check_layer("Recurrent", "cell", cell)
         self.cell, self.time_major, self.deterministic = cell, time_major, deterministic
         streams = rngs if isinstance(rngs, nnx.Rngs) else None
         self.params = _parameters(cell, in_features, rngs)
@@ -60,6 +62,17 @@ class Recurrent(nnx.Module):
     def values(self) -> Params:
         """The parameters as the cell knows them: plain arrays."""
         return _values(self.params)
+
+    def load(self, params: Params) -> None:
+        """Put other parameters, converted ones say, in the place of those that were drawn.
+
+        Raises:
+            ValueError: they are of other shapes.
+        """
+        found, expected = (jax.tree.map(jnp.shape, tree) for tree in (params, self.values))
+        if found != expected:
+            raise ValueError(f"the shapes {expected} expected, found {found}")
+        self.params = nnx.data(jax.tree.map(nnx.Param, params))
 
     def __call__(
         self,
@@ -89,6 +102,13 @@ class Recurrent(nnx.Module):
         Raises:
             ValueError: as `unroll`; or noise is to be drawn, and there is no key and no stream to draw it from.
         """
+        if not self.time_major:
+            axes = tuple(jnp.shape(xs)[:2])
+            if jnp.ndim(xs) != 3:
+                raise ValueError(f"Recurrent: xs: [B, T, D] expected, found the shape {jnp.shape(xs)}")
+            for name, marks in (("mask", mask), ("resets", resets)):
+                if marks is not None and jnp.shape(marks) != axes:
+                    raise ValueError(f"Recurrent: {name}: the shape {axes} expected, found {jnp.shape(marks)}")
         if key is None and self.draws and not self.deterministic:
             if self.rngs is None:
                 raise ValueError(
@@ -137,6 +157,7 @@ class RNNCell(nnx.RNNCellBase):
         Raises:
             ValueError: the cell draws noise, and `deterministic` is False.
         """
+        check_layer("RNNCell", "cell", cell, Cell)
         check_deterministic(cell, in_features, deterministic)
         self.cell = cell
         self.params = _parameters(cell, in_features, rngs)

@@ -29,6 +29,9 @@ class Layer(Protocol):
     Implementations are frozen dataclasses, so a layer is hashable and static under `jit`.
     """
 
+    def __hash__(self) -> int:
+        """Equal specifications are one to `jit`."""
+
     @property
     def features(self) -> int:
         """H, the number of hidden units."""
@@ -187,8 +190,19 @@ def check_rate(owner: object, field: str, value: Any) -> None:
         raise ValueError(f"{type(owner).__name__}: {field}: a rate in [0, 1) expected, found {value!r}")
 
 
+def check_layer(owner: str, field: str, layer: Any, kind: type = Layer) -> None:
+    """Raise a ValueError unless `layer` has what a `Layer`, or a `Cell`, must have."""
+    wanted = [name for name in dir(kind) if not name.startswith("_")]
+    missing = [name for name in wanted if not hasattr(layer, name)]
+    if missing or isinstance(layer, type):
+        found = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
+        lacks = f", which lacks {', '.join(missing)}" if missing else ""
+        raise ValueError(f"{owner}: {field}: a {kind.__name__.lower()} expected, found {found}{lacks}")
+
+
 def check_single(owner: object, field: str, cell: Cell) -> None:
     """Raise a ValueError unless `cell` is a single cell, whose carry has a memory `h`."""
+    check_layer(type(owner).__name__, field, cell, Cell)
     carry = jax.eval_shape(lambda: cell.initial_carry(()))
     if not hasattr(carry, "h"):
         raise ValueError(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Layer, check_choice, named_key
+from nlstm_jax.cells.base import Layer, check_choice, check_layer, named_key
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray
 
 MERGES: dict[str, Callable[[Array, Array], Array]] = {
@@ -71,6 +71,8 @@ class Bidirectional:
     merge: str = "concat"
 
     def __post_init__(self) -> None:
+        for field in ("forward", "backward"):
+            check_layer("Bidirectional", field, getattr(self, field))
         check_choice(self, "merge", self.merge, tuple(MERGES))
         widths = (self.forward.out_features, self.backward.out_features)
         if self.merge != "concat" and widths[0] != widths[1]:

@@ -11,7 +11,10 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from nlstm_jax.cells.base import Cell
+import jax
+import jax.numpy as jnp
+
+from nlstm_jax.cells.base import Cell, check_layer
 from nlstm_jax.cells.budget import fit_features
 from nlstm_jax.cells.elman import Elman
 from nlstm_jax.cells.gru import GRU
@@ -92,7 +95,10 @@ def build(options: Mapping[str, Any], in_features: int, dropout: float = 0.0) ->
     layers = options.get("layers", 1)
 
     def make(features: int) -> Cell:
-        cell = regularised(factory(features, **own), **noise)
+        cell = factory(features, **own)
+        if options["name"] not in FACTORIES:
+            _check_made(options["name"], cell)
+        cell = regularised(cell, **noise)
         if layers == 1:
             return cell
         return Stack(
@@ -104,3 +110,30 @@ def build(options: Mapping[str, Any], in_features: int, dropout: float = 0.0) ->
 
     parameters = options.get("parameters", 0)
     return make(fit_features(make, in_features, parameters) if parameters else options["features"])
+
+
+def _check_made(name: str, cell: Any) -> None:
+    """Raise a ValueError unless a user's factory has made a cell that keeps the contract."""
+    owner = f"cell: {name!r}"
+    check_layer(owner, "what it makes", cell, Cell)
+    try:
+        inspect.signature(cell.step).bind("params", "carry", "z", "noise", "read")
+    except TypeError:
+        found = inspect.signature(cell.step)
+        raise ValueError(f"{owner}: step(params, carry, z, noise=(), read=None) expected, found step{found}") from None
+
+    def step() -> Any:
+        carry, (params, _) = cell.initial_carry((2,)), cell.prepare(cell.init(jax.random.key(0), 3), None, (1, 2, 3))
+        return carry, cell.step(params, carry, cell.project(params, jnp.zeros((2, 3))))
+
+    carry, returned = jax.eval_shape(step)
+    expected = (carry, jax.ShapeDtypeStruct((2, cell.out_features), jnp.float32))
+    if _shapes(returned) != _shapes(expected):
+        raise ValueError(
+            f"{owner}: step: on 2 sequences of width 3, (carry, y) of the shapes {_shapes(expected)} expected, found "
+            f"{_shapes(returned)}"
+        )
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf.shape, tree)

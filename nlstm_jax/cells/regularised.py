@@ -5,6 +5,7 @@ were trained without it, and taken away again. Noise is drawn by `prepare` alone
 """
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -41,6 +42,9 @@ class SequenceDropout:
         recurrent: rate on what the recurrent product reads.
         weights: rate on the recurrent matrix.
 
+    Raises:
+        ValueError: a rate that is none, or one on what the cell does not have.
+
     Sources: Gal & Ghahramani 2016, arXiv 1512.05287 (inputs, recurrent); Merity et al. 2017, arXiv 1708.02182
     (weights).
 
@@ -61,6 +65,14 @@ class SequenceDropout:
         check_inside(self, "cell", self.cell)
         for field in ("inputs", "recurrent", "weights"):
             check_rate(self, field, getattr(self, field))
+        found = f"found {type(self.cell).__name__}"
+        if self.weights and "w_h" not in _parameter_names(self.cell):
+            raise ValueError(
+                "SequenceDropout: weights: a cell whose parameters have a field w_h expected, "
+                f"{found} with {', '.join(_parameter_names(self.cell))}"
+            )
+        if self.recurrent and not _reads(self.cell):
+            raise ValueError(f"SequenceDropout: recurrent: a cell whose step uses `read` expected, {found}")
 
     @property
     def features(self) -> int:
@@ -83,16 +95,7 @@ class SequenceDropout:
     def prepare(
         self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[Params | DroppedParams, Noise]:
-        """Draw the masks, put the weights' into the weights, and the cell's own noise.
-
-        Raises:
-            ValueError: `weights` > 0, and the cell's parameters have no field `w_h`.
-        """
-        if self.weights and "w_h" not in getattr(params, "_fields", ()):
-            raise ValueError(
-                f"SequenceDropout: weights: a cell whose parameters have a field w_h expected, found "
-                f"{type(self.cell).__name__} with {type(params).__name__}{getattr(params, '_fields', ())}"
-            )
+        """Draw the masks, put the weights' into the weights, and the cell's own noise."""
         if key is None:
             return self.cell.prepare(params, None, shape)
         if self.weights:
@@ -127,6 +130,24 @@ class SequenceDropout:
         if params.recurrent is not None:
             read = (carry.h if read is None else read) * params.recurrent
         return self.cell.step(params.cell, carry, z, noise, read)
+
+
+@functools.lru_cache(maxsize=256)
+def _parameter_names(cell: Cell) -> tuple[str, ...]:
+    shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), 1))
+    return tuple(getattr(shapes, "_fields", ()))
+
+
+@functools.lru_cache(maxsize=256)
+def _reads(cell: Cell) -> bool:
+    """Whether a step uses `read` at all."""
+
+    def step(read: Array) -> Any:
+        params, _ = cell.prepare(cell.init(jax.random.key(0), 1), None, (1, 1))
+        return cell.step(params, cell.initial_carry(()), cell.project(params, jnp.zeros(1)), (), read)
+
+    jaxpr = jax.make_jaxpr(step)(jax.eval_shape(lambda: cell.initial_carry(()).h)).jaxpr
+    return any(jaxpr.invars[0] is var for equation in jaxpr.eqns for var in equation.invars)
 
 
 class ZoneoutNoise(NamedTuple):

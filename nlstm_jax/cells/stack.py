@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, Layer, check_rate, dropout_mask, named_key
+from nlstm_jax.cells.base import Cell, Layer, check_layer, check_rate, dropout_mask, named_key
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -65,6 +65,8 @@ class Stack:
     def __post_init__(self) -> None:
         if not isinstance(self.cells, tuple) or not self.cells:
             raise ValueError(f"Stack: cells: a tuple of at least one cell expected, found {self.cells!r}")
+        for cell in self.cells:
+            check_layer("Stack", "cells", cell)
         check_rate(self, "dropout", self.dropout)
 
     @property

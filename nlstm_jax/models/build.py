@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from flax import nnx
 
 from nlstm_jax import cells
 from nlstm_jax.adapters import weights
@@ -61,10 +60,10 @@ def load_cell(model: LanguageModel | Forecaster, path: Path) -> None:
     if _plain(layer) != _plain(recurrent.cell):
         expected, found = (cells.spelled(_plain(each)) for each in (recurrent.cell, layer))
         raise DataError(f"config.cell.weights: {path}: {expected} expected, found {found}")
-    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (params, recurrent.values)]
-    if shapes[0] != shapes[1]:
-        raise DataError(f"config.cell.weights: {path}: the shapes {shapes[1]} expected, found {shapes[0]}")
-    recurrent.params = nnx.data(jax.tree.map(nnx.Param, params))
+    try:
+        recurrent.load(params)
+    except ValueError as error:
+        raise DataError(f"config.cell.weights: {path}: {error}") from None
 
 
 def _plain(layer: Any) -> Any:

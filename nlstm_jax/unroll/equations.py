@@ -144,7 +144,11 @@ class Step(NamedTuple):
         return [environment[var] for var in self.prepared]
 
     def run(
-        self, prepared: Sequence[Array], carry: Sequence[Array], inputs: Sequence[Array], handle: Callable[..., list[Array]]
+        self,
+        prepared: Sequence[Array],
+        carry: Sequence[Array],
+        inputs: Sequence[Array],
+        handle: Callable[..., list[Array]],
     ) -> tuple[list[Array], list[Array]]:
         """One step; `handle(operation, *operands)` computes every `Product` and `Curves`."""
         given = zip((*self.prepared, *self.carry, *self.inputs), (*prepared, *carry, *inputs), strict=True)

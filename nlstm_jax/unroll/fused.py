@@ -139,14 +139,10 @@ class _Back(NamedTuple):
 
     def _operands(self) -> list[Var]:
         """For each product the variable, of the record or the inputs, of what was multiplied."""
-        return [
-            self.given[3][place] if is_input else self.given[4][place] for is_input, place in _operands(self.step)
-        ]
+        return [self.given[3][place] if is_input else self.given[4][place] for is_input, place in _operands(self.step)]
 
 
-def _back_of(
-    step: Step, wanted: list[bool], prepared: list[Array], carry: list[Array], inputs: list[Array]
-) -> _Back:
+def _back_of(step: Step, wanted: list[bool], prepared: list[Array], carry: list[Array], inputs: list[Array]) -> _Back:
     """Trace a step back, and find what it needs."""
     plain = [operation for operation in step.operations if isinstance(operation, JaxprEqn)]
     used = {var for equation in plain for var in equation.invars if isinstance(var, Var)}
@@ -157,7 +153,9 @@ def _back_of(
     def back(
         after_bar: list[Array], ys_bar: list[Array], prepared: list[Array], inputs: list[Array], record: list[Array]
     ) -> tuple[list[Array], ...]:
-        def replay(carry: list[Array], direct_values: list[Array], wanted_inputs: list[Array], taps: list[Array]) -> Any:
+        def replay(
+            carry: list[Array], direct_values: list[Array], wanted_inputs: list[Array], taps: list[Array]
+        ) -> Any:
             all_prepared, all_inputs = list(prepared), list(inputs)
             for index, value in zip(direct, direct_values, strict=True):
                 all_prepared[index] = value
@@ -195,7 +193,9 @@ def _back_of(
     return _Back(step, literals, equations, given, returned, direct, wanted, kept)
 
 
-def _recorded(step: Step, prepared: list[Array], carry: list[Array], inputs: list[Array]) -> tuple[Any, Any, list[Array]]:
+def _recorded(
+    step: Step, prepared: list[Array], carry: list[Array], inputs: list[Array]
+) -> tuple[Any, Any, list[Array]]:
     """A step, and its record: the carry before it, and of each operation the operand, if a product's, and result."""
     record = list(carry)
 

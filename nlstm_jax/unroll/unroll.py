@@ -1,11 +1,22 @@
 """`unroll`: a cell, or a stack of cells layer by layer, along a batch of sequences."""
 
+import functools
 from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells import Bidirectional, BidirectionalCarry, BidirectionalNoise, Cell, Layer, Stack, StackCarry
+from nlstm_jax.cells import (
+    Bidirectional,
+    BidirectionalCarry,
+    BidirectionalNoise,
+    Cell,
+    Layer,
+    Stack,
+    StackCarry,
+    spelled,
+)
+from nlstm_jax.cells.base import check_layer
 from nlstm_jax.types import Array, Bool, Carry, Float, Int, Params, PRNGKeyArray
 from nlstm_jax.unroll.scan import Course, Marks, Part, scan
 
@@ -72,7 +83,8 @@ def unroll(
             sequence of length 0 returns the carry it started from.
         mask: False copies the carry through a step and zeroes its output.
         resets: True puts the cell's initial carry in place before a step (at a masked step too, but not past a
-            sequence's end). What a reset parts is parted for both cells of a `Bidirectional`.
+            sequence's end), before in the order in which steps are run. What a reset parts is parted for both cells
+            of a `Bidirectional`.
         reverse: from the last valid step to the first; `ys[t]` belongs to `xs[t]` all the same, and padding stays
             where it is.
         key: draws the cell's noise (dropout); None: no noise.
@@ -94,16 +106,24 @@ def unroll(
     """
     if mode not in MODES:
         raise ValueError(f"unroll: mode: one of {', '.join(MODES)} expected, found {mode!r}")
+    check_layer("unroll", "cell", cell)
+    _check_array("xs", xs, jnp.inexact)
     if xs.ndim != 3:
         raise ValueError(f"unroll: xs: [T, B, D] expected, found the shape {xs.shape}")
-    length, batch = xs.shape[:2]
-    for name, given, shape in (
-        ("lengths", lengths, (batch,)),
-        ("mask", mask, (length, batch)),
-        ("resets", resets, (length, batch)),
+    length, batch, width = xs.shape
+    for name, given, kind, shape in (
+        ("lengths", lengths, jnp.integer, (batch,)),
+        ("mask", mask, jnp.bool_, (length, batch)),
+        ("resets", resets, jnp.bool_, (length, batch)),
     ):
-        if given is not None and given.shape != shape:
-            raise ValueError(f"unroll: {name}: the shape {shape} expected, found {given.shape}")
+        if given is not None:
+            _check_array(name, given, kind)
+            if given.shape != shape:
+                raise ValueError(f"unroll: {name}: the shape {shape} expected, found {given.shape}")
+    _check_tree("params", cell, params, _parameter_shapes(cell, width), f"on inputs of width {width}")
+    if carry is not None:
+        shapes = jax.eval_shape(lambda: cell.initial_carry((batch,)))
+        _check_tree("carry", cell, carry, shapes, f"of {batch} sequences")
 
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
@@ -150,6 +170,39 @@ def _run_stack(
         ys = stack.layer_output(ys, out)
     assert ys is not None
     return StackCarry(tuple(ends)), ys, StackCarry(tuple(every)) if course.return_carries else None
+
+
+def _check_array(name: str, given: Any, kind: Any) -> None:
+    dtype = getattr(given, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, kind):
+        wanted = {jnp.inexact: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}[kind]
+        found = type(given).__name__ if dtype is None else f"one of {dtype}"
+        raise ValueError(f"unroll: {name}: an array of {wanted} expected, found {found}")
+
+
+def _check_tree(name: str, cell: Layer, given: Any, expected: Any, where: str) -> None:
+    """Raise a ValueError unless `given` has the leaves, and their shapes, that it must have."""
+    wanted, found = ({path: jnp.shape(leaf) for path, leaf in _named(tree)} for tree in (expected, given))
+    structures: Any = jax.tree.structure(given), jax.tree.structure(expected)
+    if structures[0] == structures[1] and wanted == found:
+        return
+    path = next((path for path in {**wanted, **found} if wanted.get(path) != found.get(path)), "")
+    told = (
+        f"{path} of shape {wanted[path]} expected, found {found.get(path, 'none')}"
+        if path in wanted
+        else f"{type(expected).__name__} expected, found {type(given).__name__}{f' with {path}' if path else ''}"
+    )
+    raise ValueError(f"unroll: {name}: {spelled(cell)} {where}: {told}")
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+
+
+@functools.lru_cache(maxsize=1024)
+def _parameter_shapes(cell: Layer, width: int) -> Params:
+    return jax.eval_shape(lambda: cell.init(jax.random.key(0), width))
 
 
 def _initial_carry(cell: Layer, params: Params, batch: int) -> Carry:

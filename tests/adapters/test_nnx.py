@@ -1,6 +1,7 @@
 """Our cells inside Flax NNX's own recurrent layers, and our layer inside a Flax NNX model."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -326,6 +327,25 @@ def test_a_deterministic_layer_wants_no_stream_until_it_is_to_draw_noise(made_wi
     with pytest.raises(ValueError, match=r"^Recurrent: a key, deterministic=True, or a stream 'dropout' .* expected"):
         layer(xs)
     assert not np.allclose(layer(xs, key=KEY)[1], silent)
+
+
+@pytest.mark.parametrize("name", ["mask", "resets"])
+def test_marks_of_a_batch_major_layer_are_told_in_its_own_order(name):
+    layer, xs = Recurrent(CELLS["lstm"], D, rngs=KEY), jnp.zeros((2, T, D))
+    with pytest.raises(ValueError, match=rf"^Recurrent: {name}: the shape \(2, {T}\) expected, found \({T}, 2\)$"):
+        inspect.unwrap(Recurrent.__call__)(layer, xs, **{name: jnp.ones((T, 2), bool)})
+    with pytest.raises(ValueError, match=rf"^Recurrent: xs: \[B, T, D\] expected, found the shape \({T}, {D}\)$"):
+        inspect.unwrap(Recurrent.__call__)(layer, xs[0])
+
+
+def test_parameters_are_put_in_place_if_they_fit():
+    cell = CELLS["nested_2"]
+    layer, params = Recurrent(cell, D, rngs=KEY), cell.init(jax.random.key(7), D)
+    layer.load(params)
+    references.assert_trees_close(layer.values, params, 0.0)
+    with pytest.raises(ValueError, match=r"^the shapes .* expected, found "):
+        layer.load(cell.init(KEY, D + 1))
+    references.assert_trees_close(layer.values, params, 0.0)
 
 
 class Sum(nnx.Module):

@@ -583,10 +583,24 @@ def test_what_does_not_serve_is_named(make, message):
         make()
 
 
-@pytest.mark.parametrize("keyed", [True, False])
-def test_weight_drop_wants_a_recurrent_matrix(keyed):
-    cell = SequenceDropout(DeepTransition((Elman(4), Elman(4))), weights=0.5)
+def test_weight_drop_wants_a_recurrent_matrix():
     with pytest.raises(
-        ValueError, match=r"weights: a cell whose parameters have a field w_h expected, found DeepTrans"
+        ValueError,
+        match=r"weights: a cell whose parameters have a field w_h expected, found DeepTransition with cells",
     ):
-        cell.prepare(cell.init(KEY, 3), KEY if keyed else None, (2, 2, 3))
+        SequenceDropout(DeepTransition((Elman(4), Elman(4))), weights=0.5)
+
+
+class Deaf(Elman):
+    """A cell that passes over `read`."""
+
+    def step(self, params, carry, z, noise=(), read=None):
+        return super().step(params, carry, z, noise)
+
+
+def test_recurrent_dropout_wants_a_cell_that_reads():
+    with pytest.raises(
+        ValueError, match=r"^SequenceDropout: recurrent: a cell whose step uses `read` expected, found De"
+    ):
+        SequenceDropout(Deaf(4), recurrent=0.5)
+    assert SequenceDropout(Deaf(4), inputs=0.5).out_features == 4

@@ -65,7 +65,7 @@ def converted(run_scripts, tmp_path_factory):
     def weights(name):
         return f"--config.cell.weights={folder / name}"
 
-    prefix = "--prefix=encoder.rnn."
+    prefix, relu = "--prefix=encoder.rnn.", "--option=nonlinearity=relu"
     ended = run_scripts(
         {
             "from torch": convert("torch.safetensors", "ours.safetensors", *TORCH, prefix),
@@ -77,7 +77,7 @@ def converted(run_scripts, tmp_path_factory):
             "run to keras": convert("run", "keras.safetensors", "--to=keras"),
             "keras to ours": convert("keras.safetensors", "from_keras.safetensors", *KERAS),
             "started": train("started", weights("from_keras.safetensors"), *STANDING),
-            "relu": convert("rnn.safetensors", "relu.safetensors", *TORCH, "--option=nonlinearity=relu"),
+            "relu": convert("rnn.safetensors", "relu.safetensors", *TORCH, relu),
             "tanh": convert("rnn.safetensors", "tanh.safetensors", *TORCH),
             "named": convert("model.safetensors", "named.safetensors", *KERAS, LAYERS, "--option=merge_mode=sum"),
             "to nnx": convert("relu.safetensors", "never.safetensors", "--to=flax", "--option=style=nnx"),
@@ -94,6 +94,8 @@ def converted(run_scripts, tmp_path_factory):
             "no such layer": convert("model.safetensors", "never.safetensors", *KERAS, "--option=layers=lstm_1"),
             "no option": convert("rnn.safetensors", "never.safetensors", *TORCH, "--option=activation=relu"),
             "an option of ours": convert("relu.safetensors", "never.safetensors", "--option=activation=relu"),
+            "twice": convert("model.safetensors", "never.safetensors", *KERAS, "--option=layers=lstm,lstm"),
+            "relu of an lstm": convert("torch.safetensors", "never.safetensors", *TORCH, prefix, relu),
             "no such value": convert("rnn.safetensors", "never.safetensors", *TORCH, "--option=nonlinearity=rleu"),
             "no number": convert("rnn.safetensors", "never.safetensors", *TENSORFLOW, "--option=forget_bias=x"),
             "not in torch": convert("narrow.safetensors", "never.safetensors", "--to=torch"),
@@ -110,12 +112,14 @@ def converted(run_scripts, tmp_path_factory):
 
 def test_what_weights_do_not_tell_is_told_by_options_or_said_to_be_taken_for_granted(converted):
     folder, ended = converted
-    assumed = "taken for granted where it applies, as weights do not tell (--option=…): "
+    assumed = "taken to have, as weights do not tell (--option=… says otherwise): "
     assert load(folder / "relu.safetensors")[0] == Elman(4, activation="relu")
-    assert assumed not in ended["relu"].out
+    assert f"{assumed}activation=relu\n" in ended["relu"].out
     assert load(folder / "tanh.safetensors")[0] == Elman(4)
-    assert f"{assumed}nonlinearity=tanh\n" in ended["tanh"].out
-    assert f"{assumed}activation=tanh, recurrent_activation=sigmoid, reset_after=True\n" in ended["named"].out
+    assert f"{assumed}activation=tanh\n" in ended["tanh"].out
+    told = "candidate_activation=tanh, output_activation=tanh, gate_activation=sigmoid, merge=sum, reset_after=True"
+    assert f"{assumed}{told}\n" in ended["named"].out
+    assert assumed not in ended["to ours"].out
 
 
 def test_layers_of_a_keras_file_come_in_the_order_that_is_told(converted):
@@ -214,6 +218,11 @@ MISTAKES = {
     "no such layer": (3, "from_keras: layers: the name of one layer of net/"),
     "no option": (2, "--option: nonlinearity=… expected, found 'activation=relu'"),
     "an option of ours": (2, "--option: none with these --from and --to expected, found 'activation=relu'"),
+    "twice": (3, "from_keras: layers: every layer once expected, found lstm, lstm"),
+    "relu of an lstm": (
+        3,
+        "from_torch: nonlinearity: none expected, as there is nothing here that it could tell of; found 'relu'",
+    ),
     "no such value": (2, "Elman: activation: one of "),
     "no number": (2, "--option: forget_bias: a number expected, found 'x'"),
     "to nnx": (2, "to_flax: Elman: activation='tanh' expected, found 'relu'"),

@@ -49,7 +49,19 @@ def alone(layer, row, steps, reverse=False):
 def test_the_marks_of_a_row():
     mask, resets = packed(jnp.array(SEGMENTS))
     np.testing.assert_array_equal(mask.T, [[1, 1, 1, 1, 1, 1, 0], [0, 1, 1, 0, 1, 1, 1]])
-    np.testing.assert_array_equal(resets.T, [[0, 0, 0, 1, 1, 0, 0], [0, 1, 0, 0, 1, 0, 0]])
+    np.testing.assert_array_equal(resets.T, [[0, 0, 0, 1, 1, 0, 0], [0, 0, 0, 0, 1, 0, 0]])
+    mask, resets = packed(jnp.array(SEGMENTS), reverse=True)
+    np.testing.assert_array_equal(mask.T, [[1, 1, 1, 1, 1, 1, 0], [0, 1, 1, 0, 1, 1, 1]])
+    np.testing.assert_array_equal(resets.T, [[0, 0, 1, 1, 0, 0, 0], [0, 0, 1, 0, 0, 0, 0]])
+
+
+@every_layer
+def test_packed_documents_run_backwards_are_each_run_alone(layer):
+    params, xs, start = example(layer)
+    _, ys = run(layer, params, xs, start, *packed(jnp.array(SEGMENTS), reverse=True), reverse=True)
+    for row, steps in DOCUMENTS:
+        expected = alone(layer, row, steps, reverse=True)
+        np.testing.assert_allclose(ys[np.array(steps), row], expected, 1e-5, 1e-6)
 
 
 def test_a_rows_first_step_goes_on_from_the_carry_that_is_given():

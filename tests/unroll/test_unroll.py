@@ -1,10 +1,12 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
 
-from nlstm_jax.cells import GRU, LSTM, Elman, Stack, nested_lstm
+from nlstm_jax.cells import GRU, LSTM, Elman, LSTMCarry, Stack, nested_lstm
 from nlstm_jax.unroll import unroll
 
 KEY = jax.random.key(0)
@@ -180,10 +182,59 @@ def test_many_seeds_run_at_once_as_each_by_itself():
         references.assert_trees_close((carry._replace(h=carry.h[seed]), ys[seed]), alone, 1e-5)
 
 
-def test_a_fast_path_that_is_not_there_is_refused_by_name():
-    params, xs, _ = batch_of(Elman(3))
-    with pytest.raises(ValueError, match=r"(?s)(?=.*Elman)(?=.*fused)"):
-        references.run(Elman(3), params, xs, mode="fused")
+PARAMS = LSTM(3).init(jax.random.key(0), 2)
+XS = jnp.zeros((5, 4, 2))
+HALF = LSTMCarry(jnp.zeros((2, 3)), jnp.zeros((2, 3)))
+REFUSED = {
+    "class": ((LSTM, PARAMS, XS), {}, r"cell: a layer expected, found the class LSTM"),
+    "text": (
+        ("lstm", PARAMS, XS),
+        {},
+        r"cell: a layer expected, found 'lstm', which lacks features, init, initial_carry",
+    ),
+    "list": ((LSTM(3), PARAMS, XS.tolist()), {}, r"xs: an array of floats expected, found list"),
+    "integers": ((LSTM(3), PARAMS, XS.astype(int)), {}, r"xs: an array of floats expected, found one of int32"),
+    "lengths": (
+        (LSTM(3), PARAMS, XS),
+        {"lengths": [1, 2, 3, 4]},
+        r"lengths: an array of integers expected, found list",
+    ),
+    "mask": (
+        (LSTM(3), PARAMS, XS),
+        {"mask": XS[..., 0]},
+        r"mask: an array of booleans expected, found one of float32",
+    ),
+    "width": (
+        (LSTM(3), PARAMS, XS[..., :1]),
+        {},
+        r"params: LSTM\(features=3\) on inputs of width 1: w_x of shape \(1, 12\) expected, found \(2, 12\)",
+    ),
+    "other cell": (
+        (GRU(3), PARAMS, XS),
+        {},
+        r"params: GRU\(features=3\) on inputs of width 2: w_x of shape \(2, 9\) expected, found \(2, 12\)",
+    ),
+    "no peepholes": (
+        (LSTM(3, peephole=True), PARAMS, XS),
+        {},
+        r"params: .* peephole of shape \(3, 3\) expected, found none",
+    ),
+    "peepholes": (
+        (LSTM(3), LSTM(3, peephole=True).init(jax.random.key(0), 2), XS),
+        {},
+        r"params: .* LSTMParams expected, found LSTMParams with peephole",
+    ),
+    "tuple": ((LSTM(3), PARAMS, XS, (HALF.c, HALF.h)), {}, r"carry: .* of 4 sequences: c of shape \(4, 3\) expected"),
+    "batch": ((LSTM(3), PARAMS, XS, HALF), {}, r"carry: .* c of shape \(4, 3\) expected, found \(2, 3\)"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "options", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_does_not_fit_is_named(arguments, options, message):
+    # As outside the tests, where nothing checks types.
+    bare = inspect.unwrap(unroll)
+    with pytest.raises(ValueError, match=f"^unroll: {message}"):
+        bare(*arguments, **options)
 
 
 def test_an_unknown_mode_is_refused_with_those_that_are_known():

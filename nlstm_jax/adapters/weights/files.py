@@ -21,7 +21,7 @@ _SPECIFICATION = "nlstm_jax.layer"
 _PICKLED = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".h5", ".hdf5", ".keras", ".msgpack")
 
 
-def read_tensors(path: Path) -> dict[str, np.ndarray]:
+def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     """The arrays of a file, by name, in the order of the names' numbers (layer_2 before layer_10).
 
     Raises:
@@ -30,7 +30,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     return dict(sorted(_open(path)[0].items(), key=lambda item: natural(item[0])))
 
 
-def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], specification: str = "") -> None:
+def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], specification: str = "") -> None:
     """Write named arrays, whole or not at all.
 
     Raises:
@@ -38,6 +38,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], specification: 
     """
     from safetensors.numpy import save_file
 
+    path = Path(path)
     if path.suffix != ".safetensors" or not path.parent.is_dir():
         raise ConfigError(f"{path}: a name that ends in .safetensors, in a folder that is there, expected")
     # reshape, as NumPy makes a contiguous scalar a vector.
@@ -47,7 +48,7 @@ def write_tensors(path: Path, tensors: Mapping[str, np.ndarray], specification: 
     unfinished.replace(path)
 
 
-def save(path: Path, layer: Layer, params: Params) -> None:
+def save(path: str | Path, layer: Layer, params: Params) -> None:
     """Write a layer and its parameters, to be read by `load`.
 
     Raises:
@@ -59,7 +60,7 @@ def save(path: Path, layer: Layer, params: Params) -> None:
     write_tensors(path, named, json.dumps({"layer": _described(layer), "in_features": in_features}))
 
 
-def load(path: Path) -> Converted:
+def load(path: str | Path) -> Converted:
     """A layer and its parameters, from `save`.
 
     Raises:
@@ -83,9 +84,10 @@ def load(path: Path) -> Converted:
     return layer, jax.tree.unflatten(jax.tree.structure(shapes), [taken[name] for name in _named(shapes)])
 
 
-def _open(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _open(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
+    path = Path(path)
     if path.suffix in _PICKLED:
         raise DataError(
             f"{path}: a .safetensors file expected, found {path.suffix}, which is not read here; where its framework "

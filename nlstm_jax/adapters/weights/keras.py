@@ -50,10 +50,10 @@ def from_keras(
     tensors: Mapping[str, Any],
     prefix: str = "",
     *,
-    activation: str = "tanh",
-    recurrent_activation: str = "sigmoid",
-    reset_after: bool = True,
-    merge_mode: str = "concat",
+    activation: str | None = None,
+    recurrent_activation: str | None = None,
+    reset_after: bool | None = None,
+    merge_mode: str | None = None,
     layers: Sequence[str] = (),
 ) -> Converted:
     """The layer whose Keras weights these are, and its parameters.
@@ -64,16 +64,18 @@ def from_keras(
             what is before that a layer, lowest first unless `layers` says otherwise. A Nested LSTM has
             `input_kernel_1`, `kernel_1`, `bias_1`, ….
         prefix: of the layer's names in a model's weights.
-        activation, recurrent_activation: the layer's, as Keras names them; the weights do not tell.
-        reset_after: a GRU's, where there is no bias to tell.
-        merge_mode: a Bidirectional's.
+        activation, recurrent_activation: those of all layers, as Keras names them; the weights do not tell. As in
+            Keras tanh and sigmoid by default.
+        reset_after: a GRU's, where there is no bias to tell; True by default.
+        merge_mode: a Bidirectional's; concat by default.
         layers: the names of a stack's layers, lowest first, e.g. `("gru", "lstm")`; other layers are passed over.
 
     Returns:
         `LSTM`, `GRU`, `Elman` or `nested_lstm(gating="add")`; in a `Bidirectional`, in a `Stack`.
 
     Raises:
-        DataError: a tensor is missing, of a wrong shape, or has no place; or a name in `layers` is not of one layer.
+        DataError: a tensor is missing, of a wrong shape, or has no place; a name in `layers` is not of one layer, or
+            twice there; or something is told of what is not there, or of what the tensors tell.
 
     A Nested LSTM's numbers are kept as they are: its `unit_forget_bias`, if it was on, has put the ones on the
     candidate, and they stay there.
@@ -81,24 +83,39 @@ def from_keras(
     >>> from_keras({"lstm/kernel": np.ones((3, 16)), "lstm/recurrent_kernel": np.ones((4, 16))})[0]
     LSTM(features=4, ..., use_bias=False, ...)
     """
-    source = Tensors(tensors, "from_keras", prefix)
-    names = (_ACTIVATIONS.get(activation, activation), _ACTIVATIONS.get(recurrent_activation, recurrent_activation))
+    options = {
+        "activation": (activation, "tanh"),
+        "recurrent_activation": (recurrent_activation, "sigmoid"),
+        "reset_after": (reset_after, True),
+        "merge_mode": (merge_mode, "concat"),
+    }
+    source = Tensors(tensors, "from_keras", prefix, options)
     if "input_kernel_1" in source:
-        nested = _nested_from(source, *names)
+        nested = _nested_from(source)
         source.finish()
         return nested
     found_layers = _places(source)
+    recurrent = _recurrent(source, found_layers)
     if layers:
-        found_layers = {name: found_layers[name] for name in (_named(each, found_layers) for each in layers)}
+        names = [_named(each, found_layers) for each in layers]
+        if len({*names}) < len(names):
+            raise DataError(f"from_keras: layers: every layer once expected, found {', '.join(layers)}")
+        found_layers = {name: found_layers[name] for name in names}
         source.only(tuple(place for places in found_layers.values() for place in places))
+    elif recurrent and len(recurrent) < len(found_layers):
+        place = next(places[0] for name, places in found_layers.items() if name not in recurrent)
+        raise source.complaint(
+            f"{place}recurrent_kernel",
+            f"missing; if that is no recurrent layer, layers=… picks those that are: {', '.join(recurrent)}",
+        )
     converted: list[Converted] = []
     features: int | None = None
     for places in found_layers.values():
         found = []
         for place in places:
-            found.append(_cell_from(source, place, features, *names, reset_after))
+            found.append(_cell_from(source, place, features))
             features = found[-1][1].w_x.shape[0]
-        converted.append(both_ways(found[0], found[1], merge_mode) if len(found) > 1 else found[0])
+        converted.append(both_ways(found[0], found[1], source.option("merge_mode")) if len(found) > 1 else found[0])
         features = converted[-1][0].out_features
     source.finish()
     return stacked(converted)
@@ -107,7 +124,7 @@ def from_keras(
 def keras_layers(tensors: Mapping[str, Any], prefix: str = "") -> list[str]:
     """The names of the layers in Keras weights that `from_keras` would stack, in the order of the tensors."""
     source = Tensors(tensors, "from_keras", prefix)
-    return [name for name, (place, *_) in _places(source).items() if f"{place}recurrent_kernel" in source]
+    return _recurrent(source, _places(source))
 
 
 def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
@@ -128,6 +145,11 @@ def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
             where = place + direction if len(directions) > 1 else place
             tensors |= {where + name: value for name, value in _cell_to(bare(cell), own).items()}
     return tensors
+
+
+def _recurrent(source: Tensors, layers: Mapping[str, Sequence[str]]) -> list[str]:
+    """The names of the layers that have a recurrent kernel: a dense one has none."""
+    return [name for name, (place, *_) in layers.items() if f"{place}recurrent_kernel" in source]
 
 
 def _named(name: str, layers: Mapping[str, Any]) -> str:
@@ -152,7 +174,8 @@ def _places(source: Tensors) -> dict[str, list[str]]:
                 raise source.complaint(
                     found[direction], f"a {other} layer beside it expected, found none of that name"
                 )
-    return {name: [found[each] for each in sorted(found, reverse=True)] for name, found in layers.items()}
+    places = {name: [found[each] for each in sorted(found, reverse=True)] for name, found in layers.items()}
+    return places
 
 
 def _split(place: str) -> tuple[str, str]:
@@ -165,9 +188,7 @@ def _split(place: str) -> tuple[str, str]:
     return place, ""
 
 
-def _cell_from(
-    source: Tensors, place: str, features: int | None, activation: str, gate: str, reset_after: bool
-) -> Converted:
+def _cell_from(source: Tensors, place: str, features: int | None) -> Converted:
     recurrent = source.take(f"{place}recurrent_kernel", None, None)
     hidden, width = recurrent.shape
     gates = gates_of(width, hidden)
@@ -178,52 +199,58 @@ def _cell_from(
     kernel = source.take(f"{place}kernel", features, width)
     biased = f"{place}bias" in source
     if gates == 3:
-        return _gru_from(source, place, kernel, recurrent, activation, gate, reset_after)
+        return _gru_from(source, place, kernel, recurrent)
     b = parameter(source.take(f"{place}bias", width)) if biased else None
     w_x, w_h = parameter(kernel), parameter(recurrent)
+    activation = _activation(source, "activation")
     if gates == 1:
         return Elman(hidden, activation=activation, use_bias=biased), ElmanParams(w_x, w_h, b)
     cell = LSTM(
         hidden,
         candidate_activation=activation,
         output_activation=activation,
-        gate_activation=gate,
+        gate_activation=_activation(source, "recurrent_activation"),
         use_bias=biased,
     )
     return cell, LSTMParams(w_x, w_h, b, None, None, None)
 
 
-def _gru_from(
-    source: Tensors,
-    place: str,
-    kernel: np.ndarray,
-    recurrent: np.ndarray,
-    activation: str,
-    gate: str,
-    reset_after: bool,
-) -> Converted:
+def _activation(source: Tensors, name: str) -> str:
+    """An activation that all cells share, by our name."""
+    told = source.option(name)
+    return _ACTIVATIONS.get(told, told)
+
+
+def _gru_from(source: Tensors, place: str, kernel: np.ndarray, recurrent: np.ndarray) -> Converted:
     hidden, width = recurrent.shape
     b = b_n = None
     if f"{place}bias" in source:
         reset_after = len(source.shape(f"{place}bias")) == 2
+        if source.told("reset_after") == (not reset_after):
+            shape, other = (f"[2, {width}]", f"[{width}]")[:: 1 if reset_after else -1]
+            raise source.complaint(
+                f"{place}bias", f"the shape {other} expected with reset_after={not reset_after}, found {shape}"
+            )
         if reset_after:
             outside, inside = reordered(source.take(f"{place}bias", 2, width), _GRU)
             b = np.concatenate([outside[: 2 * hidden] + inside[: 2 * hidden], outside[2 * hidden :]])
             b_n = parameter(inside[2 * hidden :])
         else:
             b = reordered(source.take(f"{place}bias", width), _GRU)
+    else:
+        reset_after = source.option("reset_after")
     cell = GRU(
         hidden,
         reset_after=reset_after,
-        candidate_activation=activation,
-        gate_activation=gate,
+        candidate_activation=_activation(source, "activation"),
+        gate_activation=_activation(source, "recurrent_activation"),
         use_bias=b is not None,
     )
     w_x, w_h = parameter(reordered(kernel, _GRU)), parameter(reordered(recurrent, _GRU))
     return cell, GRUParams(w_x, w_h, None if b is None else parameter(b), b_n)
 
 
-def _nested_from(source: Tensors, activation: str, gate: str) -> Converted:
+def _nested_from(source: Tensors) -> Converted:
     depth = sum(name.startswith("kernel_") for name in source.names)
     hidden = source.take("kernel_1", None, None).shape[0]
     biased = "bias_1" in source
@@ -238,13 +265,14 @@ def _nested_from(source: Tensors, activation: str, gate: str) -> Converted:
         kernels = parameter(reordered(w_x, _NESTED)), parameter(reordered(w_h, _NESTED))
         innermost = level == depth
         params = LSTMParams(*kernels, b, None, None, None) if innermost else NestedParams(*kernels, b, params)
+    activation = _activation(source, "activation")
     cell = nested_lstm(
         hidden,
         depth,
         "add",
         inner_activation=activation,
         output_activation=activation,
-        gate_activation=gate,
+        gate_activation=_activation(source, "recurrent_activation"),
         use_bias=biased,
     )
     return cell, params
@@ -253,6 +281,8 @@ def _nested_from(source: Tensors, activation: str, gate: str) -> Converted:
 def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
     if isinstance(cell, Nested):
         return _nested_to(cell, params)
+    if not isinstance(cell, LSTM | GRU | Elman):
+        raise no_such_cell("to_keras", cell, "an LSTM, GRU, Elman or nested_lstm(gating='add')")
     order = _GRU if isinstance(cell, GRU) else None
     kernels = {"kernel": numpy(params.w_x), "recurrent_kernel": numpy(params.w_h)}
     biases = {} if params.b is None else {"bias": numpy(params.b)}
@@ -263,8 +293,6 @@ def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
         if cell.reset_after and params.b is not None:
             inside = np.concatenate([np.zeros_like(numpy(params.b)[: 2 * cell.features]), numpy(params.b_n)])
             biases["bias"] = np.stack([numpy(params.b), inside])
-    elif not isinstance(cell, Elman):
-        raise no_such_cell("to_keras", cell, "an LSTM, GRU, Elman or nested_lstm(gating='add')")
     return {name: reordered(value, order) if order else value for name, value in (kernels | biases).items()}
 
 

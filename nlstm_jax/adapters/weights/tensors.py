@@ -15,6 +15,7 @@ from nlstm_jax.cells import (
     SequenceDropout,
     Stack,
     StackParams,
+    Zoneout,
 )
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Array, Params
@@ -30,12 +31,24 @@ class Tensors:
         names: all of them, without the prefix, in the order in which they were given.
     """
 
-    def __init__(self, given: Mapping[str, Any], owner: str, prefix: str) -> None:
+    def __init__(
+        self, given: Mapping[str, Any], owner: str, prefix: str, options: Mapping[str, Any] | None = None
+    ) -> None:
         """Flatten and keep what begins with `prefix`.
 
+        Args:
+            given: the arrays by name, nested or not.
+            owner: whose errors they are.
+            prefix: what the names begin with.
+            options: what the tensors do not tell: name → (what was told or None, the other framework's default).
+
         Raises:
-            DataError: nothing does.
+            DataError: nothing does, or it is no dictionary.
         """
+        if not isinstance(given, Mapping):
+            raise DataError(f"{owner}: a dictionary of arrays by name expected, found {type(given).__name__}")
+        self._options = options or {}
+        self._idle = set(self._options)
         flat = dict(_flat(given))
         self._owner, self._prefix = owner, prefix
         self._arrays = {name.removeprefix(prefix): value for name, value in flat.items() if name.startswith(prefix)}
@@ -58,7 +71,9 @@ class Tensors:
             DataError: it is missing, or of another shape.
         """
         if name not in self._arrays:
-            raise DataError(f"{self._owner}: {self._prefix}{name}: missing among {_listed(self._arrays)}")
+            longer = next((each for each in self._arrays if each.endswith(name)), None)
+            hint = "" if longer is None else f"; is the prefix {self._prefix + longer.removesuffix(name)!r}?"
+            raise DataError(f"{self._owner}: {self._prefix}{name}: missing among {_listed(self._arrays)}{hint}")
         array = np.asarray(self._arrays[name])
         if len(array.shape) != len(shape) or any(
             want is not None and want != size for want, size in zip(shape, array.shape, strict=True)
@@ -67,6 +82,16 @@ class Tensors:
             raise self.complaint(name, f"the shape [{wanted}] expected, found {list(array.shape)}")
         self._left.discard(name)
         return array
+
+    def told(self, name: str) -> Any:
+        """What was told of that name, or None."""
+        self._idle.discard(name)
+        return self._options[name][0]
+
+    def option(self, name: str) -> Any:
+        """What was told of that name, or the default of the other framework."""
+        told = self.told(name)
+        return self._options[name][1] if told is None else told
 
     def only(self, places: tuple[str, ...]) -> None:
         """Leave out of account what is not in one of these places."""
@@ -77,12 +102,19 @@ class Tensors:
         return DataError(f"{self._owner}: {self._prefix}{name}: {text}")
 
     def finish(self) -> None:
-        """Raise a DataError if a tensor was not taken: no weight is dropped in silence."""
+        """Raise a DataError if a tensor was not taken, or an option is of nothing here: nothing is dropped in silence."""
         left = [self._prefix + name for name in self.names if name in self._left]
         if left:
             raise DataError(
-                f"{self._owner}: no place for {_listed(left)}; a prefix picks one layer's tensors out of a model's"
+                f"{self._owner}: no place for {_listed(left)}; a prefix picks one layer's tensors out of a model's, and "
+                "layers= those of several Keras layers"
             )
+        for name in sorted(self._idle):
+            told, default = self._options[name]
+            if told not in (None, default):
+                raise DataError(
+                    f"{self._owner}: {name}: none expected, as there is nothing here that it could tell of; found {told!r}"
+                )
 
 
 def gates_of(width: int, features: int) -> int | None:
@@ -154,7 +186,8 @@ def expect(owner: str, cell: Any, **options: Any) -> None:
 
 def no_such_cell(owner: str, cell: Cell | Layer, accepted: str) -> ValueError:
     """An error for a cell that the other framework lacks."""
-    return ValueError(f"{owner}: {accepted} expected, found {type(cell).__name__}")
+    why = ", which takes part in an evaluation too" if isinstance(cell, Zoneout) else ""
+    return ValueError(f"{owner}: {accepted} expected, found {type(cell).__name__}{why}")
 
 
 def natural(name: str) -> list[Any]:

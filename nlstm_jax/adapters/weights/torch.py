@@ -27,39 +27,34 @@ from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, ElmanParams, GRUPar
 from nlstm_jax.types import Params
 
 
-def from_torch(tensors: Mapping[str, Any], prefix: str = "", *, nonlinearity: str = "tanh") -> Converted:
+def from_torch(tensors: Mapping[str, Any], prefix: str = "", *, nonlinearity: str | None = None) -> Converted:
     """The layer that a PyTorch state dict holds, and its parameters.
 
     Args:
         tensors: `module.state_dict()`, or the like in NumPy arrays: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, …,
             `_reverse` for the second direction, `weight_hr_l0` for `proj_size`; a single cell's lack the `_l0`.
         prefix: of the layer's names in a model's state dict, e.g. `"encoder.rnn."`.
-        nonlinearity: of an `nn.RNN`, "tanh" or "relu"; the weights do not tell.
+        nonlinearity: of an `nn.RNN`, "tanh" (so by default there) or "relu"; the weights do not tell.
 
     Returns:
         `LSTM`, `GRU` or `Elman`, in a `Bidirectional` for two directions, in a `Stack` for several layers. Dropout is
         not among the weights: `Stack(cells, dropout=…)` has it.
 
     Raises:
-        DataError: a tensor is missing, of a wrong shape, or has no place.
+        DataError: a tensor is missing, of a wrong shape, or has no place; a nonlinearity of what is no `nn.RNN`.
 
     >>> tensors = {"weight_ih_l0": np.ones((16, 3)), "weight_hh_l0": np.ones((16, 4))}
     >>> from_torch(tensors)[0]
     LSTM(features=4, ..., use_bias=False, ...)
     """
-    # NumPy knows no bfloat16 of PyTorch's, whose values are all float32's too.
-    readable = {
-        name: value.float() if "torch.bfloat16" in str(getattr(value, "dtype", "")) else value
-        for name, value in tensors.items()
-    }
-    source = Tensors(readable, "from_torch", prefix)
+    source = Tensors(_readable(tensors), "from_torch", prefix, {"nonlinearity": (nonlinearity, "tanh")})
     if "weight_ih" in source:
-        layers = [_cell_from(source, "", nonlinearity, None)]
+        layers = [_cell_from(source, "", None)]
     else:
         layers, below = [], None
         count = max(sum(name.startswith("weight_ih_l") and name[11:].isdecimal() for name in source.names), 1)
         for index in range(count):
-            layers.append(_layer_from(source, f"_l{index}", nonlinearity, below))
+            layers.append(_layer_from(source, f"_l{index}", below))
             below = layers[-1][0].out_features
     source.finish()
     return stacked(layers)
@@ -91,14 +86,26 @@ def to_torch(layer: Layer, params: Params, prefix: str = "") -> dict[str, np.nda
     return tensors
 
 
-def _layer_from(source: Tensors, suffix: str, nonlinearity: str, features: int | None) -> Converted:
-    forward = _cell_from(source, suffix, nonlinearity, features)
-    if f"weight_ih{suffix}_reverse" not in source:
+def _readable(tensors: Any) -> Any:
+    """Arrays that NumPy can read: it knows no gradient, and no bfloat16, whose values are all float32's too."""
+    if not isinstance(tensors, Mapping):
+        return tensors
+    readable = {}
+    for name, value in tensors.items():
+        plain = value.detach() if hasattr(value, "detach") else value
+        readable[name] = plain.float() if "torch.bfloat16" in str(getattr(plain, "dtype", "")) else plain
+    return readable
+
+
+def _layer_from(source: Tensors, suffix: str, features: int | None) -> Converted:
+    forward = _cell_from(source, suffix, features)
+    # All layers have as many directions as the first.
+    if "weight_ih_l0_reverse" not in source and f"weight_ih{suffix}_reverse" not in source:
         return forward
-    return both_ways(forward, _cell_from(source, f"{suffix}_reverse", nonlinearity, forward[1].w_x.shape[0]))
+    return both_ways(forward, _cell_from(source, f"{suffix}_reverse", forward[1].w_x.shape[0]))
 
 
-def _cell_from(source: Tensors, suffix: str, nonlinearity: str, features: int | None) -> Converted:
+def _cell_from(source: Tensors, suffix: str, features: int | None) -> Converted:
     w_hh = source.take(f"weight_hh{suffix}", None, None)
     rows, out = w_hh.shape
     projected = f"weight_hr{suffix}" in source
@@ -121,13 +128,16 @@ def _cell_from(source: Tensors, suffix: str, nonlinearity: str, features: int | 
         return gru, GRUParams(w_x, w_h, parameter(summed), parameter(bias[2 * hidden :]))
     whole = None if b is None or bias is None else parameter(b + bias)
     if gates == 1:
-        return Elman(hidden, activation=nonlinearity, use_bias=b is not None), ElmanParams(w_x, w_h, whole)
+        activation = source.option("nonlinearity")
+        return Elman(hidden, activation=activation, use_bias=b is not None), ElmanParams(w_x, w_h, whole)
     w_p = parameter(source.take(f"weight_hr{suffix}", out, hidden).T) if projected else None
     cell = LSTM(hidden, projection=out if projected else None, use_bias=b is not None)
     return cell, LSTMParams(w_x, w_h, whole, None, w_p, None)
 
 
 def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
+    if not isinstance(cell, LSTM | GRU | Elman):
+        raise no_such_cell("to_torch", cell, "an LSTM, GRU or Elman")
     hidden_bias = None if params.b is None else np.zeros_like(numpy(params.b))
     if isinstance(cell, LSTM):
         activations = {"candidate_activation": "tanh", "output_activation": "tanh", "gate_activation": "sigmoid"}
@@ -136,10 +146,8 @@ def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
         expect("to_torch", cell, reset_after=True, candidate_activation="tanh", gate_activation="sigmoid")
         if hidden_bias is not None:
             hidden_bias[2 * cell.features :] = numpy(params.b_n)
-    elif isinstance(cell, Elman):
-        expect("to_torch", cell, activation=("tanh", "relu"))
     else:
-        raise no_such_cell("to_torch", cell, "an LSTM, GRU or Elman")
+        expect("to_torch", cell, activation=("tanh", "relu"))
     tensors = {"weight_ih": numpy(params.w_x).T, "weight_hh": numpy(params.w_h).T}
     if hidden_bias is not None:
         tensors |= {"bias_ih": numpy(params.b), "bias_hh": hidden_bias}

@@ -140,9 +140,9 @@ def test_values_and_gradients_equal_keras(keras, options):
     layer_and_params = from_keras(
         names_of(theirs),
         activation=options["activation"],
-        recurrent_activation=options["recurrent_activation"],
-        reset_after=kind == "gru",
-        merge_mode=options["merge_mode"],
+        recurrent_activation=options["recurrent_activation"] if kind != "simple" else None,
+        reset_after=kind == "gru" if "gru" in kind else None,
+        merge_mode=options["merge_mode"] if kind == "both" else None,
     )
 
     def in_ours(params, xs, start):
@@ -207,6 +207,36 @@ def test_layers_are_picked_and_ordered_by_name():
     assert from_keras(model_tensors(), layers=["net/head"])[0] == LSTM(6)
     names = ["net/head", "net/bidirectional", "net/lstm/lstm_cell"]
     assert keras_layers(model_tensors()) == names
+
+
+def test_a_dense_layer_is_told_from_a_recurrent_one():
+    told = r"^from_keras: net/dense/recurrent_kernel: missing; if that is no .*: net/head, net/bidirectional, net/lstm"
+    with pytest.raises(DataError, match=told):
+        from_keras(model_tensors())
+
+
+def test_a_layer_is_named_once():
+    with pytest.raises(DataError, match=r"^from_keras: layers: every layer once expected, found lstm, net/lstm/"):
+        from_keras(model_tensors(), layers=("lstm", "net/lstm/lstm_cell"))
+
+
+TOLD = {
+    "merge_mode": (LSTM(4), {"merge_mode": "sum"}, r"merge_mode: none expected.*found 'sum'"),
+    "reset_after": (LSTM(4), {"reset_after": False}, r"reset_after: none expected.*found False"),
+    "a gate": (Elman(4), {"recurrent_activation": "relu"}, r"recurrent_activation: none expected.*found 'relu'"),
+    "after": (
+        GRU(4),
+        {"reset_after": False},
+        r"bias: the shape \[12\] expected with reset_after=False, found \[2, 12\]",
+    ),
+    "before": (GRU(4, reset_after=False), {"reset_after": True}, r"bias: .*\[2, 12\].* expected.*found \[12\]"),
+}
+
+
+@pytest.mark.parametrize(("layer", "options", "message"), TOLD.values(), ids=TOLD)
+def test_what_the_tensors_contradict_is_refused(layer, options, message):
+    with pytest.raises(DataError, match=message):
+        from_keras(to_keras(layer, drawn(layer)), **options)
 
 
 @pytest.mark.parametrize("name", ["gru", "net", ""])
@@ -341,7 +371,7 @@ def test_a_way_to_keras_and_back_changes_no_bit(cell, structure):
         activation={"identity": "linear"}.get(activation, activation),
         recurrent_activation={"identity": "linear"}.get(gate, gate),
         reset_after=getattr(cell, "reset_after", True),
-        merge_mode="ave",
+        merge_mode="ave" if "both" in structure else None,
     )
     assert back == layer
     references.assert_trees_close(values, params, 0.0)

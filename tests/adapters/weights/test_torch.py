@@ -17,6 +17,7 @@ from nlstm_jax.cells import (
     SequenceDropout,
     Stack,
     StackCarry,
+    Zoneout,
     nested_lstm,
     spelled,
 )
@@ -233,7 +234,11 @@ def with_(name, shape):
 
 
 MISTAKES = {
-    "no weight_ih": (without("m.weight_ih_l1_reverse"), r"m\.(weight_hh|bias_ih|bias_hh)_l1_reverse"),
+    "no weight_ih": (without("m.weight_ih_l1_reverse"), r"m\.weight_ih_l1_reverse: missing"),
+    "no direction": (
+        lambda tensors: {key: value for key, value in tensors.items() if "_l1_reverse" not in key},
+        r"m\.weight_hh_l1_reverse: missing",
+    ),
     "no weight_hh": (without("m.weight_hh_l0"), r"m\.weight_hh_l0: missing"),
     "no bias_hh": (without("m.bias_hh_l1"), r"m\.bias_hh_l1: missing"),
     "no bias_ih": (without("m.bias_ih_l1"), r"m\.bias_(ih|hh)_l1"),
@@ -256,6 +261,35 @@ def test_a_wrong_tensor_is_told_by_its_full_name(broken, named):
     tensors = to_torch(TWO, drawn(TWO), "m.")
     with pytest.raises(DataError, match=named):
         from_torch(broken(tensors), "m.")
+
+
+def test_a_prefix_that_would_serve_is_told():
+    tensors = to_torch(TWO, drawn(TWO), "encoder.rnn.")
+    with pytest.raises(DataError, match=r"weight_hh_l0: missing among .*; is the prefix 'encoder\.rnn\.'\?$"):
+        from_torch(tensors | {"head.weight": np.zeros((2, 2))})
+
+
+def test_a_nonlinearity_is_that_of_a_simple_layer():
+    tensors = to_torch(TWO, drawn(TWO))
+    with pytest.raises(DataError, match=r"^from_torch: nonlinearity: none expected.* found 'relu'$"):
+        from_torch(tensors, nonlinearity="relu")
+    assert from_torch(tensors, nonlinearity="tanh")[0] == from_torch(tensors)[0]
+
+
+def test_a_module_is_no_dictionary_but_its_named_parameters_are():
+    torch = pytest.importorskip("torch", reason="a module needs PyTorch")
+    module = torch.nn.GRU(3, 4)
+    with pytest.raises(DataError, match=r"^from_torch: a dictionary of arrays by name expected, found GRU$"):
+        from_torch(module)
+    found = from_torch(dict(module.named_parameters()))
+    references.assert_trees_close(found[1], from_torch(module.state_dict())[1], 0.0)
+
+
+def test_a_cell_of_ones_own_is_refused():
+    with pytest.raises(
+        ValueError, match=r"^to_torch: an LSTM, GRU or Elman expected, found Zoneout, which takes part"
+    ):
+        to_torch(Zoneout(LSTM(4), 0.1), drawn(LSTM(4)))
 
 
 def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
