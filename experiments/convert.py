@@ -8,9 +8,7 @@
 `ours.safetensors` starts a run: `experiments.train … --config.cell.weights=ours.safetensors`.
 """
 
-import dataclasses
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from rich.console import Console
 
 from experiments import command
 from nlstm_jax.adapters import weights
+from nlstm_jax.adapters.weights import options
 from nlstm_jax.cells import spelled
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.training import restore
@@ -44,8 +43,7 @@ _PREFIX = flags.DEFINE_string("prefix", "", "what the names of the layer's tenso
 _OPTIONS = flags.DEFINE_multi_string(
     "option",
     [],
-    "NAME=VALUE, what the weights do not tell, an argument of from_torch, from_keras, … or to_flax: e.g. "
-    "nonlinearity=relu, or layers=gru,lstm; may be given several times",
+    "NAME=VALUE, what weights do not tell, an argument of from_torch, from_keras, …: nonlinearity=relu, layers=gru,lstm",
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "whether to replace the output if it is there")
 
@@ -57,77 +55,24 @@ def main(arguments: list[str]) -> None:
     if output.exists() and not _OVERWRITE.value:
         raise ConfigError(f"--output: {output} is there already; --overwrite replaces it")
     source, target = _SOURCES.get(_FROM.value), _TARGETS.get(_TO.value)
-    given = _given(_OPTIONS.value, _open_to(source) | _open_to(target))
+    reading, writing = options.parse(_OPTIONS.value, source, target)
     try:
-        layer, params = _read(Path(_INPUT.value), {name: given[name] for name in _open_to(source) if name in given})
+        layer, params = _read(Path(_INPUT.value), reading)
         if target is None:
             weights.save(output, layer, params)
         else:
-            options = {name: given[name] for name in _open_to(target) if name in given}
-            weights.write_tensors(output, target(layer, params, **options))
+            weights.write_tensors(output, target(layer, params, **writing))
     except ValueError as error:
         raise ConfigError(str(error)) from error
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    _say(spelled(layer))
+    lines = [spelled(layer), f"{count:,} parameters for {_TO.value} in {output}"]
     if source is not None:
-        _say(f"taken to have, as weights do not tell (--option=… says otherwise): {', '.join(_untold(layer))}")
-    _say(f"{count:,} parameters for {_TO.value} in {output}")
+        untold = ", ".join(options.untold(layer))
+        lines.insert(1, f"taken to have, as weights do not tell (--option=… says otherwise): {untold}")
+    Console().print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
-def _say(text: str) -> None:
-    Console().print(text, highlight=False, soft_wrap=True)
-
-
-def _open_to(converter: Callable[..., Any] | None) -> dict[str, Any]:
-    """The options of a converter, its keyword-only parameters, with their types."""
-    if converter is None:
-        return {}
-    parameters = inspect.signature(converter).parameters.values()
-    return {each.name: each.annotation for each in parameters if each.kind is each.KEYWORD_ONLY}
-
-
-def _given(options: Sequence[str], accepted: dict[str, Any]) -> dict[str, Any]:
-    """What `--option` says."""
-    given: dict[str, Any] = {}
-    for option in options:
-        name, equals, text = option.partition("=")
-        if not equals or name not in accepted:
-            names = ", ".join(f"{each}=…" for each in accepted) or "none with these --from and --to"
-            raise ConfigError(f"--option: {names} expected, found {option!r}")
-        expected, read = _READ[accepted[name]]
-        try:
-            given[name] = read(text)
-        except (KeyError, ValueError):
-            raise ConfigError(f"--option: {name}: {expected} expected, found {text!r}") from None
-    return given
-
-
-# What is expected, and how it is read, by the type of an option.
-_READ: dict[Any, tuple[str, Callable[[str], Any]]] = {
-    str: ("text", str),
-    str | None: ("text", str),
-    float: ("a number", float),
-    bool | None: ("true or false", lambda text: {"true": True, "false": False}[text.lower()]),
-    Sequence[str]: ("names", lambda text: tuple(text.split(","))),
-}
-
-
-def _untold(layer: Any) -> list[str]:
-    """What other frameworks' weights do not tell of a layer and the layers in it, each once."""
-    if isinstance(layer, tuple):
-        return list(dict.fromkeys(told for each in layer for told in _untold(each)))
-    if not dataclasses.is_dataclass(layer):
-        return []
-    values = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
-    own = [
-        f"{name}={value}"
-        for name, value in values.items()
-        if name.endswith("activation") or name in ("reset_after", "merge")
-    ]
-    return list(dict.fromkeys([*own, *_untold(tuple(values.values()))]))
-
-
-def _read(path: Path, options: dict[str, Any]) -> Any:
+def _read(path: Path, told: dict[str, Any]) -> Any:
     if path.is_dir():
         if _FROM.value != "nlstm_jax":
             raise ConfigError(f"--from: no framework expected with a run folder, found {_FROM.value}")
@@ -136,14 +81,9 @@ def _read(path: Path, options: dict[str, Any]) -> Any:
     if _FROM.value == "nlstm_jax":
         return weights.load(path)
     tensors = weights.read_tensors(path)
-    if _FROM.value == "keras" and not options.get("layers"):
-        names = weights.keras_layers(tensors, _PREFIX.value)
-        if len({name.rstrip("_0123456789") for name in names}) > 1:
-            raise ConfigError(
-                "--option: layers=…, the names of a stack's layers, lowest first, expected, as a file keeps no order; "
-                f"found in {path}: {', '.join(names)}"
-            )
-    return _SOURCES[_FROM.value](tensors, _PREFIX.value, **options)
+    if _FROM.value == "keras" and "layers" not in told:
+        weights.check_order(tensors, _PREFIX.value)
+    return _SOURCES[_FROM.value](tensors, _PREFIX.value, **told)
 
 
 if __name__ == "__main__":

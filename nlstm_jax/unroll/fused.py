@@ -107,27 +107,28 @@ class _Back(NamedTuple):
         carry_bar, direct_bar, inputs_bar, products_bar = self.returned
         fixed = self.literals | dict(zip(self.given[2], prepared, strict=True))
         record = [var for var, is_kept in zip(self.given[4], self.kept, strict=True) if is_kept]
-        # One and the same cotangent, as a gate's is its product's too, is stacked once.
+        # One and the same cotangent, as a gate's is its product's and its bias' too, is stacked once.
         stacked = list(dict.fromkeys(var for var in inputs_bar + products_bar if isinstance(var, Var)))
+        summed = [var for var in dict.fromkeys(direct_bar) if isinstance(var, Var) and var not in stacked]
 
         def body(state: Any, slices: Any) -> Any:
             environment = fixed | dict(zip(self.given[0], state[0], strict=True))
             for group, values in zip((self.given[1], self.given[3], record), slices, strict=True):
                 environment |= dict(zip(group, values, strict=True))
             run(self.equations, environment)
-            totals = [total + read(environment, var) for total, var in zip(state[1], direct_bar, strict=True)]
+            totals = [total + environment[var] for total, var in zip(state[1], summed, strict=True)]
             return ([read(environment, var) for var in carry_bar], totals), [environment[var] for var in stacked]
 
-        zeros = [jnp.zeros_like(prepared[index]) for index in self.direct]
+        zeros = [jnp.zeros(var.aval.shape, var.aval.dtype) for var in summed]
         (start_bar, totals), over_time = jax.lax.scan(body, (end_bar, zeros), (ys_bar, xs, kept), length, reverse)
-        bars = dict(zip(stacked, over_time, strict=True))
+        bars, sums = dict(zip(stacked, over_time, strict=True)), dict(zip(summed, totals, strict=True))
 
         def bar(var: Any) -> Array:
             return bars[var] if isinstance(var, Var) else jnp.full((length, *var.aval.shape), var.val, var.aval.dtype)
 
         prepared_bar = [_zero(value) for value in prepared]
-        for index, total in zip(self.direct, totals, strict=True):
-            prepared_bar[index] = total
+        for index, var in zip(self.direct, direct_bar, strict=True):
+            prepared_bar[index] = sums[var] if var in sums else bar(var).sum(0)
         operands = dict(zip(self.given[3], xs, strict=True)) | dict(zip(record, kept, strict=True))
         products = [operation for operation in self.step.operations if isinstance(operation, Product)]
         for product, place, product_bar in zip(products, self._operands(), products_bar, strict=True):

@@ -214,7 +214,10 @@ MISTAKES = {
     "left over": (3, "from_torch: encoder."),
     "wrong prefix": (3, "from_torch: tensors whose names begin with 'decoder.' expected, found encoder.rnn."),
     "not ours": (3, "{}/torch.safetensors: a file with a layer's specification expected, found none"),
-    "unordered": (2, "--option: layers=…, the names of a stack's layers, lowest first, expected, as a file keeps no "),
+    "unordered": (
+        3,
+        "from_keras: layers: the names of a stack's layers, lowest first, expected, as these do not tell",
+    ),
     "no such layer": (3, "from_keras: layers: the name of one layer of net/"),
     "no option": (2, "--option: nonlinearity=… expected, found 'activation=relu'"),
     "an option of ours": (2, "--option: none with these --from and --to expected, found 'activation=relu'"),

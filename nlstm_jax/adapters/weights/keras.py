@@ -121,10 +121,19 @@ def from_keras(
     return stacked(converted)
 
 
-def keras_layers(tensors: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """The names of the layers in Keras weights that `from_keras` would stack, in the order of the tensors."""
+def check_order(tensors: Mapping[str, Any], prefix: str = "") -> None:
+    """Make sure that the names tell the order of a stack's layers, for tensors that come in the order of their names.
+
+    Raises:
+        DataError: they do not, as `gru` and `lstm`, unlike `lstm` and `lstm_1`.
+    """
     source = Tensors(tensors, "from_keras", prefix)
-    return _recurrent(source, _places(source))
+    names = _recurrent(source, _places(source))
+    if len({name.rstrip("_0123456789") for name in names}) > 1:
+        raise DataError(
+            "from_keras: layers: the names of a stack's layers, lowest first, expected, as these do not tell their "
+            f"order: {', '.join(names)}"
+        )
 
 
 def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
@@ -174,8 +183,7 @@ def _places(source: Tensors) -> dict[str, list[str]]:
                 raise source.complaint(
                     found[direction], f"a {other} layer beside it expected, found none of that name"
                 )
-    places = {name: [found[each] for each in sorted(found, reverse=True)] for name, found in layers.items()}
-    return places
+    return {name: [found[each] for each in sorted(found, reverse=True)] for name, found in layers.items()}
 
 
 def _split(place: str) -> tuple[str, str]:
@@ -289,10 +297,9 @@ def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
     if isinstance(cell, LSTM):
         expect("to_keras", cell, gating="multiply", peephole=False, projection=None, layer_norm=False)
         expect("to_keras", cell, output_activation=cell.candidate_activation)
-    elif isinstance(cell, GRU):
-        if cell.reset_after and params.b is not None:
-            inside = np.concatenate([np.zeros_like(numpy(params.b)[: 2 * cell.features]), numpy(params.b_n)])
-            biases["bias"] = np.stack([numpy(params.b), inside])
+    elif isinstance(cell, GRU) and cell.reset_after and params.b is not None:
+        inside = np.concatenate([np.zeros_like(numpy(params.b)[: 2 * cell.features]), numpy(params.b_n)])
+        biases["bias"] = np.stack([numpy(params.b), inside])
     return {name: reordered(value, order) if order else value for name, value in (kernels | biases).items()}
 
 

@@ -102,18 +102,19 @@ class Tensors:
         return DataError(f"{self._owner}: {self._prefix}{name}: {text}")
 
     def finish(self) -> None:
-        """Raise a DataError if a tensor was not taken, or an option is of nothing here: nothing is dropped in silence."""
+        """Raise a DataError if a tensor was not taken or an option tells of nothing: none is dropped in silence."""
         left = [self._prefix + name for name in self.names if name in self._left]
         if left:
             raise DataError(
-                f"{self._owner}: no place for {_listed(left)}; a prefix picks one layer's tensors out of a model's, and "
-                "layers= those of several Keras layers"
+                f"{self._owner}: no place for {_listed(left)}; a prefix picks one layer's tensors out of a model's, "
+                "and layers= those of several Keras layers"
             )
         for name in sorted(self._idle):
             told, default = self._options[name]
             if told not in (None, default):
                 raise DataError(
-                    f"{self._owner}: {name}: none expected, as there is nothing here that it could tell of; found {told!r}"
+                    f"{self._owner}: {name}: none expected, as there is nothing here that it could tell of; "
+                    f"found {told!r}"
                 )
 
 

@@ -8,7 +8,7 @@ import references
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
-from nlstm_jax.adapters.weights import from_keras, keras_layers, to_keras
+from nlstm_jax.adapters.weights import check_order, from_keras, to_keras
 from nlstm_jax.cells import (
     GRU,
     LSTM,
@@ -205,8 +205,15 @@ def test_layers_are_picked_and_ordered_by_name():
     assert cell == Stack(tuple(MODEL.values()))
     assert params.layers[1].forward.w_x.shape == (4, 6)
     assert from_keras(model_tensors(), layers=["net/head"])[0] == LSTM(6)
-    names = ["net/head", "net/bidirectional", "net/lstm/lstm_cell"]
-    assert keras_layers(model_tensors()) == names
+
+
+def test_names_that_do_not_tell_the_order_are_refused():
+    told = r"^from_keras: layers: the names .*: net/head, net/bidirectional, net/lstm/lstm_cell$"
+    with pytest.raises(DataError, match=told):
+        check_order(model_tensors())
+    check_order(
+        {f"lstm{end}/{name}": np.ones((4, 16)) for end in ("", "_1") for name in ("kernel", "recurrent_kernel")}
+    )
 
 
 def test_a_dense_layer_is_told_from_a_recurrent_one():
