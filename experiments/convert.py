@@ -43,7 +43,7 @@ _PREFIX = flags.DEFINE_string("prefix", "", "what the names of the layer's tenso
 _OPTIONS = flags.DEFINE_multi_string(
     "option",
     [],
-    "NAME=VALUE, what weights do not tell, an argument of from_torch, from_keras, …: nonlinearity=relu, layers=gru,lstm",
+    "NAME=VALUE, what weights do not tell, an argument of from_torch, from_keras, …: layers=gru,lstm for one",
 )
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "whether to replace the output if it is there")
 

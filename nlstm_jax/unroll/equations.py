@@ -61,9 +61,31 @@ class Product(NamedTuple):
         """The result."""
         return tuple(self.equation.outvars)
 
-    def weight_cotangent(self, xs: Array, w: Array, ys_bar: Array) -> Array:
-        """Σ_t x_tᵀ ȳ_t, as one product over all time."""
-        (w_bar,) = jax.linear_transpose(lambda w: jax.vmap(self._product, (0, None))(xs, w), w)(ys_bar)
+    def whole(self, x: Array, w: Array) -> list[Array]:
+        """The product, whose weight's cotangent is `weight_cotangent`."""
+
+        @jax.custom_vjp
+        def product(x: Array, w: Array) -> Array:
+            return self._product(x, w)
+
+        def backward(stored: tuple[Array, Array], y_bar: Array) -> tuple[Array, Array]:
+            x, w = stored
+            (x_bar,) = jax.linear_transpose(lambda x: self._product(x, w), x)(y_bar)
+            return x_bar, self.weight_cotangent(x, w, y_bar, time=False)
+
+        product.defvjp(lambda x, w: (self._product(x, w), (x, w)), backward)
+        return [product(x, w)]
+
+    def weight_cotangent(self, xs: Array, w: Array, ys_bar: Array, *, time: bool = True) -> Array:
+        """Σ_t x_tᵀ ȳ_t, as one product over all time; without `time`, one more leading axis, xᵀ ȳ."""
+        (contracted, batch), operand = self.equation.params["dimension_numbers"], self.operand
+        axes = tuple(range(xs.ndim - 1))
+        if operand is self.equation.invars[0] and contracted == ((len(operand.aval.shape) - 1,), (0,)) and not batch[0]:
+            # JAX has it the other way round, ȳᵀ x, which XLA computes at half the speed on a CPU.
+            numbers = ((axes, axes), ((), ()))
+            return jax.lax.dot_general(xs, ys_bar, numbers, preferred_element_type=ys_bar.dtype).astype(w.dtype)
+        product = jax.vmap(self._product, (0, None)) if time else self._product
+        (w_bar,) = jax.linear_transpose(lambda w: product(xs, w), w)(ys_bar)
         return w_bar
 
 

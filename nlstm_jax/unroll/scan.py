@@ -87,7 +87,8 @@ def scan(
     if marks.valid is not None:
         # Garbage in the padding must not reach a gradient as 0 · NaN.
         xs = _where(marks.valid, xs, jnp.zeros_like(xs))
-    inputs = (cell.project(part.params, xs), part.noise, marks.valid, marks.resets)
+    z = fused.ahead(cell.project, part.params, xs) if course.fused else cell.project(part.params, xs)
+    inputs = (z, part.noise, marks.valid, marks.resets)
     constants = (part.params, part.fresh)
     loop = fused.scan if course.fused else _plain
     carry, (ys, carries) = loop(body, constants, part.carry, inputs, xs.shape[0], course.reverse)
