@@ -128,7 +128,7 @@ def unroll(
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
     part = Part(params, noise, fresh if carry is None else carry, fresh)
-    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries, mode == "fused")
+    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries, mode != "scan")
     carry, ys, carries = _run(cell, xs, part, course)
     return (carry, ys, carries) if return_carries else (carry, ys)
 

@@ -1,0 +1,132 @@
+"""A loop's body, its equations sorted by what they depend on."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from jax.extend.core import JaxprEqn, Var
+
+from nlstm_jax.unroll.fused.equations import Environment, flat, needed, read, run, variables
+from nlstm_jax.unroll.fused.operations import Curves, Operation, Product
+
+
+class Step(NamedTuple):
+    """A body (constants, carry, inputs) → (carry, outputs), all of them lists of arrays.
+
+    Attributes:
+        literals: arrays that stand in the equations.
+        constants, carry, inputs: the variables that are given.
+        preparation: the equations that depend on constants alone.
+        prepared: the variables of these, and constants, that the rest uses.
+        operations: the rest.
+        after, outputs: the variables that are returned.
+    """
+
+    literals: Environment
+    constants: list[Var]
+    carry: list[Var]
+    inputs: list[Var]
+    preparation: list[JaxprEqn]
+    prepared: list[Var]
+    operations: list[Operation]
+    after: list[Any]
+    outputs: list[Any]
+
+    @property
+    def products(self) -> list[Product]:
+        """Those among the operations."""
+        return [operation for operation in self.operations if isinstance(operation, Product)]
+
+    def prepare(self, constants: Sequence[Any]) -> list[Any]:
+        """What is computed once, before the loop."""
+        environment = self.literals | dict(zip(self.constants, constants, strict=True))
+        run(self.preparation, environment)
+        return [environment[var] for var in self.prepared]
+
+    def run(
+        self,
+        prepared: Sequence[Any],
+        carry: Sequence[Any],
+        inputs: Sequence[Any],
+        handle: Callable[..., list[Any]],
+    ) -> tuple[list[Any], list[Any]]:
+        """One step; `handle(operation, *operands)` computes every `Product` and `Curves`."""
+        given = zip((*self.prepared, *self.carry, *self.inputs), (*prepared, *carry, *inputs), strict=True)
+        environment = self.literals | dict(given)
+        for operation in self.operations:
+            if isinstance(operation, JaxprEqn):
+                run([operation], environment)
+            else:
+                results = handle(operation, *(environment[var] for var in operation.inputs))
+                environment.update(zip(operation.outputs, results, strict=True))
+        return [read(environment, var) for var in self.after], [read(environment, var) for var in self.outputs]
+
+
+def step_of(body: Callable[..., Any], constants: list[Any], carry: list[Any], inputs: list[Any]) -> Step:
+    """Trace a body on arrays, or their shapes, and sort its equations."""
+    jaxpr, literals = flat(body, constants, carry, inputs)
+    first, second = len(constants), len(constants) + len(carry)
+    given = jaxpr.invars[:first], jaxpr.invars[first:second], jaxpr.invars[second:]
+    moving, fixed = {*given[1], *given[2]}, {*given[0]}
+    preparation, rest = [], []
+    for equation in needed(jaxpr.eqns, jaxpr.outvars)[0]:
+        if not moving.isdisjoint(variables(equation.invars)):
+            moving.update(equation.outvars)
+        elif not fixed.isdisjoint(variables(equation.invars)):
+            fixed.update(equation.outvars)
+        # What depends on nothing is cheap, and in both places.
+        if fixed.isdisjoint(equation.outvars):
+            rest.append(equation)
+        if moving.isdisjoint(equation.outvars):
+            preparation.append(equation)
+    used = [var for equation in rest for var in variables(equation.invars)] + variables(jaxpr.outvars)
+    prepared = [var for var in dict.fromkeys(used) if var in fixed]
+    preparation, _ = needed(preparation, prepared)
+    operations = _recognised(rest, fixed, Counter(used))
+    return Step(
+        literals, *given, preparation, prepared, operations, jaxpr.outvars[: len(carry)], jaxpr.outvars[len(carry) :]
+    )
+
+
+def _recognised(equations: list[JaxprEqn], fixed: set[Var], uses: Counter[Var]) -> list[Operation]:
+    """The equations, with products with weights and activations as operations of their own."""
+    bent = {
+        equation.invars[0]: equation
+        for equation in equations
+        # A piece that is used as it is besides would be needed twice.
+        if equation.primitive.name in ("tanh", "logistic") and uses[equation.invars[0]] == 1
+    }
+    operations: list[Operation] = []
+    done: set[Var] = set()
+    for equation in equations:
+        operation = _curves(equation, bent) or _product(equation, fixed) or equation
+        if done.isdisjoint(equation.outvars):
+            operations.append(operation)
+        if isinstance(operation, Curves):
+            done.update(operation.outputs)
+    return operations
+
+
+def _curves(equation: JaxprEqn, bent: dict[Any, JaxprEqn]) -> Curves | None:
+    """An activation, or a split of the last axis with all activations of pieces."""
+    name, source = equation.primitive.name, equation.invars[0] if equation.invars else None
+    if not isinstance(source, Var) or not (shape := source.aval.shape):  # type: ignore[attr-defined]
+        return None
+    if name in ("tanh", "logistic"):
+        return Curves(source, (name,), shape[-1:], tuple(equation.outvars))
+    pieces = equation.outvars
+    if name != "split" or equation.params["axis"] != len(shape) - 1 or bent.keys().isdisjoint(pieces):
+        return None
+    names = tuple(bent[piece].primitive.name if piece in bent else "" for piece in pieces)
+    outputs = tuple(bent[piece].outvars[0] if piece in bent else piece for piece in pieces)
+    return Curves(source, names, tuple(equation.params["sizes"]), outputs)
+
+
+def _product(equation: JaxprEqn, fixed: set[Var]) -> Product | None:
+    """A product of which one side is fixed."""
+    if equation.primitive.name != "dot_general":
+        return None
+    left, right = equation.invars
+    if not isinstance(left, Var) or not isinstance(right, Var) or (left in fixed) == (right in fixed):
+        return None
+    return Product(equation, right, left) if left in fixed else Product(equation, left, right)
