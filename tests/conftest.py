@@ -1,6 +1,7 @@
-"""Every annotation at a boundary is checked while the tests run."""
+"""Every annotation at a boundary is checked while the tests run; `--unroll=scan` makes "auto" the plain scan."""
 
 import os
+import sys
 
 from jaxtyping import install_import_hook
 
@@ -14,3 +15,11 @@ with install_import_hook(
     import nlstm_jax.models
     import nlstm_jax.tasks
     import nlstm_jax.unroll  # noqa: F401
+
+
+def pytest_addoption(parser):
+    parser.addoption("--unroll", choices=("fused", "scan"), default="fused", help="what mode='auto' of unroll is")
+
+
+def pytest_configure(config):
+    sys.modules["nlstm_jax.unroll.unroll"].AUTO = config.getoption("--unroll")

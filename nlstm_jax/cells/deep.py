@@ -56,10 +56,10 @@ class DeepTransition:
             check_inside(self, "cells", cell)
         first, *others = (jax.eval_shape(lambda cell=cell: cell.initial_carry(())) for cell in self.cells)
         for cell, carry in zip(self.cells[1:], others, strict=True):
-            if carry != first:
+            if (type(carry), carry) != (type(first), first):
                 raise ValueError(
-                    f"DeepTransition: cells: carries of one shape expected, found {first} in the first and {carry} in "
-                    f"{type(cell).__name__}"
+                    "DeepTransition: cells: carries of one type and shape expected, "
+                    f"found {first} in the first and {carry} in {type(cell).__name__}"
                 )
 
     @property

@@ -1,4 +1,4 @@
-"""One cell over time by `lax.scan`: the definition of right."""
+"""One cell over time: by `jax.lax.scan`, the definition of right, or by the fast loop that equals it."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from nlstm_jax.cells import Cell
-from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params
+from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected
 from nlstm_jax.unroll import fused
 
 
@@ -51,13 +51,13 @@ class Course(NamedTuple):
     """What all layers of a run have in common.
 
     `reverse`: from the last step to the first, every output staying at its input's place; `return_carries`: whether
-    to keep the carry after every step.
+    to keep the carry after every step; `mode`: "scan" or "fused".
     """
 
     marks: Marks
     reverse: bool
     return_carries: bool
-    fused: bool
+    mode: str
 
     def mirrored(self) -> "Course":
         """The other direction over the same sequences."""
@@ -87,12 +87,15 @@ def scan(
     if marks.valid is not None:
         # Garbage in the padding must not reach a gradient as 0 · NaN.
         xs = _where(marks.valid, xs, jnp.zeros_like(xs))
-    z = fused.ahead(cell.project, part.params, xs) if course.fused else cell.project(part.params, xs)
-    inputs = (z, part.noise, marks.valid, marks.resets)
+    inputs = (_project(cell, part.params, xs, course.mode), part.noise, marks.valid, marks.resets)
     constants = (part.params, part.fresh)
-    loop = fused.scan if course.fused else _plain
+    loop = fused.scan if course.mode == "fused" else _plain
     carry, (ys, carries) = loop(body, constants, part.carry, inputs, xs.shape[0], course.reverse)
     return carry, ys, carries
+
+
+def _project(cell: Cell, params: Params, xs: Float[Array, "T B D"], mode: str) -> Projected:
+    return fused.ahead(cell.project, params, xs) if mode == "fused" else cell.project(params, xs)
 
 
 def _plain(body: Any, constants: Any, carry: Any, xs: Any, length: int, reverse: bool) -> Any:

@@ -21,6 +21,8 @@ from nlstm_jax.types import Array, Bool, Carry, Float, Int, Params, PRNGKeyArray
 from nlstm_jax.unroll.scan import Course, Marks, Part, scan
 
 MODES = ("auto", "scan", "fused")
+AUTO = "fused"
+"""What "auto" is, where it serves."""
 
 
 @overload
@@ -89,13 +91,14 @@ def unroll(
             where it is.
         key: draws the cell's noise (dropout); None: no noise.
         return_carries: also return the carry after every step.
-        mode: "scan", "fused", or "auto" for the fastest that serves.
+        mode: "scan" is plain `jax.lax.scan`, the definition of right; "fused" equals it to rounding, is differentiated
+            faster and with less memory, and not in forward mode (`jax.jvp`); "auto" is "fused" where that serves.
 
     Returns:
         The last carry and the outputs ys [T, B, O]; with `return_carries` also all carries, leading axes [T, B].
 
     Raises:
-        ValueError: a shape that does not fit, an unknown mode, or `mode="fused"` for a cell without a fused path.
+        ValueError: what does not fit, an unknown mode, or `mode="fused"` for a cell whose carry is not all floats.
 
     >>> from nlstm_jax.cells import nested_lstm
     >>> cell = nested_lstm(features=4, depth=2)
@@ -128,9 +131,19 @@ def unroll(
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
     part = Part(params, noise, fresh if carry is None else carry, fresh)
-    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries, mode != "scan")
+    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries, _mode(cell, mode))
     carry, ys, carries = _run(cell, xs, part, course)
     return (carry, ys, carries) if return_carries else (carry, ys)
+
+
+def _mode(cell: Layer, mode: str) -> str:
+    """Which loop runs: the fused one, but for carries that have no gradient."""
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(lambda: cell.initial_carry((1,))))}
+    served = all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
+    if mode == "fused" and not served:
+        found = ", ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"unroll: mode='fused': a carry of floats expected, found {found} in {spelled(cell)}'s")
+    return "fused" if served and (mode if mode != "auto" else AUTO) == "fused" else "scan"
 
 
 def _run(
@@ -206,9 +219,13 @@ def _parameter_shapes(cell: Layer, width: int) -> Params:
 
 
 def _initial_carry(cell: Layer, params: Params, batch: int) -> Carry:
-    """The cell's initial carry in the parameters' own precision, float32 at least."""
+    """The cell's initial carry, what is floats in the parameters' own precision, float32 at least."""
     dtype = jnp.result_type(jnp.float32, *jax.tree.leaves(params))
-    return jax.tree.map(lambda leaf: leaf.astype(dtype), cell.initial_carry((batch,)))
+
+    def precise(leaf: Array) -> Array:
+        return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+    return jax.tree.map(precise, cell.initial_carry((batch,)))
 
 
 def _marks(length: int, lengths: Array | None, mask: Array | None, resets: Array | None) -> Marks:

@@ -26,7 +26,8 @@ def scan(
 
     The carry must be of floats.
     """
-    leaves, trees = zip(*(jax.tree.flatten(each) for each in (constants, carry, xs)), strict=True)
+    given = jax.tree.map(jnp.asarray, (constants, carry, xs))
+    leaves, trees = zip(*map(jax.tree.flatten, given), strict=True)
     outputs: list[Any] = []
 
     def on_lists(*groups: Values) -> tuple[Values, Values]:
@@ -68,7 +69,7 @@ def scan(
 
 def ahead(function: Callable[[Any, Any], Any], constants: Any, xs: Any) -> Any:
     """`function(constants, xs)`, outside of any loop, with the weights' gradients as fast as `scan` has them."""
-    leaves, trees = zip(*(jax.tree.flatten(each) for each in (constants, xs)), strict=True)
+    leaves, trees = zip(*map(jax.tree.flatten, jax.tree.map(jnp.asarray, (constants, xs))), strict=True)
     result: list[Any] = []
 
     def on_lists(constants: Values, _: Values, xs: Values) -> tuple[Values, Values]:

@@ -1,6 +1,6 @@
 """The operations of a step that have derivatives of their own: products with weights, and activations.
 
-Both have the variables `inputs` and `outputs`; `apply(*operands)` returns the results, and `replay(*operands, *results)`
+Both have the variables `inputs` and `outputs`; `apply(*operands)` returns the results, `replay(*operands, *results)`
 the same on the way back, where they are differentiated.
 """
 

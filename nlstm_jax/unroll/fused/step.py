@@ -90,11 +90,13 @@ def step_of(body: Callable[..., Any], constants: list[Any], carry: list[Any], in
 
 def _recognised(equations: list[JaxprEqn], fixed: set[Var], uses: Counter[Var]) -> list[Operation]:
     """The equations, with products with weights and activations as operations of their own."""
+    # A piece that is used as it is besides would be needed twice.
     bent = {
-        equation.invars[0]: equation
+        var: equation
         for equation in equations
-        # A piece that is used as it is besides would be needed twice.
-        if equation.primitive.name in ("tanh", "logistic") and uses[equation.invars[0]] == 1
+        if equation.primitive.name in ("tanh", "logistic")
+        for var in variables(equation.invars)
+        if uses[var] == 1
     }
     operations: list[Operation] = []
     done: set[Var] = set()
