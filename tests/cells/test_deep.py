@@ -139,8 +139,8 @@ def test_the_output_of_a_deep_output_is_not_its_memory():
 
 REFUSED = {
     "no_cells": (lambda: DeepTransition(()), ("DeepTransition", "cells", "at least one")),
-    "carries_of_two_kinds": (lambda: DeepTransition((GRU(3), LSTM(3))), ("DeepTransition", "one type and shape", "LSTM")),
-    "carries_of_two_widths": (lambda: DeepTransition((GRU(3), GRU(4))), ("DeepTransition", "one type and shape", "GRU")),
+    "carries_of_two_kinds": (lambda: DeepTransition((GRU(3), LSTM(3))), ("DeepTransition", "one type and", "LSTM")),
+    "carries_of_two_widths": (lambda: DeepTransition((GRU(3), GRU(4))), ("DeepTransition", "one type and", "GRU")),
     "no_widths": (lambda: DeepOutput(GRU(3), ()), ("DeepOutput", "widths", "at least one")),
     "a_width_of_nothing": (lambda: DeepOutput(GRU(3), (4, 0)), ("DeepOutput", "widths", "≥ 1", "found 0")),
     "an_unknown_activation": (lambda: DeepOutput(GRU(3), (4,), "tahn"), ("DeepOutput", "activation", "tanh", "tahn")),
