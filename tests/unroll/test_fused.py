@@ -232,10 +232,12 @@ def loops(cell, mode):
     found = []
     for equation in jax.make_jaxpr(grad)(params).jaxpr.eqns:
         if equation.primitive.name == "scan":
-            body, carries = equation.params["jaxpr"].jaxpr, equation.params["num_carry"]
-            stacked = [var.aval.shape for var in equation.outvars[carries:]]
+            body = equation.params["jaxpr"].jaxpr
+            inside, outside = ([var.aval.shape for var in each] for each in (body.outvars, equation.outvars))
+            # What is stacked has one more axis outside.
+            carries = [shape for shape, outer in zip(inside, outside, strict=True) if shape == outer]
             names = [inner.primitive.name for inner in body.eqns]
-            found.append(([var.aval.shape for var in body.outvars[:carries]], names, stacked))
+            found.append((carries, names, outside[len(carries) :]))
     return found
 
 

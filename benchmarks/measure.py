@@ -1,0 +1,97 @@
+"""Timing contestants side by side: in one process, in interleaved rounds, on one set of inputs."""
+
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+# Memory that is given back and taken again at every step costs page faults: it is kept. For all contestants alike.
+ALLOCATION = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
+_PACKAGES = ("jax", "jaxlib", "flax", "torch", "keras", "dm-haiku", "numpy")
+
+
+class Ratio(NamedTuple):
+    """A median of rounds' ratios, with a 95 % bootstrap interval."""
+
+    median: float
+    low: float
+    high: float
+
+
+def with_allocation_settings() -> None:
+    """Start this script anew with `ALLOCATION` in the environment, which glibc reads at the start, unless it is."""
+    if any(os.environ.get(name) != value for name, value in ALLOCATION.items()):
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | ALLOCATION)
+
+
+def interleaved(contestants: Mapping[str, Callable[[], Any]], seconds: float, rounds: int) -> dict[str, np.ndarray]:
+    """The seconds that each contestant took in every round.
+
+    Args:
+        contestants: by name, functions that return when all is done.
+        seconds: about as long, but never fewer than 5 rounds.
+        rounds: at most so many.
+    """
+    for contestant in contestants.values():
+        contestant()
+        contestant()
+    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    end = time.perf_counter() + seconds
+    for index in range(rounds):
+        if index >= 5 and time.perf_counter() > end:
+            break
+        for name, contestant in contestants.items():
+            start = time.perf_counter()
+            contestant()
+            taken[name].append(time.perf_counter() - start)
+    return {name: np.array(values) for name, values in taken.items()}
+
+
+def ratio(ours: np.ndarray, peers: np.ndarray, seed: int = 0) -> Ratio:
+    """How many times the peer's time ours is, round by round.
+
+    >>> ratio(np.array([1.0, 2.0, 3.0]), np.array([2.0, 4.0, 6.0]))
+    Ratio(median=0.5, low=0.5, high=0.5)
+    """
+    each = ours / peers
+    draws = np.random.default_rng(seed).choice(each, (2000, len(each)))
+    low, high = np.quantile(np.median(draws, axis=1), [0.025, 0.975])
+    return Ratio(float(np.median(each)), float(low), float(high))
+
+
+def surroundings() -> dict[str, str]:
+    """The machine, the versions of all packages and the commit."""
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    git = ["git", "-C", str(ROOT)]
+    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    return {
+        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        **versions,
+        "commit": (commit.stdout.strip() or "unknown") + (" with changes" if changed.strip() else ""),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names and names[0] else platform.processor() or "unknown processor"

@@ -1,0 +1,133 @@
+"""How fast a recurrent layer is, beside everyone else's: `python -m benchmarks.recurrent [--out=speed.md]`.
+
+A training step (forward, and the gradients of Σ y² by all parameters and inputs) and a forward pass, of all
+contestants in one process, in interleaved rounds. Ours is the better of one CPU device and of the batch split over one
+device for every core; both are shown. Needs a quiet machine, and the extras `peers` and `benchmarks` for all peers.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks import contestants, measure
+from benchmarks.contestants import KINDS, Shape
+
+SHAPES = (Shape(33, 128, 1, 40), Shape(20, 20, 200, 200), Shape(32, 64, 128, 300), Shape(100, 64, 512, 512))
+ONE, SPLIT, SCAN = "ours, one device", "ours, batch over {} devices", "plain scan"
+PEERS = {
+    "PyTorch": contestants.torch,
+    "Flax": contestants.flax,
+    "Haiku": contestants.haiku,
+    "Keras on JAX": contestants.keras,
+}
+
+
+def main() -> None:
+    """Measure, print, and write the table and its JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--shapes", nargs="+", type=int, choices=range(len(SHAPES)), default=range(len(SHAPES)))
+    parser.add_argument("--what", nargs="+", choices=["training", "inference"], default=["training", "inference"])
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each table row's contestants together")
+    parser.add_argument("--rounds", type=int, default=200, help="at most")
+    parser.add_argument("--out", type=Path, help="a Markdown file; the samples go to a .json beside it")
+    arguments = parser.parse_args()
+    measure.with_allocation_settings()
+    cores = len(os.sched_getaffinity(0))
+    jax.config.update("jax_num_cpu_devices", cores)
+    results = []
+    for what in arguments.what:
+        for index in arguments.shapes:
+            for kind in arguments.kinds:
+                result = measured(kind, SHAPES[index], what == "training", cores, arguments.seconds, arguments.rounds)
+                results.append(result)
+                print("\n".join(lines(result)), flush=True)
+    if arguments.out is not None:
+        surroundings = measure.surroundings()
+        arguments.out.write_text(page(results, surroundings), "utf-8")
+        text = json.dumps({"surroundings": surroundings, "results": results}, indent=1)
+        arguments.out.with_suffix(".json").write_text(text + "\n", "utf-8")
+
+
+def measured(kind: str, shape: Shape, training: bool, cores: int, seconds: float, rounds: int) -> dict[str, Any]:
+    """All contestants' seconds, round by round, for one kind of layer at one shape."""
+    runs: dict[str, Callable[[], Any]] = {ONE: contestants.ours(kind, shape, training, "fused")}
+    if cores > 1 and shape.batch % cores == 0:
+        runs[SPLIT.format(cores)] = contestants.ours(kind, shape, training, "fused", cores)
+    runs[SCAN] = contestants.ours(kind, shape, training, "scan")
+    missing = []
+    for name, make in PEERS.items():
+        try:
+            peer = make(kind, shape, training)
+        except ImportError:
+            missing.append(name)
+            continue
+        if peer is not None:
+            runs[name] = peer
+    if kind == "NLSTM depth 2" and "PyTorch" in runs:
+        # The peer of equal cost; PyTorch's own nested cell is a loop in Python.
+        runs["PyTorch, a loop in Python"] = runs.pop("PyTorch")
+        equal = contestants.torch("2-layer LSTM", shape, training)
+        assert equal is not None
+        runs["PyTorch, 2-layer LSTM"] = equal
+    product, operations = contestants.product()
+    times = measure.interleaved({**runs, "product": product}, seconds, rounds)
+    rate = operations / times.pop("product").min()
+    return {
+        "kind": kind,
+        "shape": shape,
+        "what": "training step" if training else "forward pass",
+        "floor": shape.operations(kind, training) / rate,
+        "rate": rate,
+        "missing": missing,
+        "seconds": {name: values.tolist() for name, values in times.items()},
+    }
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """One kind at one shape, in Markdown."""
+    times = {name: np.array(values) for name, values in result["seconds"].items()}
+    best = min((name for name in times if name.startswith("ours")), key=lambda name: np.median(times[name]))
+    title = f"{result['kind']}, {result['what']}, (T, B, D, H) = {tuple(result['shape'])}"
+    table = [
+        f"**{title}**; floor {1e3 * result['floor']:.2f} ms at {result['rate'] / 1e9:.0f} GFLOP/s, "
+        f"{len(times[best])} rounds" + "".join(f"; {name} is not installed" for name in result["missing"]),
+        "",
+        "| | minimum, ms | median, ms | median / floor | ours / this, median [95 %] |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, values in times.items():
+        middle = float(np.median(values))
+        against = "{:.2f} [{:.2f}, {:.2f}]".format(*measure.ratio(times[best], values))
+        bold = "**" if name == best else ""
+        table.append(
+            f"| {bold}{name}{bold} | {1e3 * values.min():.2f} | {1e3 * middle:.2f} | {middle / result['floor']:.1f} | "
+            f"{'' if name.startswith('ours') else against} |"
+        )
+    return [*table, ""]
+
+
+def page(results: list[dict[str, Any]], surroundings: dict[str, str]) -> str:
+    """The whole page."""
+    allocation = ", ".join(f"{name}={value}" for name, value in measure.ALLOCATION.items())
+    head = [
+        "# Speed",
+        "",
+        f"Written by `{' '.join(['python -m benchmarks.recurrent', *sys.argv[1:]])}`.",
+        "",
+        ", ".join(f"{name} {value}" for name, value in surroundings.items()) + ".",
+        f"All contestants ran in one process with {allocation}.",
+        "",
+    ]
+    return "\n".join([*head, *(line for result in results for line in lines(result))])
+
+
+if __name__ == "__main__":
+    main()
