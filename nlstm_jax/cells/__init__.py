@@ -8,12 +8,14 @@ from nlstm_jax.cells.bidirectional import Bidirectional, BidirectionalCarry, Bid
 from nlstm_jax.cells.budget import count_parameters, fit_features
 from nlstm_jax.cells.build import build, cell_options
 from nlstm_jax.cells.deep import DeepOutput, DeepOutputParams, DeepTransition, DeepTransitionParams, DenseParams
+from nlstm_jax.cells.dropout import DroppedParams, SequenceDropout
 from nlstm_jax.cells.elman import Elman, ElmanCarry, ElmanParams
 from nlstm_jax.cells.gru import GRU, GRUCarry, GRUParams
 from nlstm_jax.cells.lstm import LSTM, LSTMCarry, LSTMNorm, LSTMParams
 from nlstm_jax.cells.nested import Nested, NestedCarry, NestedParams, nested_lstm
-from nlstm_jax.cells.regularised import DroppedParams, SequenceDropout, Zoneout, ZoneoutNoise, regularised
+from nlstm_jax.cells.regularised import regularised
 from nlstm_jax.cells.stack import Stack, StackCarry, StackNoise, StackParams
+from nlstm_jax.cells.zoneout import Zoneout, ZoneoutNoise
 
 __all__ = [
     "GRU",

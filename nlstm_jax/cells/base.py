@@ -98,6 +98,11 @@ def dropout_mask(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> Floa
     return jax.random.bernoulli(key, 1 - rate, shape).astype(jnp.float32) / (1 - rate)
 
 
+def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+    """The leaves of a carry or of parameters, by name, e.g. `inner.c`."""
+    return [(jax.tree_util.keystr(path)[1:], leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+
+
 def draws_noise(layer: Layer, in_features: int) -> bool:
     """Whether `layer` draws anything at all when it is given a key."""
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))

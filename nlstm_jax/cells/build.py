@@ -93,12 +93,11 @@ def build(options: Mapping[str, Any], in_features: int, dropout: float = 0.0) ->
     own = {key: value for key, value in options.items() if key not in (*_STRUCTURE, *NOISE)}
     noise = {key: tuple(options[key]) for key in NOISE if key in options}
     layers = options.get("layers", 1)
+    if options["name"] not in FACTORIES:
+        _check_made(options["name"], factory(options.get("features", 4), **own))
 
     def make(features: int) -> Cell:
-        cell = factory(features, **own)
-        if options["name"] not in FACTORIES:
-            _check_made(options["name"], cell)
-        cell = regularised(cell, **noise)
+        cell = regularised(factory(features, **own), **noise)
         if layers == 1:
             return cell
         return Stack(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from nlstm_jax.cells import Cell
-from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected
+from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params
 from nlstm_jax.unroll import fused
 
 
@@ -87,15 +87,13 @@ def scan(
     if marks.valid is not None:
         # Garbage in the padding must not reach a gradient as 0 · NaN.
         xs = _where(marks.valid, xs, jnp.zeros_like(xs))
-    inputs = (_project(cell, part.params, xs, course.mode), part.noise, marks.valid, marks.resets)
+    project, loop = cell.project, _plain
+    if course.mode == "fused":
+        project, loop = partial(fused.ahead, cell.project), fused.scan
+    inputs = (project(part.params, xs), part.noise, marks.valid, marks.resets)
     constants = (part.params, part.fresh)
-    loop = fused.scan if course.mode == "fused" else _plain
     carry, (ys, carries) = loop(body, constants, part.carry, inputs, xs.shape[0], course.reverse)
     return carry, ys, carries
-
-
-def _project(cell: Cell, params: Params, xs: Float[Array, "T B D"], mode: str) -> Projected:
-    return fused.ahead(cell.project, params, xs) if mode == "fused" else cell.project(params, xs)
 
 
 def _plain(body: Any, constants: Any, carry: Any, xs: Any, length: int, reverse: bool) -> Any:

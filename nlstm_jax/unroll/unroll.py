@@ -16,7 +16,7 @@ from nlstm_jax.cells import (
     StackCarry,
     spelled,
 )
-from nlstm_jax.cells.base import check_layer
+from nlstm_jax.cells.base import check_layer, named_leaves
 from nlstm_jax.types import Array, Bool, Carry, Float, Int, Params, PRNGKeyArray
 from nlstm_jax.unroll.scan import Course, Marks, Part, scan
 
@@ -124,21 +124,21 @@ def unroll(
             if given.shape != shape:
                 raise ValueError(f"unroll: {name}: the shape {shape} expected, found {given.shape}")
     _check_tree("params", cell, params, _parameter_shapes(cell, width), f"on inputs of width {width}")
+    carry_shapes = jax.eval_shape(lambda: cell.initial_carry((batch,)))
     if carry is not None:
-        shapes = jax.eval_shape(lambda: cell.initial_carry((batch,)))
-        _check_tree("carry", cell, carry, shapes, f"of {batch} sequences")
+        _check_tree("carry", cell, carry, carry_shapes, f"of {batch} sequences")
 
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
     part = Part(params, noise, fresh if carry is None else carry, fresh)
-    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries, _mode(cell, mode))
+    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries, _mode(cell, carry_shapes, mode))
     carry, ys, carries = _run(cell, xs, part, course)
     return (carry, ys, carries) if return_carries else (carry, ys)
 
 
-def _mode(cell: Layer, mode: str) -> str:
+def _mode(cell: Layer, carry_shapes: Carry, mode: str) -> str:
     """Which loop runs: the fused one, but for carries that have no gradient."""
-    dtypes = {leaf.dtype for leaf in jax.tree.leaves(jax.eval_shape(lambda: cell.initial_carry((1,))))}
+    dtypes = {leaf.dtype for leaf in jax.tree.leaves(carry_shapes)}
     served = all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
     if mode == "fused" and not served:
         found = ", ".join(sorted(map(str, dtypes)))
@@ -195,7 +195,7 @@ def _check_array(name: str, given: Any, kind: Any) -> None:
 
 def _check_tree(name: str, cell: Layer, given: Any, expected: Any, where: str) -> None:
     """Raise a ValueError unless `given` has the leaves, and their shapes, that it must have."""
-    wanted, found = ({path: jnp.shape(leaf) for path, leaf in _named(tree)} for tree in (expected, given))
+    wanted, found = ({path: jnp.shape(leaf) for path, leaf in named_leaves(tree)} for tree in (expected, given))
     structures: Any = jax.tree.structure(given), jax.tree.structure(expected)
     if structures[0] == structures[1] and wanted == found:
         return
@@ -206,11 +206,6 @@ def _check_tree(name: str, cell: Layer, given: Any, expected: Any, where: str) -
         else f"{type(expected).__name__} expected, found {type(given).__name__}{f' with {path}' if path else ''}"
     )
     raise ValueError(f"unroll: {name}: {spelled(cell)} {where}: {told}")
-
-
-def _named(tree: Any) -> list[tuple[str, Any]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
 
 
 @functools.lru_cache(maxsize=1024)

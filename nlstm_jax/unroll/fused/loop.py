@@ -26,16 +26,7 @@ def scan(
 
     The carry must be of floats.
     """
-    given = jax.tree.map(jnp.asarray, (constants, carry, xs))
-    leaves, trees = zip(*map(jax.tree.flatten, given), strict=True)
-    outputs: list[Any] = []
-
-    def on_lists(*groups: Values) -> tuple[Values, Values]:
-        results = body(*(jax.tree.unflatten(tree, group) for tree, group in zip(trees, groups, strict=True)))
-        outputs[:] = [jax.tree.structure(each) for each in results]
-        return jax.tree.leaves(results[0]), jax.tree.leaves(results[1])
-
-    step = step_of(on_lists, _shapes(leaves[0]), _shapes(leaves[1]), _shapes(leaves[2], axes=1))
+    step, leaves, rebuilt = _traced(body, constants, carry, xs, axes=1)
 
     @jax.custom_vjp
     def over_time(constants: Values, carry: Values, xs: Values) -> tuple[Values, Values]:
@@ -63,25 +54,47 @@ def scan(
         return (*transpose(prepared_bar), carry_bar, xs_bar)
 
     over_time.defvjp(forward, backward, symbolic_zeros=True)
-    end, ys = over_time(*leaves)
-    return jax.tree.unflatten(outputs[0], end), jax.tree.unflatten(outputs[1], ys)
+    return rebuilt(*over_time(*leaves))
 
 
 def ahead(function: Callable[[Any, Any], Any], constants: Any, xs: Any) -> Any:
     """`function(constants, xs)`, outside of any loop, with the weights' gradients as fast as `scan` has them."""
-    leaves, trees = zip(*map(jax.tree.flatten, jax.tree.map(jnp.asarray, (constants, xs))), strict=True)
-    result: list[Any] = []
-
-    def on_lists(constants: Values, _: Values, xs: Values) -> tuple[Values, Values]:
-        returned = function(jax.tree.unflatten(trees[0], constants), jax.tree.unflatten(trees[1], xs))
-        result[:] = [jax.tree.structure(returned)]
-        return [], jax.tree.leaves(returned)
 
     def handle(operation: Any, *operands: Array) -> Values:
         return operation.whole(*operands) if isinstance(operation, Product) else operation.apply(*operands)
 
-    step = step_of(on_lists, _shapes(leaves[0]), [], _shapes(leaves[1]))
-    return jax.tree.unflatten(result[0], step.run(step.prepare(leaves[0]), [], leaves[1], handle)[1])
+    step, leaves, rebuilt = _traced(lambda constants, _, xs: ((), function(constants, xs)), constants, (), xs, axes=0)
+    return rebuilt(*step.run(step.prepare(leaves[0]), leaves[1], leaves[2], handle))[1]
+
+
+def _traced(
+    body: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, xs: Any, axes: int
+) -> tuple[Step, list[Values], Callable[[Values, Values], tuple[Any, Any]]]:
+    """A body of pytrees as a step of lists.
+
+    Args:
+        body: (constants, carry, inputs) → (carry, outputs).
+        constants, carry, xs: what it is given; inputs are `xs` without so many first axes.
+        axes: 1 for slices in time, 0 for all of it.
+
+    Returns:
+        The step, the leaves of what it is given, and what makes pytrees of the two lists that it returns.
+    """
+    given = jax.tree.map(jnp.asarray, (constants, carry, xs))
+    leaves, trees = zip(*map(jax.tree.flatten, given), strict=True)
+    returned: list[Any] = []
+
+    def on_lists(*groups: Values) -> tuple[Values, Values]:
+        results = body(*map(jax.tree.unflatten, trees, groups))
+        returned[:] = map(jax.tree.structure, results)
+        return jax.tree.leaves(results[0]), jax.tree.leaves(results[1])
+
+    step = step_of(on_lists, _shapes(leaves[0]), _shapes(leaves[1]), _shapes(leaves[2], axes))
+
+    def rebuilt(after: Values, outputs: Values) -> tuple[Any, Any]:
+        return jax.tree.unflatten(returned[0], after), jax.tree.unflatten(returned[1], outputs)
+
+    return step, list(leaves), rebuilt
 
 
 class _Back(NamedTuple):

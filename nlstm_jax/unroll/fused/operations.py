@@ -110,7 +110,10 @@ class Curves(NamedTuple):
         whole = jax.lax.optimization_barrier(whole)
         results = []
         for name, straight, bent in zip(self.names, self._split(z), self._split(whole), strict=True):
-            results.append({"": straight, "tanh": bent, "logistic": 0.5 * bent + 0.5}[name])
+            if name == "logistic":
+                results.append(0.5 * bent + 0.5)
+            else:
+                results.append(bent if name else straight)
         return results
 
     def replay(self, z: Array, *pieces: Array) -> list[Array]:
@@ -124,8 +127,10 @@ class Curves(NamedTuple):
         def backward(pieces: tuple[Array, ...], bars: tuple[Array, ...]) -> tuple[Any, ...]:
             results = []
             for name, piece, bar in zip(self.names, pieces, bars, strict=True):
-                slopes = {"tanh": 1 - piece * piece, "logistic": piece * (1 - piece)}
-                results.append(bar * slopes[name] if name else bar)
+                if name == "logistic":
+                    results.append(bar * (piece * (1 - piece)))
+                else:
+                    results.append(bar * (1 - piece * piece) if name else bar)
             return results[0] if len(results) == 1 else jnp.concatenate(results, axis=-1), None
 
         replayed.defvjp(lambda z, pieces: (pieces, pieces), backward)
