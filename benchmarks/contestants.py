@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from nlstm_jax import unroll
 from nlstm_jax.cells import GRU, LSTM, Layer, Stack, nested_lstm
+from nlstm_jax.training.parallel import make_mesh, replicate, split_batch
 
 KINDS: dict[str, Callable[[int], Layer]] = {
     "LSTM": LSTM,
@@ -42,14 +42,13 @@ class Shape(NamedTuple):
         return (3 if training else 1) * 2 * gates * self.batch * self.steps * self.units * widths
 
 
-def ours(kind: str, shape: Shape, training: bool, mode: str, devices: int = 1) -> Callable[[], Any]:
-    """`unroll`, on one device, or the batch split over several CPU devices."""
+def ours(kind: str, shape: Shape, training: bool, mode: str, *, split: bool = False) -> Callable[[], Any]:
+    """`unroll`, on one device, or the batch split over all."""
     layer = KINDS[kind](shape.units)
     params, xs = layer.init(jax.random.key(0), shape.inputs), _inputs(shape)
-    if devices > 1:
-        mesh = Mesh(np.array(jax.devices()[:devices]), ("data",), axis_types=(AxisType.Auto,))
-        params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-        xs = jax.device_put(xs, NamedSharding(mesh, PartitionSpec(None, "data")))
+    if split:
+        mesh = make_mesh({"batch": shape.batch})
+        params, xs = replicate(params, mesh), split_batch(xs, mesh)
     return _jitted(lambda params, xs: unroll(layer, params, xs, mode=mode)[1], params, xs, training)
 
 

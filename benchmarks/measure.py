@@ -2,24 +2,23 @@
 
 import os
 import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
+from nlstm_jax.runs.environment import describe_environment, version
+
 # Memory that is given back and taken again at every step costs page faults: it is kept. For all contestants alike.
 ALLOCATION = {
     "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
     "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
-_PACKAGES = ("jax", "jaxlib", "flax", "torch", "keras", "dm-haiku", "numpy")
+_PEERS = ("torch", "keras", "dm-haiku")
 
 
 class Ratio(NamedTuple):
@@ -73,20 +72,14 @@ def ratio(ours: np.ndarray, peers: np.ndarray, seed: int = 0) -> Ratio:
 
 def surroundings() -> dict[str, str]:
     """The machine, the versions of all packages and the commit."""
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    git = ["git", "-C", str(ROOT)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    changed = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False).stdout
+    environment = describe_environment([], {})
+    versions = environment["versions"] | {name: version(name) for name in _PEERS}
+    changed = " with changes" if environment["uncommitted_diff"] else ""
     return {
-        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {platform.system()} {platform.machine()}",
-        "python": platform.python_version(),
-        **versions,
-        "commit": (commit.stdout.strip() or "unknown") + (" with changes" if changed.strip() else ""),
+        "machine": f"{_processor()}, {len(os.sched_getaffinity(0))} cores, {environment['platform']}",
+        "python": environment["python"],
+        **{name: found for name, found in versions.items() if found is not None},
+        "commit": (environment["commit"] or "unknown") + changed,
         "date": time.strftime("%Y-%m-%d"),
     }
 

@@ -60,7 +60,7 @@ def measured(kind: str, shape: Shape, training: bool, cores: int, seconds: float
     """All contestants' seconds, round by round, for one kind of layer at one shape."""
     runs: dict[str, Callable[[], Any]] = {ONE: contestants.ours(kind, shape, training, "fused")}
     if cores > 1 and shape.batch % cores == 0:
-        runs[SPLIT.format(cores)] = contestants.ours(kind, shape, training, "fused", cores)
+        runs[SPLIT.format(cores)] = contestants.ours(kind, shape, training, "fused", split=True)
     runs[SCAN] = contestants.ours(kind, shape, training, "scan")
     missing = []
     for name, make in PEERS.items():

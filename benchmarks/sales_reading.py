@@ -5,8 +5,6 @@ processes: without a cache, filling one, and from it.
 """
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measure import surroundings
 from nlstm_jax.data.sales import PUBLIC_ROWS
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -51,7 +50,7 @@ def main() -> None:
         _run(_WRITE, str(folder), str(arguments.rows))
         written = time.perf_counter() - start
         megabytes = (folder / "sales_train.csv").stat().st_size / 1e6
-        print(_machine())
+        print(", ".join(f"{name} {value}" for name, value in surroundings().items()))
         print(
             f"\n{arguments.rows:,} rows ({megabytes:.0f} MB), 214,200 test pairs; "
             f"median of {arguments.repeats}, each in a fresh process\n"
@@ -74,18 +73,6 @@ def _run(program: str, *arguments: str) -> list[float]:
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
     return [float(figure) for figure in done.stdout.split()]
-
-
-def _machine() -> str:
-    cpus = Path("/proc/cpuinfo")
-    lines = cpus.read_text().splitlines() if cpus.exists() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    model = models[0] if models else platform.processor() or platform.machine()
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=_ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
-    versions = f"Python {platform.python_version()}, NumPy {np.__version__}"
-    return f"{model}, {os.cpu_count()} cores; {versions}; commit {commit or 'none yet'}"
 
 
 if __name__ == "__main__":

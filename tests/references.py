@@ -256,7 +256,7 @@ run = compiled(unroll_under_test, static_argnames=("cell", "reverse", "return_ca
 """The package's `unroll`, compiled."""
 
 
-@functools.partial(compiled, static_argnames=("cell", "reverse"))
+@functools.partial(compiled, static_argnames=("cell", "reverse", "mode", "return_carries"))
 def value_and_gradients(
     cell,
     params,
@@ -267,12 +267,13 @@ def value_and_gradients(
     mask=None,
     resets=None,
     reverse=False,
+    **options,
 ):
     """The package's side: ((carry, ys), (gradients of the weighed sum by params, xs and carry))."""
 
     def loss(params, xs, carry):
         results = unroll_under_test(
-            cell, params, xs, carry, lengths=lengths, mask=mask, resets=resets, reverse=reverse
+            cell, params, xs, carry, lengths=lengths, mask=mask, resets=resets, reverse=reverse, **options
         )
         return weigh(weights, results), results
 

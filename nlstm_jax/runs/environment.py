@@ -22,7 +22,7 @@ def describe_environment(devices: list[str], data: dict[str, Any]) -> dict[str, 
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in _PACKAGES},
+        "versions": {name: version(name) for name in _PACKAGES},
         "commit": commit.strip() if (commit := _git("rev-parse", "HEAD")) else None,
         "uncommitted_diff": _git("diff", "--binary", "HEAD"),
         "devices": {"kind": devices[0] if devices else None, "count": len(devices)},
@@ -30,7 +30,8 @@ def describe_environment(devices: list[str], data: dict[str, Any]) -> dict[str, 
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """The version of an installed package, or None."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -51,16 +51,12 @@ OPTIONS = {
 }
 
 
-@functools.partial(references.compiled, static_argnames=("cell", "reverse", "mode"))
 def values_and_gradients(cell, params, xs, carry, mode, **options):
     """All that comes out, every carry too, and the gradient of a weighed sum of it by all that goes in."""
-
-    def loss(params, xs, carry):
-        results = unroll(cell, params, xs, carry, return_carries=True, mode=mode, **options)
-        leaves = jax.tree.leaves(results)
-        return sum((jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape) * leaf).sum() for leaf in leaves), results
-
-    return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(params, xs, carry)
+    given = jax.tree.map(jnp.asarray, (params, xs, carry))
+    shapes = jax.eval_shape(lambda: unroll(cell, *given, return_carries=True))
+    weights = jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size)).reshape(leaf.shape), shapes)
+    return references.value_and_gradients(cell, *given, weights, mode=mode, return_carries=True, **options)
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
