@@ -115,8 +115,9 @@ class Own:
         return jnp.tile(x, 2)
 
     def step(self, params, carry, z, noise=(), read=None):
-        once = carry.h @ params.both[:, :H] + carry.h @ params.both[:, H:].astype(jnp.bfloat16).astype(jnp.float32)
-        twice = jnp.tanh(once) @ params.both[:, :H] * params.both[0, 0]
+        first, second = jnp.split(params.both, 2, axis=-1)
+        once = carry.h @ first + carry.h @ second.astype(jnp.bfloat16).astype(jnp.float32)
+        twice = jnp.tanh(once) @ first * params.both[0, 0]
         left = (params.left @ carry.h[..., None])[..., 0]
         gate, piece, straight = jnp.split(jnp.concatenate([twice, left, z], -1), 3, axis=-1)
         y = jax.nn.sigmoid(gate) * jnp.tanh(piece) * params.scale + _mixed(straight, piece) + np.arange(H)
