@@ -256,7 +256,7 @@ run = compiled(unroll_under_test, static_argnames=("cell", "reverse", "return_ca
 """The package's `unroll`, compiled."""
 
 
-@functools.partial(compiled, static_argnames=("cell", "reverse", "mode", "return_carries"))
+@functools.partial(compiled, static_argnames=("cell", "reverse", "mode", "return_carries", "remat", "truncate"))
 def value_and_gradients(
     cell,
     params,

@@ -87,12 +87,14 @@ class Recurrent(nnx.Module):
         key: PRNGKeyArray | None = None,
         return_carries: bool = False,
         mode: str = "auto",
+        remat: int | None = None,
+        truncate: int | None = None,
     ) -> Any:
         """`unroll`, with xs, mask, resets, ys and carries batch-major unless `time_major`.
 
         Args:
             xs: inputs [B, T, D].
-            carry, lengths, mask, resets, reverse, return_carries, mode: as in `unroll`.
+            carry, lengths, mask, resets, reverse, return_carries, mode, remat, truncate: as in `unroll`.
             go_backwards: `reverse`, with the outputs in the order in which they are computed, as Keras has them.
             key: draws the noise, in place of the stream `dropout`.
 
@@ -124,6 +126,8 @@ class Recurrent(nnx.Module):
             "key": key,
             "return_carries": return_carries,
             "mode": mode,
+            "remat": remat,
+            "truncate": truncate,
         }
         carry, ys, *carries = unroll(self.cell, self.values, self._turned(xs), carry, **options)
         if go_backwards:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from nlstm_jax.cells import Cell
 from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params
 from nlstm_jax.unroll import fused
+from nlstm_jax.unroll.blocks import Run, rematerialised, truncated
 
 
 class Marks(NamedTuple):
@@ -51,13 +52,16 @@ class Course(NamedTuple):
     """What all layers of a run have in common.
 
     `reverse`: from the last step to the first, every output staying at its input's place; `return_carries`: whether
-    to keep the carry after every step; `mode`: "scan" or "fused".
+    to keep the carry after every step; `mode`: "scan" or "fused"; `remat`, `truncate`: steps in a block that is
+    computed anew on the way back, in one that the gradient does not leave; 0: no blocks.
     """
 
     marks: Marks
     reverse: bool
     return_carries: bool
     mode: str
+    remat: int
+    truncate: int
 
     def mirrored(self) -> "Course":
         """The other direction over the same sequences."""
@@ -90,9 +94,17 @@ def scan(
     project, loop = cell.project, _plain
     if course.mode == "fused":
         project, loop = partial(fused.ahead, cell.project), fused.scan
-    inputs = (project(part.params, xs), part.noise, marks.valid, marks.resets)
-    constants = (part.params, part.fresh)
-    carry, (ys, carries) = loop(body, constants, part.carry, inputs, xs.shape[0], course.reverse)
+
+    def whole(carry: Carry, inputs: tuple, length: int) -> tuple[Carry, tuple[Array, Carry | None]]:
+        z = project(part.params, inputs[0])
+        return loop(body, (part.params, part.fresh), carry, (z, *inputs[1:]), length, course.reverse)
+
+    run: Run = whole
+    if course.remat:
+        run = rematerialised(run, course.remat, course.reverse)
+    if course.truncate:
+        run = truncated(run, course.truncate, course.reverse)
+    carry, (ys, carries) = run(part.carry, (xs, part.noise, marks.valid, marks.resets), xs.shape[0])
     return carry, ys, carries
 
 

@@ -18,6 +18,7 @@ from nlstm_jax.cells import (
 )
 from nlstm_jax.cells.base import check_layer, named_leaves
 from nlstm_jax.types import Array, Bool, Carry, Float, Int, Params, PRNGKeyArray
+from nlstm_jax.unroll.blocks import block_size
 from nlstm_jax.unroll.scan import Course, Marks, Part, scan
 
 MODES = ("auto", "scan", "fused")
@@ -39,6 +40,8 @@ def unroll(
     key: PRNGKeyArray | None = None,
     return_carries: Literal[False] = False,
     mode: str = "auto",
+    remat: int | None = None,
+    truncate: int | None = None,
 ) -> tuple[Carry, Array]: ...
 
 
@@ -56,6 +59,8 @@ def unroll(
     key: PRNGKeyArray | None = None,
     return_carries: Literal[True],
     mode: str = "auto",
+    remat: int | None = None,
+    truncate: int | None = None,
 ) -> tuple[Carry, Array, Carry]: ...
 
 
@@ -72,6 +77,8 @@ def unroll(
     key: PRNGKeyArray | None = None,
     return_carries: bool = False,
     mode: str = "auto",
+    remat: int | None = None,
+    truncate: int | None = None,
 ) -> Any:
     """Run `cell` along a batch of sequences, time-major.
 
@@ -93,12 +100,17 @@ def unroll(
         return_carries: also return the carry after every step.
         mode: "scan" is plain `jax.lax.scan`, the definition of right; "fused" equals it to rounding, is differentiated
             faster and with less memory, and not in forward mode (`jax.jvp`); "auto" is "fused" where that serves.
+        remat: keep, for the way back, only carries so many steps apart, True: about √T, and compute the rest anew:
+            what a gradient stores then grows with √T.
+        truncate: truncated backpropagation through time: the sequence is cut into blocks of so many steps, from where
+            the run begins; the carry passes from one to the next, and the gradient does not.
 
     Returns:
         The last carry and the outputs ys [T, B, O]; with `return_carries` also all carries, leading axes [T, B].
 
     Raises:
-        ValueError: what does not fit, an unknown mode, or `mode="fused"` for a cell whose carry is not all floats.
+        ValueError: what does not fit, an unknown mode, `mode="fused"` for a cell whose carry is not all floats, or a
+            block of no steps.
 
     >>> from nlstm_jax.cells import nested_lstm
     >>> cell = nested_lstm(features=4, depth=2)
@@ -113,6 +125,10 @@ def unroll(
     _check_array("xs", xs, jnp.inexact)
     if xs.ndim != 3:
         raise ValueError(f"unroll: xs: [T, B, D] expected, found the shape {xs.shape}")
+    for name, steps, wanted in (("remat", remat, "True or "), ("truncate", truncate, "")):
+        whole = isinstance(steps, int) and steps >= 1 and (steps is not True or bool(wanted))
+        if steps is not None and not whole:
+            raise ValueError(f"unroll: {name}: None, {wanted}a whole number of steps ≥ 1 expected, found {steps!r}")
     length, batch, width = xs.shape
     for name, given, kind, shape in (
         ("lengths", lengths, jnp.integer, (batch,)),
@@ -131,7 +147,9 @@ def unroll(
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
     part = Part(params, noise, fresh if carry is None else carry, fresh)
-    course = Course(_marks(length, lengths, mask, resets), reverse, return_carries, _mode(cell, carry_shapes, mode))
+    block = block_size(truncate or length) if remat is True else remat or 0
+    marks, loop = _marks(length, lengths, mask, resets), _mode(cell, carry_shapes, mode)
+    course = Course(marks, reverse, return_carries, loop, block, truncate or 0)
     carry, ys, carries = _run(cell, xs, part, course)
     return (carry, ys, carries) if return_carries else (carry, ys)
 
