@@ -43,7 +43,7 @@ def block_size(length: int) -> int:
     """About √`length`, so that the carries between blocks and what one block stores are alike; if near, a divisor.
 
     >>> block_size(8192), block_size(100), block_size(97), block_size(1)
-    (64, 10, 10, 1)
+    (128, 10, 10, 1)
     """
     root = math.isqrt(max(length - 1, 0)) + 1
     near = [size for size in range(math.ceil(root / 2), 2 * root + 1) if length % size == 0]
