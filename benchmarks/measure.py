@@ -70,6 +70,32 @@ def ratio(ours: np.ndarray, peers: np.ndarray, seed: int = 0) -> Ratio:
     return Ratio(float(np.median(each)), float(low), float(high))
 
 
+def compiled_megabytes(program: Any) -> float:
+    """The memory that a compiled program has: arguments, results and what lies between, in MB."""
+    memory = program.memory_analysis()
+    parts = memory.argument_size_in_bytes, memory.output_size_in_bytes, memory.temp_size_in_bytes
+    return (sum(parts) - memory.alias_size_in_bytes) / 1e6
+
+
+def finish(module: str, table: list[str], out: Path | None) -> None:
+    """Print a table, and write it to a file with what it was measured by and on."""
+    print("\n".join(table))
+    if out is not None:
+        out.write_text("\n".join([*heading(module, surroundings()), *table, ""]), "utf-8")
+
+
+def heading(module: str, where: Mapping[str, str]) -> list[str]:
+    """What a page of results begins with."""
+    allocation = ", ".join(f"{name}={value}" for name, value in ALLOCATION.items())
+    return [
+        f"Written by `{' '.join([f'python -m {module}', *sys.argv[1:]])}`.",
+        "",
+        ", ".join(f"{name} {value}" for name, value in where.items()) + ".",
+        f"All contestants ran in one process with {allocation}.",
+        "",
+    ]
+
+
 def surroundings() -> dict[str, str]:
     """The machine, the versions of all packages and the commit."""
     environment = describe_environment([], {})

@@ -8,7 +8,6 @@ device for every core; both are shown. Needs a quiet machine, and the extras `pe
 import argparse
 import json
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -116,16 +115,7 @@ def lines(result: dict[str, Any]) -> list[str]:
 
 def page(results: list[dict[str, Any]], surroundings: dict[str, str]) -> str:
     """The whole page."""
-    allocation = ", ".join(f"{name}={value}" for name, value in measure.ALLOCATION.items())
-    head = [
-        "# Speed",
-        "",
-        f"Written by `{' '.join(['python -m benchmarks.recurrent', *sys.argv[1:]])}`.",
-        "",
-        ", ".join(f"{name} {value}" for name, value in surroundings.items()) + ".",
-        f"All contestants ran in one process with {allocation}.",
-        "",
-    ]
+    head = ["# Speed", "", *measure.heading("benchmarks.recurrent", surroundings)]
     return "\n".join([*head, *(line for result in results for line in lines(result))])
 
 

@@ -1,11 +1,14 @@
 """The next symbol from those before it."""
 
+from typing import Any
+
 import jax
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import named_key
+from nlstm_jax.cells.base import named_key, product
+from nlstm_jax.models.cross_entropy import cross_entropy
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 
 
@@ -25,6 +28,7 @@ class LanguageModel(nnx.Module):
         tied: bool = False,
         dropout_input: float = 0.0,
         dropout_output: float = 0.0,
+        dtype: Any = None,
         key: PRNGKeyArray,
     ) -> None:
         """Make the model.
@@ -37,6 +41,7 @@ class LanguageModel(nnx.Module):
             tied: the softmax uses the embedding's vectors; what enters it must then have width E.
             dropout_input: rate on the embedded symbols.
             dropout_output: rate on what enters the softmax.
+            dtype: of the projection's and the softmax' products, e.g. `jnp.bfloat16`; their sums stay float32.
             key: for the initial values.
 
         Raises:
@@ -57,6 +62,7 @@ class LanguageModel(nnx.Module):
         self.projection = (
             None if projection is None else nnx.Linear(cell.out_features, projection, rngs=rngs("projection"))
         )
+        self.dtype = dtype
         self.softmax = None if tied else nnx.Linear(width, vocabulary, rngs=rngs("softmax"))
         self.tied_bias = nnx.Param(jax.numpy.zeros(vocabulary)) if tied else None
         self.dropout_input = nnx.Dropout(dropout_input)
@@ -81,16 +87,51 @@ class LanguageModel(nnx.Module):
         Returns:
             The cell's last carry, and the logits.
         """
+        carry, ys = self._features(tokens, carry, lengths, key)
+        w, b = self._softmax()
+        return carry, product(ys, w, self.dtype) + b
+
+    def log_loss(
+        self,
+        tokens: Int[Array, "T B"],
+        targets: Int[Array, "T B"],
+        weights: Float[Array, "T B"],
+        carry: Carry | None = None,
+        *,
+        lengths: Int[Array, "B"] | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> tuple[Carry, Float[Array, ""], Float[Array, "T B"]]:
+        """The cross-entropy of `targets`, each the symbol after one of `tokens`; never all logits at once.
+
+        Args:
+            tokens, carry, lengths, key: as when it is called.
+            targets: the symbols that come.
+            weights: of the targets; 0 leaves one out.
+
+        Returns:
+            The cell's last carry; Σ weight · nats, to be differentiated; the nats of every target, constants.
+        """
+        carry, ys = self._features(tokens, carry, lengths, key)
+        return carry, *cross_entropy(ys, *self._softmax(), targets, weights, self.dtype)
+
+    def _features(
+        self, tokens: Int[Array, "T B"], carry: Carry | None, lengths: Int[Array, "B"] | None, key: PRNGKeyArray | None
+    ) -> tuple[Carry, Float[Array, "T B F"]]:
+        """What enters the softmax."""
         xs = self._drop(self.dropout_input, self.embedding(tokens), key)
         cell_key = None if key is None else named_key(key, "cell")
         carry, ys = self.cell(xs, carry, lengths=lengths, key=cell_key)
         if self.projection is not None:
-            ys = self.projection(ys)
-        ys = self._drop(self.dropout_output, ys, key, "output")
+            assert self.projection.bias is not None
+            ys = product(ys, self.projection.kernel[...], self.dtype) + self.projection.bias[...]
+        return carry, self._drop(self.dropout_output, ys, key, "output")
+
+    def _softmax(self) -> tuple[Float[Array, "F V"], Float[Array, "V"]]:
         if self.softmax is not None:
-            return carry, self.softmax(ys)
+            assert self.softmax.bias is not None
+            return self.softmax.kernel[...], self.softmax.bias[...]
         assert self.tied_bias is not None
-        return carry, self.embedding.attend(ys) + self.tied_bias[...]
+        return self.embedding.embedding[...].T, self.tied_bias[...]
 
     @staticmethod
     def _drop(dropout: nnx.Dropout, x: Array, key: PRNGKeyArray | None, name: str = "input") -> Array:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from nlstm_jax.data.poems import (
     FIRST_CHARACTER,
@@ -31,6 +30,12 @@ class PoemBatch(NamedTuple):
 
     tokens: Int[Array, "S B"]
     lengths: Int[Array, "B"]
+
+    @property
+    def real(self) -> Float[Array, "T B"]:
+        """1 for every target that is one, 0 past a poem's end."""
+        steps = jnp.arange(self.tokens.shape[0] - 1)
+        return (steps[:, None] < self.lengths).astype(jnp.float32)
 
 
 @jax.tree_util.register_dataclass
@@ -96,16 +101,17 @@ class PoemTask:
 
     def loss(self, model: Any, batch: PoemBatch, key: PRNGKeyArray | None) -> Mean:
         """Nats over all targets of the batch."""
-        nats, real = self._nats(model, batch, key)
-        return Mean((nats * real).sum(), real.sum())
+        real = batch.real
+        _, nats, _ = model.log_loss(batch.tokens[:-1], batch.tokens[1:], real, lengths=batch.lengths, key=key)
+        return Mean(nats, real.sum())
 
     def measure(self, model: Any, batch: PoemBatch, weight: Float[Array, "B"]) -> dict[str, Mean]:
         """Nats over all targets, and over characters (line and poem ends left out)."""
-        nats, real = self._nats(model, batch, None)
-        real = real * weight
-        character = real * (batch.tokens[1:] >= FIRST_CHARACTER)
+        real, targets = batch.real * weight, batch.tokens[1:]
+        _, total, nats = model.log_loss(batch.tokens[:-1], targets, real, lengths=batch.lengths)
+        character = real * (targets >= FIRST_CHARACTER)
         return {
-            "log_loss": Mean((nats * real).sum(), real.sum()),
+            "log_loss": Mean(total, real.sum()),
             "log_loss_per_character": Mean((nats * character).sum(), character.sum()),
         }
 
@@ -121,15 +127,6 @@ class PoemTask:
         """Of the poems that this task trains on."""
         tokens = np.ascontiguousarray(self.splits["train"].tokens)
         return hashlib.sha256(" ".join(self.vocabulary.symbols).encode() + tokens.tobytes()).hexdigest()
-
-    def _nats(
-        self, model: Any, batch: PoemBatch, key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, "T B"], Float[Array, "T B"]]:
-        """Nats of every target, and which targets are real."""
-        _, logits = model(batch.tokens[:-1], lengths=batch.lengths, key=key)
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, batch.tokens[1:])
-        real = jnp.arange(nats.shape[0])[:, None] < batch.lengths
-        return nats, real.astype(nats.dtype)
 
 
 def build_poems(data: Mapping[str, Any], batch_size: int) -> PoemTask:
