@@ -15,7 +15,7 @@ import numpy as np
 
 from nlstm_jax import unroll
 from nlstm_jax.cells import GRU, LSTM, Layer, Stack, nested_lstm
-from nlstm_jax.training.parallel import make_mesh, replicate, split_batch
+from nlstm_jax.training.parallel import make_mesh, replicate, split_axis
 
 KINDS: dict[str, Callable[[int], Layer]] = {
     "LSTM": LSTM,
@@ -48,7 +48,7 @@ def ours(kind: str, shape: Shape, training: bool, mode: str, *, split: bool = Fa
     params, xs = layer.init(jax.random.key(0), shape.inputs), _inputs(shape)
     if split:
         mesh = make_mesh({"batch": shape.batch})
-        params, xs = replicate(params, mesh), split_batch(xs, mesh)
+        params, xs = replicate(params, mesh), split_axis(xs, mesh, 1)
     return _jitted(lambda params, xs: unroll(layer, params, xs, mode=mode)[1], params, xs, training)
 
 

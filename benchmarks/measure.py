@@ -12,12 +12,6 @@ import numpy as np
 
 from nlstm_jax.runs.environment import describe_environment, version
 
-# Memory that is given back and taken again at every step costs page faults: it is kept. For all contestants alike.
-ALLOCATION = {
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
-    "MALLOC_TOP_PAD_": str(1 << 28),
-}
 _PEERS = ("torch", "keras", "dm-haiku")
 
 
@@ -27,12 +21,6 @@ class Ratio(NamedTuple):
     median: float
     low: float
     high: float
-
-
-def with_allocation_settings() -> None:
-    """Start this script anew with `ALLOCATION` in the environment, which glibc reads at the start, unless it is."""
-    if any(os.environ.get(name) != value for name, value in ALLOCATION.items()):
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | ALLOCATION)
 
 
 def interleaved(contestants: Mapping[str, Callable[[], Any]], seconds: float, rounds: int) -> dict[str, np.ndarray]:
@@ -86,12 +74,11 @@ def finish(module: str, table: list[str], out: Path | None) -> None:
 
 def heading(module: str, where: Mapping[str, str]) -> list[str]:
     """What a page of results begins with."""
-    allocation = ", ".join(f"{name}={value}" for name, value in ALLOCATION.items())
     return [
         f"Written by `{' '.join([f'python -m {module}', *sys.argv[1:]])}`.",
         "",
         ", ".join(f"{name} {value}" for name, value in where.items()) + ".",
-        f"All contestants ran in one process with {allocation}.",
+        "All contestants ran in one process, in which freed memory is kept (`nlstm_jax.process.keep_memory`).",
         "",
     ]
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from benchmarks import contestants, measure
 from benchmarks.contestants import KINDS, Shape
+from nlstm_jax.process import keep_memory
 
 SHAPES = (Shape(33, 128, 1, 40), Shape(20, 20, 200, 200), Shape(32, 64, 128, 300), Shape(100, 64, 512, 512))
 ONE, SPLIT, SCAN = "ours, one device", "ours, batch over {} devices", "plain scan"
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=200, help="at most")
     parser.add_argument("--out", type=Path, help="a Markdown file; the samples go to a .json beside it")
     arguments = parser.parse_args()
-    measure.with_allocation_settings()
+    keep_memory()
     cores = len(os.sched_getaffinity(0))
     jax.config.update("jax_num_cpu_devices", cores)
     results = []

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 from absl import app, flags, logging
 from ml_collections import ConfigDict, config_flags
 
+from nlstm_jax import process
 from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
 
 
@@ -18,6 +19,8 @@ def run(main: Callable[[list[str]], None]) -> None:
         # Orbax warns of every checkpoint that it is asked to only read.
         logging.set_verbosity(logging.ERROR)
         sys.unraisablehook = _pass_over_orbax
+        process.keep_memory()
+        process.keep_programs()
         try:
             main(arguments)
         except UserError as error:

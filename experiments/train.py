@@ -4,27 +4,39 @@
     python -m experiments.train --config=configs/poems.py:cell=lstm,layers=2,params=394240,seed=1 \\
         --config.data.path=poems/ --config.train.epochs=10 --workdir=runs/lstm2
 
+    python -m experiments.train --config=configs/sales.py:cell=nlstm --vmap_seeds=8 --workdir=runs/nlstm
+
 Every setting can be changed by --config.SECTION.NAME=VALUE; docs/settings.md lists them. What comes out:
 WORKDIR/metrics.jsonl, summary.json, checkpoints/, log.txt. Compare runs with `python -m experiments.compare`.
 """
 
+import copy
 import os
 from pathlib import Path
 
 import jax
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
 from experiments import command
-from nlstm_jax.training import fit
+from nlstm_jax.training import fit, fit_together
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "a config file and its argument, e.g. configs/poems.py:cell=nlstm,depth=2", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder; made if it is missing")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "start anew, deleting the run in the folder")
+_VMAP_SEEDS = flags.DEFINE_integer(
+    "vmap_seeds",
+    1,
+    "so many runs at once in this process, seeds counted up, in WORKDIR/seed0, seed1, …",
+    lower_bound=1,
+)
 _CPU_DEVICES = flags.DEFINE_integer(
-    "cpu_devices", 1, "CPU devices that share a batch; 0: one for every core", lower_bound=0
+    "cpu_devices",
+    None,
+    "CPU devices that share a batch, or the runs of --vmap_seeds; 0: one a core; if not given, 1, or 0 for runs",
+    lower_bound=0,
 )
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -33,8 +45,23 @@ def main(arguments: list[str]) -> None:
     """Parse, then `fit`."""
     command.no_positional(arguments)
     config = command.config_of(_CONFIG)
-    jax.config.update("jax_num_cpu_devices", _CPU_DEVICES.value or len(os.sched_getaffinity(0)))
-    fit(config, Path(_WORKDIR.value), overwrite=_OVERWRITE.value)
+    workdir, alone = Path(_WORKDIR.value), _VMAP_SEEDS.value == 1
+    devices = int(alone) if _CPU_DEVICES.value is None else _CPU_DEVICES.value
+    jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
+    if alone:
+        fit(config, workdir, overwrite=_OVERWRITE.value)
+        return
+    configs = [_with_seeds(config, ahead) for ahead in range(_VMAP_SEEDS.value)]
+    folders = [workdir / f"seed{each.seeds.init}" for each in configs]
+    fit_together(configs, folders, overwrite=_OVERWRITE.value)
+
+
+def _with_seeds(config: ConfigDict, ahead: int) -> ConfigDict:
+    """The configuration with all seeds so far on."""
+    moved = copy.deepcopy(config)
+    for name in moved.seeds:
+        moved.seeds[name] += ahead
+    return moved
 
 
 if __name__ == "__main__":

@@ -198,6 +198,15 @@ def defaults(task: str, cell: str) -> ConfigDict:
     return config
 
 
+def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration of an older run, with what has become a setting since at its default."""
+    whole = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+    for key, setting in (COMMON | TASKS[config["task"]]).items():
+        section, _, name = key.rpartition(".")
+        (whole.setdefault(section, {}) if section else whole).setdefault(name, setting.default)
+    return whole
+
+
 def check(config: Mapping[str, Any]) -> None:
     """Raise a ConfigError that names the first setting which is unknown, missing or out of its bounds."""
     task = config.get("task")

@@ -47,13 +47,43 @@ class RunFolder:
             RunFolderInUseError: another process holds the folder.
         """
         self.path = path
-        self._check_before_writing(config, overwrite)
+        self.check(path, config, overwrite=overwrite)
         make_folder(path, "workdir")
         self._lock = hold(path)
         if overwrite:
             self._clear()
         if not (path / files.CONFIG).exists():
             files.write_json(path / files.CONFIG, dict(config))
+
+    @staticmethod
+    def check(path: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        """Raise what making the folder would, but for a lock that another process holds; nothing is written."""
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"workdir {path}: a folder expected, a file found")
+        if not path.exists():
+            return
+        if not (path / files.CONFIG).exists():
+            strangers = sorted(path.name for path in path.iterdir() if not _is_ours(path.name))
+            if strangers:
+                raise ConfigError(
+                    f"workdir {path}: a new, empty or run folder expected, found {strangers[0]} and no {files.CONFIG}"
+                )
+            return
+        if overwrite:
+            return
+        run = read_run(path)
+        differing = differences(run.config, json.loads(json.dumps(config)))
+        if differing:
+            listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())
+            raise ConfigError(
+                f"workdir {path} holds a run of another configuration ({listed}); "
+                "choose another --workdir, or --overwrite to start anew"
+            )
+        if run.summary is not None and run.summary.get("status") != "interrupted":
+            raise RunFinishedError(
+                f"the run in {path} has already {run.summary['status']} at step {run.summary['steps']}; "
+                "--overwrite starts it anew"
+            )
 
     @property
     def checkpoints(self) -> Path:
@@ -97,35 +127,6 @@ class RunFolder:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.close()
-
-    def _check_before_writing(self, config: Mapping[str, Any], overwrite: bool) -> None:
-        if self.path.exists() and not self.path.is_dir():
-            raise ConfigError(f"workdir {self.path}: a folder expected, a file found")
-        if not self.path.exists():
-            return
-        if not (self.path / files.CONFIG).exists():
-            strangers = sorted(path.name for path in self.path.iterdir() if not _is_ours(path.name))
-            if strangers:
-                raise ConfigError(
-                    f"workdir {self.path}: a new, empty or run folder expected, found {strangers[0]} and no "
-                    f"{files.CONFIG}"
-                )
-            return
-        if overwrite:
-            return
-        run = read_run(self.path)
-        differing = differences(run.config, json.loads(json.dumps(config)))
-        if differing:
-            listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())
-            raise ConfigError(
-                f"workdir {self.path} holds a run of another configuration ({listed}); "
-                "choose another --workdir, or --overwrite to start anew"
-            )
-        if run.summary is not None and run.summary.get("status") != "interrupted":
-            raise RunFinishedError(
-                f"the run in {self.path} has already {run.summary['status']} at step {run.summary['steps']}; "
-                "--overwrite starts it anew"
-            )
 
     def _clear(self) -> None:
         for name in _OURS:

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 from nlstm_jax.data.sales import JoinedPairs, SalesHistory, TestPairs, join_pairs, read_sales
 from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.process import cache_folder
 from nlstm_jax.tasks.base import Mean
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
@@ -228,8 +228,3 @@ def build_sales(data: Mapping[str, Any], likelihood: str) -> SalesTask:
 def _fingerprint(history: SalesHistory) -> str:
     """Of a table that comes from no file."""
     return hashlib.sha256(history.counts.tobytes() + history.prices.tobytes()).hexdigest()
-
-
-def cache_folder() -> Path:
-    """Where tables that took time to read are kept: `$NLSTM_JAX_CACHE`, or `~/.cache/nlstm_jax`."""
-    return Path(os.environ.get("NLSTM_JAX_CACHE", "~/.cache/nlstm_jax")).expanduser()

@@ -13,11 +13,11 @@ def evaluate(
     examples: Mapping[str, Examples],
     batch_size: int,
     counts: Mapping[str, int],
-) -> dict[str, dict[str, float]]:
-    """The task's report on every split given, dropout off; `train` must be among them.
+) -> list[dict[str, dict[str, float]]]:
+    """For each run of the program the task's report on every split given, dropout off; `train` must be among them.
 
     Args:
-        program: of the run.
+        program: of the runs.
         parameters: of the model.
         examples: by split.
         batch_size: examples at once; it changes nothing but the speed.
@@ -26,4 +26,5 @@ def evaluate(
     totals = {
         split: program.measure(parameters, whole, batch_size, counts.get(split)) for split, whole in examples.items()
     }
-    return program.task.report(totals)
+    runs = [dict(zip(totals, of_one, strict=True)) for of_one in zip(*totals.values(), strict=True)]
+    return [program.task.report(of_one) for of_one in runs]

@@ -1,28 +1,28 @@
-"""`fit`: from a configuration to a trained run folder, going on where an earlier call stopped."""
+"""`fit`: from a configuration to a trained run folder, going on where an earlier call stopped; or from several."""
 
 import json
-import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import jax
+import optax
 from rich.console import Console
 
 from nlstm_jax import models, settings, tasks
-from nlstm_jax.errors import DivergedError, InterruptedRunError
-from nlstm_jax.runs import RunFolder, describe_environment
-from nlstm_jax.tasks.base import Order
+from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
+from nlstm_jax.runs import RunFolder, describe_environment, differences
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
-from nlstm_jax.training.evaluation import evaluate
 from nlstm_jax.training.interruption import Interruption
-from nlstm_jax.training.narrator import Narrator, cell_parameters
+from nlstm_jax.training.lane import Lane
+from nlstm_jax.training.member import Member, numbers_of
+from nlstm_jax.training.narrator import Narrator
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Program, StepReport, TrainState
-from nlstm_jax.training.progress import Progress
+from nlstm_jax.training.program import Numbers, Program
 
 
 def fit(
@@ -49,184 +49,200 @@ def fit(
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is written and the same command goes on.
         RunFinishedError, RunFolderInUseError: see `RunFolder`.
     """
-    config = json.loads(config.to_json()) if hasattr(config, "to_json") else dict(config)
-    settings.check(config)
+    return fit_together([config], [workdir], overwrite=overwrite, console=console)[0]
+
+
+def fit_together(
+    configs: Sequence[Mapping[str, Any]],
+    workdirs: Sequence[Path],
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+    vmap: bool | None = None,
+) -> list[dict[str, Any]]:
+    """`fit` for several configurations at once, in one process: data are read and steps compiled once for all.
+
+    Each has its own run folder, the same as if it had been trained alone: a call for one goes on from what a call for
+    several left there, and the reverse. Runs that have finished are left out; one that diverges or stops early does
+    not disturb the others.
+
+    On accelerators all of them are one program, `jax.vmap` of a run's, in which several devices share the runs, or the
+    batches if their number is no multiple of the devices'. On CPU devices every run has one device to itself, and
+    equals a run alone bit for bit; a step of eight small models at once would take longer there than eight steps.
+
+    Args:
+        configs: they may differ in `seeds`, in `name`, and in the numbers `optimizer.learning_rate`, `weight_decay`,
+            `epsilon` and `clip_norm` (in all of them 0, or in none).
+        workdirs: the run folders.
+        overwrite, console: as in `fit`.
+        vmap: whether to make one program of all runs; None: on accelerators.
+
+    Returns:
+        The summaries of the runs trained, in order.
+
+    Raises:
+        ConfigError: also configurations that differ in something else.
+        DivergedError, InterruptedRunError, RunFinishedError: some have diverged; all were interrupted; there is none
+            left to train.
+    """
+    plain = [json.loads(config.to_json()) if hasattr(config, "to_json") else dict(config) for config in configs]
+    for config in plain:
+        settings.check(config)
+    _check_alike(plain)
+    going = []
+    for config, workdir in zip(plain, workdirs, strict=True):
+        try:
+            RunFolder.check(workdir, config, overwrite=overwrite)
+        except RunFinishedError:
+            if len(plain) == 1:
+                raise
+        else:
+            going.append((config, workdir))
+    if not going:
+        raise RunFinishedError(f"all {len(plain)} runs have already ended; --overwrite starts them anew")
+    config = going[0][0]
     task = tasks.build(config)
-    mesh = make_mesh({f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")})
+    plan = Plan.of(config, task.splits["train"].size)
+    vmap = len(going) > 1 and (jax.default_backend() != "cpu" if vmap is None else vmap)
+
+    def optimizer(numbers: Numbers) -> optax.GradientTransformation:
+        options = {**config["optimizer"], **numbers}
+        learning_rate = optimizers.schedule(options, plan.total_steps, float(plan.steps_per_epoch))
+        return optimizers.build(options, learning_rate, config["penalty"])
+
+    drawn = [_model(each, task) for each, _ in going]
+    batches = {f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")}
+    if len(going) == 1 or (vmap and len(going) % jax.device_count()):
+        meshes = [make_mesh(batches)]
+    elif vmap:
+        meshes = [make_mesh({})]
+    else:
+        meshes = [make_mesh({}, [device]) for device in jax.devices()[: len(going)]]
+    graph, runs = models.split(drawn[0])[0], len(going) if vmap else 0
+    programs = [Program(graph, task, optimizer, mesh, runs) for mesh in meshes]
+    examples = [{split: replicate(task.splits[split], mesh) for split in _splits(config, task)} for mesh in meshes]
+    console = console or Console()
+    with ExitStack() as stack:
+        lanes: list[Lane] = []
+        for index, ((config, workdir), model) in enumerate(zip(going, drawn, strict=True)):
+            folder = stack.enter_context(RunFolder(workdir, config, overwrite=overwrite))
+            checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
+            narrator = stack.enter_context(Narrator(folder.log, console if len(going) == 1 else Console(quiet=True)))
+            place = index % len(meshes)
+            state = programs[place].start(model, numbers_of(config))
+            member = Member(config, task, plan, folder, checkpoints, narrator, state)
+            if lanes and vmap:
+                lanes[0].members.append(member)
+            else:
+                lanes.append(Lane(programs[place], [member], examples[place]))
+        if len(going) > 1:
+            narrator = stack.enter_context(Narrator(None, console))
+        return _Loop(lanes, narrator, stack.enter_context(Interruption())).go()
+
+
+def _splits(config: Mapping[str, Any], task: tasks.Task) -> list[str]:
+    """What is evaluated."""
+    wanted = ("train", "valid", "test") if config["eval"]["test_curve"] else ("train", "valid")
+    return [split for split in wanted if split in task.splits]
+
+
+def _model(config: Mapping[str, Any], task: tasks.Task) -> Any:
+    """The model before its first step."""
     model = models.build(config, task.sizes)
     if config["cell"]["weights"]:
         models.load_cell(model, Path(config["cell"]["weights"]))
-    plan = Plan.of(config, task.splits["train"].size)
-    learning_rate = optimizers.schedule(config["optimizer"], plan.total_steps, float(plan.steps_per_epoch))
-    optimizer = optimizers.build(config["optimizer"], learning_rate, config["penalty"])
-    program, state = Program.of(model, task, optimizer, config["seeds"]["dropout"], mesh)
-    with (
-        RunFolder(workdir, config, overwrite=overwrite) as folder,
-        Checkpoints(folder.checkpoints) as checkpoints,
-        Narrator(folder.log, console or Console()) as narrator,
-        Interruption() as interruption,
-    ):
-        run = _Run(config, task, plan, learning_rate, program, folder, checkpoints, narrator, interruption)
-        return run.go(state)
+    return model
 
 
-class _Run:
-    """One call of `fit`, once everything is in place."""
+def _check_alike(configs: Sequence[Mapping[str, Any]]) -> None:
+    """Raise a ConfigError that names a setting in which runs that are to be trained together may not differ."""
+    free = {"name", *(f"optimizer.{name}" for name in optimizers.NUMBERS)}
+    for other in configs[1:]:
+        for key, (first, found) in differences(configs[0], other).items():
+            switched = key == "optimizer.clip_norm" and bool(first) != bool(found)
+            if switched or (key not in free and not key.startswith("seeds.")):
+                raise ConfigError(
+                    f"config.{key}: one value for all runs trained together expected, found {first!r} and {found!r}"
+                )
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        task: tasks.Task,
-        plan: Plan,
-        learning_rate: Any,
-        program: Program,
-        folder: RunFolder,
-        checkpoints: Checkpoints,
-        narrator: Narrator,
-        interruption: Interruption,
-    ) -> None:
-        self.config, self.task, self.plan = config, task, plan
-        self.learning_rate, self.program = learning_rate, program
-        self.folder, self.checkpoints = folder, checkpoints
-        self.narrator, self.interruption = narrator, interruption
-        self.metric = config["eval"]["metric"]
-        self.splits = [split for split in ("train", "valid") if split in task.splits]
-        if config["eval"]["test_curve"] and "test" in task.splits:
-            self.splits.append("test")
-        self.examples = {split: replicate(task.splits[split], program.mesh) for split in self.splits}
 
-    def go(self, state: TrainState) -> dict[str, Any]:
-        """From the last checkpoint to the end."""
-        devices = [device.device_kind for device in self.program.mesh.devices.flat]
-        environment = describe_environment(devices, self.task.facts)
-        self.folder.write_environment(environment)
-        self.parameters = state.parameters
-        step = self.checkpoints.steps[-1] if self.checkpoints.steps else 0
-        self.lines = self.folder.keep_metrics_until(step)
-        self.started = time.monotonic() - (self.lines[-1]["wall_seconds"] if self.lines else 0.0)
-        if step:
-            state = self.checkpoints.restore(step, state)
-            self.narrator.say(f"going on from step {step:,}")
-        else:
-            self.narrator.introduce(state.parameters)
-            for note in self.task.notes:
-                self.narrator.say(note)
-        return self._train(state, step, environment["command"])
+class _Loop:
+    """One call of `fit_together`, once everything is in place."""
 
-    def _train(self, state: TrainState, step: int, command: str) -> dict[str, Any]:
-        order = Order(self.config["seeds"]["data"], self.task.splits["train"].size, self.config["train"]["batch_size"])
-        patience, tolerance = self.config["eval"]["patience"], self.config["eval"]["tolerance"]
-        self.narrator.begin(step, self.plan.total_steps)
-        reason = Progress.of(self.lines, self.metric).reason_to_stop(patience, tolerance)
-        pending: tuple[int, StepReport] | None = None
-        while step < self.plan.total_steps and reason is None:
-            begun, first, evaluation = time.monotonic(), step, self.plan.next_evaluation(step)
-            while step < evaluation and not self.interruption.requested:
-                stop = self.plan.next_stop(step)
-                batches = order.batches(step, stop)
-                state, report = self.program.train(state, self.examples["train"], batches, self.plan.steps_per_call)
-                # The call before is looked at while this one runs.
-                self._look(pending, (step - first) * order.batch_size / (time.monotonic() - begun))
-                pending, step = (stop, report), stop
-            speed = self._finish(pending, step - first, order.batch_size, begun)
-            pending = None
-            if step == evaluation:
-                self._evaluate(state, step, report, speed)
-                reason = Progress.of(self.lines, self.metric).reason_to_stop(patience, tolerance)
-            if self.interruption.requested and step < self.plan.total_steps and reason is None:
-                if step < evaluation:
-                    self.checkpoints.save(step, state, None)
-                self._summarise("interrupted", step)
-                raise InterruptedRunError(f"interrupted at step {step:,}; to go on: {command}")
-        return self._summarise("finished", step)
+    def __init__(self, lanes: list[Lane], narrator: Narrator, interruption: Interruption) -> None:
+        self.lanes, self.narrator, self.interruption = lanes, narrator, interruption
+        self.members = [member for lane in lanes for member in lane.members]
+        self.config, self.plan = self.members[0].config, self.members[0].plan
+        self.together = len(self.members) > 1
 
-    def _finish(self, pending: tuple[int, StepReport] | None, steps: int, batch_size: int, begun: float) -> float:
-        """Wait for the device; examples a second since `begun`."""
-        if pending is None:
-            return 0.0
-        jax.block_until_ready(pending[1])
-        speed = steps * batch_size / (time.monotonic() - begun)
-        self._look(pending, speed)
-        return speed
+    def go(self) -> list[dict[str, Any]]:
+        """From the last checkpoints to the end."""
+        devices = [device.device_kind for device in jax.devices()]
+        environment = describe_environment(devices, self.members[0].task.facts)
+        if self.together:
+            environment["trained_together"] = len(self.members)
+            self.narrator.introduce(self.members[0].state.parameters)
+            self.narrator.say(f"{len(self.members)} runs together, {', '.join(each.name for each in self.members)}")
+        for member in self.members:
+            member.begin(environment)
+        self.narrator.begin(min(member.step for member in self.members), self.plan.total_steps)
+        while lanes := self._next():
+            self._advance(lanes)
+            if self.interruption.requested and (lanes := self._next()):
+                step = max(member.step for member in self.members)
+                for member in self.members:
+                    member.interrupt()
+                raise InterruptedRunError(f"interrupted at step {step:,}; to go on: {environment['command']}")
+        for member in self.members if self.together else ():
+            assert member.summary is not None
+            self.narrator.conclude(member.summary, member.metric, f"{member.name}: ")
+        diverged = [member for member in self.members if member.summary and member.summary["status"] == "diverged"]
+        if diverged:
+            raise DivergedError(self._lament(diverged))
+        return [member.summary for member in self.members if member.summary]
 
-    def _look(self, pending: tuple[int, StepReport] | None, examples_per_second: float) -> None:
-        """Show a finished call on the bar; end the run if its loss is not finite."""
-        if pending is None:
+    def _next(self) -> list[Lane]:
+        """The lanes with runs that go on and are furthest behind."""
+        steps = {index: group[0].step for index, lane in enumerate(self.lanes) if (group := lane.behind)}
+        return [self.lanes[index] for index, step in steps.items() if step == min(steps.values())]
+
+    def _advance(self, lanes: list[Lane]) -> None:
+        """Train to the next evaluation and evaluate, or to an interruption."""
+        first = lanes[0].behind[0].step
+        step, evaluation = first, self.plan.next_evaluation(first)
+        for lane in lanes:
+            lane.load()
+        begun = time.monotonic()
+        while step < evaluation and not self.interruption.requested and any(lane.behind for lane in lanes):
+            stop = self.plan.next_stop(step)
+            losses = [lane.train(step, stop, self.plan.steps_per_call) for lane in lanes]
+            self._show(step, losses, self._speed(step - first, begun))
+            step = stop
+        if step == first:
             return
-        step, report = pending
-        loss = float(report.loss)
-        if not math.isfinite(loss):
-            self._diverge(step)
-        self.narrator.advance(step, loss, examples_per_second)
+        losses = [lane.look() for lane in lanes]
+        speed = self._speed(step - first, begun)
+        self._show(step, losses, speed)
+        for lane in lanes:
+            lane.unload(step)
+        if step == evaluation:
+            evaluated = [member for lane in lanes for member in lane.evaluate(self.config["eval"], speed)]
+            if self.together and evaluated:
+                self.narrator.evaluated_together([member.last_lines for member in evaluated], evaluated[0].metric)
 
-    def _evaluate(self, state: TrainState, step: int, report: StepReport, examples_per_second: float) -> None:
-        """Write every split's line, then the checkpoint: a crash in between makes the lines anew."""
-        options = self.config["eval"]
-        reports = evaluate(
-            self.program,
-            state.parameters,
-            self.examples,
-            options["batch_size"],
-            counts={"train": options["train_examples"]},
+    def _speed(self, steps: int, begun: float) -> float:
+        """A run's examples a second since `begun`."""
+        return steps * self.config["train"]["batch_size"] / (time.monotonic() - begun)
+
+    def _show(self, step: int, losses: list[list[float]], speed: float) -> None:
+        """The mean of the runs' losses on the bar."""
+        finite = [loss for of_lane in losses for loss in of_lane]
+        if finite:
+            self.narrator.advance(step, sum(finite) / len(finite), speed)
+
+    def _lament(self, diverged: list[Member]) -> str:
+        places = ", ".join(
+            f"{f'{member.name}: ' if self.together else ''}the loss is not finite at step {member.step:,}"
+            for member in diverged
         )
-        if not all(math.isfinite(value) for values in reports.values() for value in values.values()):
-            self._diverge(step)
-        seconds = time.monotonic() - self.started
-        clock = {
-            "wall_seconds": round(seconds, 3),
-            "examples_per_second": round(examples_per_second, 1),
-            "tokens_per_second": round(examples_per_second * self.task.targets_per_example, 1),
-        }
-        step_report = {
-            "gradient_norm": float(report.gradient_norm),
-            "learning_rate": float(self.learning_rate(step - 1)),
-        }
-        lines = [
-            {
-                **self._where(step),
-                "split": split,
-                **reports[split],
-                **(step_report if split == "train" else {}),
-                **clock,
-            }
-            for split in self.splits
-        ]
-        self.folder.append_metrics(lines)
-        self.lines += lines
-        self.checkpoints.save(step, state, reports["valid"][self.metric] if "valid" in reports else None)
-        progress = Progress.of(self.lines, self.metric)
-        left = seconds / step * (self.plan.total_steps - step)
-        self.narrator.evaluated(lines, self.metric, progress.best_step, left)
-
-    def _diverge(self, step: int) -> None:
-        line = {**self._where(step), "split": "train", "diverged": True}
-        line["wall_seconds"] = round(time.monotonic() - self.started, 3)
-        self.folder.append_metrics([line])
-        self._summarise("diverged", step)
-        raise DivergedError(
-            f"diverged: the loss is not finite at step {step:,}; a lower config.optimizer.learning_rate or a "
-            "config.optimizer.clip_norm may help"
-        )
-
-    def _where(self, step: int) -> dict[str, Any]:
-        return {"step": step, "epoch": round(float(step / self.plan.steps_per_epoch), 6)}
-
-    def _summarise(self, status: str, step: int) -> dict[str, Any]:
-        """The state of things at the best step."""
-        progress = Progress.of(self.lines, self.metric)
-        summary: dict[str, Any] = {
-            "status": status,
-            "steps": step,
-            "best_step": progress.best_step,
-            "cell_parameters": cell_parameters(self.parameters),
-            "parameters": sum(value.size for value in self.parameters.values()),
-        }
-        clock_free = ("step", "epoch", "split", "wall_seconds", "examples_per_second", "tokens_per_second")
-        for line in self.lines:
-            if line["step"] == progress.best_step and line["split"] in ("train", "valid"):
-                summary[line["split"]] = {key: value for key, value in line.items() if key not in clock_free}
-        summary["wall_seconds"] = round(time.monotonic() - self.started, 3)
-        self.folder.write_summary(summary)
-        if progress.best_step is not None:
-            self.narrator.conclude(summary, self.metric)
-        return summary
+        return f"diverged: {places}; a lower config.optimizer.learning_rate or a config.optimizer.clip_norm may help"

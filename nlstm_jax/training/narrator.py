@@ -1,5 +1,6 @@
 """What a run says: to the console with a progress bar, and plainly to its log file."""
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -16,9 +17,10 @@ from nlstm_jax.models import Parameters
 class Narrator:
     """Says everything twice; where the console is no terminal there are plain lines and no bar."""
 
-    def __init__(self, log: Path, console: Console) -> None:
+    def __init__(self, log: Path | None, console: Console) -> None:
+        """Open the log, if there is to be one."""
         self._console = console
-        self._file = log.open("a", encoding="utf-8")
+        self._file = open(os.devnull, "w") if log is None else log.open("a", encoding="utf-8")  # noqa: SIM115
         self._log = Console(file=self._file, width=119, color_system=None, force_terminal=False)
         self._bar = Progress(
             TextColumn("step"),
@@ -80,11 +82,25 @@ class Narrator:
             f"{first['examples_per_second']:,.0f} examples/s  {left} left"
         )
 
-    def conclude(self, summary: Mapping[str, Any], metric: str) -> None:
-        """One line about the best step."""
+    def evaluated_together(self, runs: list[list[dict[str, Any]]], metric: str) -> None:
+        """One line an evaluation of several runs: between what values they lie."""
+        parts = []
+        for lines in zip(*runs, strict=True):
+            values = sorted(line[metric] for line in lines if metric in line)
+            if values:
+                parts.append(f"{lines[0]['split']} {values[0]:.4f} … {values[-1]:.4f}")
+        first = runs[0][0]
+        self.say(
+            f"step {first['step']:>7,}  epoch {first['epoch']:>6.2f}  {metric} of {len(runs)} runs: {'  '.join(parts)}"
+        )
+
+    def conclude(self, summary: Mapping[str, Any], metric: str, name: str = "") -> None:
+        """One line about the best step, if there was an evaluation."""
+        if summary["best_step"] is None:
+            return
         split = "valid" if "valid" in summary else "train"
         self.say(
-            f"{summary['status']} after {summary['steps']:,} steps; best step {summary['best_step']:,}: "
+            f"{name}{summary['status']} after {summary['steps']:,} steps; best step {summary['best_step']:,}: "
             f"{split} {metric} {summary[split][metric]:.4f}"
         )
 

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import optax
 
 from nlstm_jax.training import penalties
 from nlstm_jax.types import Array
+
+NUMBERS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
+"""The settings that may be arrays, given to a compiled step: one program then serves all their values."""
 
 
 def schedule(options: Mapping[str, Any], total_steps: int, steps_per_epoch: float) -> optax.Schedule:
@@ -36,7 +40,13 @@ def schedule(options: Mapping[str, Any], total_steps: int, steps_per_epoch: floa
 def build(
     options: Mapping[str, Any], learning_rate: optax.Schedule, penalty: Mapping[str, Any] | None = None
 ) -> optax.GradientTransformation:
-    """Penalties, clipping by the global norm, the optimizer, constraints."""
+    """Penalties, clipping by the global norm, the optimizer, constraints.
+
+    Args:
+        options: the settings; `NUMBERS` may be arrays.
+        learning_rate: by step.
+        penalty: `config.penalty`.
+    """
     name, momentum = options["name"], options["momentum"] or None
     adam = {"b1": options["beta1"], "b2": options["beta2"], "eps": options["epsilon"]}
     if name == "adam":
@@ -47,7 +57,8 @@ def build(
         rule = optax.rmsprop(learning_rate, decay=options["beta2"], eps=options["epsilon"], momentum=momentum)
     else:
         rule = optax.sgd(learning_rate, momentum=momentum)
-    clip = [optax.clip_by_global_norm(options["clip_norm"])] if options["clip_norm"] else []
+    clip_norm = options["clip_norm"]
+    clip = [optax.clip_by_global_norm(clip_norm)] if isinstance(clip_norm, jax.Array) or clip_norm else []
     chain = [*penalties.before(penalty or {}), *clip, rule, *penalties.after(penalty or {})]
     return optax.chain(*chain) if len(chain) > 1 else rule
 

@@ -8,20 +8,21 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from nlstm_jax.errors import ConfigError
 
 
-def make_mesh(batch_sizes: dict[str, int]) -> Mesh:
-    """All devices in one line.
+def make_mesh(batch_sizes: dict[str, int], devices: list[jax.Device] | None = None) -> Mesh:
+    """Devices in one line.
 
     Args:
         batch_sizes: by the setting's name; each must be a multiple of the number of devices.
+        devices: None: all there are.
 
     Raises:
         ConfigError: a batch that the devices cannot share evenly.
     """
-    count = jax.device_count()
+    count = jax.device_count() if devices is None else len(devices)
     for name, size in batch_sizes.items():
         if size % count:
             raise ConfigError(f"config.{name}: a multiple of the number of devices, {count}, expected, found {size}")
-    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,))
+    return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
@@ -29,6 +30,6 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def split_batch(tree: Any, mesh: Mesh) -> Any:
-    """Put arrays [n, B] on the devices, the second axis split over them."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(None, "data")))
+def split_axis(tree: Any, mesh: Mesh, axis: int) -> Any:
+    """Put arrays on the devices, one axis of theirs, of a batch say, split over them."""
+    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")))

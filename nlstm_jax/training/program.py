@@ -1,9 +1,9 @@
-"""The compiled part of a run: many training steps a call, and the sums over a split."""
+"""The compiled part of a run, or of several at once: many training steps a call, and the sums over a split."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +14,15 @@ from jax.sharding import Mesh
 from nlstm_jax.models import Parameters, merge, split
 from nlstm_jax.tasks import Examples, Mean, Task
 from nlstm_jax.tasks.base import in_order
-from nlstm_jax.training.parallel import replicate, split_batch
+from nlstm_jax.training.parallel import replicate, split_axis
 from nlstm_jax.types import Array, Float, Int
+
+Numbers: TypeAlias = Mapping[str, Array]
+"""What runs of one program may differ in, by name: `dropout_seed`, and what the optimizer is made of."""
 
 
 class TrainState(NamedTuple):
-    """All that a step changes.
+    """All that a step changes; of several runs with a leading axis M.
 
     Attributes:
         step: how many steps have been made.
@@ -27,7 +30,7 @@ class TrainState(NamedTuple):
         optimizer: optax's state.
     """
 
-    step: Int[Array, ""]
+    step: Int[Array, "*M"]
     parameters: Parameters
     optimizer: Any
 
@@ -35,75 +38,114 @@ class TrainState(NamedTuple):
 class StepReport(NamedTuple):
     """What the last step of a call saw: its loss with dropout on, and its gradient's norm before clipping."""
 
-    loss: Float[Array, ""]
-    gradient_norm: Float[Array, ""]
+    loss: Float[Array, "*M"]
+    gradient_norm: Float[Array, "*M"]
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """The functions of a run that are compiled, over one model graph, task and optimizer."""
+    """The functions that are compiled, over one model graph, task and optimizer.
+
+    Attributes:
+        graph: of the model.
+        task: with its data.
+        optimizer: makes the optimizer from a run's numbers.
+        mesh: the devices: a batch is split over them, or M runs are, if they can share them evenly.
+        runs: 0 for one run; M for M of them at once, and then states, numbers and batches have an axis M.
+    """
 
     graph: Any
     task: Task
-    optimizer: optax.GradientTransformation
-    dropout_seed: int
+    optimizer: Callable[[Numbers], optax.GradientTransformation]
     mesh: Mesh
+    runs: int = 0
 
     @classmethod
     def of(
-        cls, model: Any, task: Task, optimizer: optax.GradientTransformation, dropout_seed: int, mesh: Mesh
-    ) -> tuple[Self, TrainState]:
-        """The program of a model, and the state before the first step, on the mesh."""
-        graph, parameters = split(model)
-        state = TrainState(jnp.int32(0), parameters, optimizer.init(parameters))
-        return cls(graph, task, optimizer, dropout_seed, mesh), replicate(state, mesh)
+        cls, model: Any, task: Task, optimizer: Callable[[Numbers], optax.GradientTransformation], mesh: Mesh
+    ) -> Self:
+        """The program of one run of a model."""
+        return cls(split(model)[0], task, optimizer, mesh)
+
+    def start(self, model: Any, numbers: Numbers) -> TrainState:
+        """One run's state before the first step, on the mesh; the model keeps its own arrays."""
+        parameters = jax.tree.map(jnp.copy, split(model)[1])
+        return replicate(TrainState(jnp.int32(0), parameters, self.optimizer(numbers).init(parameters)), self.mesh)
 
     def train(
-        self, state: TrainState, examples: Examples, batches: Int[np.ndarray, "n B"], size: int
+        self, state: TrainState, numbers: Numbers, examples: Examples, batches: Int[np.ndarray, "n *M B"], size: int
     ) -> tuple[TrainState, StepReport]:
         """One step on each of the batches, in one compiled call; `state`'s arrays are given away.
 
         Args:
             state: before the steps.
+            numbers: of the run.
             examples: on the mesh.
             batches: which examples each batch has.
             size: the number of batches that the call is compiled for, at least n.
         """
-        padded = np.zeros((size, batches.shape[1]), np.int32)
+        padded = np.zeros((size, *batches.shape[1:]), np.int32)
         padded[: len(batches)] = batches
-        return self._train(state, examples, split_batch(padded, self.mesh), len(batches))
+        axis = 1 if self._runs_are_split else batches.ndim - 1
+        return self._train(state, numbers, examples, split_axis(padded, self.mesh, axis), len(batches))
 
     def measure(
         self, parameters: Parameters, examples: Examples, batch_size: int, count: int | None = None
-    ) -> dict[str, Mean]:
-        """The task's sums over all examples, or over `count` evenly spread ones; added up in float64."""
-        batches = split_batch(in_order(examples.size, batch_size, count), self.mesh)
-        sums = jax.device_get(self._measure(parameters, examples, *batches))
-        return {
-            name: Mean(*(np.sum(part, dtype=np.float64) for part in total))  # type: ignore[arg-type]
-            for name, total in sums.items()
-        }
+    ) -> list[dict[str, Mean]]:
+        """For each run the task's sums over all examples, or `count` evenly spread ones; added up in float64."""
+        batches = in_order(examples.size, batch_size, count)
+        placed = replicate(batches, self.mesh) if self._runs_are_split else split_axis(batches, self.mesh, 1)
+        sums = jax.device_get(self._measure(parameters, examples, *placed))
+        totals = jax.tree.map(lambda part: np.sum(part, axis=-1, dtype=np.float64), sums)
+        return [jax.tree.map(lambda part, run=run: part[run], totals) for run in range(self.runs)] or [totals]
+
+    def joined(self, trees: list[Any]) -> Any:
+        """What each run has as the one thing that this program takes."""
+        if not self.runs:
+            return trees[0]
+        together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        return split_axis(together, self.mesh, 0) if self._runs_are_split else replicate(together, self.mesh)
+
+    def parted(self, tree: Any) -> list[Any]:
+        """What each run has of it."""
+        if not self.runs:
+            return [tree]
+        return [replicate(jax.tree.map(lambda leaf, run=run: leaf[run], tree), self.mesh) for run in range(self.runs)]
+
+    @property
+    def _runs_are_split(self) -> bool:
+        return self.mesh.size > 1 and self.runs > 0 and self.runs % self.mesh.size == 0
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _train(
-        self, state: TrainState, examples: Examples, batches: Int[Array, "n B"], count: Int[Array, ""]
+        self,
+        state: TrainState,
+        numbers: Numbers,
+        examples: Examples,
+        batches: Int[Array, "n *M B"],
+        count: Int[Array, ""],
     ) -> tuple[TrainState, StepReport]:
+        step = self._for_each_run(self._step)
+
         def body(number: Int[Array, ""], carry: tuple[TrainState, StepReport]) -> tuple[TrainState, StepReport]:
-            return self._step(carry[0], examples.take(batches[number]))
+            return step(examples, carry[0], numbers, batches[number])
 
-        nothing = StepReport(jnp.float32(jnp.nan), jnp.float32(jnp.nan))
-        return jax.lax.fori_loop(0, count, body, (state, nothing))
+        unknown = jnp.full(state.step.shape, jnp.nan, jnp.float32)
+        return jax.lax.fori_loop(0, count, body, (state, StepReport(unknown, unknown)))
 
-    def _step(self, state: TrainState, batch: Any) -> tuple[TrainState, StepReport]:
+    def _step(
+        self, examples: Examples, state: TrainState, numbers: Numbers, indices: Int[Array, "B"]
+    ) -> tuple[TrainState, StepReport]:
         """The loss is the sum over the targets of the whole batch, on all devices, over their number."""
-        key = jax.random.fold_in(jax.random.key(self.dropout_seed), state.step)
+        batch = examples.take(indices)
+        key = jax.random.fold_in(jax.random.key(numbers["dropout_seed"]), state.step)
 
         def objective(parameters: Parameters) -> Float[Array, ""]:
             loss = self.task.loss(merge(self.graph, parameters), batch, key)
             return loss.sum / loss.weight
 
         loss, gradients = jax.value_and_grad(objective)(state.parameters)
-        updates, optimizer = self.optimizer.update(gradients, state.optimizer, state.parameters)
+        updates, optimizer = self.optimizer(numbers).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         return TrainState(state.step + 1, parameters, optimizer), StepReport(loss, optax.tree.norm(gradients))
 
@@ -111,7 +153,14 @@ class Program:
     def _measure(
         self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"], weights: Float[Array, "n B"]
     ) -> Mapping[str, Mean]:
-        model = merge(self.graph, parameters)
-        return jax.lax.map(
-            lambda batch: self.task.measure(model, examples.take(batch[0]), batch[1]), (indices, weights)
-        )
+        def of_one(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, Mean]:
+            (examples, batches), model = shared, merge(self.graph, parameters)
+            return jax.lax.map(lambda batch: self.task.measure(model, examples.take(batch[0]), batch[1]), batches)
+
+        return self._for_each_run(of_one)((examples, (indices, weights)), parameters)
+
+    def _for_each_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function(shared, *of_one)` for all runs at once."""
+        if not self.runs:
+            return function
+        return lambda shared, *of_each: jax.vmap(partial(function, shared))(*of_each)

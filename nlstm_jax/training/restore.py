@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nlstm_jax import models, tasks
+from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import CheckpointError, DataError
 from nlstm_jax.runs import Run, read_run
 from nlstm_jax.runs.files import CHECKPOINTS
@@ -44,7 +44,7 @@ class Restored:
         options = self.run.config["eval"]
         examples = {name: replicate(self.task.splits[name], self.program.mesh) for name in ("train", split)}
         counts = {"train": options["train_examples"]} if split != "train" else {}
-        return evaluate(self.program, self.parameters, examples, options["batch_size"], counts)[split]
+        return evaluate(self.program, self.parameters, examples, options["batch_size"], counts)[0][split]
 
 
 def restore(workdir: Path, checkpoint: str = "best") -> Restored:
@@ -55,7 +55,7 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
         CheckpointError: no checkpoint that can be restored.
     """
     run = read_run(workdir)
-    config = run.config
+    config = settings.completed(run.config)
     if not (workdir / CHECKPOINTS).is_dir():
         raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
     task = tasks.build(config)
@@ -68,9 +68,9 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
                 f"{found.get(name)}"
             )
     model = models.build(config, task.sizes)
-    optimizer = optimizers.build(config["optimizer"], lambda step: 0.0 * step, config.get("penalty"))
-    mesh = make_mesh({})
-    program, state = Program.of(model, task, optimizer, config["seeds"]["dropout"], mesh)
+    rule = optimizers.build(config["optimizer"], lambda step: 0.0 * step, config["penalty"])
+    program = Program.of(model, task, lambda numbers: rule, make_mesh({}))
+    state = program.start(model, {})
     with Checkpoints(workdir / CHECKPOINTS, read_only=True) as checkpoints:
         if not checkpoints.steps:
             raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")

@@ -20,6 +20,7 @@ from nlstm_jax.training.program import Program
 
 POEMS = [(("a",),), (("b", "a"), ("a", "c", "b")), (("c", "b", "a", "a"),), (("b",), ("c",), ("a",))]
 MESH = make_mesh({})
+NUMBERS = {"dropout_seed": jnp.int32(0)}
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def task():
 def make(task, rule, **dropout):
     """A program, the state before its first step, and the training data on the mesh."""
     model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0), **dropout)
-    program, state = Program.of(model, task, rule, 0, MESH)
-    return program, state, replicate(task.splits["train"], MESH)
+    program = Program.of(model, task, lambda numbers: rule, MESH)
+    return program, program.start(model, NUMBERS), replicate(task.splits["train"], MESH)
 
 
 def copied(state):
@@ -43,11 +44,11 @@ def copied(state):
 def test_many_steps_in_one_call_are_as_many_calls_bit_for_bit(task):
     program, state, examples = make(task, optax.adam(0.01), dropout_input=0.5, dropout_output=0.5)
     batches = Order(seed=3, size=4, batch_size=2).batches(0, 7)
-    whole, whole_report = program.train(copied(state), examples, batches, 7)
+    whole, whole_report = program.train(copied(state), NUMBERS, examples, batches, 7)
     for size, cuts in ((7, range(8)), (5, (0, 5, 7))):
         parted = copied(state)
         for start, stop in itertools.pairwise(cuts):
-            parted, report = program.train(parted, examples, batches[start:stop], size)
+            parted, report = program.train(parted, NUMBERS, examples, batches[start:stop], size)
         assert int(parted.step) == 7
         jax.tree.map(np.testing.assert_array_equal, (parted, report), (whole, whole_report))
     assert any((np.asarray(whole.parameters[name]) != state.parameters[name]).any() for name in whole.parameters)
@@ -57,7 +58,7 @@ def test_a_step_follows_the_gradient_of_all_targets_over_their_number(task):
     program, state, examples = make(task, optax.sgd(1.0))
     before = copied(state).parameters
     batch = np.array([[1, 0, 3]], np.int32)
-    after, report = program.train(state, examples, batch, 1)
+    after, report = program.train(state, NUMBERS, examples, batch, 1)
     split = task.splits["train"]
 
     def objective(parameters):
@@ -82,30 +83,30 @@ def test_every_step_draws_its_own_dropout_from_the_seed_and_its_number(task):
     batch = np.array([[0, 1, 2, 3]], np.int32)
     losses = []
     for _ in range(3):
-        state, report = program.train(state, examples, batch, 1)
+        state, report = program.train(state, NUMBERS, examples, batch, 1)
         losses.append(float(report.loss))
     assert len(set(losses)) == 3
     _, again, _ = make(task, optax.sgd(0.0), dropout_input=0.5)
-    assert float(program.train(again, examples, batch, 1)[1].loss) == losses[0]
+    assert float(program.train(again, NUMBERS, examples, batch, 1)[1].loss) == losses[0]
 
 
 def test_the_reported_norm_is_that_before_clipping(task):
     norms = []
     for rule in (optax.sgd(0.0), optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(0.0))):
         program, state, examples = make(task, rule)
-        norms.append(float(program.train(state, examples, np.array([[0, 1]], np.int32), 1)[1].gradient_norm))
+        norms.append(float(program.train(state, NUMBERS, examples, np.array([[0, 1]], np.int32), 1)[1].gradient_norm))
     assert norms[0] == norms[1] > 1e-3
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 10])
 def test_sums_over_a_split_count_every_target_once(task, batch_size):
     program, state, examples = make(task, optax.sgd(1.0), dropout_input=0.5)
-    found = program.measure(state.parameters, examples, batch_size)
+    found = program.measure(state.parameters, examples, batch_size)[0]
     assert found["log_loss"].weight == sum(len(line) + 1 for poem in POEMS for line in poem)
     assert found["log_loss_per_character"].weight == sum(len(line) for poem in POEMS for line in poem)
-    whole = program.measure(state.parameters, examples, 4)
+    whole = program.measure(state.parameters, examples, 4)[0]
     assert abs(found["log_loss"].sum - whole["log_loss"].sum) < 1e-5
-    part = program.measure(state.parameters, examples, batch_size, count=2)
+    part = program.measure(state.parameters, examples, batch_size, count=2)[0]
     assert part["log_loss"].weight == sum(len(line) + 1 for poem in (POEMS[0], POEMS[2]) for line in poem)
 
 
@@ -119,11 +120,13 @@ def test_a_golden_step():
     config = json.loads(poems.get_config("cell=nlstm,depth=2,smoke").to_json())
     task = tasks.build(config)
     rule = optimizers.build(config["optimizer"], optimizers.schedule(config["optimizer"], 24, 8.0))
-    program, state = Program.of(models.build(config, task.sizes), task, rule, config["seeds"]["dropout"], MESH)
+    model = models.build(config, task.sizes)
+    program = Program.of(model, task, lambda numbers: rule, MESH)
+    state = program.start(model, NUMBERS)
     examples = replicate(task.splits["train"], MESH)
     order, found = Order(config["seeds"]["data"], 256, 32), []
     for step in range(3):
-        state, report = program.train(state, examples, order.batches(step, step + 1), 1)
+        state, report = program.train(state, NUMBERS, examples, order.batches(step, step + 1), 1)
         found.append([float(report.loss), float(report.gradient_norm)])
     np.testing.assert_allclose(found, [[5.770391, 0.169683], [5.765433, 0.177793], [5.765221, 0.176271]], rtol=1e-4)
     sums = {name: float(np.abs(value).sum()) for name, value in state.parameters.items()}
