@@ -103,7 +103,7 @@ class _Back(NamedTuple):
     Attributes:
         step: the step forward.
         literals, equations: those of a step back.
-        given: its variables, of (carry_bar, ys_bar, prepared, inputs, record).
+        given: its variables, of (carry_bar, ys_bar, prepared, turned weights, inputs, record).
         returned: the cotangents of (carry, what is prepared and not a weight alone, wanted inputs, products).
         direct: the places, in what is prepared, of what is not a weight alone.
         wanted: for each input whether its cotangent is.
@@ -126,15 +126,16 @@ class _Back(NamedTuple):
     ) -> tuple[Values, Values, Values]:
         """The cotangents of what is prepared, of the initial carry and of the inputs."""
         carry_bar, direct_bar, inputs_bar, products_bar = self.returned
-        record = list(itertools.compress(self.given[4], self.kept))
-        fixed = self.literals | dict(zip(self.given[2], prepared, strict=True))
+        record = list(itertools.compress(self.given[5], self.kept))
+        turned = self.step.turned(prepared)
+        fixed = self.literals | dict(zip((*self.given[2], *self.given[3]), (*prepared, *turned), strict=True))
         # One and the same cotangent, as a gate's is its product's and its bias' too, is stacked once.
         stacked = list(dict.fromkeys(variables(inputs_bar + products_bar)))
         summed = [var for var in dict.fromkeys(variables(direct_bar)) if var not in stacked]
 
         def body(state: Any, slices: Any) -> Any:
             environment = fixed | dict(zip(self.given[0], state[0], strict=True))
-            for group, values in zip((self.given[1], self.given[3], record), slices, strict=True):
+            for group, values in zip((self.given[1], self.given[4], record), slices, strict=True):
                 environment |= dict(zip(group, values, strict=True))
             run(self.equations, environment)
             sums = [total + environment[var] for total, var in zip(state[1], summed, strict=True)]
@@ -150,7 +151,7 @@ class _Back(NamedTuple):
         prepared_bar = [_zero(value) for value in prepared]
         for index, var in zip(self.direct, direct_bar, strict=True):
             prepared_bar[index] = total_of[var] if var in total_of else bar(var).sum(0)
-        values_of = dict(zip((*self.given[3], *record), (*xs, *kept), strict=True))
+        values_of = dict(zip((*self.given[4], *record), (*xs, *kept), strict=True))
         for product, operand, var in zip(self.step.products, self.operands, products_bar, strict=True):
             index = self.step.prepared.index(product.weight)
             prepared_bar[index] += product.weight_cotangent(values_of[operand], prepared[index], bar(var))
@@ -165,14 +166,16 @@ def _back_of(step: Step, wanted: list[bool], prepared: Values, carry: Values, in
     direct = [index for index, var in enumerate(step.prepared) if var in used and _is_float(prepared[index])]
     places = [index for index, is_wanted in enumerate(wanted) if is_wanted]
 
-    def back(after_bar: Values, ys_bar: Values, prepared: Values, inputs: Values, record: Values) -> Any:
+    def back(
+        after_bar: Values, ys_bar: Values, prepared: Values, turned: Values, inputs: Values, record: Values
+    ) -> Any:
         def replay(carry: Values, prepared_part: Values, inputs_part: Values, taps: Values) -> Any:
-            values, spare = iter(record[len(carry) :]), iter(taps)
+            values, spare, weights = iter(record[len(carry) :]), iter(taps), iter(turned)
 
             def handle(operation: Any, *operands: Array) -> Values:
                 if isinstance(operation, Product):
                     next(values)
-                    operands = (*operands, next(spare))
+                    operands = (operands[0], next(weights), next(spare))
                 return operation.replay(*operands, *itertools.islice(values, len(operation.outputs)))
 
             now = _replaced(prepared, direct, prepared_part), carry, _replaced(inputs, places, inputs_part)
@@ -184,13 +187,13 @@ def _back_of(step: Step, wanted: list[bool], prepared: Values, carry: Values, in
         return transpose((after_bar, ys_bar))
 
     after, ys, record = jax.eval_shape(lambda *groups: _recorded(step, *groups), prepared, carry, inputs)
-    groups = (after, ys, prepared, inputs, record)
+    groups = (after, ys, prepared, jax.eval_shape(step.turned, prepared), inputs, record)
     jaxpr, literals = flat(back, *groups)
     given = _grouped(jaxpr.invars, groups)
     returned = _grouped(jaxpr.outvars, (carry, direct, places, step.products))
     equations, necessary = needed(jaxpr.eqns, jaxpr.outvars)
-    operands = _operands(step, given[3], given[4])
-    kept = [var in necessary or var in operands for var in given[4]]
+    operands = _operands(step, given[4], given[5])
+    kept = [var in necessary or var in operands for var in given[5]]
     return _Back(step, literals, equations, given, returned, direct, wanted, kept, operands)
 
 

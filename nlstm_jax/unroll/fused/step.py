@@ -43,6 +43,11 @@ class Step(NamedTuple):
         run(self.preparation, environment)
         return [environment[var] for var in self.prepared]
 
+    def turned(self, prepared: Sequence[Any]) -> list[Any]:
+        """The weight of each product, as its `replay` takes it."""
+        at = dict(zip(self.prepared, prepared, strict=True))
+        return [product.turned(at[product.weight]) for product in self.products]
+
     def run(
         self,
         prepared: Sequence[Any],
