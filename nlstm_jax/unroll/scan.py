@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from nlstm_jax.cells import Cell
 from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params
-from nlstm_jax.unroll import fused
+from nlstm_jax.unroll import cudnn, fused
 from nlstm_jax.unroll.blocks import Run, rematerialised, truncated
 
 
@@ -52,8 +52,8 @@ class Course(NamedTuple):
     """What all layers of a run have in common.
 
     `reverse`: from the last step to the first, every output staying at its input's place; `return_carries`: whether
-    to keep the carry after every step; `mode`: "scan" or "fused"; `remat`, `truncate`: steps in a block that is
-    computed anew on the way back, in one that the gradient does not leave; 0: no blocks.
+    to keep the carry after every step; `mode`: "scan", "fused" or "cudnn"; `remat`, `truncate`: steps in a block that
+    is computed anew on the way back, in one that the gradient does not leave; 0: no blocks.
     """
 
     marks: Marks
@@ -92,6 +92,9 @@ def scan(
         # Garbage in the padding must not reach a gradient as 0 · NaN.
         xs = _where(marks.valid, xs, jnp.zeros_like(xs))
     project, loop = cell.project, _plain
+    if course.mode == "cudnn":
+        lengths = None if marks.within is None else marks.within.sum(0)
+        return *cudnn.lstm(part.params, xs, part.carry, lengths, course.reverse), None
     if course.mode == "fused":
         project, loop = partial(fused.ahead, cell.project), fused.scan
 

@@ -18,10 +18,11 @@ from nlstm_jax.cells import (
 )
 from nlstm_jax.cells.base import check_layer, named_leaves
 from nlstm_jax.types import Array, Bool, Carry, Float, Int, Params, PRNGKeyArray
+from nlstm_jax.unroll import cudnn
 from nlstm_jax.unroll.blocks import block_size
 from nlstm_jax.unroll.scan import Course, Marks, Part, scan
 
-MODES = ("auto", "scan", "fused")
+MODES = ("auto", "scan", "fused", "cudnn")
 AUTO = "fused"
 """What "auto" is, where it serves."""
 
@@ -100,6 +101,7 @@ def unroll(
         return_carries: also return the carry after every step.
         mode: "scan" is plain `jax.lax.scan`, the definition of right; "fused" equals it to rounding, is differentiated
             faster and with less memory, and not in forward mode (`jax.jvp`); "auto" is "fused" where that serves.
+            "cudnn" is NVIDIA's, for LSTMs without options in float32, without mask, resets and blocks.
         remat: keep, for the way back, only carries so many steps apart, True: about √T, and compute the rest anew:
             what a gradient stores then grows with √T.
         truncate: truncated backpropagation through time: the sequence is cut into blocks of so many steps, from where
@@ -109,8 +111,8 @@ def unroll(
         The last carry and the outputs ys [T, B, O]; with `return_carries` also all carries, leading axes [T, B].
 
     Raises:
-        ValueError: what does not fit, an unknown mode, `mode="fused"` for a cell whose carry is not all floats, or a
-            block of no steps.
+        ValueError: what does not fit, an unknown mode, `mode="fused"` for a cell whose carry is not all floats,
+            `mode="cudnn"` where there is no cuDNN or for what it has not got, or a block of no steps.
 
     >>> from nlstm_jax.cells import nested_lstm
     >>> cell = nested_lstm(features=4, depth=2)
@@ -144,6 +146,9 @@ def unroll(
     if carry is not None:
         _check_tree("carry", cell, carry, carry_shapes, f"of {batch} sequences")
 
+    if mode == "cudnn":
+        blocks = {"remat": remat, "truncate": truncate, "return_carries": return_carries}
+        cudnn.check(cell, params, mask=mask, resets=resets, **blocks)
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
     part = Part(params, noise, fresh if carry is None else carry, fresh)
@@ -155,7 +160,9 @@ def unroll(
 
 
 def _mode(cell: Layer, carry_shapes: Carry, mode: str) -> str:
-    """Which loop runs: the fused one, but for carries that have no gradient."""
+    """Which loop runs: if not asked for another the fused one, but for carries that have no gradient."""
+    if mode == "cudnn":
+        return mode
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(carry_shapes)}
     served = all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
     if mode == "fused" and not served:

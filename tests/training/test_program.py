@@ -133,3 +133,18 @@ def test_a_golden_step():
     assert sums["embedding/embedding"] == pytest.approx(1034.0544, rel=1e-5)
     assert sums["cell/params/inner/w_h"] == pytest.approx(208.08502, rel=1e-5)
     assert sums["softmax/bias"] == pytest.approx(1.49923, rel=1e-3)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_training_can_be_lowered_for_accelerators(task, platform):
+    """Many steps of two runs at once: loop, model, loss by chunks, optimizer."""
+    program, state, examples = make(task, optax.adam(0.01), dropout_input=0.5)
+    both = Program(program.graph, task, program.optimizer, MESH, runs=2)
+    states, numbers = both.joined([state, state]), both.joined([NUMBERS, NUMBERS])
+    leaves, tree = jax.tree.flatten((states, numbers, examples, jnp.zeros((5, 2, 3), jnp.int32), jnp.int32(5)))
+
+    def train(leaves):
+        return jax.tree.leaves(both._train.__wrapped__(both, *jax.tree.unflatten(tree, leaves)))
+
+    exported = jax.export.export(jax.jit(train), platforms=[platform])(leaves)
+    assert exported.platforms == (platform,)

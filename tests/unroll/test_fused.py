@@ -275,3 +275,20 @@ def test_what_is_ahead_of_the_loop_is_differentiated_as_it_is():
         for run in (function, functools.partial(fused.ahead, function))
     )
     references.assert_trees_close(ours(params, x), plain(params, x), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_it_can_be_lowered_for_accelerators(platform, dtype):
+    """A gradient, with marks, noise and blocks, for machines that are not here."""
+    cell = regularised(nested_lstm(H, 3, dtype=dtype), **NOISE)
+    params, xs, _ = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
+
+    def loss(params, xs, key):
+        options = {"lengths": jnp.array([6, 0, 4]), "mask": jnp.asarray(HOLES), "remat": True}
+        return (unroll(cell, params, xs, key=key, mode="fused", **options)[1] ** 2).sum()
+
+    gradient = jax.jit(jax.grad(loss, (0, 1)))
+    exported = jax.export.export(gradient, platforms=[platform])(params, xs, jax.random.key(0))
+    assert exported.platforms == (platform,)
+    assert "stablehlo.while" in exported.mlir_module()
