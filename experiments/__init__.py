@@ -1,1 +1,8 @@
 """Thin scripts, run as `python -m experiments.NAME` from the repository's root."""
+
+import os
+
+# Before JAX is imported, whose own default is 1; see `nlstm_jax.process.keep_programs`. What is an error comes as an
+# exception too.
+if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -35,11 +35,12 @@ def keep_memory() -> bool:
 
 
 def keep_programs() -> None:
-    """Keep compiled programs in the cache folder, for later processes: only tracing is left to do there."""
+    """Keep compiled programs in the cache folder, for later processes: only tracing is left to do there.
+
+    XLA takes two of its own preferences for features of the processor, and laments at length that it has not got them,
+    whenever it reads a program for a CPU; with `TF_CPP_MIN_LOG_LEVEL=3` in the environment, before JAX is imported, it
+    is silent.
+    """
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    # XLA takes two of its own preferences for features of the processor, and laments at length that it has not got
-    # them, whenever it reads a program for a CPU. What is an error comes as an exception too. JAX's own default is 1.
-    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -110,6 +110,9 @@ COMMON: dict[str, Setting] = {
     "cell.recurrent_dropout": _by_level("rate on what W_h reads, one mask a sequence; by level"),
     "cell.weight_drop": _by_level("rate on W_h itself, one mask a batch; by level"),
     "cell.zoneout": _by_level("rate of units that keep their old value; of h, then of the memories outside in"),
+    "unroll.mode": Setting("auto", "the loop over time", choices=("auto", "scan", "fused", "cudnn")),
+    "unroll.remat": Setting(False, "store carries √T steps apart alone, and compute the rest anew"),
+    "unroll.truncate": Setting(0, "if > 0: the gradient does not leave blocks of so many steps", low=0),
     "optimizer.name": Setting("adam", "", choices=("adam", "adamw", "sgd", "rmsprop")),
     "optimizer.learning_rate": Setting(2e-3, "its peak", above=0),
     "optimizer.schedule": Setting("constant", "", choices=("constant", "cosine", "halving")),
@@ -149,6 +152,9 @@ POEMS: dict[str, Setting] = {
     "data.seed": _seed("generated: of the poems"),
     "model.embedding": Setting(128, "E, width of a symbol's vector", low=1, high=65_536),
     "model.projection": Setting(0, "width between cell and softmax; 0: none", low=0, high=65_536),
+    "model.dtype": Setting(
+        "float32", "of the dense layers' products; `cell.dtype` is the cell's", choices=("float32", "bfloat16")
+    ),
     "model.tied": Setting(False, "the softmax uses the embedding's vectors"),
     "model.dropout_input": _rate(0.5, "rate on the embedded symbols"),
     "model.dropout_output": _rate(0.5, "rate on what enters the softmax"),

@@ -23,6 +23,7 @@ class Recurrent(nnx.Module):
         params: the cell's NamedTuple with an `nnx.Param` at every leaf, so that Flax sees, saves and names them.
         time_major: whether sequences are [T, B, D] instead of [B, T, D].
         deterministic: whether to draw no noise.
+        mode, remat, truncate: of `unroll`.
 
     >>> from nlstm_jax.cells import LSTM
     >>> layer = Recurrent(LSTM(4), in_features=3, rngs=nnx.Rngs(0))
@@ -38,6 +39,9 @@ class Recurrent(nnx.Module):
         *,
         time_major: bool = False,
         deterministic: bool = False,
+        mode: str = "auto",
+        remat: int | None = None,
+        truncate: int | None = None,
         rngs: nnx.Rngs | PRNGKeyArray,
     ) -> None:
         """Draw the parameters.
@@ -47,11 +51,13 @@ class Recurrent(nnx.Module):
             in_features: D.
             time_major: whether sequences are [T, B, D].
             deterministic: whether to draw no noise.
+            mode, remat, truncate: of `unroll`.
             rngs: streams `params`, and `dropout` for a cell that draws noise; or one key for the parameters alone, and
                 then noise is drawn only from a key given to the call.
         """
         check_layer("Recurrent", "cell", cell)
         self.cell, self.time_major, self.deterministic = cell, time_major, deterministic
+        self.mode, self.remat, self.truncate = mode, remat, truncate
         streams = rngs if isinstance(rngs, nnx.Rngs) else None
         self.params = _parameters(cell, in_features, rngs)
         self.draws = streams is not None and draws_noise(cell, in_features)
@@ -86,15 +92,12 @@ class Recurrent(nnx.Module):
         go_backwards: bool = False,
         key: PRNGKeyArray | None = None,
         return_carries: bool = False,
-        mode: str = "auto",
-        remat: int | None = None,
-        truncate: int | None = None,
     ) -> Any:
         """`unroll`, with xs, mask, resets, ys and carries batch-major unless `time_major`.
 
         Args:
             xs: inputs [B, T, D].
-            carry, lengths, mask, resets, reverse, return_carries, mode, remat, truncate: as in `unroll`.
+            carry, lengths, mask, resets, reverse, return_carries: as in `unroll`.
             go_backwards: `reverse`, with the outputs in the order in which they are computed, as Keras has them.
             key: draws the noise, in place of the stream `dropout`.
 
@@ -125,9 +128,9 @@ class Recurrent(nnx.Module):
             "reverse": reverse or go_backwards,
             "key": key,
             "return_carries": return_carries,
-            "mode": mode,
-            "remat": remat,
-            "truncate": truncate,
+            "mode": self.mode,
+            "remat": self.remat,
+            "truncate": self.truncate,
         }
         carry, ys, *carries = unroll(self.cell, self.values, self._turned(xs), carry, **options)
         if go_backwards:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from nlstm_jax import cells
 from nlstm_jax.adapters import weights
@@ -18,14 +19,27 @@ def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> LanguageModel 
     """A model with initial values drawn from `config.seeds.init`.
 
     Args:
-        config: the sections `cell`, `model` and `seeds` are read.
+        config: the sections `cell`, `model`, `unroll` and `seeds` are read.
         sizes: what the task asks of a model: `vocabulary` of a language model, `channels` and `outputs` of a
             forecaster.
 
     Raises:
-        ConfigError: a cell or model option that does not serve.
+        ConfigError: a cell or model option that does not serve, or a loop over time that does not for the cell.
     """
+    model = _drawn(config, sizes)
+    recurrent = model.cell
+    if recurrent.mode != "auto":
+        width = sizes.get("channels", config["model"].get("embedding"))
+        try:
+            jax.eval_shape(recurrent, jax.ShapeDtypeStruct((1, 1, width), jnp.float32))
+        except ValueError as error:
+            raise ConfigError(f"config.unroll: {error}") from error
+    return model
+
+
+def _drawn(config: Mapping[str, Any], sizes: Mapping[str, int]) -> LanguageModel | Forecaster:
     options, key = config["model"], jax.random.key(config["seeds"]["init"])
+    over_time = {name: value or None for name, value in config["unroll"].items()}
     try:
         if "vocabulary" in sizes:
             return LanguageModel(
@@ -36,6 +50,8 @@ def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> LanguageModel 
                 tied=options["tied"],
                 dropout_input=options["dropout_input"],
                 dropout_output=options["dropout_output"],
+                dtype=None if options["dtype"] == "float32" else options["dtype"],
+                over_time=over_time,
                 key=key,
             )
         return Forecaster(
@@ -43,6 +59,7 @@ def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> LanguageModel 
             cells.build(config["cell"], sizes["channels"], options["dropout_between"]),
             outputs=sizes["outputs"],
             dropout_output=options["dropout_output"],
+            over_time=over_time,
             key=key,
         )
     except (ValueError, TypeError) as error:

@@ -1,5 +1,8 @@
 """What comes next month, from the months before."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import jax
 from flax import nnx
 
@@ -16,7 +19,14 @@ class Forecaster(nnx.Module):
     """
 
     def __init__(
-        self, channels: int, cell: Cell, *, outputs: int = 1, dropout_output: float = 0.0, key: PRNGKeyArray
+        self,
+        channels: int,
+        cell: Cell,
+        *,
+        outputs: int = 1,
+        dropout_output: float = 0.0,
+        over_time: Mapping[str, Any] | None = None,
+        key: PRNGKeyArray,
     ) -> None:
         """Make the model.
 
@@ -25,9 +35,10 @@ class Forecaster(nnx.Module):
             cell: any cell.
             outputs: what the head says: 1 for a mean, 2 for a mean and a spread.
             dropout_output: rate on the last output.
+            over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
             key: for the initial values.
         """
-        self.cell = Recurrent(cell, channels, time_major=True, rngs=named_key(key, "cell"))
+        self.cell = Recurrent(cell, channels, time_major=True, rngs=named_key(key, "cell"), **over_time or {})
         self.dropout_output = nnx.Dropout(dropout_output)
         self.head = nnx.Linear(
             cell.out_features,

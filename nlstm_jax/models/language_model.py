@@ -1,5 +1,6 @@
 """The next symbol from those before it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -29,6 +30,7 @@ class LanguageModel(nnx.Module):
         dropout_input: float = 0.0,
         dropout_output: float = 0.0,
         dtype: Any = None,
+        over_time: Mapping[str, Any] | None = None,
         key: PRNGKeyArray,
     ) -> None:
         """Make the model.
@@ -41,6 +43,7 @@ class LanguageModel(nnx.Module):
             tied: the softmax uses the embedding's vectors; what enters it must then have width E.
             dropout_input: rate on the embedded symbols.
             dropout_output: rate on what enters the softmax.
+            over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
             dtype: of the projection's and the softmax' products, e.g. `jnp.bfloat16`; their sums stay float32.
             key: for the initial values.
 
@@ -58,7 +61,7 @@ class LanguageModel(nnx.Module):
             return nnx.Rngs(params=named_key(key, name))
 
         self.embedding = nnx.Embed(vocabulary, embedding, rngs=rngs("embedding"))
-        self.cell = Recurrent(cell, embedding, time_major=True, rngs=named_key(key, "cell"))
+        self.cell = Recurrent(cell, embedding, time_major=True, rngs=named_key(key, "cell"), **over_time or {})
         self.projection = (
             None if projection is None else nnx.Linear(cell.out_features, projection, rngs=rngs("projection"))
         )

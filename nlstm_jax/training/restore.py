@@ -56,6 +56,8 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
     """
     run = read_run(workdir)
     config = settings.completed(run.config)
+    # All loops compute the same, and the one that it was trained with may not be had here.
+    config["unroll"]["mode"] = "auto"
     if not (workdir / CHECKPOINTS).is_dir():
         raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
     task = tasks.build(config)

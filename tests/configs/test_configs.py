@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import arguments
+from configs import arguments, poems
 from nlstm_jax import models, settings, tasks
 from nlstm_jax.cells.build import FACTORIES
 from nlstm_jax.errors import ConfigError
@@ -191,3 +191,23 @@ def test_a_value_out_of_bounds_is_refused_by_name(key, value, complaint):
     with pytest.raises(ConfigError) as caught:
         settings.check(config)
     assert str(caught.value) == f"config.{key}: {complaint}"
+
+
+@pytest.mark.parametrize(
+    ("setting", "mode"),
+    [("unroll.mode", "scan"), ("unroll.remat", True), ("unroll.truncate", 2), ("model.dtype", "bfloat16")],
+)
+def test_how_time_is_run_reaches_the_model(setting, mode):
+    section, _, name = setting.partition(".")
+    config = poems.get_config("cell=nlstm,smoke")
+    config[section][name] = mode
+    model = models.build(plain(config), {"vocabulary": 11})
+    recurrent = model.cell
+    found = {
+        "mode": recurrent.mode,
+        "remat": recurrent.remat,
+        "truncate": recurrent.truncate,
+        "dtype": model.dtype,
+    }
+    expected = {"mode": "auto", "remat": None, "truncate": None, "dtype": None}
+    assert found == expected | {name: mode}

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Every case is a process of its own, forked after the imports and before JAX starts its threads.
 RUNNER = """
 import json, os, runpy, sys, warnings
-import nlstm_jax.training, experiments.command
+import experiments.command, nlstm_jax.training
 folder = sys.argv[1]
 for name, (script, *arguments) in json.load(sys.stdin).items():
     with warnings.catch_warnings(action="ignore"):

@@ -65,6 +65,11 @@ MISTAKES = {
         2,
         "config argument 'cel': no such argument; did you mean 'cell'?",
     ),
+    "no cuDNN": (
+        ["--config=configs/poems.py:cell=lstm,smoke", "--config.unroll.mode=cudnn"],
+        2,
+        "config.unroll: unroll: mode='cudnn': an NVIDIA GPU expected, found cpu",
+    ),
     "no width": (
         ["--config=configs/poems.py:cell=lstm,smoke,params=10"],
         2,
