@@ -42,8 +42,10 @@ class Shape(NamedTuple):
         return (3 if training else 1) * 2 * gates * self.batch * self.steps * self.units * widths
 
 
-def ours(kind: str, shape: Shape, training: bool, mode: str, *, split: bool = False) -> Callable[[], Any]:
+def ours(kind: str, shape: Shape, training: bool, *, mode: str, split: bool = False) -> Callable[[], Any] | None:
     """`unroll`, on one device, or the batch split over all."""
+    if split and (jax.device_count() == 1 or shape.batch % jax.device_count()):
+        return None
     layer = KINDS[kind](shape.units)
     params, xs = layer.init(jax.random.key(0), shape.inputs), _inputs(shape)
     if split:
@@ -120,7 +122,7 @@ def torch(kind: str, shape: Shape, training: bool) -> Callable[[], Any] | None:
     pytorch.set_num_threads(len(os.sched_getaffinity(0)))
     xs = pytorch.tensor(np.asarray(_inputs(shape)), requires_grad=training)
     if kind.startswith("NLSTM"):
-        run, parameters = _torch_nested(pytorch, int(kind[-1]), shape)
+        run, parameters = torch_nested(pytorch, int(kind[-1]), shape)
     else:
         layer = pytorch.nn.GRU if kind == "GRU" else pytorch.nn.LSTM
         module = layer(shape.inputs, shape.units, 2 if kind == "2-layer LSTM" else 1)
@@ -144,7 +146,8 @@ def product(size: int = 1024) -> tuple[Callable[[], Any], float]:
     return functools.partial(_done, jax.jit(jnp.matmul), matrix, matrix), 2.0 * size**3
 
 
-def _torch_nested(pytorch: Any, depth: int, shape: Shape) -> tuple[Callable[[Any], Any], list[Any]]:
+def torch_nested(pytorch: Any, depth: int, shape: Shape) -> tuple[Callable[[Any], Any], list[Any]]:
+    """A Nested LSTM in PyTorch, as a function of xs [T, B, D], and its parameters."""
     draw = functools.partial(pytorch.randn, dtype=pytorch.float32)
     widths = [shape.inputs] + [shape.units] * (depth - 1)
     levels = [
@@ -168,7 +171,7 @@ def _torch_nested(pytorch: Any, depth: int, shape: Shape) -> tuple[Callable[[Any
 
     def run(xs: Any) -> Any:
         z = xs @ levels[0][0] + levels[0][2]
-        h, *memories = [pytorch.zeros(shape.batch, shape.units) for _ in range(depth + 1)]
+        h, *memories = [pytorch.zeros(xs.shape[1], shape.units) for _ in range(depth + 1)]
         ys = []
         for each in z:
             h, memories = step(0, each, h, memories)
@@ -189,3 +192,15 @@ def _jitted(run: Callable[[Any, Any], jax.Array], params: Any, xs: jax.Array, tr
 
 def _done(function: Callable[..., Any], *arguments: Any) -> None:
     jax.block_until_ready(function(*arguments))
+
+
+ALL: dict[str, Callable[[str, Shape, bool], Callable[[], Any] | None]] = {
+    "ours, one device": functools.partial(ours, mode="fused"),
+    "ours, batch split": functools.partial(ours, mode="fused", split=True),
+    "plain scan": functools.partial(ours, mode="scan"),
+    "PyTorch": torch,
+    "Flax": flax,
+    "Haiku": haiku,
+    "Keras on JAX": keras,
+}
+"""By name; "batch split": over one device for every core."""

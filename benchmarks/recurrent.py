@@ -1,8 +1,9 @@
 """How fast a recurrent layer is, beside everyone else's: `python -m benchmarks.recurrent [--out=speed.md]`.
 
 A training step (forward, and the gradients of Σ y² by all parameters and inputs) and a forward pass, of all
-contestants in one process, in interleaved rounds. Ours is the better of one CPU device and of the batch split over one
-device for every core; both are shown. Needs a quiet machine, and the extras `peers` and `benchmarks` for all peers.
+contestants in one process, in interleaved rounds; and how much memory a training step takes. Ours is the better of one
+CPU device and of the batch split over one device for every core; both are shown. Needs a quiet machine, and the extras
+`peers` and `benchmarks` for all peers.
 """
 
 import argparse
@@ -17,16 +18,12 @@ import numpy as np
 
 from benchmarks import contestants, measure
 from benchmarks.contestants import KINDS, Shape
+from benchmarks.memory import peak
 from nlstm_jax.process import keep_memory
 
 SHAPES = (Shape(33, 128, 1, 40), Shape(20, 20, 200, 200), Shape(32, 64, 128, 300), Shape(100, 64, 512, 512))
-ONE, SPLIT, SCAN = "ours, one device", "ours, batch over {} devices", "plain scan"
-PEERS = {
-    "PyTorch": contestants.torch,
-    "Flax": contestants.flax,
-    "Haiku": contestants.haiku,
-    "Keras on JAX": contestants.keras,
-}
+EQUAL = "PyTorch, 2-layer LSTM"
+"""The peer of a Nested LSTM of depth 2 at equal cost; PyTorch has no nested one but a loop in Python."""
 
 
 def main() -> None:
@@ -40,13 +37,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a Markdown file; the samples go to a .json beside it")
     arguments = parser.parse_args()
     keep_memory()
-    cores = len(os.sched_getaffinity(0))
-    jax.config.update("jax_num_cpu_devices", cores)
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     results = []
     for what in arguments.what:
         for index in arguments.shapes:
             for kind in arguments.kinds:
-                result = measured(kind, SHAPES[index], what == "training", cores, arguments.seconds, arguments.rounds)
+                result = measured(kind, SHAPES[index], what == "training", arguments.seconds, arguments.rounds)
                 results.append(result)
                 print("\n".join(lines(result)), flush=True)
     if arguments.out is not None:
@@ -56,27 +52,22 @@ def main() -> None:
         arguments.out.with_suffix(".json").write_text(text + "\n", "utf-8")
 
 
-def measured(kind: str, shape: Shape, training: bool, cores: int, seconds: float, rounds: int) -> dict[str, Any]:
+def measured(kind: str, shape: Shape, training: bool, seconds: float, rounds: int) -> dict[str, Any]:
     """All contestants' seconds, round by round, for one kind of layer at one shape."""
-    runs: dict[str, Callable[[], Any]] = {ONE: contestants.ours(kind, shape, training, "fused")}
-    if cores > 1 and shape.batch % cores == 0:
-        runs[SPLIT.format(cores)] = contestants.ours(kind, shape, training, "fused", split=True)
-    runs[SCAN] = contestants.ours(kind, shape, training, "scan")
-    missing = []
-    for name, make in PEERS.items():
+    runs: dict[str, Callable[[], Any]] = {}
+    missing, memory = [], {}
+    pairs = [(name, name, kind) for name in contestants.ALL]
+    if kind == "NLSTM depth 2":
+        pairs.append((EQUAL, "PyTorch", "2-layer LSTM"))
+    for title, name, its_kind in pairs:
         try:
-            peer = make(kind, shape, training)
+            run = contestants.ALL[name](its_kind, shape, training)
         except ImportError:
             missing.append(name)
             continue
-        if peer is not None:
-            runs[name] = peer
-    if kind == "NLSTM depth 2" and "PyTorch" in runs:
-        # The peer of equal cost; PyTorch's own nested cell is a loop in Python.
-        runs["PyTorch, a loop in Python"] = runs.pop("PyTorch")
-        equal = contestants.torch("2-layer LSTM", shape, training)
-        assert equal is not None
-        runs["PyTorch, 2-layer LSTM"] = equal
+        if run is not None:
+            runs[title] = run
+            memory[title] = peak(name, its_kind, shape, training) if training else None
     product, operations = contestants.product()
     times = measure.interleaved({**runs, "product": product}, seconds, rounds)
     rate = operations / times.pop("product").min()
@@ -87,6 +78,7 @@ def measured(kind: str, shape: Shape, training: bool, cores: int, seconds: float
         "floor": shape.operations(kind, training) / rate,
         "rate": rate,
         "missing": missing,
+        "memory": memory,
         "seconds": {name: values.tolist() for name, values in times.items()},
     }
 
@@ -100,16 +92,16 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"**{title}**; floor {1e3 * result['floor']:.2f} ms at {result['rate'] / 1e9:.0f} GFLOP/s, "
         f"{len(times[best])} rounds" + "".join(f"; {name} is not installed" for name in result["missing"]),
         "",
-        "| | minimum, ms | median, ms | median / floor | ours / this, median [95 %] |",
-        "|---|---:|---:|---:|---:|",
+        "| | minimum, ms | median, ms | median / floor | ours / this, median [95 %] | peak memory, MB |",
+        "|---|---:|---:|---:|---:|---:|",
     ]
     for name, values in times.items():
-        middle = float(np.median(values))
+        middle, memory = float(np.median(values)), result["memory"][name]
         against = "{:.2f} [{:.2f}, {:.2f}]".format(*measure.ratio(times[best], values))
         bold = "**" if name == best else ""
         table.append(
             f"| {bold}{name}{bold} | {1e3 * values.min():.2f} | {1e3 * middle:.2f} | {middle / result['floor']:.1f} | "
-            f"{'' if name.startswith('ours') else against} |"
+            f"{'' if name.startswith('ours') else against} | {'' if memory is None else f'{memory:.0f}'} |"
         )
     return [*table, ""]
 

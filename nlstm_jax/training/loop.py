@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import optax
 from rich.console import Console
 
 from nlstm_jax import models, settings, tasks
@@ -22,7 +21,7 @@ from nlstm_jax.training.member import Member, numbers_of
 from nlstm_jax.training.narrator import Narrator
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Numbers, Program
+from nlstm_jax.training.program import Program
 
 
 def fit(
@@ -104,12 +103,6 @@ def fit_together(
     task = tasks.build(config)
     plan = Plan.of(config, task.splits["train"].size)
     vmap = len(going) > 1 and (jax.default_backend() != "cpu" if vmap is None else vmap)
-
-    def optimizer(numbers: Numbers) -> optax.GradientTransformation:
-        options = {**config["optimizer"], **numbers}
-        learning_rate = optimizers.schedule(options, plan.total_steps, float(plan.steps_per_epoch))
-        return optimizers.build(options, learning_rate, config["penalty"])
-
     drawn = [_model(each, task) for each, _ in going]
     batches = {f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")}
     if len(going) == 1 or (vmap and len(going) % jax.device_count()):
@@ -118,8 +111,8 @@ def fit_together(
         meshes = [make_mesh({})]
     else:
         meshes = [make_mesh({}, [device]) for device in jax.devices()[: len(going)]]
-    graph, runs = models.split(drawn[0])[0], len(going) if vmap else 0
-    programs = [Program(graph, task, optimizer, mesh, runs) for mesh in meshes]
+    optimizer, runs = optimizers.maker(config, plan), len(going) if vmap else 0
+    programs = [Program.of(drawn[0], task, optimizer, mesh, runs) for mesh in meshes]
     examples = [{split: replicate(task.splits[split], mesh) for split in _splits(config, task)} for mesh in meshes]
     console = console or Console()
     with ExitStack() as stack:

@@ -1,6 +1,6 @@
 """The optimizer and its learning rate, by optax."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from nlstm_jax.training import penalties
+from nlstm_jax.training.plan import Plan
 from nlstm_jax.types import Array
 
 NUMBERS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
@@ -61,6 +62,17 @@ def build(
     clip = [optax.clip_by_global_norm(clip_norm)] if isinstance(clip_norm, jax.Array) or clip_norm else []
     chain = [*penalties.before(penalty or {}), *clip, rule, *penalties.after(penalty or {})]
     return optax.chain(*chain) if len(chain) > 1 else rule
+
+
+def maker(config: Mapping[str, Any], plan: Plan) -> Callable[[Mapping[str, Array]], optax.GradientTransformation]:
+    """What makes a configuration's optimizer from its `NUMBERS`, so that these may be arrays."""
+
+    def make(numbers: Mapping[str, Array]) -> optax.GradientTransformation:
+        options = {**config["optimizer"], **numbers}
+        learning_rate = schedule(options, plan.total_steps, float(plan.steps_per_epoch))
+        return build(options, learning_rate, config["penalty"])
+
+    return make
 
 
 def _halving(peak: float, after: float, every: float, steps_per_epoch: float) -> optax.Schedule:

@@ -62,10 +62,15 @@ class Program:
 
     @classmethod
     def of(
-        cls, model: Any, task: Task, optimizer: Callable[[Numbers], optax.GradientTransformation], mesh: Mesh
+        cls,
+        model: Any,
+        task: Task,
+        optimizer: Callable[[Numbers], optax.GradientTransformation],
+        mesh: Mesh,
+        runs: int = 0,
     ) -> Self:
-        """The program of one run of a model."""
-        return cls(split(model)[0], task, optimizer, mesh)
+        """The program of a model."""
+        return cls(split(model)[0], task, optimizer, mesh, runs)
 
     def start(self, model: Any, numbers: Numbers) -> TrainState:
         """One run's state before the first step, on the mesh; the model keeps its own arrays."""

@@ -239,3 +239,23 @@ def test_an_interruption_says_the_command_that_goes_on_and_it_does(tmp_path, num
 def count_lines(workdir: Path) -> int:
     path = workdir / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_seeds_together_are_runs_in_folders_of_their_own(run_scripts, tmp_path):
+    command = ["train", "--config=configs/sales.py:cell=nlstm,smoke,seed=3", "--config.train.epochs=0.2"]
+    ended = run_scripts(
+        {
+            "together": [*command, "--vmap_seeds=2", f"--workdir={tmp_path / 'runs'}"],
+            "again": [*command, "--vmap_seeds=2", f"--workdir={tmp_path / 'runs'}"],
+            "more": [*command, "--vmap_seeds=3", f"--workdir={tmp_path / 'runs'}"],
+        }
+    )
+    assert [(end.code, end.err) for end in (ended["together"], ended["more"])] == [(0, "")] * 2
+    assert ended["again"].code == 7
+    assert ended["again"].err == "all 2 runs have already ended; --overwrite starts them anew\n"
+    assert "2 runs together, seed3, seed4" in ended["together"].out
+    folders = sorted(path.name for path in (tmp_path / "runs").iterdir())
+    assert folders == ["seed3", "seed4", "seed5"]
+    for name in folders:
+        config = json.loads((tmp_path / "runs" / name / "config.json").read_text("utf-8"))
+        assert set(config["seeds"].values()) == {int(name[-1])}
