@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.own_cell import Coupled
 from nlstm_jax import unroll
 from nlstm_jax.cells import GRU, LSTM, Layer, Stack, nested_lstm
 from nlstm_jax.training.parallel import make_mesh, replicate, split_axis
@@ -23,6 +24,7 @@ KINDS: dict[str, Callable[[int], Layer]] = {
     "2-layer LSTM": lambda features: Stack((LSTM(features),) * 2),
     "NLSTM depth 2": lambda features: nested_lstm(features, 2),
     "NLSTM depth 3": lambda features: nested_lstm(features, 3),
+    "own cell": Coupled,
 }
 
 
@@ -36,7 +38,7 @@ class Shape(NamedTuple):
 
     def operations(self, kind: str, training: bool) -> float:
         """Floating-point operations of the products, forward and, in training, back."""
-        gates = 3 if kind == "GRU" else 4
+        gates = 3 if kind in ("GRU", "own cell") else 4
         levels = {"2-layer LSTM": 2, "NLSTM depth 2": 2, "NLSTM depth 3": 3}.get(kind, 1)
         widths = self.inputs + (2 * levels - 1) * self.units
         return (3 if training else 1) * 2 * gates * self.batch * self.steps * self.units * widths
@@ -119,6 +121,8 @@ def torch(kind: str, shape: Shape, training: bool) -> Callable[[], Any] | None:
     """`torch.nn.LSTM` or `GRU`; an NLSTM as a loop over steps in Python, as PyTorch has none."""
     import torch as pytorch
 
+    if kind == "own cell":
+        return None
     pytorch.set_num_threads(len(os.sched_getaffinity(0)))
     xs = pytorch.tensor(np.asarray(_inputs(shape)), requires_grad=training)
     if kind.startswith("NLSTM"):

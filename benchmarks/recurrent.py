@@ -1,9 +1,9 @@
 """How fast a recurrent layer is, beside everyone else's: `python -m benchmarks.recurrent [--out=speed.md]`.
 
 A training step (forward, and the gradients of Σ y² by all parameters and inputs) and a forward pass, of all
-contestants in one process, in interleaved rounds; and how much memory a training step takes. Ours is the better of one
-CPU device and of the batch split over one device for every core; both are shown. Needs a quiet machine, and the extras
-`peers` and `benchmarks` for all peers.
+contestants in one process, in interleaved rounds; and the memory of a training step (`benchmarks.memory`). Ours is the
+better of one CPU device and of the batch split over one device for every core; both are shown. Needs a quiet machine,
+and the extras `peers` and `benchmarks` for all peers.
 """
 
 import argparse
@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks import contestants, measure
 from benchmarks.contestants import KINDS, Shape
-from benchmarks.memory import peak
+from benchmarks.memory import megabytes
 from nlstm_jax.process import keep_memory
 
 SHAPES = (Shape(33, 128, 1, 40), Shape(20, 20, 200, 200), Shape(32, 64, 128, 300), Shape(100, 64, 512, 512))
@@ -67,7 +67,7 @@ def measured(kind: str, shape: Shape, training: bool, seconds: float, rounds: in
             continue
         if run is not None:
             runs[title] = run
-            memory[title] = peak(name, its_kind, shape, training) if training else None
+            memory[title] = megabytes(run, its_kind, shape, training) if training else None
     product, operations = contestants.product()
     times = measure.interleaved({**runs, "product": product}, seconds, rounds)
     rate = operations / times.pop("product").min()
@@ -92,7 +92,7 @@ def lines(result: dict[str, Any]) -> list[str]:
         f"**{title}**; floor {1e3 * result['floor']:.2f} ms at {result['rate'] / 1e9:.0f} GFLOP/s, "
         f"{len(times[best])} rounds" + "".join(f"; {name} is not installed" for name in result["missing"]),
         "",
-        "| | minimum, ms | median, ms | median / floor | ours / this, median [95 %] | peak memory, MB |",
+        "| | minimum, ms | median, ms | median / floor | ours / this, median [95 %] | memory, MB |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for name, values in times.items():

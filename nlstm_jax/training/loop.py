@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 from rich.console import Console
 
 from nlstm_jax import models, settings, tasks
@@ -104,13 +105,7 @@ def fit_together(
     plan = Plan.of(config, task.splits["train"].size)
     vmap = len(going) > 1 and (jax.default_backend() != "cpu" if vmap is None else vmap)
     drawn = [_model(each, task) for each, _ in going]
-    batches = {f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")}
-    if len(going) == 1 or (vmap and len(going) % jax.device_count()):
-        meshes = [make_mesh(batches)]
-    elif vmap:
-        meshes = [make_mesh({})]
-    else:
-        meshes = [make_mesh({}, [device]) for device in jax.devices()[: len(going)]]
+    meshes = _meshes(config, len(going), vmap)
     optimizer, runs = optimizers.maker(config, plan), len(going) if vmap else 0
     programs = [Program.of(drawn[0], task, optimizer, mesh, runs) for mesh in meshes]
     examples = [{split: replicate(task.splits[split], mesh) for split in _splits(config, task)} for mesh in meshes]
@@ -131,6 +126,15 @@ def fit_together(
         if len(going) > 1:
             narrator = stack.enter_context(Narrator(None, console))
         return _Loop(lanes, narrator, stack.enter_context(Interruption())).go()
+
+
+def _meshes(config: Mapping[str, Any], runs: int, vmap: bool) -> list[Mesh]:
+    """One mesh of all devices, or one of each device for runs that are not one program."""
+    if runs > 1 and not vmap:
+        return [make_mesh({}, [device]) for device in jax.devices()[:runs]]
+    runs_are_split = runs > 1 and runs % jax.device_count() == 0
+    batches = {f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")}
+    return [make_mesh({} if runs_are_split else batches)]
 
 
 def _splits(config: Mapping[str, Any], task: tasks.Task) -> list[str]:
