@@ -3,9 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from nlstm_jax import process
@@ -16,9 +16,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     """`absl.app.run`, with a user's mistake as one line and its exit code: 2 for flags and config files."""
 
     def guarded(arguments: list[str]) -> None:
-        # Orbax warns of every checkpoint that it is asked to only read.
-        logging.set_verbosity(logging.ERROR)
-        sys.unraisablehook = _pass_over_orbax
+        process.silence_orbax()
         process.keep_memory()
         process.keep_programs()
         try:
@@ -61,12 +59,6 @@ def _parse(arguments: list[str]) -> list[str]:
         # What a field of a configuration refuses comes as whatever ml_collections raises, over several lines.
         mistakes = [cause for cause in _causes(error) if isinstance(cause, UserError)]
         _leave(mistakes[0] if mistakes else ConfigError(_one_line(error)))
-
-
-def _pass_over_orbax(unraisable: Any) -> None:
-    """After a checkpoint that cannot be read, orbax closes its event loop under reads still under way."""
-    if "Event loop is closed" not in str(unraisable.exc_value):
-        sys.__unraisablehook__(unraisable)
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,10 +1,13 @@
-"""What is set once for a whole process: freed memory is kept, and so are compiled programs."""
+"""What is set once for a whole process: freed memory is kept, compiled programs are kept, orbax is silent."""
 
 import ctypes
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+from absl import logging
 
 _ARENA_MAX, _MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -8, -4, -2, -1
 
@@ -44,3 +47,15 @@ def keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def silence_orbax() -> None:
+    """Keep off the console what orbax has to say of checkpoints: it warns of each that it is asked to only read."""
+    logging.set_verbosity(logging.ERROR)
+    sys.unraisablehook = _pass_over_orbax
+
+
+def _pass_over_orbax(unraisable: Any) -> None:
+    """After a checkpoint that cannot be read, orbax closes its event loop under reads still under way."""
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)

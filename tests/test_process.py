@@ -1,0 +1,72 @@
+"""What is set once for a process, each in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+STEPS = """
+import resource, sys
+from nlstm_jax import process
+kept = process.keep_memory() if sys.argv[1] == "kept" else False
+import jax
+from nlstm_jax import LSTM, unroll
+cell = LSTM(128)
+params, xs = cell.init(jax.random.key(0), 64), jax.numpy.ones((100, 64, 64))
+step = jax.jit(jax.grad(lambda params: (unroll(cell, params, xs)[1] ** 2).sum()))
+faults = []
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    jax.block_until_ready(step(params))
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(int(kept), sorted(faults)[2])
+"""
+
+
+def outcome(*arguments, **environment):
+    command = [sys.executable, "-c", *arguments]
+    inherited = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **environment}
+    done = subprocess.run(command, env=inherited, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    return done.stdout.split(), done.stderr
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="page faults are counted on Linux with glibc")
+def test_memory_that_is_kept_is_not_asked_for_again():
+    """Every page of a step's buffers of 40 MB is otherwise a fault, at every step."""
+    (kept, with_it), _ = outcome(STEPS, "kept")
+    (given_back, without), _ = outcome(STEPS, "given back")
+    assert (kept, given_back) == ("1", "0")
+    assert int(with_it) < int(without) / 20
+
+
+def test_memory_is_left_alone_where_that_is_asked_for():
+    code = "from nlstm_jax import process; print(process.keep_memory())"
+    assert outcome(code, NLSTM_JAX_KEEP_MEMORY="0")[0] == ["False"]
+
+
+PROGRAM = """
+import jax
+from nlstm_jax import process
+process.keep_programs()
+found = []
+jax.monitoring.register_event_listener(lambda event, **_: found.append(event))
+from nlstm_jax import nested_lstm, unroll
+cell = nested_lstm(8, 3)
+params = cell.init(jax.random.key(0), 4)
+gradient = jax.grad(lambda params, xs: (unroll(cell, params, xs)[1] ** 2).sum())
+print(float(jax.jit(gradient)(params, jax.numpy.ones((7, 2, 4))).w_x.sum()))
+print(sum(event.endswith("/cache_hits") for event in found))
+"""
+
+
+def test_a_program_is_compiled_once_for_all_processes(tmp_path):
+    settings = {"NLSTM_JAX_CACHE": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    (first, hits), _ = outcome(PROGRAM, **settings)
+    assert int(hits) == 0
+    (second, hits), errors = outcome(PROGRAM, **settings)
+    assert int(hits) >= 1
+    assert (second, errors) == (first, "")
