@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import handwritten
 from benchmarks.own_cell import Coupled
 from nlstm_jax import unroll
 from nlstm_jax.cells import GRU, LSTM, Layer, Stack, nested_lstm
@@ -54,6 +55,14 @@ def ours(kind: str, shape: Shape, training: bool, *, mode: str, split: bool = Fa
         mesh = make_mesh({"batch": shape.batch})
         params, xs = replicate(params, mesh), split_axis(xs, mesh, 1)
     return _jitted(lambda params, xs: unroll(layer, params, xs, mode=mode)[1], params, xs, training)
+
+
+def by_hand(kind: str, shape: Shape, training: bool) -> Callable[[], Any] | None:
+    """The backward pass written for one cell."""
+    if kind != "LSTM":
+        return None
+    params = KINDS[kind](shape.units).init(jax.random.key(0), shape.inputs)
+    return _jitted(handwritten.lstm, params, _inputs(shape), training)
 
 
 def flax(kind: str, shape: Shape, training: bool) -> Callable[[], Any] | None:
@@ -202,6 +211,7 @@ ALL: dict[str, Callable[[str, Shape, bool], Callable[[], Any] | None]] = {
     "ours, one device": functools.partial(ours, mode="fused"),
     "ours, batch split": functools.partial(ours, mode="fused", split=True),
     "plain scan": functools.partial(ours, mode="scan"),
+    "by hand, one device": by_hand,
     "PyTorch": torch,
     "Flax": flax,
     "Haiku": haiku,

@@ -48,8 +48,9 @@ def main() -> None:
     if arguments.out is not None:
         surroundings = measure.surroundings()
         arguments.out.write_text(page(results, surroundings), "utf-8")
-        text = json.dumps({"surroundings": surroundings, "results": results}, indent=1)
-        arguments.out.with_suffix(".json").write_text(text + "\n", "utf-8")
+        rows = ",\n".join(map(json.dumps, results))
+        text = f'{{"surroundings": {json.dumps(surroundings)},\n"results": [\n{rows}\n]}}\n'
+        arguments.out.with_suffix(".json").write_text(text, "utf-8")
 
 
 def measured(kind: str, shape: Shape, training: bool, seconds: float, rounds: int) -> dict[str, Any]:
@@ -79,7 +80,7 @@ def measured(kind: str, shape: Shape, training: bool, seconds: float, rounds: in
         "rate": rate,
         "missing": missing,
         "memory": memory,
-        "seconds": {name: values.tolist() for name, values in times.items()},
+        "seconds": {name: values.round(7).tolist() for name, values in times.items()},
     }
 
 

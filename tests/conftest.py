@@ -3,6 +3,8 @@
 import os
 import sys
 
+import jax
+import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -23,3 +25,10 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     sys.modules["nlstm_jax.unroll.unroll"].AUTO = config.getoption("--unroll")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_let_go():
+    """Thousands of compiled programs are more mappings than Linux lets a process have, and XLA then crashes."""
+    yield
+    jax.clear_caches()
