@@ -167,6 +167,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 sys.path.insert(0, "tests/training")
 from test_together import together
+sys.modules["nlstm_jax.unroll.unroll"].AUTO = sys.argv[4]
 together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
 """
 
@@ -175,7 +176,8 @@ together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
 @pytest.mark.parametrize("devices", [2, 3])
 def test_devices_share_the_runs(alone, tmp_path, devices, how):
     """Three runs on two devices: two and one, or all batches split; on three devices one each."""
-    command = [sys.executable, "-c", DEVICES, str(devices), str(tmp_path), how]
+    loop = sys.modules["nlstm_jax.unroll.unroll"].AUTO
+    command = [sys.executable, "-c", DEVICES, str(devices), str(tmp_path), how, loop]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=200)
     for name in CONFIGS:
