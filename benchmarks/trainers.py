@@ -23,12 +23,12 @@ from nlstm_jax.training.plan import Plan
 from nlstm_jax.training.program import Program
 
 
-def ours(config: Mapping[str, Any], task: Any, *, devices: int = 1) -> Callable[[int], None]:
+def ours(config: Mapping[str, Any], task: Any, *, devices: int = 1, shards: int = 1) -> Callable[[int], None]:
     """`Program.train`, as `training.fit` calls it."""
     mesh = make_mesh({}, jax.devices()[:devices])
     plan = Plan.of(config, task.splits["train"].size)
     model, numbers = models.build(config, task.sizes), numbers_of(config)
-    program = Program.of(model, task, optimizers.maker(config, plan), mesh)
+    program = Program.of(model, task, optimizers.maker(config, plan), mesh, shards=shards)
     examples, order, size = replicate(task.splits["train"], mesh), _order(config, task), plan.steps_per_call
     state = [program.start(model, numbers)]
     made = [0]
@@ -168,9 +168,12 @@ def _order(config: Mapping[str, Any], task: Any) -> Order:
     return Order(config["seeds"]["data"], task.splits["train"].size, config["train"]["batch_size"])
 
 
+_CORES = len(os.sched_getaffinity(0))
+
 TRAINERS: dict[str, Callable[..., Callable[[int], None]]] = {
     "ours, one device": ours,
-    "ours, batch over {} devices": functools.partial(ours, devices=len(os.sched_getaffinity(0))),
+    "ours, batch over {} devices": functools.partial(ours, devices=_CORES),
+    "ours, the same with a shard a device": functools.partial(ours, devices=_CORES, shards=_CORES),
     "PyTorch": torch,
     "Keras fit on JAX": keras,
 }

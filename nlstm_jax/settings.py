@@ -128,6 +128,9 @@ COMMON: dict[str, Setting] = {
     "optimizer.epsilon": Setting(1e-8, "", above=0),
     **_penalties(),
     "train.batch_size": Setting(64, "examples a step, over all devices", low=1),
+    "train.shards": Setting(
+        1, "> 1, a power of 2: parts of a batch computed apart; the number of devices then changes no bit", low=1
+    ),
     "train.epochs": Setting(30.0, "passes over the training data, at the most", above=0),
     "train.steps": Setting(0, "if > 0: so many steps in place of `epochs`", low=0),
     "train.steps_per_call": Setting(25, "steps in one compiled call", low=1, high=100_000),

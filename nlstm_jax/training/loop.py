@@ -23,6 +23,7 @@ from nlstm_jax.training.narrator import Narrator
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.plan import Plan
 from nlstm_jax.training.program import Program
+from nlstm_jax.training.shards import check_shards
 
 
 def fit(
@@ -107,7 +108,7 @@ def fit_together(
     drawn = [_model(each, task) for each, _ in going]
     meshes = _meshes(config, len(going), vmap)
     optimizer, runs = optimizers.maker(config, plan), len(going) if vmap else 0
-    programs = [Program.of(drawn[0], task, optimizer, mesh, runs) for mesh in meshes]
+    programs = [Program.of(drawn[0], task, optimizer, mesh, runs, config["train"]["shards"]) for mesh in meshes]
     examples = [{split: replicate(task.splits[split], mesh) for split in _splits(config, task)} for mesh in meshes]
     console = console or Console()
     with ExitStack() as stack:
@@ -130,10 +131,13 @@ def fit_together(
 
 def _meshes(config: Mapping[str, Any], runs: int, vmap: bool) -> list[Mesh]:
     """One mesh of all devices, or one of each device for runs that are not one program."""
+    check_shards(config)
     if runs > 1 and not vmap:
         return [make_mesh({}, [device]) for device in jax.devices()[:runs]]
     runs_are_split = runs > 1 and runs % jax.device_count() == 0
     batches = {f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")}
+    if config["train"]["shards"] > 1:
+        batches = {"train.shards": config["train"]["shards"]}
     return [make_mesh({} if runs_are_split else batches)]
 
 

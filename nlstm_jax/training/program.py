@@ -15,6 +15,7 @@ from nlstm_jax.models import Parameters, merge, split
 from nlstm_jax.tasks import Examples, Mean, Task
 from nlstm_jax.tasks.base import in_order
 from nlstm_jax.training.parallel import replicate, split_axis
+from nlstm_jax.training.shards import add_in_pairs, map_shards
 from nlstm_jax.types import Array, Float, Int
 
 Numbers: TypeAlias = Mapping[str, Array]
@@ -52,6 +53,7 @@ class Program:
         optimizer: makes the optimizer from a run's numbers.
         mesh: the devices: a batch is split over them, or M runs are, if they can share them evenly.
         runs: 0 for one run; M for M of them at once, and then states, numbers and batches have an axis M.
+        shards: in how many parts a batch is computed.
     """
 
     graph: Any
@@ -59,6 +61,7 @@ class Program:
     optimizer: Callable[[Numbers], optax.GradientTransformation]
     mesh: Mesh
     runs: int = 0
+    shards: int = 1
 
     @classmethod
     def of(
@@ -68,9 +71,10 @@ class Program:
         optimizer: Callable[[Numbers], optax.GradientTransformation],
         mesh: Mesh,
         runs: int = 0,
+        shards: int = 1,
     ) -> Self:
         """The program of a model."""
-        return cls(split(model)[0], task, optimizer, mesh, runs)
+        return cls(split(model)[0], task, optimizer, mesh, runs, shards)
 
     def start(self, model: Any, numbers: Numbers) -> TrainState:
         """One run's state before the first step, on the mesh; the model keeps its own arrays."""
@@ -121,6 +125,11 @@ class Program:
     def _runs_are_split(self) -> bool:
         return self.mesh.size > 1 and self.runs > 0 and self.runs % self.mesh.size == 0
 
+    @property
+    def _shared_by(self) -> Mesh | None:
+        """Devices that have a part of every batch."""
+        return None if self.mesh.size == 1 or self._runs_are_split else self.mesh
+
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _train(
         self,
@@ -142,27 +151,49 @@ class Program:
         self, examples: Examples, state: TrainState, numbers: Numbers, indices: Int[Array, "B"]
     ) -> tuple[TrainState, StepReport]:
         """The loss is the sum over the targets of the whole batch, on all devices, over their number."""
-        batch = examples.take(indices)
         key = jax.random.fold_in(jax.random.key(numbers["dropout_seed"]), state.step)
 
-        def objective(parameters: Parameters) -> Float[Array, ""]:
-            loss = self.task.loss(merge(self.graph, parameters), batch, key)
-            return loss.sum / loss.weight
+        def loss_of(shared: Any, indices: Array, shard: Array | None = None) -> tuple[Mean, Parameters]:
+            examples, parameters, key = shared
+            own = key if shard is None else jax.random.fold_in(key, shard)
 
-        loss, gradients = jax.value_and_grad(objective)(state.parameters)
+            def objective(parameters: Parameters) -> tuple[Float[Array, ""], Float[Array, ""]]:
+                return self.task.loss(merge(self.graph, parameters), examples.take(indices), own)
+
+            (total, weight), gradients = jax.value_and_grad(objective, has_aux=True)(parameters)
+            return Mean(total, weight), gradients
+
+        shared = examples, state.parameters, key
+        if self.shards == 1:
+            loss, sums = loss_of(shared, indices)
+        else:
+            parts = indices.reshape(self.shards, -1), jnp.arange(self.shards)
+            loss, sums = add_in_pairs(map_shards(loss_of, shared, parts, self._shared_by))
+        gradients = jax.tree.map(lambda total: total / loss.weight, sums)
         updates, optimizer = self.optimizer(numbers).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        return TrainState(state.step + 1, parameters, optimizer), StepReport(loss, optax.tree.norm(gradients))
+        report = StepReport(loss.sum / loss.weight, optax.tree.norm(gradients))
+        return TrainState(state.step + 1, parameters, optimizer), report
 
     @partial(jax.jit, static_argnums=0)
     def _measure(
         self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"], weights: Float[Array, "n B"]
     ) -> Mapping[str, Mean]:
-        def of_one(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, Mean]:
-            (examples, batches), model = shared, merge(self.graph, parameters)
-            return jax.lax.map(lambda batch: self.task.measure(model, examples.take(batch[0]), batch[1]), batches)
+        def of_shard(shared: tuple[Examples, Parameters], indices: Array, weights: Array) -> Mapping[str, Mean]:
+            examples, parameters = shared
+            return self.task.measure(merge(self.graph, parameters), examples.take(indices), weights)
 
-        return self._for_each_run(of_one)((examples, (indices, weights)), parameters)
+        def of_batch(shared: tuple[Examples, Parameters], batch: tuple[Array, Array]) -> Mapping[str, Mean]:
+            if self.shards == 1:
+                return of_shard(shared, *batch)
+            indices, weights = (part.reshape(self.shards, -1) for part in batch)
+            return add_in_pairs(map_shards(of_shard, shared, (indices, weights), self._shared_by))
+
+        def of_run(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, Mean]:
+            examples, batches = shared
+            return jax.lax.map(partial(of_batch, (examples, parameters)), batches)
+
+        return self._for_each_run(of_run)((examples, (indices, weights)), parameters)
 
     def _for_each_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function(shared, *of_one)` for all runs at once."""

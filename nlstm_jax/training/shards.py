@@ -1,0 +1,69 @@
+"""Shards: equal parts of a batch, each computed apart, whose results are added in an order that is always the same.
+
+Devices share the shards of a batch out among them. As neither what is computed for a shard nor the order in which
+shards are added depends on who computed them, the number of devices changes no bit. Nothing is exchanged before the
+end of a shard, and a device holds one shard's activations at a time: shards are micro-batches too.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, PartitionSpec
+
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.types import Array
+
+
+def check_shards(config: Mapping[str, Any]) -> None:
+    """Raise a ConfigError unless batches have so many equal parts, and these can be added in pairs."""
+    shards = config["train"]["shards"]
+    if shards & (shards - 1):
+        raise ConfigError(f"config.train.shards: a power of 2 expected, found {shards}")
+    for part in ("train", "eval"):
+        size = config[part]["batch_size"]
+        if size % shards:
+            raise ConfigError(
+                f"config.{part}.batch_size: a multiple of config.train.shards={shards} expected, found {size}"
+            )
+
+
+def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Array, ...], mesh: Mesh | None) -> Any:
+    """`function(shared, *part)` of each shard.
+
+    Args:
+        function: arrays to a pytree of arrays.
+        shared: what all shards are given.
+        parts: arrays [S, …], a row for each shard.
+        mesh: devices, of which each computes as many shards, one after the other; None: where `parts` are.
+
+    Returns:
+        The results, stacked along a first axis S.
+    """
+
+    def in_turn(shared: Any, *parts: Array) -> Any:
+        results = jax.lax.map(lambda part: function(shared, *part), parts)
+        # What becomes of the results must not be computed in one go with them, as sums would be rounded otherwise.
+        return jax.lax.optimization_barrier(results)
+
+    if mesh is None:
+        return in_turn(shared, *parts)
+    split, whole = PartitionSpec(*mesh.axis_names), PartitionSpec()
+    specs = (whole, *[split] * len(parts))
+    return jax.shard_map(in_turn, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(shared, *parts)
+
+
+def add_in_pairs(tree: Any) -> Any:
+    """The sum over the first axis, a power of 2, of every array: of neighbours, then of neighbouring sums, and so on.
+
+    >>> add_in_pairs(jax.numpy.arange(8.0)).item()
+    28.0
+    """
+
+    def added(leaf: Array) -> Array:
+        while len(leaf) > 1:
+            pairs = leaf.reshape(len(leaf) // 2, 2, *leaf.shape[1:])
+            leaf = pairs[:, 0] + pairs[:, 1]
+        return leaf[0]
+
+    return jax.tree.map(added, tree)
