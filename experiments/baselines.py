@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
         from nlstm_jax.tasks.baselines import baselines
     except ImportError:
         raise ConfigError('baselines: scikit-learn expected; pip install "nlstm_jax[report]" brings it') from None
-    runs = find_runs(arguments[1:])[0] if arguments[1:] else []
+    runs = find_runs(arguments[1:], settings.completed)[0] if arguments[1:] else []
     for run in runs:
         if run.config["task"] != "sales":
             raise ConfigError(f"{run.path}: a sales run expected, found one of {run.config['task']}")

@@ -23,6 +23,7 @@ from absl import flags
 from rich.console import Console
 
 from experiments import command
+from nlstm_jax import settings
 from nlstm_jax.analysis import table
 from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.report import report
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
     out, metric = Path(_OUT.value), _METRIC.value
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out}: a folder expected, a file found")
-    runs, notes = find_runs(arguments[1:])
+    runs, notes = find_runs(arguments[1:], settings.completed)
     comparison = compare(runs)
     comparison.check_metric(metric)
     rows, sentence = table.rows(comparison, metric), verdict(comparison, metric)

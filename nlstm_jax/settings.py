@@ -209,11 +209,18 @@ def defaults(task: str, cell: str) -> ConfigDict:
 
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of an older run, with what has become a setting since at its default."""
+    if config.get("task") not in TASKS:
+        return dict(config)
     whole = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
     for key, setting in (COMMON | TASKS[config["task"]]).items():
         section, _, name = key.rpartition(".")
         (whole.setdefault(section, {}) if section else whole).setdefault(name, setting.default)
-    return whole
+    try:
+        options = cell_options(whole["cell"]["name"])
+    except ValueError:
+        # A user's own cell that cannot be imported here.
+        options = {}
+    return whole | {"cell": {name: default for name, (default, _) in options.items()} | whole["cell"]}
 
 
 def check(config: Mapping[str, Any]) -> None:

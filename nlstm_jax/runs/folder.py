@@ -12,7 +12,7 @@ from nlstm_jax.runs import files
 from nlstm_jax.runs.configuration import differences
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.lock import hold
-from nlstm_jax.runs.reader import read_run
+from nlstm_jax.runs.reader import Completed, as_it_stands, read_run
 
 _OURS = (
     files.CONFIG,
@@ -33,13 +33,16 @@ class RunFolder:
     The lock is the operating system's (`flock`), so a killed process leaves none behind.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def __init__(
+        self, path: Path, config: Mapping[str, Any], *, overwrite: bool = False, completed: Completed = as_it_stands
+    ) -> None:
         """Make the folder, or find it again to go on.
 
         Args:
             path: the folder; made with its parents where it is missing.
             config: the resolved configuration, plain JSON values.
             overwrite: start anew, deleting what an earlier run left here (and nothing else).
+            completed: what is done to the configuration that is found there, before the two are compared.
 
         Raises:
             ConfigError: the folder holds a run of another configuration, or files that are no run's.
@@ -47,7 +50,7 @@ class RunFolder:
             RunFolderInUseError: another process holds the folder.
         """
         self.path = path
-        self.check(path, config, overwrite=overwrite)
+        self.check(path, config, overwrite=overwrite, completed=completed)
         make_folder(path, "workdir")
         self._lock = hold(path)
         if overwrite:
@@ -56,7 +59,9 @@ class RunFolder:
             files.write_json(path / files.CONFIG, dict(config))
 
     @staticmethod
-    def check(path: Path, config: Mapping[str, Any], *, overwrite: bool = False) -> None:
+    def check(
+        path: Path, config: Mapping[str, Any], *, overwrite: bool = False, completed: Completed = as_it_stands
+    ) -> None:
         """Raise what making the folder would, but for a lock that another process holds; nothing is written."""
         if path.exists() and not path.is_dir():
             raise ConfigError(f"workdir {path}: a folder expected, a file found")
@@ -71,7 +76,7 @@ class RunFolder:
             return
         if overwrite:
             return
-        run = read_run(path)
+        run = read_run(path, completed)
         differing = differences(run.config, json.loads(json.dumps(config)))
         if differing:
             listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())

@@ -1,12 +1,21 @@
 """Reading a run folder, whatever state its run was left in."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import files
+
+Completed: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
+"""Makes of an older run's configuration one that has what has become a setting since."""
+
+
+def as_it_stands(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration, nothing added."""
+    return config
 
 
 @dataclass(frozen=True)
@@ -28,8 +37,12 @@ class Run:
     summary: dict[str, Any] | None
 
 
-def read_run(path: Path | str) -> Run:
+def read_run(path: Path | str, completed: Completed = as_it_stands) -> Run:
     """Read a run folder.
+
+    Args:
+        path: the folder.
+        completed: what is done to the configuration.
 
     Raises:
         DataError: the folder has no `config.json`, one of its files is not JSON, or its schema is another.
@@ -46,7 +59,7 @@ def read_run(path: Path | str) -> Run:
         raise DataError(f"{metrics_path}: one JSON object a line expected: {error}") from None
     return Run(
         folder,
-        config,
+        completed(config),
         _read_json(folder / files.ENVIRONMENT) or {},
         metrics,
         _read_json(folder / files.SUMMARY),

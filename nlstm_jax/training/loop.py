@@ -93,7 +93,7 @@ def fit_together(
     going = []
     for config, workdir in zip(plain, workdirs, strict=True):
         try:
-            RunFolder.check(workdir, config, overwrite=overwrite)
+            RunFolder.check(workdir, config, overwrite=overwrite, completed=settings.completed)
         except RunFinishedError:
             if len(plain) == 1:
                 raise
@@ -114,7 +114,7 @@ def fit_together(
     with ExitStack() as stack:
         lanes: list[Lane] = []
         for index, ((config, workdir), model) in enumerate(zip(going, drawn, strict=True)):
-            folder = stack.enter_context(RunFolder(workdir, config, overwrite=overwrite))
+            folder = stack.enter_context(RunFolder(workdir, config, overwrite=overwrite, completed=settings.completed))
             checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
             narrator = stack.enter_context(Narrator(folder.log, console if len(going) == 1 else Console(quiet=True)))
             place = index % len(meshes)

@@ -48,6 +48,14 @@ def script(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
+def test_a_setting_that_has_come_since_does_not_part_a_group(runs, tmp_path, capsys) -> None:
+    file = runs / "lstm-1" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), "train": {"shards": 1}}), "utf-8")
+    run(runs / "*", out=str(tmp_path / "out"))
+    assert "\n| lstm | 2 | 100 |" in (tmp_path / "out" / "compare.md").read_text("utf-8")
+    assert "shards" not in capsys.readouterr().out
+
+
 def test_the_four_files_and_what_is_said(runs, tmp_path, capsys) -> None:
     out = tmp_path / "deep" / "out"
     run(runs / "*", out=str(out))

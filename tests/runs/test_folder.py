@@ -102,6 +102,19 @@ def test_another_configuration_is_refused_by_its_differing_keys_and_both_values(
     assert contents(tmp_path) == before
 
 
+def test_an_older_run_goes_on_where_a_setting_has_come_since(tmp_path):
+    fill(tmp_path)
+    newer = {**CONFIG, "train": {"shards": 1}}
+
+    def completed(config):
+        return {"train": {"shards": 1}, **config}
+
+    with RunFolder(tmp_path, newer, completed=completed) as folder:
+        assert len(folder.read_metrics()) == 1
+    with pytest.raises(ConfigError, match=r"train\.shards: 1 there, 2 here"):
+        RunFolder(tmp_path, {**CONFIG, "train": {"shards": 2}}, completed=completed)
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_of_other_things_is_refused_and_untouched(tmp_path, overwrite):
     (tmp_path / "thesis.tex").write_text("years of work")

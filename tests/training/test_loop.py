@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -70,6 +71,16 @@ def test_a_finished_run_is_not_made_again(finished) -> None:
     with pytest.raises(ConfigError, match=r"optimizer\.learning_rate: 0\.002 there, 0\.5 here"):
         fit(smoke(optimizer__learning_rate=0.5), workdir)
     assert (workdir / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_from_before_a_setting_came_is_known_again(finished, tmp_path) -> None:
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    config = json.loads((workdir / "config.json").read_text("utf-8"))
+    del config["train"]["shards"], config["unroll"]
+    (workdir / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(RunFinishedError):
+        fit(smoke(), workdir)
 
 
 def test_an_interrupted_run_goes_on_and_ends_like_an_undisturbed_one(finished, tmp_path, monkeypatch) -> None:
