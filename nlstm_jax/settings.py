@@ -207,6 +207,10 @@ def defaults(task: str, cell: str) -> ConfigDict:
     return config
 
 
+NUMBERS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
+"""The optimizer's settings that are given to a compiled program: one serves all their values."""
+
+
 def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of an older run, with what has become a setting since at its default."""
     if config.get("task") not in TASKS:
@@ -221,6 +225,15 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
         # A user's own cell that cannot be imported here.
         options = {}
     return whole | {"cell": {name: default for name, (default, _) in options.items()} | whole["cell"]}
+
+
+def compiled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What the compiled program of a run depends on, by dotted key: runs that agree in it can be trained together."""
+    flat = {key: value for key, value in flatten(config).items() if key != "name" and not key.startswith("seeds.")}
+    clipped = {"optimizer.clip_norm": bool(flat["optimizer.clip_norm"])}
+    return {
+        key: value for key, value in flat.items() if key not in {f"optimizer.{name}" for name in NUMBERS}
+    } | clipped
 
 
 def check(config: Mapping[str, Any]) -> None:

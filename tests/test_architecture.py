@@ -19,7 +19,9 @@ MAY_KNOW = {
     "tasks": {"data", "process"},
     "runs": set(),
     "settings": {"cells", "runs"},
-    "training": {"models", "tasks", "runs", "settings"},
+    "interruption": set(),
+    "training": {"models", "tasks", "runs", "settings", "interruption"},
+    "sweeps": {"cells", "runs", "settings"},
     "analysis": {"runs"},
 }
 FOR_ALL = {"errors", "types"}

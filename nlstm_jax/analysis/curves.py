@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from nlstm_jax.analysis.statistics import estimate
-from nlstm_jax.runs import Run
+from nlstm_jax.runs import Run, higher_is_better
 
 SPLITS = ("valid", "train", "test")
 
@@ -108,11 +108,6 @@ def run_best(run: Run, metric: str) -> Best | None:
 def run_status(run: Run) -> str:
     """The summary's status; `unfinished` without one, as the run goes on or was killed."""
     return "unfinished" if run.summary is None else str(run.summary.get("status", "unfinished"))
-
-
-def higher_is_better(metric: str) -> bool:
-    """Whether a metric is the better the higher it is; losses, errors and perplexities are not."""
-    return metric.endswith("accuracy")
 
 
 def is_number(value: Any) -> bool:

@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nlstm_jax.analysis.comparison import Comparison, cells_differ
-from nlstm_jax.analysis.curves import Group, higher_is_better
+from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import Estimate, estimate, written
+from nlstm_jax.runs import higher_is_better
 
 _LEFT_OUT_FIRST = ("seconds", "parameters", "train there", "at step")
 _GAP = 2

@@ -1,8 +1,9 @@
 """What the comparison says, in one sentence that claims no more than the seeds allow."""
 
 from nlstm_jax.analysis.comparison import Comparison, cells_differ
-from nlstm_jax.analysis.curves import Group, higher_is_better
+from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import estimate, seeds_to_resolve, welch, written
+from nlstm_jax.runs import higher_is_better
 
 
 def verdict(comparison: Comparison, metric: str) -> str:

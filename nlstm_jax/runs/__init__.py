@@ -14,6 +14,7 @@ from nlstm_jax.runs.environment import describe_environment
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
 from nlstm_jax.runs.looks import check_test_look, record_test_look
+from nlstm_jax.runs.metrics import higher_is_better
 from nlstm_jax.runs.reader import Run, read_run
 from nlstm_jax.runs.search import find_runs
 
@@ -25,6 +26,7 @@ __all__ = [
     "differences",
     "find_runs",
     "flatten",
+    "higher_is_better",
     "make_folder",
     "read_run",
     "record_test_look",

@@ -1,5 +1,6 @@
 """Where and with what a run was made: enough to make it again."""
 
+import json
 import platform
 import shlex
 import subprocess
@@ -8,7 +9,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+_ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "nlstm_jax")
+
+SNAPSHOT = "snapshot.json"
+"""Lies beside code that was copied out of its checkout, and says what `describe_environment` said there."""
 
 
 def describe_environment(devices: list[str], data: dict[str, Any]) -> dict[str, Any]:
@@ -18,13 +23,17 @@ def describe_environment(devices: list[str], data: dict[str, Any]) -> dict[str, 
         devices: the kind of each device, e.g. `["cpu", "cpu"]`.
         data: what the task says of its data: name, checksums, the generator's own log-loss where there is one.
     """
+    code = _snapshot() or {
+        "commit": commit.strip() if (commit := _git("rev-parse", "HEAD")) else None,
+        "uncommitted_diff": _git("diff", "--binary", "HEAD"),
+    }
     return {
         "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": {name: version(name) for name in _PACKAGES},
-        "commit": commit.strip() if (commit := _git("rev-parse", "HEAD")) else None,
-        "uncommitted_diff": _git("diff", "--binary", "HEAD"),
+        "commit": code["commit"],
+        "uncommitted_diff": code["uncommitted_diff"],
         "devices": {"kind": devices[0] if devices else None, "count": len(devices)},
         "data": data,
     }
@@ -38,13 +47,17 @@ def version(package: str) -> str | None:
         return None
 
 
+def _snapshot() -> dict[str, Any] | None:
+    """What is known of code that was copied."""
+    return json.loads((_ROOT / SNAPSHOT).read_text("utf-8")) if (_ROOT / SNAPSHOT).exists() else None
+
+
 def _git(*arguments: str) -> str | None:
     """What git says of the checkout that this code lies in; None outside of one, or without git."""
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
+    if not (_ROOT / ".git").exists():
         return None
     try:
-        done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, timeout=20)
+        done = subprocess.run(["git", *arguments], cwd=_ROOT, capture_output=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.decode("utf-8", errors="backslashreplace") if done.returncode == 0 else None

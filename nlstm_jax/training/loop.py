@@ -13,10 +13,10 @@ from rich.console import Console
 
 from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
-from nlstm_jax.runs import RunFolder, describe_environment, differences
+from nlstm_jax.interruption import Interruption
+from nlstm_jax.runs import RunFolder, describe_environment, differences, flatten
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
-from nlstm_jax.training.interruption import Interruption
 from nlstm_jax.training.lane import Lane
 from nlstm_jax.training.member import Member, numbers_of
 from nlstm_jax.training.narrator import Narrator
@@ -157,14 +157,13 @@ def _model(config: Mapping[str, Any], task: tasks.Task) -> Any:
 
 def _check_alike(configs: Sequence[Mapping[str, Any]]) -> None:
     """Raise a ConfigError that names a setting in which runs that are to be trained together may not differ."""
-    free = {"name", *(f"optimizer.{name}" for name in optimizers.NUMBERS)}
+    first = settings.compiled(configs[0])
     for other in configs[1:]:
-        for key, (first, found) in differences(configs[0], other).items():
-            switched = key == "optimizer.clip_norm" and bool(first) != bool(found)
-            if switched or (key not in free and not key.startswith("seeds.")):
-                raise ConfigError(
-                    f"config.{key}: one value for all runs trained together expected, found {first!r} and {found!r}"
-                )
+        for key in differences(first, settings.compiled(other)):
+            one, two = (flatten(config).get(key) for config in (configs[0], other))
+            raise ConfigError(
+                f"config.{key}: one value for all runs trained together expected, found {one!r} and {two!r}"
+            )
 
 
 class _Loop:

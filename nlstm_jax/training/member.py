@@ -8,7 +8,8 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from nlstm_jax.runs import RunFolder
+from nlstm_jax import settings
+from nlstm_jax.runs import RunFolder, higher_is_better
 from nlstm_jax.tasks import Task
 from nlstm_jax.tasks.base import Order
 from nlstm_jax.training import optimizer as optimizers
@@ -96,10 +97,16 @@ class Member:
         ]
         self.folder.append_metrics(lines)
         self.lines += lines
-        self.checkpoints.save(self.step, self.state, reports["valid"][self.metric] if "valid" in reports else None)
+        self.checkpoints.save(self.step, self.state, self._cost(reports))
         left = seconds / self.step * (self.plan.total_steps - self.step)
         self.narrator.evaluated(lines, self.metric, self._progress.best_step, left)
         self._end_if_due()
+
+    def _cost(self, reports: Mapping[str, Any]) -> float | None:
+        """The metric that checkpoints are kept by, the lower the better."""
+        if "valid" not in reports:
+            return None
+        return -reports["valid"][self.metric] if higher_is_better(self.metric) else reports["valid"][self.metric]
 
     def diverge(self, step: int) -> None:
         """End the run at a step whose loss is not finite."""
@@ -160,7 +167,7 @@ class Member:
 
 def numbers_of(config: Mapping[str, Any]) -> Numbers:
     """What a run's program is given as arrays, so that runs which differ in nothing else share a compiled one."""
-    numbers = {name: jnp.float32(config["optimizer"][name]) for name in optimizers.NUMBERS}
+    numbers = {name: jnp.float32(config["optimizer"][name]) for name in settings.NUMBERS}
     if not config["optimizer"]["clip_norm"]:
         del numbers["clip_norm"]
     return {"dropout_seed": jnp.int32(config["seeds"]["dropout"]), **numbers}

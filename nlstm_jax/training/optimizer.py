@@ -11,9 +11,6 @@ from nlstm_jax.training import penalties
 from nlstm_jax.training.plan import Plan
 from nlstm_jax.types import Array
 
-NUMBERS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
-"""The settings that may be arrays, given to a compiled step: one program then serves all their values."""
-
 
 def schedule(options: Mapping[str, Any], total_steps: int, steps_per_epoch: float) -> optax.Schedule:
     """The learning rate by step.
@@ -44,7 +41,7 @@ def build(
     """Penalties, clipping by the global norm, the optimizer, constraints.
 
     Args:
-        options: the settings; `NUMBERS` may be arrays.
+        options: the settings; `settings.NUMBERS` may be arrays.
         learning_rate: by step.
         penalty: `config.penalty`.
     """
@@ -65,7 +62,7 @@ def build(
 
 
 def maker(config: Mapping[str, Any], plan: Plan) -> Callable[[Mapping[str, Array]], optax.GradientTransformation]:
-    """What makes a configuration's optimizer from its `NUMBERS`, so that these may be arrays."""
+    """What makes a configuration's optimizer from its `settings.NUMBERS`, so that these may be arrays."""
 
     def make(numbers: Mapping[str, Array]) -> optax.GradientTransformation:
         options = {**config["optimizer"], **numbers}

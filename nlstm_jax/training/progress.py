@@ -4,13 +4,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nlstm_jax.runs import higher_is_better
+
 
 @dataclass(frozen=True)
 class Progress:
     """Derived from the metrics file alone, so that a resumed run knows it without further bookkeeping.
 
     Attributes:
-        best_step: of the lowest metric (the first, if several), None before any evaluation.
+        best_step: of the best metric (the first, if several), None before any evaluation.
         best: that metric.
         since_best: evaluations after it.
     """
@@ -32,7 +34,8 @@ class Progress:
         if not scored:
             trained = [(line["step"], line[metric]) for line in lines if line["split"] == "train" and metric in line]
             return cls(*trained[-1], 0) if trained else cls(None, None, 0)
-        place = min(range(len(scored)), key=lambda number: scored[number][1])
+        choose = max if higher_is_better(metric) else min
+        place = choose(range(len(scored)), key=lambda number: scored[number][1])
         return cls(*scored[place], len(scored) - 1 - place)
 
     def reason_to_stop(self, patience: int, tolerance: float) -> str | None:

@@ -1,0 +1,23 @@
+"""Is an LSTM better nested or stacked? Five seeds of each at equal parameters, on poems.
+
+    python -m experiments.sweep --sweep=configs/sweeps/poems_depth.py --workdir=sweeps/depth
+
+30 runs of about 3 minutes on one core.
+"""
+
+from collections.abc import Callable
+
+CELLS = (
+    {"cell": "lstm"},
+    {"cell": "lstm", "layers": 2},
+    {"cell": "lstm", "layers": 3},
+    {"cell": "nlstm", "depth": 2},
+    {"cell": "nlstm", "depth": 3},
+)
+
+
+def sweep(add: Callable[..., None]) -> None:
+    """Seeds outermost, so that a sweep cut short has compared all cells on the seeds that it has."""
+    for seed in range(5):
+        for cell in CELLS:
+            add("configs/demo.py", **cell, seed=seed)

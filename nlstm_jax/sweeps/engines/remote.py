@@ -1,0 +1,60 @@
+"""A job as it is sent to another machine, which shares the sweep's folder and need not have this package."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from nlstm_jax.sweeps.engines.base import Job
+
+_LAUNCH = Path(__file__).with_name("launch.py").read_text("utf-8")
+
+
+class RemoteCommand:
+    """Runs a job where it is called, and returns its exit code; to be pickled by value."""
+
+    def __init__(self, job: Job, cores: int) -> None:
+        """Take what is plain of the job.
+
+        Args:
+            job: the job.
+            cores: how many it has; JAX starts as many threads.
+        """
+        self.command, self.folder, self.log = list(job.command), str(job.folder), str(job.log)
+        # Read by XLA, which would go by the machine's cores: with more threads sums are rounded otherwise.
+        self.environment = {**job.environment, "NPROC": str(cores)}
+        self.launch = _LAUNCH
+
+    def __call__(self) -> int:
+        """Start it and wait; an interruption is handed on, and waited for."""
+        launch = [sys.executable, "-I", "-S", "-c", self.launch, str(os.getpid()), ""]
+        with open(self.log, "ab") as file:
+            self.process = subprocess.Popen(
+                [*launch, *self.command],
+                cwd=self.folder,
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            return self.process.wait()
+        except KeyboardInterrupt:
+            return self._stop()
+
+    def checkpoint(self) -> Any:
+        """What submitit calls shortly before a job's time is over, or when it is preempted: stop, and queue again."""
+        import submitit
+
+        self._stop()
+        return submitit.helpers.DelayedSubmission(RemoteCommand.again(self))
+
+    def again(self) -> "RemoteCommand":
+        """The same, without a process."""
+        self.__dict__.pop("process", None)
+        return self
+
+    def _stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait()

@@ -1,0 +1,124 @@
+"""A sweep's folder: held by one process, with its trials, their code, and what they said."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from nlstm_jax import settings
+from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.runs import differences, make_folder
+from nlstm_jax.runs.files import LOCK, SCHEMA, write_json
+from nlstm_jax.runs.lock import hold
+from nlstm_jax.sweeps import snapshot
+from nlstm_jax.sweeps.space import Trial
+
+SWEEP = "sweep.json"
+CODE = "code"
+TRIALS = "trials"
+LOGS = "logs"
+JOBS = "jobs"
+SLURM = "slurm"
+_OURS = (SWEEP, CODE, TRIALS, LOGS, JOBS, SLURM, LOCK, f".{CODE}.partial")
+
+
+class SweepFolder:
+    """One sweep's folder, held by one process; a context manager that gives the lock back.
+
+    sweep.json      every trial: its name, its configuration, the command that means the same
+    code/           the packages as they were when the sweep was begun
+    trials/NAME/    a run folder each
+    jobs/, logs/    what each process was asked to train, and what it said
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Name a folder; nothing is written."""
+        self.path = path.absolute()
+
+    def check(self, trials: Iterable[Trial]) -> None:
+        """Raise a ConfigError if the folder has other things, or a trial by the same name that is another."""
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"workdir {self.path}: a folder expected, a file found")
+        if not self.path.exists():
+            return
+        if not (self.path / SWEEP).exists():
+            strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _OURS)
+            if strangers:
+                raise ConfigError(
+                    f"workdir {self.path}: a new, empty or sweep folder expected, found {strangers[0]} and no {SWEEP}"
+                )
+            return
+        earlier = self._read()
+        for trial in trials:
+            if trial.name not in earlier:
+                continue
+            found = differences(settings.completed(earlier[trial.name]["config"]), trial.config)
+            if found:
+                listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in found.items())
+                raise ConfigError(
+                    f"workdir {self.path} holds a trial {trial.name} of another configuration ({listed}); "
+                    "choose another --workdir"
+                )
+
+    def open(self, trials: Iterable[Trial]) -> Self:
+        """Hold the folder, and write what is to be tried.
+
+        Raises:
+            RunFolderInUseError: another process holds it.
+        """
+        make_folder(self.path, "workdir")
+        self._lock = hold(self.path, "sweep")
+        if not (self.path / CODE).exists():
+            snapshot.take(Path(__file__).resolve().parents[2], self.path / CODE)
+        for name in (TRIALS, LOGS, JOBS):
+            make_folder(self.path / name, "workdir")
+        self.record(trials)
+        return self
+
+    def record(self, trials: Iterable[Trial]) -> None:
+        """Write trials down, beside those that are there."""
+        earlier = self._read() if (self.path / SWEEP).exists() else {}
+        now = {trial.name: {"command": trial.command, "config": dict(trial.config)} for trial in trials}
+        # A configuration stays as the code of the snapshot knows it.
+        self._recorded = now | earlier
+        write_json(self.path / SWEEP, {"trials": self._recorded})
+
+    def trial(self, name: str) -> Path:
+        """A trial's run folder."""
+        return self.path / TRIALS / name
+
+    def log(self, job: str) -> Path:
+        """What a job's process said."""
+        return self.path / LOGS / f"{job}.txt"
+
+    def write_job(self, job: str, trials: Iterable[Trial]) -> list[str]:
+        """Write what one process is to train; the command that does it."""
+        file = self.path / JOBS / f"{job}.json"
+        names = [trial.name for trial in trials]
+        parts = [{"workdir": str(self.trial(name)), "config": self._recorded[name]["config"]} for name in names]
+        write_json(file, {"runs": parts})
+        # -P: the packages of the snapshot, not those of the folder that the sweep was started in.
+        return [sys.executable, "-P", "-m", "experiments.trials", f"--job={file}"]
+
+    def close(self) -> None:
+        """Give the lock back."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            document: Mapping[str, Any] = json.loads((self.path / SWEEP).read_text("utf-8"))
+        except ValueError as error:
+            raise DataError(f"{self.path / SWEEP}: JSON expected: {error}") from None
+        if document.get("schema") != SCHEMA:
+            raise DataError(f"{self.path / SWEEP}: schema {SCHEMA} expected, {document.get('schema')} found")
+        return dict(document["trials"])

@@ -1,0 +1,40 @@
+"""Where a queue's trials come from: all at once, or as a search proposes them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from nlstm_jax.sweeps.progress import Progress
+from nlstm_jax.sweeps.space import Trial
+
+
+class Source(Protocol):
+    """What a queue asks for trials, and tells of them."""
+
+    def more(self, places: int) -> list[list[Trial]]:
+        """Groups of trials to add, each for one process, as there are so many free places; none: nothing for now."""
+
+    def look(self, trial: Trial, progress: Progress) -> bool:
+        """What a running trial has reached; whether it is to be stopped, as there is no hope for it."""
+
+    def settle(self, trial: Trial, state: str, progress: Progress) -> None:
+        """A trial has ended: finished, diverged, failed, or pruned."""
+
+
+class Planned:
+    """All trials of a plan, at once."""
+
+    def __init__(self, groups: Sequence[Sequence[Trial]]) -> None:
+        """Take them in groups."""
+        self._groups = [list(group) for group in groups]
+
+    def more(self, places: int) -> list[list[Trial]]:
+        """All, the first time."""
+        groups, self._groups = self._groups, []
+        return groups
+
+    def look(self, trial: Trial, progress: Progress) -> bool:
+        """Every trial is trained to its end."""
+        return False
+
+    def settle(self, trial: Trial, state: str, progress: Progress) -> None:
+        """Nothing depends on it."""
