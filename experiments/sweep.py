@@ -8,28 +8,31 @@ The same command goes on after Ctrl-C, a crash or a power cut: trials that have 
 from their last checkpoint. Trials run the code as it was when the sweep was begun. See docs/sweeps.md.
 """
 
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 from rich.console import Console
-from rich.live import Live
 
 from experiments import command
 from nlstm_jax.errors import InterruptedRunError, UserError
 from nlstm_jax.interruption import Interruption
-from nlstm_jax.sweeps import load, table
-from nlstm_jax.sweeps.engines import LocalEngine
-from nlstm_jax.sweeps.folder import TRIALS, SweepFolder
+from nlstm_jax.sweeps import engines, load, table
+from nlstm_jax.sweeps.folder import SweepFolder
 from nlstm_jax.sweeps.grouping import grouped
-from nlstm_jax.sweeps.queue import Entry, Queue
+from nlstm_jax.sweeps.queue import Queue
+from nlstm_jax.sweeps.screen import Screen
 from nlstm_jax.sweeps.sources import Planned
 
 _SWEEP = flags.DEFINE_string("sweep", None, "the sweep file", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's folder; made if it is missing", required=True)
-_SLOTS = flags.DEFINE_integer("slots", 0, "trials at a time; 0: one a GPU, else one a core", lower_bound=0)
+_ENGINE = flags.DEFINE_enum("engine", "local", engines.ENGINES, "where trials run")
+_SLOTS = flags.DEFINE_integer("slots", 0, "trials at a time; 0: as many as there is room for", lower_bound=0)
+_CORES = flags.DEFINE_integer("cores", 1, "ray, slurm: cores of a trial", lower_bound=1)
+_GPUS = flags.DEFINE_float("gpus", 0.0, "ray, slurm: GPUs of a trial", lower_bound=0.0)
+_ADDRESS = flags.DEFINE_string("address", "", "ray: of a cluster; empty: one is started on this machine")
+_MINUTES = flags.DEFINE_integer("minutes", 60, "slurm: of a job; one that needs more is queued again", lower_bound=1)
+_SLURM = flags.DEFINE_list("slurm", [], "slurm: options of sbatch, e.g. partition=gpu,account=me")
 _RETRIES = flags.DEFINE_integer("retries", 1, "how often a trial that fails is tried again", lower_bound=0)
 _TOGETHER = flags.DEFINE_integer(
     "together", 1, "so many trials that share a compiled program in one process", lower_bound=1
@@ -47,26 +50,26 @@ def main(arguments: list[str]) -> None:
     if _DRY_RUN.value:
         console.print(table.planned(trials))
         return
-    engine = LocalEngine(_SLOTS.value)
-    with folder.open(trials), Interruption() as interruption, Live(console=console, auto_refresh=False) as live:
-
-        def show(entries: Sequence[Entry]) -> None:
-            live.update(table.going(entries, shutil.get_terminal_size().lines), refresh=True)
-
-        queue = Queue(folder, Planned(grouped(trials, _TOGETHER.value)), engine, retries=_RETRIES.value, show=show)
+    resources = engines.Resources(
+        _SLOTS.value, _CORES.value, _GPUS.value, _ADDRESS.value, _MINUTES.value, tuple(_SLURM.value)
+    )
+    engine = engines.make(_ENGINE.value, resources, folder.path)
+    with folder.open(trials), Interruption() as interruption, Screen(console) as screen:
+        queue = Queue(folder, Planned(grouped(trials, _TOGETHER.value)), engine, retries=_RETRIES.value, show=screen)
         done = queue.run(lambda: interruption.requested)
     engine.close()
     failed = [entry for entry in queue.entries if entry.state == "failed"]
     for entry in failed:
-        console.print(
-            f"{entry.trial.name} failed; {folder.path}/logs has all that it said, which ends with\n{entry.said}"
-        )
-    console.print(table.overhead(queue.entries))
+        console.print(f"{entry.trial.name}: its log in {folder.path}/logs ends with\n{entry.said}", markup=False)
+    if said := table.overhead(queue.entries):
+        console.print(said)
     if not done:
         raise InterruptedRunError("interrupted; the same command goes on")
-    console.print(f"{table.counted(queue.entries)}: python -m experiments.compare '{folder.path / TRIALS}/*'")
+    console.print(
+        f"{table.counted(queue.entries)}: python -m experiments.compare '{folder.path}/trials/*'", markup=False
+    )
     if failed:
-        raise UserError(f"{len(failed)} of {len(trials)} trials failed")
+        raise UserError(f"{len(failed)} of {len(queue.entries)} trials failed")
 
 
 if __name__ == "__main__":

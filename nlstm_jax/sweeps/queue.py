@@ -17,6 +17,7 @@ from nlstm_jax.sweeps.space import Trial
 _MISTAKES = (ConfigError.exit_code, DataError.exit_code)
 """Exit codes of what would fail again."""
 _PAUSE = 0.2
+_IN_USE_PAUSE = 1.0
 _LAST_LINES = 5
 
 
@@ -169,7 +170,7 @@ class Queue:
                 self._end(entry, "pruned")
             elif code == RunFolderInUseError.exit_code:
                 # By a process of an earlier call, which is being stopped.
-                entry.not_before = now + 1.0
+                entry.not_before = now + _IN_USE_PAUSE
             elif not stopping and code != InterruptedRunError.exit_code:
                 entry.failures += 1
                 if code in _MISTAKES or entry.failures > self._retries:

@@ -48,6 +48,13 @@ def going(entries: Sequence[Entry], height: int) -> RenderableType:
     return Group(table, *rest, Text(counted(entries)))
 
 
+def line(entry: Entry) -> str:
+    """One trial in a line."""
+    step, best, _ = _numbers(entry)
+    reached = f" at step {step}" + (f", best valid {best}" if best else "") if step else ""
+    return f"{entry.trial.name}: {entry.state}{reached}"
+
+
 def counted(entries: Sequence[Entry]) -> str:
     """How many are in which state."""
     counts = Counter(entry.state for entry in entries)

@@ -1,4 +1,5 @@
 import json
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -66,12 +67,12 @@ def test_a_run_leaves_exactly_these_files(tmp_path):
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_another_process_holds_is_refused_and_untouched(holder, overwrite):
-    path, _ = holder
+    path, process = holder
     (path / "metrics.jsonl").write_text('{"step": 8}\n')
     before = contents(path)
     with pytest.raises(RunFolderInUseError) as caught:
         RunFolder(path, CONFIG, overwrite=overwrite)
-    assert str(caught.value) == f"{path}: another process is writing to this run folder"
+    assert str(caught.value) == f"{path}: process {process.pid} on {platform.node()} is writing to this run folder"
     assert contents(path) == before
 
 
@@ -221,7 +222,7 @@ def checkout(tmp_path, monkeypatch):
     (tmp_path / "code.py").write_text("a = 1\n")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "--message=first")
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "nlstm_jax" / "runs" / "environment.py"))
+    monkeypatch.setattr(environment, "_ROOT", tmp_path)
     return tmp_path
 
 
@@ -253,7 +254,7 @@ def test_a_change_that_is_not_utf8_does_not_stop_a_run(checkout):
 
 
 def test_outside_of_a_checkout_there_is_no_commit_to_record(tmp_path, monkeypatch):
-    monkeypatch.setattr(environment, "__file__", str(tmp_path / "nlstm_jax" / "runs" / "environment.py"))
+    monkeypatch.setattr(environment, "_ROOT", tmp_path)
     found = describe_environment([], {})
     assert (found["commit"], found["uncommitted_diff"]) == (None, None)
     assert found["devices"] == {"kind": None, "count": 0}
@@ -263,3 +264,10 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="a folder that can be made expected: Not a directory"):
         RunFolder(tmp_path / "file" / "run", CONFIG)
+
+
+def test_code_that_was_copied_has_the_commit_of_the_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(environment, "_ROOT", tmp_path)
+    (tmp_path / "snapshot.json").write_text('{"schema": 1, "commit": "abc", "uncommitted_diff": "+1"}', "utf-8")
+    found = describe_environment([], {})
+    assert (found["commit"], found["uncommitted_diff"]) == ("abc", "+1")

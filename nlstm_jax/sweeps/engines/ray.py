@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from nlstm_jax.sweeps.engines.remote import RemoteCommand
 
 _KILLED = -9
 _NOT_RUN = 75
+_PATIENCE = 10.0
+"""Seconds, for a cluster's first answer."""
 
 
 class RayEngine:
@@ -34,6 +37,7 @@ class RayEngine:
             import ray
         except ModuleNotFoundError:
             raise ConfigError('--engine=ray: Ray expected: pip install "nlstm_jax[sweep]"') from None
+        _check_answers(address)
         here: dict[str, Any] = {} if address else {"include_dashboard": False}
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **here)
@@ -85,3 +89,14 @@ class _RayProcess:
 
     def stop(self) -> None:
         self._ray.cancel(self._reference)
+
+
+def _check_answers(address: str) -> None:
+    """Raise a ConfigError if nothing listens at a host and port; Ray itself would try for many minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_PATIENCE).close()
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--address={address}: a Ray cluster expected, none answers: {error}") from None

@@ -1,0 +1,201 @@
+"""The script, with real trials in processes of their own."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
+
+SMALL = """
+def sweep(add):
+    for cell in ({"cell": "lstm"}, {"cell": "lstm", "layers": 2}, {"cell": "nlstm", "depth": 2}):
+        add("configs/poems.py", smoke=True, **cell)
+"""
+WIDE = """
+def sweep(add):
+    for seed in range(4):
+        for cell in ({"cell": "lstm"}, {"cell": "lstm", "layers": 2}, {"cell": "nlstm", "depth": 2}):
+            for rate in (0.002, 0.01):
+                add("configs/poems.py", smoke=True, seed=seed, settings={"optimizer.learning_rate": rate}, **cell)
+"""
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Sweep files, by name."""
+    folder = tmp_path_factory.mktemp("files")
+    texts = {"small": SMALL, "wide": WIDE, "typo": SMALL.replace("smoke=True", "settings={'train.step': 3}")}
+    for name, text in texts.items():
+        (folder / f"{name}.py").write_text(text, "utf-8")
+    return {name: folder / f"{name}.py" for name in texts}
+
+
+def command(file: Path, workdir: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "experiments.sweep", f"--sweep={file}", f"--workdir={workdir}", *options]
+
+
+def run(file: Path, workdir: Path, *options: str, seconds: float = 200) -> subprocess.CompletedProcess:
+    return subprocess.run(command(file, workdir, *options), cwd=ROOT, capture_output=True, text=True, timeout=seconds)
+
+
+def train(options: list[str], workdir: Path) -> None:
+    """On one core, as trials are: with more threads XLA adds in another order."""
+    script = [sys.executable, "-m", "experiments.train", *options, f"--workdir={workdir}"]
+    environment = {**os.environ, "NPROC": "1"}
+    subprocess.run(script, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
+
+
+def metrics(workdir: Path) -> dict[str, list[dict]]:
+    """What every trial has measured, but for clocks."""
+    return {
+        folder.name: [
+            {key: value for key, value in json.loads(line).items() if key not in CLOCK}
+            for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+        ]
+        for folder in sorted((workdir / "trials").iterdir())
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(files, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("undisturbed") / "sweep"
+    done = run(files["small"], workdir)
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stdout
+
+
+def test_a_sweep_leaves_run_folders_and_says_how_to_compare_them(undisturbed) -> None:
+    workdir, said = undisturbed
+    assert sorted(metrics(workdir)) == ["smoke,cell=lstm", "smoke,cell=lstm,layers=2", "smoke,cell=nlstm,depth=2"]
+    for folder in (workdir / "trials").iterdir():
+        assert json.loads((folder / "summary.json").read_text("utf-8"))["status"] == "finished"
+    assert f"3 finished: python -m experiments.compare '{workdir}/trials/*'" in said
+    assert "s beside its training (median of 3)" in said
+
+
+def test_a_trial_is_the_run_that_train_makes_of_the_same_options(undisturbed, tmp_path) -> None:
+    workdir, _ = undisturbed
+    options = json.loads((workdir / "sweep.json").read_text("utf-8"))["trials"]["smoke,cell=nlstm,depth=2"]["command"]
+    train(options.split(), tmp_path / "trials" / "run")
+    assert metrics(tmp_path)["run"] == metrics(workdir)["smoke,cell=nlstm,depth=2"]
+
+
+def test_trials_run_a_copy_of_the_code_and_know_its_commit(undisturbed) -> None:
+    workdir, _ = undisturbed
+    trial = workdir / "trials" / "smoke,cell=lstm"
+    environment = json.loads((trial / "environment.json").read_text("utf-8"))
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert environment["commit"] == head.stdout.strip()
+    assert (workdir / "code" / "nlstm_jax" / "training" / "loop.py").exists()
+    assert not (workdir / "code" / "tests").exists()
+
+
+def test_later_edits_do_not_reach_trials_that_wait(files, tmp_path) -> None:
+    checkout, workdir = tmp_path / "checkout", tmp_path / "sweep"
+    for name in ("nlstm_jax", "configs", "experiments"):
+        shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
+    # The editable installation of the tests' own checkout would be found first by a script, but not by -m.
+    process = subprocess.Popen(command(files["small"], workdir, "--slots=1"), cwd=checkout, stdout=subprocess.PIPE)
+    wait_for(workdir / "jobs" / "smoke,cell=lstm.json")
+    (checkout / "experiments" / "trials.py").write_text("raise SystemExit(9)", "utf-8")
+    said, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert b"3 finished" in said
+
+
+def test_a_mistake_and_a_dry_run_write_nothing(files, tmp_path) -> None:
+    mistaken = run(files["typo"], tmp_path / "sweep")
+    assert mistaken.returncode == 2
+    assert mistaken.stderr == (
+        f"{files['typo']}: trial cell=lstm,step=3: config.train.step: no such setting; did you mean "
+        "config.train.steps?\n"
+    )
+    listed = run(files["small"], tmp_path / "sweep", "--dry_run")
+    assert listed.returncode == 0
+    assert "--config=configs/poems.py:smoke,cell=nlstm,depth=2" in listed.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_sweep_is_refused_and_after_ctrl_c_the_first_goes_on(undisturbed, files, tmp_path) -> None:
+    workdir = tmp_path / "sweep"
+    quiet = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}
+    first = subprocess.Popen(command(files["small"], workdir), cwd=ROOT, **quiet)
+    wait_for(workdir / "jobs" / "smoke,cell=lstm.json")
+    second = run(files["small"], workdir)
+    assert second.returncode == 6
+    assert f"process {first.pid} on " in second.stderr
+    assert second.stderr.endswith("is writing to this sweep\n")
+    first.send_signal(signal.SIGINT)
+    _, said = first.communicate(timeout=60)
+    assert (first.returncode, said) == (75, b"interrupted; the same command goes on\n")
+    assert run(files["small"], workdir).returncode == 0
+    assert metrics(workdir) == metrics(undisturbed[0])
+
+
+def test_the_same_command_once_more_has_nothing_to_do(undisturbed, files) -> None:
+    workdir, _ = undisturbed
+    before = {path: path.stat().st_mtime_ns for path in (workdir / "trials").rglob("*")}
+    done = run(files["small"], workdir)
+    assert done.returncode == 0
+    assert "3 finished" in done.stdout
+    assert {path: path.stat().st_mtime_ns for path in (workdir / "trials").rglob("*")} == before
+
+
+def test_together_in_one_process_trials_are_the_same(files, tmp_path) -> None:
+    """Four seeds at a time share a program, each on one device."""
+    done = run(files["wide"], tmp_path / "sweep", "--together=8")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "sweep" / "jobs").iterdir())) == 3
+    found = metrics(tmp_path / "sweep")
+    assert len(found) == 24
+    options = ["--config=configs/poems.py:smoke,seed=2,cell=nlstm,depth=2", "--config.optimizer.learning_rate=0.01"]
+    train(options, tmp_path / "trials" / "run")
+    assert found["smoke,seed=2,cell=nlstm,depth=2,learning_rate=0.01"] == metrics(tmp_path)["run"]
+
+
+def test_a_trial_that_fails_is_shown_with_its_last_lines(files, tmp_path) -> None:
+    file = tmp_path / "file.py"
+    file.write_text(SMALL.replace("smoke=True", "smoke=True, settings={'data.path': 'nowhere'}"), "utf-8")
+    done = run(file, tmp_path / "sweep", "--retries=3")
+    assert done.returncode == 2
+    for cell in ("lstm", "lstm,layers=2", "nlstm,depth=2"):
+        ending = "poems: nowhere: a file of poems, or a folder of quatrain files, expected; there is none"
+        assert f"smoke,cell={cell},path=nowhere: its log in {tmp_path}/sweep/logs ends with\n{ending}" in done.stdout
+    assert "3 failed" in done.stdout
+    assert done.stderr == "3 of 3 trials failed\n"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_after_five_kills_of_the_sweep_and_of_a_trial_all_is_as_undisturbed(files, tmp_path) -> None:
+    assert run(files["wide"], tmp_path / "undisturbed").returncode == 0
+    draw, killed = random.Random(7), tmp_path / "killed"
+    for _ in range(5):
+        process = subprocess.Popen(command(files["wide"], killed), cwd=ROOT, stdout=subprocess.DEVNULL)
+        time.sleep(draw.uniform(2, 9))
+        trials = subprocess.run(["pgrep", "-f", f"experiments.trials.*{killed}/"], capture_output=True, text=True)
+        if trials.stdout.split():
+            subprocess.run(["kill", "-9", draw.choice(trials.stdout.split())], check=False)
+        time.sleep(draw.uniform(0, 0.5))
+        process.kill()
+        process.wait()
+    assert run(files["wide"], killed).returncode == 0
+    expected = metrics(tmp_path / "undisturbed")
+    assert len(expected) == 24
+    assert metrics(killed) == expected
+
+
+def wait_for(file: Path, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not file.exists():
+        assert time.monotonic() < end, f"{file} expected"
+        time.sleep(0.02)

@@ -1,0 +1,160 @@
+"""What a queue does about every way in which a process can end, by an engine whose processes do as they are told."""
+
+import json
+from collections import deque
+from pathlib import Path
+
+import pytest
+
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.sweeps import queue as queues
+from nlstm_jax.sweeps.folder import SweepFolder
+from nlstm_jax.sweeps.queue import Queue
+from nlstm_jax.sweeps.sources import Planned
+from nlstm_jax.sweeps.space import Space
+
+CONFIG = str(Path(__file__).parents[2] / "configs" / "poems.py")
+
+
+class Scripted:
+    """Processes that end at their second poll with the exit codes given by job, the last one again and again."""
+
+    def __init__(self, codes: dict[str, list[int]], places: int = 1) -> None:
+        self.codes = {name: deque(each) for name, each in codes.items()}
+        self.places, self.started, self.at_once, self.most = places, [], 0, 0
+
+    def start(self, jobs):
+        return [self._start(job) for job in jobs]
+
+    def _start(self, job):
+        self.started.append(job.name)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        codes = self.codes[job.name]
+        code = codes.popleft() if len(codes) > 1 else codes[0]
+        file = next(part for part in job.command if part.startswith("--job=")).removeprefix("--job=")
+        return ScriptedProcess(self, job, code, [run["workdir"] for run in json.loads(Path(file).read_text())["runs"]])
+
+
+class ScriptedProcess:
+    def __init__(self, engine, job, code, folders) -> None:
+        self.engine, self.job, self.code, self.folders, self.polls, self.stopped = engine, job, code, folders, 0, False
+
+    def poll(self):
+        self.polls += 1
+        if self.polls < 2 and not self.stopped:
+            return None
+        self.engine.at_once -= 1
+        self.job.log.write_text(f"line one\n\nended with {self.code}\n")
+        status = {0: "finished", 4: "diverged", 7: "finished"}.get(self.code)
+        if status and not self.stopped:
+            for folder in map(Path, self.folders):
+                write_run(folder, status)
+        return 75 if self.stopped else self.code
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def write_run(folder: Path, status: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    config = {"schema": 1, "eval": {"metric": "log_loss"}, "train": {"steps": 8, "epochs": 1.0}}
+    (folder / "config.json").write_text(json.dumps(config))
+    line = {"step": 4, "epoch": 0.5, "split": "valid", "log_loss": 2.5, "wall_seconds": 3.0}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    (folder / "summary.json").write_text(json.dumps({"schema": 1, "status": status}))
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(queues, "_PAUSE", 0.0)
+    monkeypatch.setattr(queues, "_IN_USE_PAUSE", 0.0)
+
+
+def sweep(tmp_path, codes, *, retries=1, places=1, interrupted=lambda: False, groups=None):
+    space = Space("here")
+    for name in codes:
+        space.add(CONFIG, name=name)
+    trials = {trial.name: trial for trial in space.trials}
+    engine, shown = Scripted(codes, places), []
+    planned = Planned([[trials[name] for name in group] for group in groups or [[name] for name in codes]])
+    folder = SweepFolder(tmp_path / "sweep")
+    folder.check(space.trials)
+    with folder.open(space.trials):
+        queue = Queue(folder, planned, engine, retries=retries, show=lambda entries: shown.append(list(entries)))
+        done = queue.run(interrupted)
+    assert shown
+    return {entry.trial.name: entry for entry in queue.entries}, engine, done
+
+
+def test_every_trial_is_run_once_in_order_and_never_more_at_once_than_there_are_places(tmp_path) -> None:
+    entries, engine, done = sweep(tmp_path, {name: [0] for name in "abcde"}, places=2)
+    assert done
+    assert engine.started == list("abcde")
+    assert engine.most == 2
+    assert {entry.state for entry in entries.values()} == {"finished"}
+    assert entries["a"].progress.best == 2.5
+
+
+def test_ended_trials_are_skipped_by_the_next_call(tmp_path) -> None:
+    sweep(tmp_path, {"a": [0], "b": [4]})
+    entries, engine, done = sweep(tmp_path, {"a": [0], "b": [0], "c": [0]})
+    assert engine.started == ["c"]
+    assert [entry.state for entry in entries.values()] == ["finished", "diverged", "finished"]
+    assert done
+
+
+@pytest.mark.parametrize(
+    ("codes", "retries", "state", "starts"),
+    [
+        ([1, 0], 1, "finished", 2),
+        ([-9, 0], 1, "finished", 2),
+        ([1, 1, 0], 1, "failed", 2),
+        ([1, 0], 0, "failed", 1),
+        ([2, 0], 5, "failed", 1),
+        ([3, 0], 5, "failed", 1),
+        ([4], 1, "diverged", 1),
+        ([6, 6, 6, 0], 0, "finished", 4),
+        ([75, 75, 0], 0, "finished", 3),
+        ([7], 0, "finished", 1),
+    ],
+)
+def test_what_may_help_is_tried_again_and_what_cannot_is_not(tmp_path, codes, retries, state, starts) -> None:
+    """Crashes count as failures; a folder in use and an interruption by others do not; mistakes would come again."""
+    entries, engine, done = sweep(tmp_path, {"a": codes, "b": [0]}, retries=retries)
+    assert (entries["a"].state, engine.started.count("a")) == (state, starts)
+    assert entries["b"].state == "finished"
+    assert done
+    assert entries["a"].said == (f"line one\nended with {codes[starts - 1]}" if state == "failed" else "")
+
+
+def test_an_interruption_stops_all_and_the_next_call_goes_on(tmp_path) -> None:
+    wishes = iter([False, False, False, True])
+    entries, engine, done = sweep(tmp_path, {name: [0] for name in "abcd"}, interrupted=lambda: next(wishes, True))
+    assert not done
+    assert [entry.state for entry in entries.values()] == ["finished", "waiting", "waiting", "waiting"]
+    entries, engine, done = sweep(tmp_path, {name: [0] for name in "abcd"})
+    assert done
+    assert engine.started == ["b", "c", "d"]
+
+
+def test_trials_in_one_process_are_settled_each_by_its_folder(tmp_path) -> None:
+    write_run(tmp_path / "sweep" / "trials" / "b", "diverged")
+    (tmp_path / "sweep" / "sweep.json").write_text('{"schema": 1, "trials": {}}')
+    entries, engine, _ = sweep(tmp_path, {"a": [1, 0], "b": [0], "c": [0]}, groups=[["a", "b"], ["c"]])
+    assert engine.started == ["a", "a", "c"] or engine.started == ["a", "c", "a"]
+    assert [entry.state for entry in entries.values()] == ["finished", "diverged", "finished"]
+
+
+def test_a_folder_of_something_else_and_a_changed_trial_are_refused(tmp_path) -> None:
+    folder = tmp_path / "sweep"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match=r"a new, empty or sweep folder expected, found thesis\.tex"):
+        sweep(tmp_path, {"a": [0]})
+    (folder / "thesis.tex").unlink()
+    sweep(tmp_path, {"a": [0]})
+    space = Space("here")
+    space.add(CONFIG, name="a", seed=1)
+    with pytest.raises(ConfigError, match=r"a trial a of another configuration \(seeds\.\w+: 0 there, 1 here"):
+        SweepFolder(folder).check(space.trials)
