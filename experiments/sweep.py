@@ -18,11 +18,12 @@ from experiments import command
 from nlstm_jax.errors import InterruptedRunError, UserError
 from nlstm_jax.interruption import Interruption
 from nlstm_jax.sweeps import engines, load, table
-from nlstm_jax.sweeps.folder import SweepFolder
+from nlstm_jax.sweeps.folder import STUDY, SweepFolder
 from nlstm_jax.sweeps.grouping import grouped
 from nlstm_jax.sweeps.queue import Queue
 from nlstm_jax.sweeps.screen import Screen
-from nlstm_jax.sweeps.sources import Planned
+from nlstm_jax.sweeps.search import Plan, Search
+from nlstm_jax.sweeps.sources import Planned, Source
 
 _SWEEP = flags.DEFINE_string("sweep", None, "the sweep file", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's folder; made if it is missing", required=True)
@@ -37,6 +38,8 @@ _RETRIES = flags.DEFINE_integer("retries", 1, "how often a trial that fails is t
 _TOGETHER = flags.DEFINE_integer(
     "together", 1, "so many trials that share a compiled program in one process", lower_bound=1
 )
+_STORAGE = flags.DEFINE_string("storage", "", "a search's database, as an SQLAlchemy URL; empty: SQLite in the folder")
+_STUDY = flags.DEFINE_string("study", "", "a search's name in the database; empty: the sweep file's")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the trials and leave")
 
 
@@ -44,18 +47,24 @@ def main(arguments: list[str]) -> None:
     """Load, check, run."""
     command.no_positional(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 300)
-    trials = load(Path(_SWEEP.value)).trials
+    planned = load(Path(_SWEEP.value))
     folder = SweepFolder(Path(_WORKDIR.value))
+    trials = planned if isinstance(planned, list) else []
     folder.check(trials)
     if _DRY_RUN.value:
-        console.print(table.planned(trials))
+        console.print(table.planned(planned.examples(5) if isinstance(planned, Plan) else planned))
         return
     resources = engines.Resources(
         _SLOTS.value, _CORES.value, _GPUS.value, _ADDRESS.value, _MINUTES.value, tuple(_SLURM.value)
     )
     engine = engines.make(_ENGINE.value, resources, folder.path)
     with folder.open(trials), Interruption() as interruption, Screen(console) as screen:
-        queue = Queue(folder, Planned(grouped(trials, _TOGETHER.value)), engine, retries=_RETRIES.value, show=screen)
+        source: Source = Planned(grouped(trials, _TOGETHER.value))
+        if isinstance(planned, Plan):
+            storage = _STORAGE.value or f"sqlite:///{folder.path}/{STUDY}"
+            name = _STUDY.value or Path(_SWEEP.value).stem
+            source = Search(planned, name=name, storage=storage, folder=folder.path, retries=_RETRIES.value)
+        queue = Queue(folder, source, engine, retries=_RETRIES.value, show=screen)
         done = queue.run(lambda: interruption.requested)
     engine.close()
     failed = [entry for entry in queue.entries if entry.state == "failed"]

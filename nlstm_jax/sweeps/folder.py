@@ -21,7 +21,8 @@ TRIALS = "trials"
 LOGS = "logs"
 JOBS = "jobs"
 SLURM = "slurm"
-_OURS = (SWEEP, CODE, TRIALS, LOGS, JOBS, SLURM, LOCK, f".{CODE}.partial")
+STUDY = "study.db"
+_OURS = (SWEEP, CODE, TRIALS, LOGS, JOBS, SLURM, STUDY, LOCK, f".{CODE}.partial")
 
 
 class SweepFolder:

@@ -6,7 +6,7 @@ import json
 import re
 import shlex
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -76,26 +76,14 @@ class Space:
         options += [f"--config.{key}={_spelled(value)}" for key, value in changed.items()]
         self.trials.append(Trial(name, resolved, shlex.join(options)))
 
-
-def load(path: Path) -> Space:
-    """The trials of a sweep file, which has a function `sweep(add)`.
-
-    Raises:
-        ConfigError: no such file, no such function, no trial, or a mistake in it; the message names file and line.
-    """
-    space = Space(str(path))
-    function = getattr(load_module(path, "a sweep file"), "sweep", None)
-    if not callable(function):
-        raise ConfigError(f"{path}: a function sweep(add) expected, none found")
-    try:
-        function(space.add)
-    except UserError:
-        raise
-    except Exception as error:
-        raise ConfigError(_told(path, error)) from error
-    if not space.trials:
-        raise ConfigError(f"{path}: sweep(add): at least one trial expected, none added")
-    return space
+    def run(self, path: Path, function: Callable[[Callable[..., None]], None]) -> None:
+        """Call a function of a sweep file's with `add`; a mistake in it becomes a ConfigError that names its line."""
+        try:
+            function(self.add)
+        except UserError:
+            raise
+        except Exception as error:
+            raise ConfigError(_told(path, error)) from error
 
 
 def resolve(config: str, argument: str, changed: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def test_a_trial_is_what_train_would_make_of_the_same_options(write) -> None:
         f"        settings = {{'optimizer.learning_rate': 0.01}}\n"
         f"        add({POEMS!r}, cell='nlstm', depth=3, smoke=True, seed=seed, settings=settings)\n"
     )
-    trials = load(path).trials
+    trials = load(path)
     assert [trial.name for trial in trials] == [
         f"cell=nlstm,depth=3,smoke,seed={seed},learning_rate=0.01" for seed in range(2)
     ]
@@ -95,7 +95,10 @@ def test_two_trials_of_one_name_are_refused() -> None:
         ("import nothing_of_that_name", r"trials.py line 1: ModuleNotFoundError"),
         ("\ndef sweep(add):\n    add(1 / 0)", r"trials.py line 3: ZeroDivisionError: division by zero"),
         ("def sweep(add):\n    add()", r"trials.py line 2: TypeError: .*config"),
-        ("def sweeps(add): ...", r"trials.py: a function sweep\(add\) expected, none found"),
+        (
+            "def sweeps(add): ...",
+            r"a function sweep\(add\), or one suggest\(trial, add\), expected, none found",
+        ),
         ("def sweep(add): ...", r"trials.py: sweep\(add\): at least one trial expected, none added"),
         ("def sweep(add):\n    add('nowhere.py')", r"trial trial: a config file expected, nowhere.py is none"),
     ],
