@@ -155,7 +155,8 @@ class Queue:
         """Named after its first trial; of the code in the snapshot, and of what the user has beside the checkout."""
         name, here = entries[0].trial.name, Path.cwd()
         command = self._folder.write_job(name, [entry.trial for entry in entries])
-        path = os.pathsep.join(map(str, (self._folder.path / CODE, here)))
+        own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        path = os.pathsep.join(filter(None, [str(self._folder.path / CODE), str(here), *own]))
         return Job(name, command, here, self._folder.log(name), {"PYTHONPATH": path})
 
     def _settle(self, going: _Going, code: int, stopping: bool) -> None:

@@ -162,6 +162,18 @@ def test_together_in_one_process_trials_are_the_same(files, tmp_path) -> None:
     assert found["smoke,seed=2,cell=nlstm,depth=2,learning_rate=0.01"] == metrics(tmp_path)["run"]
 
 
+def test_a_cell_of_the_user_s_own_is_found_where_train_finds_it(tmp_path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from benchmarks.own_cell import Coupled\n\ndef make(features): return Coupled(features)\n"
+    )
+    (tmp_path / "file.py").write_text("def sweep(add): add('configs/poems.py', cell='mine:make', smoke=True)")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    options = command(tmp_path / "file.py", tmp_path / "sweep")
+    done = subprocess.run(options, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+    assert sorted(metrics(tmp_path / "sweep")) == ["cell=mine_make,smoke"]
+
+
 def test_a_trial_that_fails_is_shown_with_its_last_lines(files, tmp_path) -> None:
     file = tmp_path / "file.py"
     file.write_text(SMALL.replace("smoke=True", "smoke=True, settings={'data.path': 'nowhere'}"), "utf-8")
