@@ -30,8 +30,10 @@ from nlstm_jax.analysis.report import report
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import find_runs, make_folder
+from nlstm_jax.sweeps.folder import contrast_of
 
 _METRIC = flags.DEFINE_string("metric", "log_loss", "What is compared, on the validation split.")
+_CONTRAST = flags.DEFINE_string("contrast", "", "'A vs B': the groups named in advance; empty: as the sweep says.")
 _OUT = flags.DEFINE_string("out", "comparison", "Folder for picture, page and tables.")
 _LOG_Y = flags.DEFINE_bool("log_y", False, "A logarithmic axis in the picture.")
 _SHOW_TRAIN = flags.DEFINE_bool("show_train", False, "Training curves in the picture, thin.")
@@ -52,7 +54,10 @@ def main(arguments: list[str]) -> None:
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out}: a folder expected, a file found")
     runs, notes = find_runs(arguments[1:], settings.completed)
-    comparison = compare(runs)
+    named = _CONTRAST.value.split(" vs ") if _CONTRAST.value else contrast_of(run.path for run in runs)
+    if named is not None and len(named) != 2:
+        raise ConfigError(f"--contrast={_CONTRAST.value}: two groups expected, e.g. 'nlstm depth=2 vs lstm layers=2'")
+    comparison = compare(runs, named and (named[0], named[1]))
     comparison.check_metric(metric)
     rows, sentence = table.rows(comparison, metric), verdict(comparison, metric)
     console.print(table.terminal(rows, metric, console.width))

@@ -9,6 +9,7 @@ from their last checkpoint. Trials run the code as it was when the sweep was beg
 """
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from absl import flags
@@ -22,7 +23,7 @@ from nlstm_jax.sweeps.folder import STUDY, SweepFolder
 from nlstm_jax.sweeps.grouping import grouped
 from nlstm_jax.sweeps.queue import Queue
 from nlstm_jax.sweeps.screen import Screen
-from nlstm_jax.sweeps.search import Plan, Search
+from nlstm_jax.sweeps.search import Search
 from nlstm_jax.sweeps.sources import Planned, Source
 
 _SWEEP = flags.DEFINE_string("sweep", None, "the sweep file", required=True)
@@ -47,26 +48,24 @@ def main(arguments: list[str]) -> None:
     """Load, check, run."""
     command.no_positional(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 300)
-    planned = load(Path(_SWEEP.value))
+    sweep = load(Path(_SWEEP.value))
     folder = SweepFolder(Path(_WORKDIR.value))
-    trials = planned if isinstance(planned, list) else []
-    folder.check(trials)
+    folder.check(sweep.trials)
     if _DRY_RUN.value:
-        console.print(table.planned(planned.examples(5) if isinstance(planned, Plan) else planned))
+        console.print(table.planned(sweep.search.examples(5) if sweep.search else sweep.trials))
         return
     resources = engines.Resources(
         _SLOTS.value, _CORES.value, _GPUS.value, _ADDRESS.value, _MINUTES.value, tuple(_SLURM.value)
     )
     engine = engines.make(_ENGINE.value, resources, folder.path)
-    with folder.open(trials), Interruption() as interruption, Screen(console) as screen:
-        source: Source = Planned(grouped(trials, _TOGETHER.value))
-        if isinstance(planned, Plan):
+    with closing(engine), folder.open(sweep.trials, sweep.contrast), Interruption() as wish, Screen(console) as screen:
+        source: Source = Planned(grouped(sweep.trials, _TOGETHER.value))
+        if sweep.search:
             storage = _STORAGE.value or f"sqlite:///{folder.path}/{STUDY}"
             name = _STUDY.value or Path(_SWEEP.value).stem
-            source = Search(planned, name=name, storage=storage, folder=folder.path, retries=_RETRIES.value)
+            source = Search(sweep.search, name=name, storage=storage, folder=folder.path, retries=_RETRIES.value)
         queue = Queue(folder, source, engine, retries=_RETRIES.value, show=screen)
-        done = queue.run(lambda: interruption.requested)
-    engine.close()
+        done = queue.run(lambda: wish.requested)
     failed = [entry for entry in queue.entries if entry.state == "failed"]
     for entry in failed:
         console.print(f"{entry.trial.name}: its log in {folder.path}/logs ends with\n{entry.said}", markup=False)

@@ -7,6 +7,9 @@
 
 from collections.abc import Callable
 
+CONTRAST = ("nlstm depth=2", "lstm layers=2")
+"""Of equal cost; every other difference is exploratory."""
+
 CELLS = (
     {"cell": "lstm"},
     {"cell": "lstm", "layers": 2},

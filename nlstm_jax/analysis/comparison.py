@@ -23,11 +23,13 @@ class Comparison:
         groups: in the order in which their first runs came, finished ones first.
         incomparable: why no difference between the groups can be read as the models'; empty where it can.
         remarks: lines that a reader has to know; `incomparable` is among them.
+        contrast: the labels of two groups whose difference was named in advance as the one to be judged.
     """
 
     groups: tuple[Group, ...]
     incomparable: str
     remarks: tuple[str, ...]
+    contrast: tuple[str, str] | None = None
 
     @cached_property
     def metrics(self) -> tuple[str, ...]:
@@ -56,14 +58,18 @@ class Comparison:
             raise ConfigError(f"--metric={metric}: these runs have {known}{hint}")
 
 
-def compare(runs: Sequence[Run]) -> Comparison:
+def compare(runs: Sequence[Run], contrast: tuple[str, str] | None = None) -> Comparison:
     """Gather runs into groups and say how far the groups can be compared.
 
     Runs belong together when nothing but `config.seeds` differs, nor the checksums of their data (with those, how
     `data.path` is spelled plays no part). A group is called by its name, and by what tells it from its namesakes.
 
+    Args:
+        runs: of one task.
+        contrast: the labels of two groups, if one difference was named before the runs were looked at.
+
     Raises:
-        ConfigError: no runs, or runs of different tasks.
+        ConfigError: no runs, runs of different tasks, or a contrast of groups that are not there.
     """
     if not runs:
         raise ConfigError("compare: at least one run folder expected, none found")
@@ -92,7 +98,12 @@ def compare(runs: Sequence[Run]) -> Comparison:
     incomparable = _told(labels, data, "not comparable: the data differ")
     training = _told(labels, train, "training differs")
     remarks = (incomparable, _cells_remark(groups), training, *_shortened(groups), *repeated)
-    return Comparison(groups, incomparable, tuple(remark for remark in remarks if remark))
+    for label in contrast or ():
+        if label not in labels:
+            near = difflib.get_close_matches(label, labels, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"contrast: one of the groups {', '.join(labels)} expected, found {label!r}{hint}")
+    return Comparison(groups, incomparable, tuple(remark for remark in remarks if remark), contrast)
 
 
 def cells_differ(first: Group, second: Group) -> bool:

@@ -31,11 +31,13 @@ class Difference(NamedTuple):
         value: the difference.
         half_width: of Welch's t-interval around it.
         degrees: of freedom, by Welch and Satterthwaite.
+        p: the probability of a difference as large if there were none.
     """
 
     value: float
     half_width: float
     degrees: float
+    p: float
 
     @property
     def resolved(self) -> bool:
@@ -79,8 +81,24 @@ def welch(first: Sequence[float], second: Sequence[float], level: float = LEVEL)
     if a + b == 0:
         return None
     degrees = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-    half_width = _quantile(level, degrees) * math.sqrt(a + b)
-    return Difference(_mean(first) - _mean(second), half_width, degrees)
+    value, error = _mean(first) - _mean(second), math.sqrt(a + b)
+    p = 2 * float(t.sf(abs(value) / error, degrees))
+    return Difference(value, _quantile(level, degrees) * error, degrees, p)
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """p-values corrected for being so many: any of them below α then errs with probability α in all.
+
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    corrected, highest = [0.0] * len(values), 0.0
+    for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
+        corrected[index] = highest
+    return corrected
 
 
 def seeds_to_resolve(

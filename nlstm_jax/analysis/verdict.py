@@ -1,16 +1,21 @@
 """What the comparison says, in one sentence that claims no more than the seeds allow."""
 
+import itertools
+from collections.abc import Mapping, Sequence
+
 from nlstm_jax.analysis.comparison import Comparison, cells_differ
 from nlstm_jax.analysis.curves import Group
-from nlstm_jax.analysis.statistics import estimate, seeds_to_resolve, welch, written
+from nlstm_jax.analysis.statistics import LEVEL, estimate, holm, seeds_to_resolve, welch, written
 from nlstm_jax.runs import higher_is_better
 
 
 def verdict(comparison: Comparison, metric: str) -> str:
-    """The best group against the next, by Welch's t-interval over the best validation values of their runs.
+    """The difference that was named in advance, else the best group against the next, by Welch's t-interval.
 
-    The sentence also says what weakens it: cells of unequal cost, runs that did not finish, more than two groups to
-    choose from. With other data there is no verdict, and with one seed none either, as one seed has no interval.
+    It is over the best validation values of the runs. Of several groups all other pairs are exploratory: a difference
+    counts as resolved if it is after Holm's correction for all pairs but the one that was named. What weakens the
+    verdict is said too: cells of unequal cost, runs that did not finish. With other data there is no verdict, and with
+    one seed none either, as one seed has no interval.
     """
     measured = [group for group in comparison.groups if group.bests(metric)]
     if not measured:
@@ -20,8 +25,36 @@ def verdict(comparison: Comparison, metric: str) -> str:
     if len(measured) == 1:
         return f"No verdict: {measured[0].label} is the only group with a valid {metric}."
     measured.sort(key=lambda group: estimate(_values(group, metric)).value, reverse=higher_is_better(metric))
-    best, following = measured[:2]
-    return "; ".join([_difference(best, following, metric), *_doubts(best, following, len(measured))]) + "."
+    named = [group for group in measured if group.label in (comparison.contrast or ())]
+    if len(named) < 2:
+        best, following = measured[:2]
+        corrected = _corrected(list(itertools.combinations(measured, 2)), metric)
+        sentence = _difference(best, following, metric, corrected if len(measured) > 2 else {})
+        return "; ".join([sentence, *_doubts(best, following)]) + "."
+    best, following = named
+    told = "; ".join([_difference(best, following, metric, {}), *_doubts(best, following)])
+    others = [pair for pair in itertools.combinations(measured, 2) if pair != (best, following)]
+    return f"Named in advance: {told}.{_explored(others, metric)}"
+
+
+def _corrected(pairs: Sequence[tuple[Group, Group]], metric: str) -> dict[tuple[str, str], float]:
+    """The p-values of pairs that have one, after Holm's correction, by the groups' labels."""
+    found = {
+        (better.label, worse.label): welched.p
+        for better, worse in pairs
+        if (welched := welch(_values(better, metric), _values(worse, metric)))
+    }
+    return dict(zip(found, holm(list(found.values())), strict=True))
+
+
+def _explored(pairs: Sequence[tuple[Group, Group]], metric: str) -> str:
+    """What the pairs that nobody named in advance show."""
+    if not pairs:
+        return ""
+    corrected = _corrected(pairs, metric)
+    resolved = [f"{better} over {worse} (p = {p:.2g})" for (better, worse), p in corrected.items() if p < 1 - LEVEL]
+    listed = ", ".join(resolved) if resolved else "none is resolved"
+    return f" Exploratory, after Holm's correction for {len(pairs)} other pairs: {listed}."
 
 
 def unit(metric: str) -> str:
@@ -29,8 +62,8 @@ def unit(metric: str) -> str:
     return "nats" if metric.startswith("log_loss") else ""
 
 
-def _difference(best: Group, following: Group, metric: str) -> str:
-    """Which group is better by how much, and whether that is resolved."""
+def _difference(best: Group, following: Group, metric: str, corrected: Mapping[tuple[str, str], float]) -> str:
+    """Which group is better by how much, and whether that is resolved, by corrected p-values if there are any."""
     ours, theirs = _values(best, metric), _values(following, metric)
     direction = "higher" if higher_is_better(metric) else "lower"
     opening = f"{best.label} reaches a valid {metric} {direction} than {following.label} by "
@@ -40,8 +73,12 @@ def _difference(best: Group, following: Group, metric: str) -> str:
         return f"{opening}{_measure(amount, None, metric)} ({_why_no_interval(best, following, metric)})"
     interval = f"95 % t-interval, {len(ours)} and {len(theirs)} seeds"
     opening += f"{_measure(amount, welched.half_width, metric)} ({interval}): "
+    p = corrected.get((best.label, following.label))
+    correction = "" if p is None else f"after Holm's correction for all {len(corrected)} pairs (p = {p:.2g})"
+    if welched.resolved and p is not None and p >= 1 - LEVEL:
+        return f"{opening}the difference is not resolved {correction}"
     if welched.resolved:
-        return f"{opening}the difference is resolved"
+        return f"{opening}the difference is resolved {correction}".rstrip()
     needed = seeds_to_resolve(ours, theirs)
     more = "" if needed is None else f"; about {needed:,} seeds each would resolve it"
     return f"{opening}the interval includes 0{more}"
@@ -56,15 +93,13 @@ def _why_no_interval(best: Group, following: Group, metric: str) -> str:
     return "the seeds of either group agree exactly: no interval, so no verdict"
 
 
-def _doubts(best: Group, following: Group, groups: int) -> list[str]:
+def _doubts(best: Group, following: Group) -> list[str]:
     """What a reader has to know before believing it."""
     doubts = []
     if cells_differ(best, following):
         ratio = (best.cell_parameters or 0) / (following.cell_parameters or 1)
         more = f"{ratio - 1:.0%} more" if ratio > 1 else f"{1 - ratio:.0%} fewer"
         doubts.append(f"not at equal cost, as its cell has {more.replace('%', ' %')} parameters")
-    if groups > 2:
-        doubts.append(f"these are the best two of {groups} groups, and the interval is not widened for that choice")
     for group in (best, following):
         rest = [f"{count} {name}" for name, count in group.statuses.items() if name != "finished"]
         if rest:

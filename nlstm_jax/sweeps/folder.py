@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -51,7 +51,7 @@ class SweepFolder:
                     f"workdir {self.path}: a new, empty or sweep folder expected, found {strangers[0]} and no {SWEEP}"
                 )
             return
-        earlier = self._read()
+        earlier = _read(self.path)["trials"]
         for trial in trials:
             if trial.name not in earlier:
                 continue
@@ -63,8 +63,12 @@ class SweepFolder:
                     "choose another --workdir"
                 )
 
-    def open(self, trials: Iterable[Trial]) -> Self:
+    def open(self, trials: Iterable[Trial], contrast: Sequence[str] | None = None) -> Self:
         """Hold the folder, and write what is to be tried.
+
+        Args:
+            trials: that are known.
+            contrast: the labels of two groups whose difference is named in advance.
 
         Raises:
             RunFolderInUseError: another process holds it.
@@ -75,16 +79,17 @@ class SweepFolder:
             snapshot.take(Path(__file__).resolve().parents[2], self.path / CODE)
         for name in (TRIALS, LOGS, JOBS):
             make_folder(self.path / name, "workdir")
+        self._contrast = list(contrast or ())
         self.record(trials)
         return self
 
     def record(self, trials: Iterable[Trial]) -> None:
         """Write trials down, beside those that are there."""
-        earlier = self._read() if (self.path / SWEEP).exists() else {}
+        earlier = _read(self.path)["trials"] if (self.path / SWEEP).exists() else {}
         now = {trial.name: {"command": trial.command, "config": dict(trial.config)} for trial in trials}
         # A configuration stays as the code of the snapshot knows it.
         self._recorded = now | earlier
-        write_json(self.path / SWEEP, {"trials": self._recorded})
+        write_json(self.path / SWEEP, {"contrast": self._contrast, "trials": self._recorded})
 
     def trial(self, name: str) -> Path:
         """A trial's run folder."""
@@ -115,11 +120,21 @@ class SweepFolder:
     ) -> None:
         self.close()
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            document: Mapping[str, Any] = json.loads((self.path / SWEEP).read_text("utf-8"))
-        except ValueError as error:
-            raise DataError(f"{self.path / SWEEP}: JSON expected: {error}") from None
-        if document.get("schema") != SCHEMA:
-            raise DataError(f"{self.path / SWEEP}: schema {SCHEMA} expected, {document.get('schema')} found")
-        return dict(document["trials"])
+
+def contrast_of(trials: Iterable[Path]) -> tuple[str, str] | None:
+    """What the sweep named in advance that all these run folders are trials of; None if there is none."""
+    sweeps = {folder.resolve().parents[1] for folder in trials}
+    if len(sweeps) != 1 or not ((sweep := sweeps.pop()) / SWEEP).exists():
+        return None
+    contrast = _read(sweep).get("contrast") or None
+    return contrast and (contrast[0], contrast[1])
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads((folder / SWEEP).read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{folder / SWEEP}: JSON expected: {error}") from None
+    if document.get("schema") != SCHEMA:
+        raise DataError(f"{folder / SWEEP}: schema {SCHEMA} expected, {document.get('schema')} found")
+    return document

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nlstm_jax.analysis.statistics import Estimate, estimate, seeds_to_resolve, welch, written
+from nlstm_jax.analysis.statistics import Estimate, estimate, holm, seeds_to_resolve, welch, written
 
 FIRST = [3.31, 3.29, 3.36, 3.30]
 SECOND = [3.22, 3.40, 3.18]
@@ -35,6 +35,29 @@ def test_welch_is_scipys_for_unequal_variances(level) -> None:
     assert result.value - result.half_width == pytest.approx(interval.low, rel=1e-12)
     assert result.value + result.half_width == pytest.approx(interval.high, rel=1e-12)
     assert result.degrees == pytest.approx(reference.df, rel=1e-12)
+
+
+def test_the_p_value_is_scipys() -> None:
+    assert welch(FIRST, SECOND).p == pytest.approx(stats.ttest_ind(FIRST, SECOND, equal_var=False).pvalue, rel=1e-12)
+
+
+def test_holm_rejects_what_the_steps_of_his_paper_reject() -> None:
+    """Step by step: the smallest p against α/n, the next against α/(n − 1), until one is not below."""
+    generator = np.random.default_rng(5)
+    for _ in range(200):
+        values = generator.beta(0.5, 3.0, 6).tolist()
+        rejected = set()
+        for rank, index in enumerate(np.argsort(values)):
+            if values[index] >= 0.05 / (6 - rank):
+                break
+            rejected.add(int(index))
+        assert {index for index, p in enumerate(holm(values)) if p < 0.05} == rejected
+    assert holm([]) == []
+
+
+def test_holm_errs_5_times_in_100_over_all_pairs() -> None:
+    values = np.random.default_rng(6).uniform(size=(4000, 10)).tolist()
+    assert np.mean([min(holm(each)) < 0.05 for each in values]) == pytest.approx(0.05, abs=0.0105)
 
 
 def test_resolved_is_significant() -> None:

@@ -4,6 +4,7 @@ import pytest
 
 from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.verdict import verdict
+from nlstm_jax.errors import ConfigError
 
 
 @pytest.fixture
@@ -62,7 +63,32 @@ def test_a_higher_accuracy_is_better_and_has_no_unit(judge) -> None:
 def test_the_best_two_of_several_are_a_choice(judge) -> None:
     sentence = judge(gru=[3.5, 3.6], lstm=[3.19, 3.21], nlstm=[2.99, 3.01])
     assert sentence.startswith("nlstm reaches a valid log_loss lower than lstm by 0.200 ± 0.061 nats")
-    assert "these are the best two of 3 groups, and the interval is not widened for that choice" in sentence
+    # scipy's p is 0.00496 of (lstm, nlstm), the smallest of the three.
+    assert sentence.endswith(": the difference is resolved after Holm's correction for all 3 pairs (p = 0.015).")
+    sentence = judge(gru=[3.5, 3.6], lstm=[3.19, 3.21], nlstm=[3.09, 3.11])
+    assert sentence.endswith(": the difference is not resolved after Holm's correction for all 3 pairs (p = 0.058).")
+
+
+def test_a_difference_named_in_advance_is_judged_alone_and_the_rest_is_exploratory(make_run) -> None:
+    values = {"gru": [3.5, 3.6], "lstm": [3.19, 3.21], "nlstm": [3.09, 3.11]}
+    runs = [make_run(name, seed, valid=[value]) for name, both in values.items() for seed, value in enumerate(both)]
+    sentence = verdict(compare(runs, ("lstm", "nlstm")), "log_loss")
+    # p is 0.019 of the pair that was named, and 0.080 and 0.066 of the others.
+    assert sentence.startswith(
+        "Named in advance: nlstm reaches a valid log_loss lower than lstm by 0.100 ± 0.061 nats"
+    )
+    assert sentence.endswith(
+        "the difference is resolved. Exploratory, after Holm's correction for 2 other pairs: none is resolved."
+    )
+    sentence = verdict(compare(runs, ("gru", "lstm")), "log_loss")
+    assert sentence.endswith(
+        "about 3 seeds each would resolve it. Exploratory, after Holm's correction for 2 other pairs: nlstm over lstm "
+        "(p = 0.039)."
+    )
+    with pytest.raises(
+        ConfigError, match="contrast: one of the groups gru, lstm, nlstm expected, found 'nlst'; did you"
+    ):
+        compare(runs, ("lstm", "nlst"))
 
 
 def test_cells_of_unequal_cost_are_named(make_run) -> None:

@@ -30,7 +30,7 @@ def suggest(trial, add):
 def plan(tmp_path):
     path = tmp_path / "rates.py"
     path.write_text(TEXT.format(count=4), "utf-8")
-    return load(path)
+    return load(path).search
 
 
 def search(plan, tmp_path, folder: str = "sweep", retries: int = 1) -> Search:

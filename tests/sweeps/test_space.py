@@ -39,7 +39,7 @@ def test_a_trial_is_what_train_would_make_of_the_same_options(write) -> None:
         f"        settings = {{'optimizer.learning_rate': 0.01}}\n"
         f"        add({POEMS!r}, cell='nlstm', depth=3, smoke=True, seed=seed, settings=settings)\n"
     )
-    trials = load(path)
+    trials = load(path).trials
     assert [trial.name for trial in trials] == [
         f"cell=nlstm,depth=3,smoke,seed={seed},learning_rate=0.01" for seed in range(2)
     ]
