@@ -56,6 +56,20 @@ def test_a_setting_that_has_come_since_does_not_part_a_group(runs, tmp_path, cap
     assert "shards" not in capsys.readouterr().out
 
 
+def test_the_contrast_is_the_flag_s_or_the_sweep_s(runs, tmp_path, capsys) -> None:
+    run(runs / "*", out=str(tmp_path / "out"), contrast="nlstm vs lstm")
+    assert "Named in advance: nlstm reaches" in " ".join(capsys.readouterr().out.split())
+    sweep = {"schema": 1, "contrast": ["lstm", "nlstm"], "trials": {}}
+    (tmp_path / "sweep.json").write_text(json.dumps(sweep), "utf-8")
+    run(runs / "*", out=str(tmp_path / "out"))
+    assert "Named in advance: nlstm reaches" in (tmp_path / "out" / "compare.md").read_text("utf-8")
+    (tmp_path / "sweep.json").unlink()
+    run(runs / "*", out=str(tmp_path / "out"))
+    assert "Named in advance" not in (tmp_path / "out" / "compare.md").read_text("utf-8")
+    with pytest.raises(ConfigError, match="--contrast=lstm: two groups expected"):
+        run(runs / "*", out=str(tmp_path / "out"), contrast="lstm")
+
+
 def test_the_four_files_and_what_is_said(runs, tmp_path, capsys) -> None:
     out = tmp_path / "deep" / "out"
     run(runs / "*", out=str(out))
