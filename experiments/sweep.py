@@ -18,6 +18,7 @@ from rich.console import Console
 from experiments import command
 from nlstm_jax.errors import InterruptedRunError, UserError
 from nlstm_jax.interruption import Interruption
+from nlstm_jax.runs import check_mirrors
 from nlstm_jax.sweeps import engines, load, table
 from nlstm_jax.sweeps.folder import STUDY, SweepFolder
 from nlstm_jax.sweeps.grouping import grouped
@@ -41,6 +42,7 @@ _TOGETHER = flags.DEFINE_integer(
 )
 _STORAGE = flags.DEFINE_string("storage", "", "a search's database, as an SQLAlchemy URL; empty: SQLite in the folder")
 _STUDY = flags.DEFINE_string("study", "", "a search's name in the database; empty: the sweep file's")
+_MIRROR = flags.DEFINE_list("mirror", [], "where the trials' metrics are also shown: tensorboard, wandb")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the trials and leave")
 
 
@@ -49,7 +51,8 @@ def main(arguments: list[str]) -> None:
     command.no_positional(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 300)
     sweep = load(Path(_SWEEP.value))
-    folder = SweepFolder(Path(_WORKDIR.value))
+    check_mirrors(_MIRROR.value)
+    folder = SweepFolder(Path(_WORKDIR.value), _MIRROR.value)
     folder.check(sweep.trials)
     if _DRY_RUN.value:
         console.print(table.planned(sweep.search.examples(5) if sweep.search else sweep.trials))

@@ -38,6 +38,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
     "CPU devices that share a batch, or the runs of --vmap_seeds; 0: one a core; if not given, 1, or 0 for runs",
     lower_bound=0,
 )
+_MIRROR = flags.DEFINE_list("mirror", [], "where the metrics are also shown: tensorboard, wandb")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -49,11 +50,11 @@ def main(arguments: list[str]) -> None:
     devices = int(alone) if _CPU_DEVICES.value is None else _CPU_DEVICES.value
     jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
     if alone:
-        fit(config, workdir, overwrite=_OVERWRITE.value)
+        fit(config, workdir, overwrite=_OVERWRITE.value, mirrors=_MIRROR.value)
         return
     configs = [_with_seeds(config, ahead) for ahead in range(_VMAP_SEEDS.value)]
     folders = [workdir / f"seed{each.seeds.init}" for each in configs]
-    fit_together(configs, folders, overwrite=_OVERWRITE.value)
+    fit_together(configs, folders, overwrite=_OVERWRITE.value, mirrors=_MIRROR.value)
 
 
 def _with_seeds(config: ConfigDict, ahead: int) -> ConfigDict:

@@ -2,7 +2,7 @@
 
     python -m experiments.trials --job=sweeps/depth/jobs/cell=lstm,seed=0.json
 
-A job file is {"schema": 1, "runs": [{"workdir": ..., "config": {...}}, ...]}, the configurations resolved.
+A job file is {"schema": 1, "mirrors": [], "runs": [{"workdir": ..., "config": {...}}, ...]}; configurations are resolved.
 """
 
 import json
@@ -34,7 +34,8 @@ def main(arguments: list[str]) -> None:
         raise DataError(f'{path}: {{"schema": {SCHEMA}, "runs": [...]}} expected')
     runs = job["runs"]
     jax.config.update("jax_num_cpu_devices", 1 if len(runs) == 1 else len(os.sched_getaffinity(0)))
-    fit_together([run["config"] for run in runs], [Path(run["workdir"]) for run in runs])
+    folders = [Path(run["workdir"]) for run in runs]
+    fit_together([run["config"] for run in runs], folders, mirrors=job.get("mirrors", ()))
 
 
 if __name__ == "__main__":

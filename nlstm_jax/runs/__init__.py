@@ -15,12 +15,14 @@ from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
 from nlstm_jax.runs.looks import check_test_look, record_test_look
 from nlstm_jax.runs.metrics import higher_is_better
+from nlstm_jax.runs.mirrors import check_mirrors
 from nlstm_jax.runs.reader import Run, read_run
 from nlstm_jax.runs.search import find_runs
 
 __all__ = [
     "Run",
     "RunFolder",
+    "check_mirrors",
     "check_test_look",
     "describe_environment",
     "differences",

@@ -18,6 +18,8 @@ LOG = "log.txt"
 SAMPLES = "samples"
 FORECAST = "forecast.csv"
 RANKING = "ranking.csv"
+TENSORBOARD = "tensorboard"
+WANDB = "wandb"
 LOCK = "lock"
 
 

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +12,7 @@ from nlstm_jax.runs import files
 from nlstm_jax.runs.configuration import differences
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.lock import hold
+from nlstm_jax.runs.mirrors import Mirror, open_mirrors
 from nlstm_jax.runs.reader import Completed, as_it_stands, read_run
 
 _OURS = (
@@ -24,6 +25,8 @@ _OURS = (
     files.SAMPLES,
     files.FORECAST,
     files.RANKING,
+    files.TENSORBOARD,
+    files.WANDB,
 )
 
 
@@ -34,7 +37,13 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: Path, config: Mapping[str, Any], *, overwrite: bool = False, completed: Completed = as_it_stands
+        self,
+        path: Path,
+        config: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        completed: Completed = as_it_stands,
+        mirrors: Sequence[str] = (),
     ) -> None:
         """Make the folder, or find it again to go on.
 
@@ -43,6 +52,7 @@ class RunFolder:
             config: the resolved configuration, plain JSON values.
             overwrite: start anew, deleting what an earlier run left here (and nothing else).
             completed: what is done to the configuration that is found there, before the two are compared.
+            mirrors: where the metrics are also shown, see `runs.mirrors`.
 
         Raises:
             ConfigError: the folder holds a run of another configuration, or files that are no run's.
@@ -57,6 +67,8 @@ class RunFolder:
             self._clear()
         if not (path / files.CONFIG).exists():
             files.write_json(path / files.CONFIG, dict(config))
+        self._config, self._names = config, mirrors
+        self._mirrors: list[Mirror] = []
 
     @staticmethod
     def check(
@@ -104,11 +116,13 @@ class RunFolder:
         """Record where and with what the run is made (a resumed run: the latest)."""
         files.write_json(self.path / files.ENVIRONMENT, dict(environment))
 
-    def append_metrics(self, lines: Iterable[Mapping[str, Any]]) -> None:
+    def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
         """Append one evaluation's lines in one write, so that a crash cannot part them but at the very end."""
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
         with (self.path / files.METRICS).open("a", encoding="utf-8") as file:
             file.write(text)
+        for mirror in self._mirrors:
+            mirror.write(lines)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The lines so far."""
@@ -116,9 +130,13 @@ class RunFolder:
         return files.parse_metrics(path.read_text("utf-8")) if path.exists() else []
 
     def keep_metrics_until(self, step: int) -> list[dict[str, Any]]:
-        """Drop lines past `step` (and a line cut off by a crash): the run goes on from there and rewrites them."""
+        """Drop lines past `step` (and a line cut off by a crash): the run goes on from there and rewrites them.
+
+        Mirrors are opened then, on the lines that are kept.
+        """
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         files.write_text_atomically(self.path / files.METRICS, "".join(json.dumps(line) + "\n" for line in kept))
+        self._mirrors = open_mirrors(self._names, self.path, self._config, kept)
         return kept
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -131,6 +149,8 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for mirror in self._mirrors:
+            mirror.close()
         self._lock.close()
 
     def _clear(self) -> None:

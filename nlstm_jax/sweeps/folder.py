@@ -34,9 +34,14 @@ class SweepFolder:
     jobs/, logs/    what each process was asked to train, and what it said
     """
 
-    def __init__(self, path: Path) -> None:
-        """Name a folder; nothing is written."""
-        self.path = path.absolute()
+    def __init__(self, path: Path, mirrors: Sequence[str] = ()) -> None:
+        """Name a folder; nothing is written.
+
+        Args:
+            path: the folder.
+            mirrors: where the trials' metrics are also shown.
+        """
+        self.path, self._mirrors = path.absolute(), list(mirrors)
 
     def check(self, trials: Iterable[Trial]) -> None:
         """Raise a ConfigError if the folder has other things, or a trial by the same name that is another."""
@@ -104,7 +109,7 @@ class SweepFolder:
         file = self.path / JOBS / f"{job}.json"
         names = [trial.name for trial in trials]
         parts = [{"workdir": str(self.trial(name)), "config": self._recorded[name]["config"]} for name in names]
-        write_json(file, {"runs": parts})
+        write_json(file, {"mirrors": self._mirrors, "runs": parts})
         # -P: the packages of the snapshot, not those of the folder that the sweep was started in.
         return [sys.executable, "-P", "-m", "experiments.trials", f"--job={file}"]
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.interruption import Interruption
-from nlstm_jax.runs import RunFolder, describe_environment, differences, flatten
+from nlstm_jax.runs import RunFolder, check_mirrors, describe_environment, differences, flatten
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.lane import Lane
@@ -27,7 +27,12 @@ from nlstm_jax.training.shards import check_shards
 
 
 def fit(
-    config: Mapping[str, Any], workdir: Path, *, overwrite: bool = False, console: Console | None = None
+    config: Mapping[str, Any],
+    workdir: Path,
+    *,
+    overwrite: bool = False,
+    console: Console | None = None,
+    mirrors: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train what a configuration says, in a run folder; the same call again goes on where this one stopped.
 
@@ -39,6 +44,7 @@ def fit(
         workdir: the run folder.
         overwrite: start anew there.
         console: where to say what happens; None: standard output.
+        mirrors: where the metrics are also shown: `tensorboard`, `wandb`.
 
     Returns:
         The summary, as written to `summary.json`.
@@ -50,7 +56,7 @@ def fit(
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is written and the same command goes on.
         RunFinishedError, RunFolderInUseError: see `RunFolder`.
     """
-    return fit_together([config], [workdir], overwrite=overwrite, console=console)[0]
+    return fit_together([config], [workdir], overwrite=overwrite, console=console, mirrors=mirrors)[0]
 
 
 def fit_together(
@@ -60,6 +66,7 @@ def fit_together(
     overwrite: bool = False,
     console: Console | None = None,
     vmap: bool | None = None,
+    mirrors: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """`fit` for several configurations at once, in one process: data are read and steps compiled once for all.
 
@@ -75,7 +82,7 @@ def fit_together(
         configs: they may differ in `seeds`, in `name`, and in the numbers `optimizer.learning_rate`, `weight_decay`,
             `epsilon` and `clip_norm` (in all of them 0, or in none).
         workdirs: the run folders.
-        overwrite, console: as in `fit`.
+        overwrite, console, mirrors: as in `fit`.
         vmap: whether to make one program of all runs; None: on accelerators.
 
     Returns:
@@ -90,6 +97,7 @@ def fit_together(
     for config in plain:
         settings.check(config)
     _check_alike(plain)
+    check_mirrors(mirrors)
     going = []
     for config, workdir in zip(plain, workdirs, strict=True):
         try:
@@ -114,7 +122,9 @@ def fit_together(
     with ExitStack() as stack:
         lanes: list[Lane] = []
         for index, ((config, workdir), model) in enumerate(zip(going, drawn, strict=True)):
-            folder = stack.enter_context(RunFolder(workdir, config, overwrite=overwrite, completed=settings.completed))
+            folder = stack.enter_context(
+                RunFolder(workdir, config, overwrite=overwrite, completed=settings.completed, mirrors=mirrors)
+            )
             checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
             narrator = stack.enter_context(Narrator(folder.log, console if len(going) == 1 else Console(quiet=True)))
             place = index % len(meshes)

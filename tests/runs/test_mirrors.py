@@ -1,0 +1,121 @@
+"""What the mirrors were shown, read back from their own files."""
+
+import json
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import RunFolder, check_mirrors
+
+CONFIG = {"task": "poems", "cell": {"name": "lstm"}}
+
+
+def lines(*steps: int) -> list[dict]:
+    return [
+        {"step": step, "split": split, "log_loss": 5.0 / step + shift, "wall_seconds": float(step), "diverged": False}
+        for step in steps
+        for split, shift in (("train", 0.0), ("valid", 0.5))
+    ]
+
+
+def train(folder: Path, kind: str, until: int, *steps: int, overwrite: bool = False) -> None:
+    with RunFolder(folder, CONFIG, mirrors=[kind], overwrite=overwrite) as run:
+        run.keep_metrics_until(until)
+        for step in steps:
+            run.append_metrics(lines(step))
+
+
+def expected(*steps: int) -> dict[tuple[str, str, int], float]:
+    return {
+        (line["split"], name, line["step"]): line[name]
+        for line in lines(*steps)
+        for name in ("log_loss", "wall_seconds")
+    }
+
+
+def seen_by_tensorboard(folder: Path) -> dict[tuple[str, str, int], float]:
+    """All scalars of all event files; a point that is there twice fails."""
+    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    found: dict[tuple[str, str, int], float] = {}
+    for file in sorted((folder / "tensorboard").iterdir()):
+        data, place = file.read_bytes(), 0
+        while place < len(data):
+            (length,) = struct.unpack_from("<Q", data, place)
+            event = event_pb2.Event.FromString(data[place + 12 : place + 12 + length])
+            place += length + 16
+            for value in event.summary.value:
+                name, split = value.tag.split("/")
+                assert (split, name, event.step) not in found
+                found[split, name, event.step] = value.simple_value
+    return found
+
+
+def seen_by_wandb(folder: Path) -> tuple[dict[tuple[str, str, int], float], set[str]]:
+    """All points of all offline runs, and the runs' ids."""
+    record_pb2 = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    found: dict[tuple[str, str, int], float] = {}
+    ids = set()
+    for file in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb")):
+        ids.add(file.stem.removeprefix("run-"))
+        for data in leveldb_records(file.read_bytes()):
+            record = record_pb2.Record.FromString(data)
+            for item in record.history.item:
+                key = item.key or "/".join(item.nested_key)
+                if "/" in key:
+                    found[(*key.split("/"), record.history.step.num)] = json.loads(item.value_json)
+    return found, ids
+
+
+def leveldb_records(data: bytes) -> Iterator[bytes]:
+    """The records of a log of LevelDB's form, after W&B's header of 7 bytes.
+
+    Blocks of 32 KiB; a part is checksum (4 bytes), length (2), kind (1: whole, 2: first, 3: middle, 4: last), content.
+    """
+    place, parts = 7, b""
+    while place + 7 <= len(data):
+        if 32768 - place % 32768 < 7:
+            place += 32768 - place % 32768
+            continue
+        length, kind = struct.unpack_from("<HB", data, place + 4)
+        parts += data[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):
+            yield parts
+            parts = b""
+
+
+def test_tensorboard_has_every_number_once_also_when_a_run_goes_on(tmp_path) -> None:
+    pytest.importorskip("tensorboardX")
+    train(tmp_path / "run", "tensorboard", 0, 1, 2, 3)
+    assert seen_by_tensorboard(tmp_path / "run") == pytest.approx(expected(1, 2, 3))
+    train(tmp_path / "run", "tensorboard", 2, 3, 4)
+    assert seen_by_tensorboard(tmp_path / "run") == pytest.approx(expected(1, 2, 3, 4))
+
+
+def test_wandb_offline_has_every_number_and_a_run_that_goes_on_is_the_same_run(tmp_path, monkeypatch) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    train(tmp_path / "run", "wandb", 0, 1, 2)
+    found, ids = seen_by_wandb(tmp_path / "run")
+    assert found == pytest.approx(expected(1, 2))
+    assert len(ids) == 1
+    train(tmp_path / "run", "wandb", 2, 3)
+    again, same = seen_by_wandb(tmp_path / "run")
+    assert again == pytest.approx(expected(1, 2, 3))
+    assert same == ids
+    train(tmp_path / "run", "wandb", 0, 1, overwrite=True)
+    anew, other = seen_by_wandb(tmp_path / "run")
+    assert anew == pytest.approx(expected(1))
+    assert not other & ids
+
+
+def test_a_mirror_that_is_not_installed_names_the_extra(monkeypatch) -> None:
+    with pytest.raises(ConfigError, match="one of tensorboard, wandb expected, found 'mlflow'"):
+        check_mirrors(["mlflow"])
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(ConfigError, match=r'wandb expected: pip install "nlstm_jax\[wandb\]"'):
+        check_mirrors(["wandb"])
