@@ -2,7 +2,7 @@
 
     python -m experiments.trials --job=sweeps/depth/jobs/cell=lstm,seed=0.json
 
-A job file is {"schema": 1, "mirrors": [], "runs": [{"workdir": ..., "config": {...}}, ...]}; configurations are resolved.
+A job file is {"schema": 1, "mirrors": [...], "runs": [{"workdir": ..., "config": {...}}, ...]}, all of it resolved.
 """
 
 import json
