@@ -133,7 +133,7 @@ def log_uniform(random: np.random.Generator, low: float, high: float, digits: in
     """A draw whose logarithm is uniform, to so many significant digits, so that a trial's name says all of it.
 
     >>> log_uniform(np.random.default_rng(0), 1e-4, 1e-1)
-    0.00815
+    0.00814
     """
     return float(f"{np.exp(random.uniform(np.log(low), np.log(high))):.{digits}g}")
 

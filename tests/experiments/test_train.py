@@ -1,4 +1,6 @@
 import json
+import os
+import platform
 import re
 import shlex
 import shutil
@@ -184,7 +186,8 @@ def test_a_run_folder_is_refused_to_another_run(trained, run_scripts, refused, t
         f"workdir {done} holds a run of another configuration (seeds.init: 0 there, 1 here); "
         "choose another --workdir, or --overwrite to start anew",
     )
-    refused(ended["held"], 6, f"{tmp_path / 'held'}: another process is writing to this run folder")
+    holder = f"process {os.getpid()} on {platform.node()}"
+    refused(ended["held"], 6, f"{tmp_path / 'held'}: {holder} is writing to this run folder")
     assert {path: path.read_bytes() for path in done.rglob("*") if path.is_file()} == before
 
 
