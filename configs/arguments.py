@@ -14,9 +14,13 @@ ARGUMENTS: dict[str, settings.Setting] = {
     "layers": settings.Setting(1, "stacked layers of the cell", low=1, high=64),
     "features": settings.Setting(0, "hidden units; if not given, the config's own", low=1, high=65_536),
     "params": settings.Setting(0, "the width is chosen so that the cell has as many parameters", low=1),
+    "flops": settings.Setting(0, "the width is chosen so that a step has as many operations", low=1),
+    "state": settings.Setting(0, "the width is chosen so that the cell carries as many numbers", low=1),
     "seed": settings.Setting(0, "of initial values, batches and dropout", low=0, high=2**31 - 1),
     "smoke": settings.Setting(False, "seconds on two cores"),
 }
+BUDGETS = {"params": "parameters", "flops": "operations", "state": "state"}
+"""Arguments that decide the width, and the cell's settings that they are."""
 
 
 def parse(text: str) -> dict[str, Any]:
@@ -44,8 +48,9 @@ def parse(text: str) -> dict[str, Any]:
             f"config argument 'depth': only an nlstm has nesting levels, found cell={values['cell']}; "
             "layers= stacks any cell"
         )
-    if values["features"] and values["params"]:
-        raise ConfigError("config arguments 'features' and 'params': one of the two expected, found both")
+    widths = [name for name in ("features", *BUDGETS) if values[name]]
+    if len(widths) > 1:
+        raise ConfigError(f"config arguments {' and '.join(map(repr, widths))}: one of them expected, found both")
     return values
 
 
@@ -61,7 +66,8 @@ def start(task: str, values: dict[str, Any]) -> ConfigDict:
         config.name += f" layers={values['layers']}"
     if values["features"]:
         config.cell.features = values["features"]
-    config.cell.parameters = values["params"]
+    for name, setting in BUDGETS.items():
+        config.cell[setting] = values[name]
     config.seeds.init = config.seeds.data = config.seeds.dropout = values["seed"]
     return config
 

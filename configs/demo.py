@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/demo.py:cell=nlstm,depth=2,seed=0 --workdir=demo/runs/nlstm2-seed0
 
-Arguments: cell= depth= layers= features= params= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`).
 """
 
 from ml_collections import ConfigDict
@@ -18,7 +18,7 @@ TARGETS = 1_843_200
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration of `configs/poems.py`, smaller, with cells of equal size unless the argument says more."""
     values = arguments.parse(argument)
-    if not (values["features"] or values["params"] or values["smoke"]):
+    if not any(values[name] for name in ("features", "smoke", *arguments.BUDGETS)):
         argument = f"{argument},params={PARAMETERS}"
     config = poems.get_config(argument)
     if values["smoke"]:

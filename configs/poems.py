@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=2 --workdir=runs/nlstm2
     python -m experiments.train --config=configs/poems.py:cell=lstm --config.data.path=poems/ --workdir=runs/lstm
 
-Arguments: cell= depth= layers= features= params= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`).
 """
 
 from ml_collections import ConfigDict
@@ -12,7 +12,7 @@ from configs import arguments
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """The configuration; with `params=` the model projects to the embedding's width, so that heads do not decide."""
+    """The configuration; with a budget the model projects to the embedding's width, so that heads do not decide."""
     values = arguments.parse(argument)
     config = arguments.start("poems", values)
     if values["smoke"]:
@@ -22,6 +22,6 @@ def get_config(argument: str = "") -> ConfigDict:
         config.train.batch_size, config.eval.batch_size = 32, 64
         config.train.epochs = 3.0
         config.eval.train_examples = 64
-    if values["params"]:
+    if any(values[name] for name in arguments.BUDGETS):
         config.model.projection = config.model.embedding
     return config

@@ -102,6 +102,8 @@ COMMON: dict[str, Setting] = {
     "cell.name": Setting("lstm", f"{', '.join(FACTORIES)}, or package.module:factory"),
     "cell.features": Setting(256, "H, hidden units; each layer's", low=1, high=65_536),
     "cell.parameters": Setting(0, "if > 0: the width is chosen so that the cell has as many, within 1 %", low=0),
+    "cell.operations": Setting(0, "the same for operations of its products, forward, a step and sequence", low=0),
+    "cell.state": Setting(0, "the same for numbers that it carries from step to step", low=0),
     "cell.layers": Setting(1, "stacked layers of the cell", low=1, high=64),
     "cell.skip": Setting(False, "every layer of a stack also reads its input"),
     "cell.residual": Setting(False, "a layer's output is added to the one above"),

@@ -107,7 +107,9 @@ def compare(runs: Sequence[Run], contrast: tuple[str, str] | None = None) -> Com
 
 
 def cells_differ(first: Group, second: Group) -> bool:
-    """Whether two groups' cells are known to differ by more than `CELL_TOLERANCE`."""
+    """Whether two groups' cells are known to differ by more than `CELL_TOLERANCE`, and were not made equal otherwise."""
+    if first.budget and first.budget == second.budget:
+        return False
     counts = sorted(count for group in (first, second) if (count := group.cell_parameters) is not None)
     return len(counts) == 2 and counts[1] > counts[0] * (1 + CELL_TOLERANCE)
 

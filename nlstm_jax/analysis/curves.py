@@ -73,6 +73,12 @@ class Group:
         return self._summarised("cell_parameters")
 
     @property
+    def budget(self) -> dict[str, int]:
+        """What else than its number of parameters the cell's width was chosen by: `operations` or `state`."""
+        cell = self.runs[0].config.get("cell", {})
+        return {name: cell[name] for name in ("operations", "state") if cell.get(name)}
+
+    @property
     def parameters(self) -> int | None:
         """Of the whole model; None while no run says."""
         return self._summarised("parameters")

@@ -5,7 +5,7 @@ Imports jax and `types` alone. Start with `base.Cell`, then `lstm` and `nested`.
 
 from nlstm_jax.cells.base import Cell, Layer, LayerNormParams, draws_noise, spelled
 from nlstm_jax.cells.bidirectional import Bidirectional, BidirectionalCarry, BidirectionalNoise, BidirectionalParams
-from nlstm_jax.cells.budget import count_parameters, fit_features
+from nlstm_jax.cells.budget import BUDGETS, count_operations, count_parameters, count_state, fit_features
 from nlstm_jax.cells.build import build, cell_options
 from nlstm_jax.cells.deep import DeepOutput, DeepOutputParams, DeepTransition, DeepTransitionParams, DenseParams
 from nlstm_jax.cells.dropout import DroppedParams, SequenceDropout
@@ -18,6 +18,7 @@ from nlstm_jax.cells.stack import Stack, StackCarry, StackNoise, StackParams
 from nlstm_jax.cells.zoneout import Zoneout, ZoneoutNoise
 
 __all__ = [
+    "BUDGETS",
     "GRU",
     "LSTM",
     "Bidirectional",
@@ -53,7 +54,9 @@ __all__ = [
     "ZoneoutNoise",
     "build",
     "cell_options",
+    "count_operations",
     "count_parameters",
+    "count_state",
     "draws_noise",
     "fit_features",
     "nested_lstm",

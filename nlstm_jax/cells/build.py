@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from nlstm_jax.cells.base import Cell, check_layer
-from nlstm_jax.cells.budget import fit_features
+from nlstm_jax.cells.budget import BUDGETS, fit_features
 from nlstm_jax.cells.elman import Elman
 from nlstm_jax.cells.gru import GRU
 from nlstm_jax.cells.lstm import LSTM
@@ -31,7 +31,7 @@ FACTORIES: dict[str, Callable[..., Cell]] = {
     "nlstm": partial(nested_lstm, depth=2),
 }
 
-_STRUCTURE = ("name", "features", "parameters", "layers", "skip", "residual", "weights")
+_STRUCTURE = ("name", "features", *BUDGETS, "layers", "skip", "residual", "weights")
 NOISE = ("input_dropout", "recurrent_dropout", "weight_drop", "zoneout")
 
 
@@ -78,9 +78,9 @@ def build(options: Mapping[str, Any], in_features: int, dropout: float = 0.0) ->
     """The cell that a configuration's `cell` section describes.
 
     Args:
-        options: `name`, `features`, `parameters` (if > 0, it decides the width), `layers`, `skip`, `residual`, the
-            rates of `regularised`, and the options of that cell.
-        in_features: D; it matters where `parameters` decides.
+        options: `name`, `features`, a budget (`parameters`, `operations` or `state`, if > 0, decides the width),
+            `layers`, `skip`, `residual`, the rates of `regularised`, and the options of that cell.
+        in_features: D; it matters where a budget decides.
         dropout: between layers.
 
     Raises:
@@ -107,8 +107,8 @@ def build(options: Mapping[str, Any], in_features: int, dropout: float = 0.0) ->
             dropout=dropout,
         )
 
-    parameters = options.get("parameters", 0)
-    return make(fit_features(make, in_features, parameters) if parameters else options["features"])
+    budget = {name: options[name] for name in BUDGETS if options.get(name)}
+    return make(fit_features(make, in_features, **budget) if budget else options["features"])
 
 
 def _check_made(name: str, cell: Any) -> None:

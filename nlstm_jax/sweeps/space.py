@@ -102,7 +102,7 @@ def resolve(config: str, argument: str, changed: Mapping[str, Any]) -> dict[str,
         raise ConfigError("config.eval.test_curve: False expected, as a sweep does not look at the test split")
     try:
         # Whatever its width will be.
-        cells.build({**resolved["cell"], "parameters": 0}, in_features=1)
+        cells.build(resolved["cell"] | dict.fromkeys(cells.BUDGETS, 0), in_features=1)
     except ValueError as error:
         raise ConfigError(f"config.{error}") from None
     return resolved

@@ -8,7 +8,18 @@ import pytest
 import references
 from jax import export
 
-from nlstm_jax.cells import GRU, LSTM, Elman, Nested, Stack, count_parameters, fit_features, nested_lstm
+from nlstm_jax.cells import (
+    GRU,
+    LSTM,
+    Elman,
+    Nested,
+    Stack,
+    count_operations,
+    count_parameters,
+    count_state,
+    fit_features,
+    nested_lstm,
+)
 from nlstm_jax.cells.base import product
 from nlstm_jax.unroll import unroll
 
@@ -189,6 +200,46 @@ def test_a_width_is_found_for_a_budget():
     assert fit_features(lambda width: nested_lstm(width, 2), 1, parameters=19_680) == 40
     assert fit_features(LSTM, 1, parameters=66_560) == 128
     assert fit_features(LSTM, 1, parameters=66_700) == 128
+
+
+def products_by_hand(width, inputs, levels=1):
+    """Two operations a multiplication: four gates on the inputs, and on h; a level more has twice as much of H × H."""
+    return 2 * 4 * width * (inputs + (2 * levels - 1) * width)
+
+
+@pytest.mark.parametrize(
+    ("cell", "operations", "state"),
+    [
+        (LSTM(7), products_by_hand(7, 3), 14),
+        (LSTM(7, peephole=True, layer_norm=True), products_by_hand(7, 3), 14),
+        (LSTM(8, projection=5), 2 * (4 * 8 * (3 + 5) + 8 * 5), 13),
+        (nested_lstm(7, 3), products_by_hand(7, 3, 3), 28),
+        (Stack((LSTM(7), LSTM(7))), products_by_hand(7, 3, 2), 28),
+        (GRU(7), 2 * 3 * 7 * (3 + 7), 7),
+        (GRU(7, reset_after=False), 2 * 3 * 7 * (3 + 7), 7),
+        (Elman(7), 2 * 7 * (3 + 7), 7),
+    ],
+)
+def test_operations_and_state_are_those_counted_by_hand(cell, operations, state):
+    assert count_operations(cell, in_features=3) == operations
+    assert count_state(cell) == state
+
+
+def test_a_width_is_found_for_operations_and_for_state():
+    assert fit_features(lambda width: nested_lstm(width, 2), 1, operations=products_by_hand(40, 1, 2)) == 40
+    assert fit_features(LSTM, 1, operations=products_by_hand(128, 1)) == 128
+    makes = (LSTM, lambda width: nested_lstm(width, 2), GRU)
+    assert [fit_features(make, 1, state=600) for make in makes] == [300, 200, 600]
+        300,
+        200,
+        600,
+    ]
+    with pytest.raises(ValueError, match="one of parameters, operations, state expected, found none"):
+        fit_features(LSTM, 1)
+    with pytest.raises(ValueError, match="expected, found parameters, state"):
+        fit_features(LSTM, 1, parameters=100, state=10)
+    with pytest.raises(ValueError, match="of 3 numbers of state: the nearest"):
+        fit_features(LSTM, 1, state=3)
 
 
 def test_a_budget_between_two_widths_is_refused():

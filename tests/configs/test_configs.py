@@ -112,7 +112,7 @@ def test_arguments_are_typed_and_have_defaults():
         ("cel=lstm", "config argument 'cel': no such argument; did you mean 'cell'?"),
         (
             "lstm",
-            "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, seed, smoke",
+            "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, flops, state, seed, smoke",
         ),
         ("layers=2,layers=3", "config argument 'layers': given twice"),
         ("layers=two", "config argument 'layers': a whole number ≥ 1 and ≤ 64 expected, found 'two'"),
@@ -126,7 +126,8 @@ def test_arguments_are_typed_and_have_defaults():
             "cell=lstm,depth=3",
             "config argument 'depth': only an nlstm has nesting levels, found cell=lstm; layers= stacks any cell",
         ),
-        ("features=3,params=100", "config arguments 'features' and 'params': one of the two expected, found both"),
+        ("features=3,params=100", "config arguments 'features' and 'params': one of them expected, found both"),
+        ("flops=300,state=100", "config arguments 'flops' and 'state': one of them expected, found both"),
     ],
 )
 def test_an_argument_that_does_not_serve_is_named(text, complaint):

@@ -48,12 +48,9 @@ class RemoteCommand:
         import submitit
 
         self._stop()
-        return submitit.helpers.DelayedSubmission(RemoteCommand.again(self))
-
-    def again(self) -> "RemoteCommand":
-        """The same, without a process."""
-        self.__dict__.pop("process", None)
-        return self
+        # A process cannot be pickled.
+        del self.process
+        return submitit.helpers.DelayedSubmission(self)
 
     def _stop(self) -> int:
         self.process.terminate()

@@ -80,12 +80,11 @@ class SlurmEngine:
         """Submit them as one array; a job that an earlier call has submitted, and that goes on, is taken up again."""
         earlier = {job.name: found for job in jobs if (found := self._earlier(job)) is not None}
         new = [job for job in jobs if job.name not in earlier]
-        submitted = []
+        submitted: list[Any] = []
         if new:
             try:
-                submitted = self._executor.map_array(
-                    lambda command: command(), [RemoteCommand(job, self._cores) for job in new]
-                )
+                with self._executor.batch():
+                    submitted += [self._executor.submit(RemoteCommand(job, self._cores)) for job in new]
             except self._submitit.core.utils.FailedJobError as error:
                 raise ConfigError(f"--engine=slurm: {' '.join(str(error).split())}") from None
         for job, handle in zip(new, submitted, strict=True):
