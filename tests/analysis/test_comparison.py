@@ -63,6 +63,16 @@ def test_cells_more_than_one_percent_apart_are_told(make_run, parameters, told) 
     assert comparison.remarks == ((line,) if told else ())
 
 
+def test_cells_made_equal_in_operations_need_not_have_as_many_parameters(make_run) -> None:
+    def found(*budgets):
+        cells = [{"features": 8, "operations": budget} for budget in budgets]
+        names = enumerate(("lstm", "nlstm"), start=1)
+        return compare([make_run(n, 0, config={"cell": cells[i - 1]}, cell_parameters=1000 * i) for i, n in names])
+
+    assert not found(500, 500).remarks
+    assert "cells of unequal cost" in found(500, 600).remarks[0]
+
+
 def test_training_that_differs_is_told_but_not_how_it_is_run(make_run) -> None:
     config = {"train": {"batch_size": 8, "steps_per_call": 5}}
     comparison = compare([make_run("lstm", 0), make_run("nlstm", 0, config=config)])

@@ -230,10 +230,6 @@ def test_a_width_is_found_for_operations_and_for_state():
     assert fit_features(LSTM, 1, operations=products_by_hand(128, 1)) == 128
     makes = (LSTM, lambda width: nested_lstm(width, 2), GRU)
     assert [fit_features(make, 1, state=600) for make in makes] == [300, 200, 600]
-        300,
-        200,
-        600,
-    ]
     with pytest.raises(ValueError, match="one of parameters, operations, state expected, found none"):
         fit_features(LSTM, 1)
     with pytest.raises(ValueError, match="expected, found parameters, state"):
