@@ -107,7 +107,7 @@ def compare(runs: Sequence[Run], contrast: tuple[str, str] | None = None) -> Com
 
 
 def cells_differ(first: Group, second: Group) -> bool:
-    """Whether two groups' cells differ by more than `CELL_TOLERANCE`, as far as is known, at no other common budget."""
+    """Whether two groups' cells differ by more than `CELL_TOLERANCE` as far as is known, at no other common budget."""
     if first.budget and first.budget == second.budget:
         return False
     counts = sorted(count for group in (first, second) if (count := group.cell_parameters) is not None)
