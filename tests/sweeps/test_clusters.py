@@ -21,6 +21,11 @@ def sweep(add):
             for rate in (0.002, 0.01):
                 add("configs/poems.py", smoke=True, seed=seed, settings={"optimizer.learning_rate": rate}, **cell)
 """
+LONG = """
+def sweep(add):
+    settings = {"train.epochs": 400.0, "eval.every_epochs": 20.0}
+    add("configs/poems.py", name="long", smoke=True, settings=settings)
+"""
 CONF = """
 ClusterName=test
 SlurmctldHost={host}
@@ -149,19 +154,45 @@ def test_ctrl_c_stops_slurm_s_jobs_and_they_go_on_from_their_checkpoints(slurm, 
     assert metrics(workdir) == expected
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_path) -> None:
+    """SIGUSR2 is what SLURM sends before a job's time is over; a job that is queued again waits for two minutes."""
+    file = tmp_path / "long.py"
+    file.write_text(LONG, "utf-8")
+    assert sweep(file, tmp_path / "local").returncode == 0
+    workdir = tmp_path / "sweep"
+    command = [sys.executable, "-m", "experiments.sweep", f"--sweep={file}", f"--workdir={workdir}", "--engine=slurm"]
+    with subprocess.Popen(command, cwd=ROOT, env=slurm, stdout=subprocess.DEVNULL) as process:
+        try:
+            wait_for(workdir / "trials" / "long" / "metrics.jsonl")
+            (note,) = (workdir / "slurm").glob("*.id")
+            subprocess.run(["scancel", "--signal=USR2", note.read_text("utf-8")], env=slurm, check=True)
+            wait_for(workdir / "trials" / "long" / "summary.json")
+            assert json.loads((workdir / "trials/long/summary.json").read_text("utf-8"))["status"] == "interrupted"
+            assert process.wait(timeout=400) == 0
+        finally:
+            process.kill()
+    assert metrics(workdir) == metrics(tmp_path / "local")
+
+
 def started(command, environment, workdir: Path, number: int) -> int:
     """Start a sweep, send it a signal once its first trial has ended; its exit code."""
-    file = workdir / "trials" / "smoke,seed=0,cell=lstm,learning_rate=0.002" / "summary.json"
+    first = workdir / "trials" / "smoke,seed=0,cell=lstm,learning_rate=0.002"
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
-            end = time.monotonic() + 60
-            while not file.exists():
-                assert time.monotonic() < end, f"{file} expected"
-                time.sleep(0.05)
+            wait_for(first / "summary.json")
             process.send_signal(number)
             return process.wait(timeout=120)
         finally:
             process.kill()
+
+
+def wait_for(file: Path, seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not file.exists():
+        assert time.monotonic() < end, f"{file} expected"
+        time.sleep(0.05)
 
 
 def test_a_ray_cluster_that_does_not_answer_is_one_line(file, tmp_path) -> None:

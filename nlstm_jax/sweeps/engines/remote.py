@@ -1,5 +1,6 @@
 """A job as it is sent to another machine, which shares the sweep's folder and need not have this package."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -41,7 +42,8 @@ class RemoteCommand:
         try:
             return self.process.wait()
         except KeyboardInterrupt:
-            return self._stop()
+            self._stop()
+            return self.process.wait()
 
     def checkpoint(self) -> Any:
         """What submitit calls shortly before a job's time is over, or when it is preempted: stop, and queue again."""
@@ -52,6 +54,8 @@ class RemoteCommand:
         del self.process
         return submitit.helpers.DelayedSubmission(self)
 
-    def _stop(self) -> int:
+    def _stop(self) -> None:
+        """Ask the process to stop, and wait; also from a signal's handler that has interrupted `wait`, which locks."""
         self.process.terminate()
-        return self.process.wait()
+        with contextlib.suppress(ChildProcessError):
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
