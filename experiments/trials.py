@@ -5,7 +5,6 @@
 A job file is {"schema": 1, "mirrors": [...], "runs": [{"workdir": ..., "config": {...}}, ...]}, all of it resolved.
 """
 
-import json
 import os
 from pathlib import Path
 
@@ -13,8 +12,7 @@ import jax
 from absl import flags
 
 from experiments import command
-from nlstm_jax.errors import DataError
-from nlstm_jax.runs.files import SCHEMA
+from nlstm_jax.runs.files import read_json
 from nlstm_jax.training import fit_together
 
 _JOB = flags.DEFINE_string("job", None, "the job file", required=True)
@@ -23,15 +21,7 @@ _JOB = flags.DEFINE_string("job", None, "the job file", required=True)
 def main(arguments: list[str]) -> None:
     """Read it, then `fit_together`."""
     command.no_positional(arguments)
-    path = Path(_JOB.value)
-    if not path.is_file():
-        raise DataError(f"--job={path}: a file expected, none found")
-    try:
-        job = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: JSON expected: {error}") from None
-    if not isinstance(job, dict) or job.get("schema") != SCHEMA:
-        raise DataError(f'{path}: {{"schema": {SCHEMA}, "runs": [...]}} expected')
+    job = read_json(Path(_JOB.value))
     runs = job["runs"]
     jax.config.update("jax_num_cpu_devices", 1 if len(runs) == 1 else len(os.sched_getaffinity(0)))
     folders = [Path(run["workdir"]) for run in runs]

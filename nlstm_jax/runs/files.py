@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, DataError
 
 SCHEMA = 1
 
@@ -53,6 +53,24 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` under the schema number; NaN and infinity are refused (ValueError), as JSON has none."""
     document = {"schema": SCHEMA, **content}
     write_text_atomically(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` has written, without the schema number.
+
+    Raises:
+        DataError: there is no such file, it is not JSON, or its schema is another.
+    """
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: a file expected: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: JSON expected: {error}") from None
+    schema = document.pop("schema", None) if isinstance(document, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"{path}: schema {SCHEMA} expected, {schema} found")
+    return dict(document)
 
 
 def parse_metrics(text: str) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """Reading a run folder, whatever state its run was left in."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,13 +66,4 @@ def read_run(path: Path | str, completed: Completed = as_it_stands) -> Run:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{path}: JSON expected: {error}") from None
-    schema = document.pop("schema", None) if isinstance(document, dict) else None
-    if schema != files.SCHEMA:
-        raise DataError(f"{path}: schema {files.SCHEMA} expected, {schema} found")
-    return document
+    return files.read_json(path) if path.exists() else None

@@ -1,16 +1,15 @@
 """A sweep's folder: held by one process, with its trials, their code, and what they said."""
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from nlstm_jax import settings
-from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import differences, make_folder
-from nlstm_jax.runs.files import LOCK, SCHEMA, write_json
+from nlstm_jax.runs.files import LOCK, read_json, write_json
 from nlstm_jax.runs.lock import hold
 from nlstm_jax.sweeps import snapshot
 from nlstm_jax.sweeps.space import Trial
@@ -56,7 +55,7 @@ class SweepFolder:
                     f"workdir {self.path}: a new, empty or sweep folder expected, found {strangers[0]} and no {SWEEP}"
                 )
             return
-        earlier = _read(self.path)["trials"]
+        earlier = read_json(self.path / SWEEP)["trials"]
         for trial in trials:
             if trial.name not in earlier:
                 continue
@@ -90,7 +89,7 @@ class SweepFolder:
 
     def record(self, trials: Iterable[Trial]) -> None:
         """Write trials down, beside those that are there."""
-        earlier = _read(self.path)["trials"] if (self.path / SWEEP).exists() else {}
+        earlier = read_json(self.path / SWEEP)["trials"] if (self.path / SWEEP).exists() else {}
         now = {trial.name: {"command": trial.command, "config": dict(trial.config)} for trial in trials}
         # A configuration stays as the code of the snapshot knows it.
         self._recorded = now | earlier
@@ -131,15 +130,5 @@ def contrast_of(trials: Iterable[Path]) -> tuple[str, str] | None:
     sweeps = {folder.resolve().parents[1] for folder in trials}
     if len(sweeps) != 1 or not ((sweep := sweeps.pop()) / SWEEP).exists():
         return None
-    contrast = _read(sweep).get("contrast") or None
+    contrast = read_json(sweep / SWEEP).get("contrast") or None
     return contrast and (contrast[0], contrast[1])
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads((folder / SWEEP).read_text("utf-8"))
-    except ValueError as error:
-        raise DataError(f"{folder / SWEEP}: JSON expected: {error}") from None
-    if document.get("schema") != SCHEMA:
-        raise DataError(f"{folder / SWEEP}: schema {SCHEMA} expected, {document.get('schema')} found")
-    return document

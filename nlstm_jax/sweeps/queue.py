@@ -57,6 +57,7 @@ class _Going:
     entries: list[Entry]
     process: Process
     begun: float
+    stopped: bool = False
 
 
 class Queue:
@@ -148,7 +149,11 @@ class Queue:
         if code is not None:
             self._going.remove(going)
             self._settle(going, code, stopping)
-        elif all(entry.pruned or entry.progress.ended for entry in going.entries):
+            return
+        # Asked once: a second signal would end it without a checkpoint, and one that has ended is left to close.
+        left = [entry for entry in going.entries if not entry.progress.ended]
+        if left and all(entry.pruned for entry in left) and not going.stopped:
+            going.stopped = True
             going.process.stop()
 
     def _job(self, entries: Sequence[Entry]) -> Job:

@@ -71,6 +71,8 @@ class Search:
             ConfigError: Optuna is not installed, or the database cannot be reached.
         """
         optuna = _optuna()
+        import sqlalchemy
+
         self._states, self._make = optuna.trial.TrialState, optuna.trial.Trial
         self._fail_stale = optuna.storages.fail_stale_trials
         self._plan, self._folder = plan, str(folder.absolute())
@@ -84,7 +86,7 @@ class Search:
             )
         except ImportError as error:
             raise ConfigError(f"--storage={storage}: its driver expected: {error}") from None
-        except Exception as error:
+        except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
             reason = " ".join(str(error.__cause__ or error).split())
             raise ConfigError(f"--storage={storage}: a database expected: {reason}") from None
         options = {

@@ -1,12 +1,13 @@
 """What a sweep tries: a sweep file's trials, each a checked configuration."""
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import re
 import shlex
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -78,12 +79,8 @@ class Space:
 
     def run(self, path: Path, function: Callable[[Callable[..., None]], None]) -> None:
         """Call a function of a sweep file's with `add`; a mistake in it becomes a ConfigError that names its line."""
-        try:
+        with _mistakes_told(path):
             function(self.add)
-        except UserError:
-            raise
-        except Exception as error:
-            raise ConfigError(_told(path, error)) from error
 
 
 def resolve(config: str, argument: str, changed: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,12 +117,8 @@ def load_module(path: Path, what: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigError(f"{what} in Python expected, found {path}")
     module = importlib.util.module_from_spec(spec)
-    try:
+    with _mistakes_told(path):
         spec.loader.exec_module(module)
-    except UserError:
-        raise
-    except Exception as error:
-        raise ConfigError(_told(path, error)) from error
     return module
 
 
@@ -167,8 +160,15 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _told(path: Path, error: Exception) -> str:
-    """A mistake in a file of the user's, and its line."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-    line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
-    return f"{path}{f' line {line}' if line else ''}: {type(error).__name__}: {' '.join(str(error).split())}"
+@contextlib.contextmanager
+def _mistakes_told(path: Path) -> Iterator[None]:
+    """Whatever a file of the user's raises as a ConfigError that says what, and on which line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+        line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
+        place = f"{path}{f' line {line}' if line else ''}"
+        raise ConfigError(f"{place}: {type(error).__name__}: {' '.join(str(error).split())}") from error

@@ -21,7 +21,7 @@ class Scripted:
 
     def __init__(self, codes: dict[str, list[int]], places: int = 1) -> None:
         self.codes = {name: deque(each) for name, each in codes.items()}
-        self.places, self.started, self.at_once, self.most = places, [], 0, 0
+        self.places, self.started, self.asked, self.at_once, self.most = places, [], [], 0, 0
 
     def start(self, jobs):
         return [self._start(job) for job in jobs]
@@ -53,7 +53,9 @@ class ScriptedProcess:
         return 75 if self.stopped else self.code
 
     def stop(self) -> None:
+        assert not self.stopped, "asked twice, a run ends without a checkpoint"
         self.stopped = True
+        self.engine.asked.append(self.job.name)
 
 
 def write_run(folder: Path, status: str) -> None:
@@ -94,6 +96,40 @@ def test_every_trial_is_run_once_in_order_and_never_more_at_once_than_there_are_
     assert engine.most == 2
     assert {entry.state for entry in entries.values()} == {"finished"}
     assert entries["a"].progress.best == 2.5
+
+
+def test_a_trial_without_hope_is_asked_to_stop_once_and_one_that_has_ended_is_left_to_close(tmp_path) -> None:
+    class Hopeless(Planned):
+        def look(self, trial, progress) -> bool:
+            return trial.name == "bad"
+
+    space = Space("here")
+    for name in ("bad", "good"):
+        space.add(CONFIG, name=name)
+    engine = Slow({"bad": [0], "good": [0]}, places=2)
+    with SweepFolder(tmp_path / "sweep").open(space.trials) as folder:
+        queue = Queue(
+            folder, Hopeless([[trial] for trial in space.trials]), engine, retries=0, show=lambda entries: None
+        )
+        assert queue.run(lambda: False)
+    assert [entry.state for entry in queue.entries] == ["pruned", "finished"]
+    assert engine.asked == ["bad"]
+
+
+class Slow(Scripted):
+    """Processes that go on for a while after their run has got somewhere: the good one's has ended by then."""
+
+    def _start(self, job):
+        process = super()._start(job)
+        write_run(Path(process.folders[0]), {"good": "finished", "bad": "interrupted"}[job.name])
+        poll = process.poll
+
+        def slow():
+            process.polls += 1
+            return None if process.polls < 6 else poll()
+
+        process.poll = slow
+        return process
 
 
 def test_ended_trials_are_skipped_by_the_next_call(tmp_path) -> None:
