@@ -17,6 +17,8 @@ from nlstm_jax.sweeps.space import Trial
 _MISTAKES = (ConfigError.exit_code, DataError.exit_code)
 """Exit codes of what would fail again."""
 _PAUSE = 0.2
+_LOOK = 1.0
+"""Seconds between two readings of a run folder: there may be hundreds, on a disk far away."""
 _IN_USE_PAUSE = 1.0
 _LAST_LINES = 5
 
@@ -57,6 +59,7 @@ class _Going:
     entries: list[Entry]
     process: Process
     begun: float
+    looked: float = 0.0
     stopped: bool = False
 
 
@@ -140,7 +143,10 @@ class Queue:
 
     def _look(self, going: _Going, stopping: bool) -> None:
         """How far the trials of a process are, and whether it has ended."""
-        code = going.process.poll()
+        code, now = going.process.poll(), time.monotonic()
+        if code is None and now - going.looked < _LOOK:
+            return
+        going.looked = now
         for entry in going.entries:
             progress = progress_of(self._folder.trial(entry.trial.name))
             if progress != entry.progress:

@@ -11,21 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from sweep_runs import WIDE, metrics, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
 SMALL = """
 def sweep(add):
     for cell in ({"cell": "lstm"}, {"cell": "lstm", "layers": 2}, {"cell": "nlstm", "depth": 2}):
         add("configs/poems.py", smoke=True, **cell)
-"""
-WIDE = """
-def sweep(add):
-    for seed in range(4):
-        for cell in ({"cell": "lstm"}, {"cell": "lstm", "layers": 2}, {"cell": "nlstm", "depth": 2}):
-            for rate in (0.002, 0.01):
-                add("configs/poems.py", smoke=True, seed=seed, settings={"optimizer.learning_rate": rate}, **cell)
 """
 
 
@@ -52,17 +45,6 @@ def train(options: list[str], workdir: Path) -> None:
     script = [sys.executable, "-m", "experiments.train", *options, f"--workdir={workdir}"]
     environment = {**os.environ, "NPROC": "1"}
     subprocess.run(script, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=120)
-
-
-def metrics(workdir: Path) -> dict[str, list[dict]]:
-    """What every trial has measured, but for clocks."""
-    return {
-        folder.name: [
-            {key: value for key, value in json.loads(line).items() if key not in CLOCK}
-            for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-        ]
-        for folder in sorted((workdir / "trials").iterdir())
-    }
 
 
 @pytest.fixture(scope="module")
@@ -204,10 +186,3 @@ def test_after_five_kills_of_the_sweep_and_of_a_trial_all_is_as_undisturbed(file
     expected = metrics(tmp_path / "undisturbed")
     assert len(expected) == 24
     assert metrics(killed) == expected
-
-
-def wait_for(file: Path, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not file.exists():
-        assert time.monotonic() < end, f"{file} expected"
-        time.sleep(0.02)

@@ -11,16 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
+from sweep_runs import WIDE, metrics, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
-SWEEP = """
-def sweep(add):
-    for seed in range(4):
-        for cell in ({"cell": "lstm"}, {"cell": "lstm", "layers": 2}, {"cell": "nlstm", "depth": 2}):
-            for rate in (0.002, 0.01):
-                add("configs/poems.py", smoke=True, seed=seed, settings={"optimizer.learning_rate": rate}, **cell)
-"""
 LONG = """
 def sweep(add):
     settings = {"train.epochs": 400.0, "eval.every_epochs": 20.0}
@@ -53,7 +46,7 @@ PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     path = tmp_path_factory.mktemp("file") / "wide.py"
-    path.write_text(SWEEP, "utf-8")
+    path.write_text(WIDE, "utf-8")
     return path
 
 
@@ -100,16 +93,6 @@ def slurm(tmp_path_factory):
 def sweep(file: Path, workdir: Path, *options: str, environment=None) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "experiments.sweep", f"--sweep={file}", f"--workdir={workdir}", *options]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
-
-
-def metrics(workdir: Path) -> dict[str, list[dict]]:
-    return {
-        folder.name: [
-            {key: value for key, value in json.loads(line).items() if key not in CLOCK}
-            for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-        ]
-        for folder in sorted((workdir / "trials").iterdir())
-    }
 
 
 @pytest.mark.slow
@@ -186,13 +169,6 @@ def started(command, environment, workdir: Path, number: int) -> int:
             return process.wait(timeout=120)
         finally:
             process.kill()
-
-
-def wait_for(file: Path, seconds: float = 60.0) -> None:
-    end = time.monotonic() + seconds
-    while not file.exists():
-        assert time.monotonic() < end, f"{file} expected"
-        time.sleep(0.05)
 
 
 def test_a_ray_cluster_that_does_not_answer_is_one_line(file, tmp_path) -> None:

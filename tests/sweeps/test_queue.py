@@ -71,6 +71,7 @@ def write_run(folder: Path, status: str) -> None:
 def quick(monkeypatch):
     monkeypatch.setattr(queues, "_PAUSE", 0.0)
     monkeypatch.setattr(queues, "_IN_USE_PAUSE", 0.0)
+    monkeypatch.setattr(queues, "_LOOK", 0.0)
 
 
 def sweep(tmp_path, codes, *, retries=1, places=1, interrupted=lambda: False, groups=None):
