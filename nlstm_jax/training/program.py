@@ -15,7 +15,7 @@ from nlstm_jax.models import Parameters, merge, split
 from nlstm_jax.tasks import Examples, Mean, Task
 from nlstm_jax.tasks.base import in_order
 from nlstm_jax.training.parallel import replicate, split_axis
-from nlstm_jax.training.shards import add_in_pairs, map_shards
+from nlstm_jax.training.shards import add_shards, map_shards
 from nlstm_jax.types import Array, Float, Int
 
 Numbers: TypeAlias = Mapping[str, Array]
@@ -168,7 +168,7 @@ class Program:
             loss, sums = loss_of(shared, indices)
         else:
             parts = indices.reshape(self.shards, -1), jnp.arange(self.shards)
-            loss, sums = add_in_pairs(map_shards(loss_of, shared, parts, self._shared_by))
+            loss, sums = add_shards(map_shards(loss_of, shared, parts, self._shared_by), self._shared_by)
         gradients = jax.tree.map(lambda total: total / loss.weight, sums)
         updates, optimizer = self.optimizer(numbers).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
@@ -187,7 +187,8 @@ class Program:
             if self.shards == 1:
                 return of_shard(shared, *batch)
             indices, weights = (part.reshape(self.shards, -1) for part in batch)
-            return add_in_pairs(map_shards(of_shard, shared, (indices, weights), self._shared_by))
+            stacked = map_shards(of_shard, shared, (indices, weights), self._shared_by)
+            return add_shards(stacked, self._shared_by)
 
         def of_run(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, Mean]:
             examples, batches = shared

@@ -1,15 +1,16 @@
 """Shards: equal parts of a batch, each computed apart, whose results are added in an order that is always the same.
 
 Devices share the shards of a batch out among them. As neither what is computed for a shard nor the order in which
-shards are added depends on who computed them, the number of devices changes no bit. Nothing is exchanged before the
-end of a shard, and a device holds one shard's activations at a time: shards are micro-batches too.
+shards are added depends on who computed them, the number of devices changes no bit of a run; of several runs in one
+vmapped program it may, as XLA then rounds within a shard as it likes. Nothing is exchanged before the end of a shard,
+and a device holds one shard's activations at a time: shards are micro-batches too.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.types import Array
@@ -51,6 +52,15 @@ def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Array, ..
     split, whole = PartitionSpec(*mesh.axis_names), PartitionSpec()
     specs = (whole, *[split] * len(parts))
     return jax.shard_map(in_turn, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(shared, *parts)
+
+
+def add_shards(stacked: Any, mesh: Mesh | None) -> Any:
+    """The sum over the shards that `map_shards` has stacked, whole on every device.
+
+    Were it left to the compiler where it lies, a norm of it might be summed in parts, one a device.
+    """
+    total = add_in_pairs(stacked)
+    return total if mesh is None else jax.lax.with_sharding_constraint(total, NamedSharding(mesh, PartitionSpec()))
 
 
 def add_in_pairs(tree: Any) -> Any:
