@@ -110,11 +110,15 @@ def fit_together(
     if not going:
         raise RunFinishedError(f"all {len(plain)} runs have already ended; --overwrite starts them anew")
     config = going[0][0]
+    check_shards(config)
     task = tasks.build(config)
     plan = Plan.of(config, task.splits["train"].size)
-    vmap = len(going) > 1 and (jax.default_backend() != "cpu" if vmap is None else vmap)
+    # What is left of several runs goes on as it began, though it be one: with a device to itself.
+    together = jax.default_backend() != "cpu" if vmap is None else vmap
+    apart, vmap = len(plain) > 1 and not together, len(going) > 1 and together
     drawn = [_model(each, task) for each, _ in going]
-    meshes = _meshes(config, len(going), vmap)
+    own = [make_mesh({}, [device]) for device in jax.devices()[: len(going)]]
+    meshes = own if apart else [_mesh(config, len(going))]
     optimizer, runs = optimizers.maker(config, plan), len(going) if vmap else 0
     programs = [Program.of(drawn[0], task, optimizer, mesh, runs, config["train"]["shards"]) for mesh in meshes]
     examples = [{split: replicate(task.splits[split], mesh) for split in _splits(config, task)} for mesh in meshes]
@@ -139,16 +143,13 @@ def fit_together(
         return _Loop(lanes, narrator, stack.enter_context(Interruption())).go()
 
 
-def _meshes(config: Mapping[str, Any], runs: int, vmap: bool) -> list[Mesh]:
-    """One mesh of all devices, or one of each device for runs that are not one program."""
-    check_shards(config)
-    if runs > 1 and not vmap:
-        return [make_mesh({}, [device]) for device in jax.devices()[:runs]]
+def _mesh(config: Mapping[str, Any], runs: int) -> Mesh:
+    """All devices, for one program of so many runs."""
     runs_are_split = runs > 1 and runs % jax.device_count() == 0
     batches = {f"{part}.batch_size": config[part]["batch_size"] for part in ("train", "eval")}
     if config["train"]["shards"] > 1:
         batches = {"train.shards": config["train"]["shards"]}
-    return [make_mesh({} if runs_are_split else batches)]
+    return make_mesh({} if runs_are_split else batches)
 
 
 def _splits(config: Mapping[str, Any], task: tasks.Task) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any, Literal, overload
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nlstm_jax.cells import (
     Bidirectional,
@@ -100,12 +101,13 @@ def unroll(
         key: draws the cell's noise (dropout); None: no noise.
         return_carries: also return the carry after every step.
         mode: "scan" is plain `jax.lax.scan`, the definition of right; "fused" equals it to rounding, is differentiated
-            faster and with less memory, and not in forward mode (`jax.jvp`); "auto" is "fused" where that serves.
+            faster and with less memory, and not in forward mode (`jax.jvp`, for which ask for "scan"); a step that
+            prints or calls back (`jax.debug`) is scanned by it too; "auto" is "fused" where that serves.
             "cudnn" is NVIDIA's, for LSTMs without options in float32, without mask, resets and blocks.
         remat: keep, for the way back, only carries so many steps apart, True: about √T, and compute the rest anew:
-            what a gradient stores then grows with √T.
+            what a gradient stores then grows with √T. None, False or 0: keep what is needed.
         truncate: truncated backpropagation through time: the sequence is cut into blocks of so many steps, from where
-            the run begins; the carry passes from one to the next, and the gradient does not.
+            the run begins; the carry passes from one to the next, and the gradient does not. None or 0: no blocks.
 
     Returns:
         The last carry and the outputs ys [T, B, O]; with `return_carries` also all carries, leading axes [T, B].
@@ -127,11 +129,15 @@ def unroll(
     _check_array("xs", xs, jnp.inexact)
     if xs.ndim != 3:
         raise ValueError(f"unroll: xs: [T, B, D] expected, found the shape {xs.shape}")
-    for name, steps, wanted in (("remat", remat, "True or "), ("truncate", truncate, "")):
-        whole = isinstance(steps, int) and steps >= 1 and (steps is not True or bool(wanted))
-        if steps is not None and not whole:
-            raise ValueError(f"unroll: {name}: None, {wanted}a whole number of steps ≥ 1 expected, found {steps!r}")
     length, batch, width = xs.shape
+    for name, switch in (("reverse", reverse), ("return_carries", return_carries)):
+        if not isinstance(switch, bool):
+            raise ValueError(f"unroll: {name}: True or False expected, found {switch!r}")
+    sqrt = isinstance(remat, bool)
+    blocks = {"remat": 0 if sqrt else _whole("remat", remat), "truncate": _whole("truncate", truncate)}
+    if sqrt and remat:
+        blocks["remat"] = block_size(blocks["truncate"] or length)
+    _check_key(key)
     for name, given, kind, shape in (
         ("lengths", lengths, jnp.integer, (batch,)),
         ("mask", mask, jnp.bool_, (length, batch)),
@@ -141,20 +147,22 @@ def unroll(
             _check_array(name, given, kind)
             if given.shape != shape:
                 raise ValueError(f"unroll: {name}: the shape {shape} expected, found {given.shape}")
+    if lengths is not None and not isinstance(lengths, jax.core.Tracer):
+        for index in np.flatnonzero((np.asarray(lengths) < 0) | (np.asarray(lengths) > length))[:1].tolist():
+            raise ValueError(f"unroll: lengths[{index}]: 0 to T = {length} expected, found {int(lengths[index])}")
     _check_tree("params", cell, params, _parameter_shapes(cell, width), f"on inputs of width {width}")
     carry_shapes = jax.eval_shape(lambda: cell.initial_carry((batch,)))
     if carry is not None:
         _check_tree("carry", cell, carry, carry_shapes, f"of {batch} sequences")
 
     if mode == "cudnn":
-        blocks = {"remat": remat, "truncate": truncate, "return_carries": return_carries}
-        cudnn.check(cell, params, mask=mask, resets=resets, **blocks)
+        asked = {name: steps or None for name, steps in blocks.items()}
+        cudnn.check(cell, params, mask=mask, resets=resets, return_carries=return_carries, **asked)
     params, noise = cell.prepare(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
     part = Part(params, noise, fresh if carry is None else carry, fresh)
-    block = block_size(truncate or length) if remat is True else remat or 0
     marks, loop = _marks(length, lengths, mask, resets), _mode(cell, carry_shapes, mode)
-    course = Course(marks, reverse, return_carries, loop, block, truncate or 0)
+    course = Course(marks, reverse, return_carries, loop, **blocks)
     carry, ys, carries = _run(cell, xs, part, course)
     return (carry, ys, carries) if return_carries else (carry, ys)
 
@@ -216,6 +224,25 @@ def _check_array(name: str, given: Any, kind: Any) -> None:
         wanted = {jnp.inexact: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}[kind]
         found = type(given).__name__ if dtype is None else f"one of {dtype}"
         raise ValueError(f"unroll: {name}: an array of {wanted} expected, found {found}")
+
+
+def _whole(name: str, steps: Any) -> int:
+    """A number of steps, 0 for None."""
+    number = 0 if steps is None else steps
+    if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 0:
+        wanted = "None, True, False" if name == "remat" else "None"
+        raise ValueError(f"unroll: {name}: {wanted} or a whole number of steps ≥ 0 expected, found {steps!r}")
+    return int(number)
+
+
+def _check_key(key: Any) -> None:
+    if key is None:
+        return
+    dtype = getattr(key, "dtype", None)
+    typed = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    if not (typed and key.shape == ()) and not (dtype == jnp.uint32 and key.ndim == 1):
+        found = type(key).__name__ if dtype is None else f"an array of {dtype} of shape {key.shape}"
+        raise ValueError(f"unroll: key: one key, as of jax.random.key(0), expected, found {found}")
 
 
 def _check_tree(name: str, cell: Layer, given: Any, expected: Any, where: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -176,11 +177,22 @@ together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
 @pytest.mark.parametrize("devices", [2, 3])
 def test_devices_share_the_runs(alone, tmp_path, devices, how):
     """Three runs on two devices: two and one, or all batches split; on three devices one each."""
-    loop = sys.modules["nlstm_jax.unroll.unroll"].AUTO
-    command = [sys.executable, "-c", DEVICES, str(devices), str(tmp_path), how, loop]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=200)
+    on_devices(tmp_path, devices, how)
     for name in CONFIGS:
         assert_close(lines(tmp_path / name), lines(alone / name))
         assert how == "vmap" or lines(tmp_path / name) == lines(alone / name)
     assert restore(tmp_path / "first").run.environment["devices"]["count"] == devices
+
+
+def test_the_last_of_several_goes_on_with_a_device_to_itself(alone, tmp_path):
+    for name in ("first", "second"):
+        shutil.copytree(alone / name, tmp_path / name)
+    on_devices(tmp_path, 2, "apart")
+    assert lines(tmp_path / "faster") == lines(alone / "faster")
+
+
+def on_devices(folder: Path, devices: int, how: str) -> None:
+    loop = sys.modules["nlstm_jax.unroll.unroll"].AUTO
+    command = [sys.executable, "-c", DEVICES, str(devices), str(folder), how, loop]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=200)

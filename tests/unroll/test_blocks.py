@@ -30,7 +30,7 @@ def outcome(cell, mode, **options):
     return references.value_and_gradients(cell, params, xs, carry, weights, mode=mode, **options)
 
 
-@pytest.mark.parametrize("remat", [True, 1, 20])
+@pytest.mark.parametrize("remat", [False, True, 1, 20])
 @pytest.mark.parametrize("reverse", [False, True], ids=["there", "back"])
 @pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
 def test_what_is_computed_anew_is_the_same(cell, reverse, remat):
@@ -42,7 +42,7 @@ def test_what_is_computed_anew_is_the_same(cell, reverse, remat):
         references.assert_trees_close(found, expected, 1e-12)
 
 
-@pytest.mark.parametrize("remat", [None, True])
+@pytest.mark.parametrize("remat", [0, True])
 @pytest.mark.parametrize("mode", ["scan", "fused"])
 @pytest.mark.parametrize("steps", [1, 4, 20])
 def test_a_truncated_gradient_is_that_of_windows_with_the_carry_passed_on(steps, mode, remat):
@@ -99,10 +99,10 @@ def test_a_long_gradient_stores_the_carries_between_blocks_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"remat": 0}, "remat: None, True or a whole number of steps ≥ 1 expected, found 0"),
-        ({"remat": 2.5}, "remat: None, True or a whole number of steps ≥ 1 expected, found 2.5"),
-        ({"truncate": 0}, "truncate: None, a whole number of steps ≥ 1 expected, found 0"),
-        ({"truncate": True}, "truncate: None, a whole number of steps ≥ 1 expected, found True"),
+        ({"remat": -1}, "remat: None, True, False or a whole number of steps ≥ 0 expected, found -1"),
+        ({"remat": 2.5}, "remat: None, True, False or a whole number of steps ≥ 0 expected, found 2.5"),
+        ({"truncate": "4"}, "truncate: None or a whole number of steps ≥ 0 expected, found '4'"),
+        ({"truncate": True}, "truncate: None or a whole number of steps ≥ 0 expected, found True"),
     ],
 )
 def test_blocks_of_no_steps_are_refused(options, message):

@@ -1,6 +1,7 @@
 """The fast loop against `jax.lax.scan`, and what makes it fast."""
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -129,6 +130,68 @@ class Own:
 def test_a_users_own_cell_is_served_whatever_is_in_it(options):
     example = references.example(Own(H), D, T, B)
     found, expected = (values_and_gradients(Own(H), *example, mode, **options) for mode in ("fused", "scan"))
+    references.assert_trees_close(found, expected, 1e-5)
+
+
+class Odd(NamedTuple):
+    """A cell of one product, in whose step something stands that a loop must not lose or move."""
+
+    change: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    features = out_features = H
+    prepare = staticmethod(no_noise)
+    project = staticmethod(lambda params, x: x @ params.left)
+
+    def init(self, key, in_features):
+        return OwnParams(*(jax.random.normal(key, shape) for shape in ((in_features, H), (H, H), ())))
+
+    def initial_carry(self, batch_shape):
+        zeros = jnp.zeros((*batch_shape, H))
+        return OwnCarry(zeros, zeros, jnp.zeros(batch_shape))
+
+    def step(self, params, carry, z, noise=(), read=None):
+        h, y = self.change(params.both, carry.h, z)
+        return carry._replace(h=h), y
+
+
+@pytest.mark.parametrize("mode", ["auto", "fused"])
+def test_what_a_step_prints_is_printed(mode, capfd):
+    def change(w, h, z):
+        h = jnp.tanh(z + h @ w)
+        jax.debug.print("h {}", h[0, 0])
+        return h, h
+
+    cell = Odd(change)
+    params = cell.init(KEY, D)
+    jax.grad(lambda params: unroll(cell, params, jnp.ones((T, B, D)), mode=mode)[1].sum())(params)
+    jax.effects_barrier()
+    assert capfd.readouterr().out.count("h ") == T
+
+
+@jax.custom_vjp
+def _clipped(w):
+    return w
+
+
+_clipped.defvjp(lambda w: (w, None), lambda _, bar: (jnp.clip(bar, -0.1, 0.1),))
+
+
+def _clip_at_every_step(w, h, z):
+    h = jnp.tanh(z + h @ _clipped(w))
+    return h, h
+
+
+def _logarithm(w, h, z):
+    h = jnp.tanh(z + h @ w)
+    return h, jnp.log(jax.nn.sigmoid(h - 20))
+
+
+@pytest.mark.parametrize("change", [_clip_at_every_step, _logarithm])
+def test_what_stands_in_a_step_is_not_moved_out_of_it_nor_rounded_away(change):
+    cell = Odd(change)
+    params = cell.init(KEY, D)
+    xs = jax.random.normal(KEY, (T, B, D))
+    carry = cell.initial_carry((B,))
+    found, expected = (values_and_gradients(cell, params, xs, carry, mode) for mode in ("fused", "scan"))
     references.assert_trees_close(found, expected, 1e-5)
 
 

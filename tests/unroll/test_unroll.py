@@ -199,6 +199,27 @@ REFUSED = {
         {"lengths": [1, 2, 3, 4]},
         r"lengths: an array of integers expected, found list",
     ),
+    "negative length": (
+        (LSTM(3), PARAMS, XS),
+        {"lengths": jnp.array([5, 0, -1, 2])},
+        r"lengths\[2\]: 0 to T = 5 expected, found -1",
+    ),
+    "long length": (
+        (LSTM(3), PARAMS, XS),
+        {"lengths": jnp.array([5, 0, 5, 6])},
+        r"lengths\[3\]: 0 to T = 5 expected, found 6",
+    ),
+    "reverse": ((LSTM(3), PARAMS, XS), {"reverse": "yes"}, r"reverse: True or False expected, found 'yes'"),
+    "number for a key": (
+        (LSTM(3), PARAMS, XS),
+        {"key": 0},
+        r"key: one key, as of jax.random.key\(0\), expected, found int",
+    ),
+    "several keys": (
+        (LSTM(3), PARAMS, XS),
+        {"key": jax.random.split(jax.random.key(0))},
+        r"key: one key, .* found an array of key<fry> of shape \(2,\)",
+    ),
     "mask": (
         (LSTM(3), PARAMS, XS),
         {"mask": XS[..., 0]},

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -24,9 +25,11 @@ def scan(
 ) -> tuple[Any, Any]:
     """`jax.lax.scan(partial(body, constants), carry, xs, length, reverse)`, fast to differentiate in reverse mode.
 
-    The carry must be of floats.
+    The carry must be of floats. A body with effects, one that prints, is run by `jax.lax.scan` itself.
     """
     step, leaves, rebuilt = _traced(body, constants, carry, xs, axes=1)
+    if step.has_effects:
+        return jax.lax.scan(partial(body, constants), carry, xs, length, reverse)
 
     @jax.custom_vjp
     def over_time(constants: Values, carry: Values, xs: Values) -> tuple[Values, Values]:
@@ -64,6 +67,8 @@ def ahead(function: Callable[[Any, Any], Any], constants: Any, xs: Any) -> Any:
         return operation.whole(*operands) if isinstance(operation, Product) else operation.apply(*operands)
 
     step, leaves, rebuilt = _traced(lambda constants, _, xs: ((), function(constants, xs)), constants, (), xs, axes=0)
+    if step.has_effects:
+        return function(constants, xs)
     return rebuilt(*step.run(step.prepare(leaves[0]), leaves[1], leaves[2], handle))[1]
 
 

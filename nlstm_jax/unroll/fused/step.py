@@ -1,6 +1,5 @@
 """A loop's body, its equations sorted by what they depend on."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,11 +8,15 @@ from jax.extend.core import JaxprEqn, Var
 from nlstm_jax.unroll.fused.equations import Environment, flat, needed, read, run, variables
 from nlstm_jax.unroll.fused.operations import Curves, Operation, Product
 
+GATE_USES = {"mul", "add", "sub", "split", "select_n", "convert_element_type"}
+"""What is done with the σ of a gate."""
+
 
 class Step(NamedTuple):
     """A body (constants, carry, inputs) → (carry, outputs), all of them lists of arrays.
 
     Attributes:
+        has_effects: whether a run would be noticed by more than what it returns, as one that prints.
         literals: arrays that stand in the equations.
         constants, carry, inputs: the variables that are given.
         preparation: the equations that depend on constants alone.
@@ -22,6 +25,7 @@ class Step(NamedTuple):
         after, outputs: the variables that are returned.
     """
 
+    has_effects: bool
     literals: Environment
     constants: list[Var]
     carry: list[Var]
@@ -75,7 +79,8 @@ def step_of(body: Callable[..., Any], constants: list[Any], carry: list[Any], in
     moving, fixed = {*given[1], *given[2]}, {*given[0]}
     preparation, rest = [], []
     for equation in needed(jaxpr.eqns, jaxpr.outvars)[0]:
-        if not moving.isdisjoint(variables(equation.invars)):
+        # A backward pass that is a user's own, clipping say, is run at every step: it need not be linear.
+        if not moving.isdisjoint(variables(equation.invars)) or "custom_vjp" in equation.primitive.name:
             moving.update(equation.outvars)
         elif not fixed.isdisjoint(variables(equation.invars)):
             fixed.update(equation.outvars)
@@ -87,26 +92,37 @@ def step_of(body: Callable[..., Any], constants: list[Any], carry: list[Any], in
     used = [var for equation in rest for var in variables(equation.invars)] + variables(jaxpr.outvars)
     prepared = [var for var in dict.fromkeys(used) if var in fixed]
     preparation, _ = needed(preparation, prepared)
-    operations = _recognised(rest, fixed, Counter(used))
+    operations = _recognised(rest, fixed, jaxpr.outvars)
     return Step(
-        literals, *given, preparation, prepared, operations, jaxpr.outvars[: len(carry)], jaxpr.outvars[len(carry) :]
+        bool(jaxpr.effects),
+        literals,
+        *given,
+        preparation,
+        prepared,
+        operations,
+        jaxpr.outvars[: len(carry)],
+        jaxpr.outvars[len(carry) :],
     )
 
 
-def _recognised(equations: list[JaxprEqn], fixed: set[Var], uses: Counter[Var]) -> list[Operation]:
+def _recognised(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[Any]) -> list[Operation]:
     """The equations, with products with weights and activations as operations of their own."""
+    uses: dict[Var, list[str]] = {var: ["return"] for var in variables(returned)}
+    for equation in equations:
+        for var in variables(equation.invars):
+            uses.setdefault(var, []).append(equation.primitive.name)
     # A piece that is used as it is besides would be needed twice.
     bent = {
         var: equation
         for equation in equations
-        if equation.primitive.name in ("tanh", "logistic")
+        if _is_curve(equation, uses)
         for var in variables(equation.invars)
-        if uses[var] == 1
+        if len(uses[var]) == 1
     }
     operations: list[Operation] = []
     done: set[Var] = set()
     for equation in equations:
-        operation = _curves(equation, bent) or _product(equation, fixed) or equation
+        operation = _curves(equation, bent, uses) or _product(equation, fixed) or equation
         if done.isdisjoint(equation.outvars):
             operations.append(operation)
         if isinstance(operation, Curves):
@@ -114,12 +130,20 @@ def _recognised(equations: list[JaxprEqn], fixed: set[Var], uses: Counter[Var]) 
     return operations
 
 
-def _curves(equation: JaxprEqn, bent: dict[Any, JaxprEqn]) -> Curves | None:
+def _is_curve(equation: JaxprEqn, uses: dict[Var, list[str]]) -> bool:
+    """Whether it is a tanh, or a σ by which something is only weighted: small ones, whose logarithm may be taken, are
+    rounded to multiples of 6e-8 by `Curves`.
+    """
+    name = equation.primitive.name
+    return name == "tanh" or (name == "logistic" and GATE_USES.issuperset(uses.get(equation.outvars[0], [])))
+
+
+def _curves(equation: JaxprEqn, bent: dict[Any, JaxprEqn], uses: dict[Var, list[str]]) -> Curves | None:
     """An activation, or a split of the last axis with all activations of pieces."""
     name, source = equation.primitive.name, equation.invars[0] if equation.invars else None
     if not isinstance(source, Var) or not (shape := source.aval.shape):  # type: ignore[attr-defined]
         return None
-    if name in ("tanh", "logistic"):
+    if _is_curve(equation, uses):
         return Curves(source, (name,), shape[-1:], tuple(equation.outvars))
     pieces = equation.outvars
     if name != "split" or equation.params["axis"] != len(shape) - 1 or bent.keys().isdisjoint(pieces):
