@@ -1,6 +1,7 @@
 """What every script shares: a user's mistake becomes one line on stderr and an exit code."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -8,7 +9,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from nlstm_jax import process
+from nlstm_jax import process, settings
 from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
 
 
@@ -58,7 +59,7 @@ def _parse(arguments: list[str]) -> list[str]:
     except (flags.Error, UserError, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
         # What a field of a configuration refuses comes as whatever ml_collections raises, over several lines.
         mistakes = [cause for cause in _causes(error) if isinstance(cause, UserError)]
-        _leave(mistakes[0] if mistakes else ConfigError(_one_line(error)))
+        _leave(mistakes[0] if mistakes else ConfigError(_one_line(error, arguments)))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -67,11 +68,17 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _one_line(error: BaseException) -> str:
-    """What absl and ml_collections say over several lines, without their quotes of quotes."""
+def _one_line(error: BaseException, arguments: list[str]) -> str:
+    """What absl and ml_collections say over several lines, without their quotes of quotes; of which setting."""
     text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
+    given = [match.groups() for argument in arguments if (match := re.fullmatch(r"--config\.([\w.]+)=(.*)", argument))]
     if isinstance(error, AttributeError | KeyError):
-        return "--config: no such setting: " + text.replace("'", "")
+        keys = [key for key, _ in given if set(key.split(".")).intersection(re.findall(r"\w+", text))]
+        return f"{'--config.' + keys[0] if keys else '--config'}: no such setting: " + text.replace("'", "")
+    for key, value in given:
+        setting = settings.find(key)
+        if setting and text.startswith(f"flag --config.{key}=") and (wanted := setting.complaint(value)):
+            return f"config.{key}: {wanted} expected, found {value!r}"
     if isinstance(error, SyntaxError):
         return f"--config: a config file in Python expected: {text}"
     return f"{text.split(': ')[0]}: a setting expected, found a section of them" if "ConfigDict" in text else text

@@ -186,6 +186,11 @@ SALES: dict[str, Setting] = {
 TASKS = {"poems": POEMS, "sales": SALES}
 
 
+def find(key: str) -> Setting | None:
+    """A setting by its dotted name, of whatever task has it first; None for a cell's option and what is none."""
+    return next((table[key] for table in (COMMON, *TASKS.values()) if key in table), None)
+
+
 def defaults(task: str, cell: str) -> ConfigDict:
     """All settings of a task with a cell, at their defaults.
 

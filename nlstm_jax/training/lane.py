@@ -53,6 +53,10 @@ class Lane:
         self._pending = stop, report
         return losses
 
+    def wait(self) -> None:
+        """Until all calls are done."""
+        jax.block_until_ready(self._state)
+
     def look(self) -> list[float]:
         """The finite losses of the last call looked at; runs whose loss is not finite end."""
         if self._pending is None:

@@ -185,6 +185,7 @@ class _Loop:
         self.members = [member for lane in lanes for member in lane.members]
         self.config, self.plan = self.members[0].config, self.members[0].plan
         self.together = len(self.members) > 1
+        self.compiled = False
 
     def go(self) -> list[dict[str, Any]]:
         """From the last checkpoints to the end."""
@@ -223,16 +224,21 @@ class _Loop:
         step, evaluation = first, self.plan.next_evaluation(first)
         for lane in lanes:
             lane.load()
-        begun = time.monotonic()
+        begun, timed = time.monotonic(), first
         while step < evaluation and not self.interruption.requested and any(lane.behind for lane in lanes):
             stop = self.plan.next_stop(step)
             losses = [lane.train(step, stop, self.plan.steps_per_call) for lane in lanes]
-            self._show(step, losses, self._speed(step - first, begun))
+            self._show(step, losses, self._speed(step - timed, begun))
             step = stop
+            if not self.compiled and step < evaluation:
+                # The first call's time is the compiler's.
+                for lane in lanes:
+                    lane.wait()
+                begun, timed, self.compiled = time.monotonic(), step, True
         if step == first:
             return
         losses = [lane.look() for lane in lanes]
-        speed = self._speed(step - first, begun)
+        speed = self._speed(step - timed, begun)
         self._show(step, losses, speed)
         for lane in lanes:
             lane.unload(step)

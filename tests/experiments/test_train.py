@@ -23,17 +23,18 @@ MISTAKES = {
     "unknown key": (
         ["--config.optimizer.learnin_rate=1"],
         2,
-        """--config: no such setting: learnin_rate Did you mean "learning_rate" instead of "learnin_rate"?""",
+        "--config.optimizer.learnin_rate: no such setting: learnin_rate "
+        'Did you mean "learning_rate" instead of "learnin_rate"?',
     ),
     "wrong type": (
         ["--config.train.batch_size=many"],
         2,
-        "flag --config.train.batch_size=many: invalid literal for int() with base 10: 'many'",
+        "config.train.batch_size: a whole number ≥ 1 expected, found 'many'",
     ),
     "part of a whole": (
         ["--config.train.batch_size=1.5"],
         2,
-        "flag --config.train.batch_size=1.5: invalid literal for int() with base 10: '1.5'",
+        "config.train.batch_size: a whole number ≥ 1 expected, found '1.5'",
     ),
     "negative": (
         ["--config.train.batch_size=-1"],
