@@ -1,6 +1,7 @@
 """Exact metrics of a trained run over a whole split.
 
     python -m experiments.evaluate --workdir=runs/lstm                  the validation split
+    python -m experiments.evaluate --workdir=runs/lstm --examples       and what each of its examples adds
     python -m experiments.evaluate --workdir=runs/lstm --split=test     counted in summary.json as a look
 
 Look at the test split once, when everything is chosen: every look is recorded.
@@ -13,11 +14,14 @@ from rich.console import Console
 
 from experiments import command
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import check_test_look, record_test_look
+from nlstm_jax.runs import check_test_look, record_test_look, write_examples
 from nlstm_jax.training import restore
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder", required=True)
 _SPLIT = flags.DEFINE_enum("split", "valid", ["train", "valid", "test"], "which split")
+_EXAMPLES = flags.DEFINE_bool(
+    "examples", False, "also write what each example adds, for the bootstrap of `experiments.compare`"
+)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
 
 
@@ -34,6 +38,9 @@ def main(arguments: list[str]) -> None:
     console = Console()
     shown = "  ".join(f"{name} {value:.6f}" for name, value in report.items())
     console.print(f"{split} at step {restored.step:,}: {shown}", highlight=False, soft_wrap=True)
+    if _EXAMPLES.value:
+        path = write_examples(workdir, split, restored.step, restored.measure_each(split))
+        console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
     if split == "test":
         looks = record_test_look(workdir, report, restored.step)
         console.print(

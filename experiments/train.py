@@ -19,6 +19,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import command
+from nlstm_jax import process
 from nlstm_jax.training import fit, fit_together
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -38,6 +39,9 @@ _CPU_DEVICES = flags.DEFINE_integer(
     "CPU devices that share a batch, or the runs of --vmap_seeds; 0: one a core; if not given, 1, or 0 for runs",
     lower_bound=0,
 )
+_COORDINATOR = flags.DEFINE_string("coordinator", "", "several processes: address and port of the first, node1:9876")
+_PROCESSES = flags.DEFINE_integer("processes", 0, "several processes: how many", lower_bound=0)
+_PROCESS = flags.DEFINE_integer("process", -1, "several processes: which one this is, from 0", lower_bound=-1)
 _MIRROR = flags.DEFINE_list("mirror", [], "where the metrics are also shown: tensorboard, wandb")
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -49,6 +53,7 @@ def main(arguments: list[str]) -> None:
     workdir, alone = Path(_WORKDIR.value), _VMAP_SEEDS.value == 1
     devices = int(alone) if _CPU_DEVICES.value is None else _CPU_DEVICES.value
     jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
+    process.join_hosts(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if alone:
         fit(config, workdir, overwrite=_OVERWRITE.value, mirrors=_MIRROR.value)
         return

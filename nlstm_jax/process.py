@@ -1,4 +1,4 @@
-"""What is set once for a whole process: freed memory is kept, compiled programs are kept, orbax is silent."""
+"""What is set once for a whole process: memory and programs are kept, orbax is silent, other hosts are joined."""
 
 import ctypes
 import os
@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 from absl import logging
+
+from nlstm_jax.errors import ConfigError
 
 _ARENA_MAX, _MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -8, -4, -2, -1
 
@@ -47,6 +49,39 @@ def keep_programs() -> None:
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def join_hosts(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
+    """Become one of several processes that share all their devices (`jax.distributed`), before JAX is used.
+
+    Without arguments SLURM's steps of several tasks and TPU pods are found out; any other process stays by itself.
+
+    Args:
+        coordinator: address and port of the first process, `node1:9876`.
+        processes: how many there are.
+        process: which one this is, from 0.
+
+    Raises:
+        ConfigError: some of the three without the others, or a number out of its bounds; no process answers there.
+    """
+    given = {"coordinator": bool(coordinator), "processes": processes > 0, "process": process >= 0}
+    if any(given.values()) and not all(given.values()):
+        missing = next(name for name, is_given in given.items() if not is_given)
+        raise ConfigError(
+            f"--{missing}: expected with {' and '.join(f'--{n}' for n in given if given[n])}, found none"
+        )
+    if process >= processes > 0:
+        raise ConfigError(f"--process: 0 to {processes - 1}, of --processes={processes}, expected, found {process}")
+    in_slurm = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    in_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+    try:
+        if coordinator:
+            jax.distributed.initialize(coordinator, processes, process)
+        elif in_slurm or in_pod:
+            jax.distributed.initialize()
+    except (RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"{coordinator or 'jax.distributed'}: {processes} processes cannot meet: {reason}") from None
 
 
 def silence_orbax() -> None:

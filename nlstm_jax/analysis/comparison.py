@@ -1,7 +1,7 @@
 """Groups of runs side by side: who is in which, what they are called, and how far they can be compared."""
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -58,7 +58,9 @@ class Comparison:
             raise ConfigError(f"--metric={metric}: these runs have {known}{hint}")
 
 
-def compare(runs: Sequence[Run], contrast: tuple[str, str] | None = None) -> Comparison:
+def compare(
+    runs: Sequence[Run], contrast: tuple[str, str] | None = None, by: Sequence[str] = (), notes: Sequence[str] = ()
+) -> Comparison:
     """Gather runs into groups and say how far the groups can be compared.
 
     Runs belong together when nothing but `config.seeds` differs, nor the checksums of their data (with those, how
@@ -67,9 +69,11 @@ def compare(runs: Sequence[Run], contrast: tuple[str, str] | None = None) -> Com
     Args:
         runs: of one task.
         contrast: the labels of two groups, if one difference was named before the runs were looked at.
+        by: settings, as dotted keys; if given, runs belong together that agree in these, whatever else differs.
+        notes: further remarks.
 
     Raises:
-        ConfigError: no runs, runs of different tasks, or a contrast of groups that are not there.
+        ConfigError: no runs, runs of different tasks, a contrast of groups that are not there, or an unknown key.
     """
     if not runs:
         raise ConfigError("compare: at least one run folder expected, none found")
@@ -77,33 +81,61 @@ def compare(runs: Sequence[Run], contrast: tuple[str, str] | None = None) -> Com
     if len(tasks) > 1:
         (one, here), (other, there), *_ = reversed(tasks.items())
         raise ConfigError(f"compare: runs of one task expected, found {one} in {here} and {other} in {there}")
+    keys = {key for run in runs for key in facts_of(run)}
+    for key in by:
+        check_key(key, keys, "--group_by")
     facts: list[dict[str, Any]] = []
     members: list[list[Run]] = []
     repeated = []
     # Of two runs with the same configuration and seeds the finished one is kept.
     for run in sorted(runs, key=lambda run: run_status(run) != "finished"):
-        own = _facts(run)
+        whole = facts_of(run)
+        own = {key: whole.get(key) for key in by} if by else whole
         if own not in facts:
             facts.append(own)
             members.append([])
         mates = members[facts.index(own)]
-        twin = next((mate for mate in mates if mate.config.get("seeds") == run.config.get("seeds")), None)
+        seeds = run.config.get("seeds")
+        twin = next((mate for mate in mates if mate.config.get("seeds") == seeds and facts_of(mate) == whole), None)
         if twin:
             repeated.append(f"left out: {run.path} has the configuration and the seeds of {twin.path}")
         else:
             mates.append(run)
-    labels = _labels(facts)
+    labels = [", ".join(f"{key}={_short(key, fact[key])}" for key in by) for fact in facts] if by else labels_of(facts)
+    wholes = [_merged([facts_of(run) for run in mates]) for mates in members]
     groups = tuple(Group(label, tuple(mates)) for label, mates in zip(labels, members, strict=True))
-    data, train = ([_section(fact, name) for fact in facts] for name in ("data", "train"))
+    data, train = ([_section(fact, name) for fact in wholes] for name in ("data", "train"))
     incomparable = _told(labels, data, "not comparable: the data differ")
     training = _told(labels, train, "training differs")
-    remarks = (incomparable, _cells_remark(groups), training, *_shortened(groups), *repeated)
+    remarks = (*notes, incomparable, _cells_remark(groups), training, *_mixed(groups), *_shortened(groups), *repeated)
     for label in contrast or ():
         if label not in labels:
             near = difflib.get_close_matches(label, labels, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ConfigError(f"contrast: one of the groups {', '.join(labels)} expected, found {label!r}{hint}")
     return Comparison(groups, incomparable, tuple(remark for remark in remarks if remark), contrast)
+
+
+def faceted(runs: Sequence[Run], key: str) -> dict[str, list[Run]]:
+    """Runs by the value of a setting, in order.
+
+    Raises:
+        ConfigError: no such setting.
+    """
+    facts = [facts_of(run) for run in runs]
+    check_key(key, {name for fact in facts for name in fact}, "--facet")
+    found: dict[str, list[Run]] = {}
+    for run, fact in sorted(zip(runs, facts, strict=True), key=lambda pair: _in_order(pair[1].get(key))):
+        found.setdefault(f"{key}={_short(key, fact.get(key))}", []).append(run)
+    return found
+
+
+def check_key(key: str, known: Collection[str], flag: str) -> None:
+    """Raise a ConfigError unless a key is a setting of the runs."""
+    if key not in known:
+        near = difflib.get_close_matches(key, sorted(known), n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ConfigError(f"{flag}={key}: a setting of these runs, such as cell.name, expected{hint}")
 
 
 def cells_differ(first: Group, second: Group) -> bool:
@@ -114,13 +146,32 @@ def cells_differ(first: Group, second: Group) -> bool:
     return len(counts) == 2 and counts[1] > counts[0] * (1 + CELL_TOLERANCE)
 
 
-def _facts(run: Run) -> dict[str, Any]:
+def facts_of(run: Run) -> dict[str, Any]:
     """What the runs of a group have in common: dotted keys of the configuration, and checksums of the data."""
     facts = {key: value for key, value in flatten(run.config).items() if key.partition(".")[0] != "seeds"}
     checksums = run.environment.get("data", {}).get("checksums") or {}
     if checksums:
         facts.pop("data.path", None)
     return facts | {f"data.checksums.{name}": value for name, value in checksums.items()}
+
+
+def _merged(facts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the runs of a group agree in, and for the rest all values."""
+    merged = dict(facts[0])
+    for key in _differing(facts):
+        merged[key] = " | ".join(sorted({str(_short(key, fact.get(key, "absent"))) for fact in facts}))
+    return merged
+
+
+def _mixed(groups: Sequence[Group]) -> list[str]:
+    """Lines on groups whose runs differ in more than their seeds."""
+    found = [(group.label, _differing([facts_of(run) for run in group.runs])) for group in groups]
+    return [f"{label}: its runs differ in {', '.join(keys)}" for label, keys in found if keys]
+
+
+def _in_order(value: Any) -> tuple[bool, float, str]:
+    """Numbers by size, then texts."""
+    return (not is_number(value), float(value) if is_number(value) else 0.0, str(value))
 
 
 def _section(facts: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -134,7 +185,7 @@ def _differing(facts: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if any(key not in fact or fact[key] != facts[0].get(key) for fact in facts)]
 
 
-def _labels(facts: Sequence[Mapping[str, Any]]) -> list[str]:
+def labels_of(facts: Sequence[Mapping[str, Any]]) -> list[str]:
     """Names, each followed by the keys that tell it from its namesakes."""
     names = [str(fact.get("name") or "unnamed") for fact in facts]
     labels = []

@@ -2,14 +2,21 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from nlstm_jax.analysis.statistics import estimate
-from nlstm_jax.runs import Run, higher_is_better
+from nlstm_jax.runs import Run, higher_is_better, read_examples
+from nlstm_jax.types import Float
 
 SPLITS = ("valid", "train", "test")
+
+AXES = {"step": "training step", "tokens": "training tokens", "seconds": "seconds of training"}
+"""What a curve can be drawn along. Seconds are those of runs that had their slot alone."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +74,47 @@ class Group:
         """The best value of every run that has one."""
         return [best for run in self.runs if (best := run_best(run, metric))]
 
+    def along(self, axis: str, steps: Sequence[int]) -> tuple[float, ...] | None:
+        """Where these steps lie along one of `AXES`; None where that is not known."""
+        if axis == "step":
+            return tuple(steps)
+        if axis == "tokens":
+            each = self.runs[0].environment.get("tokens_per_step")
+            return each and tuple(step * each for step in steps)
+        clocks = [
+            {line["step"]: line["wall_seconds"] for line in run.metrics if is_number(line.get("wall_seconds"))}
+            for run in self.runs
+            if had_its_slot_alone(run)
+        ]
+        clocks = [clock for clock in clocks if all(step in clock for step in steps)]
+        return tuple(math.fsum(clock[step] for clock in clocks) / len(clocks) for step in steps) if clocks else None
+
+    def reached(self, metric: str, level: float) -> list[tuple[int, float | None]]:
+        """For every run that comes to `level` on the validation split its first step there, and its seconds."""
+        found = []
+        for run in self.runs:
+            curve = run_curve(run, "valid", metric)
+            there = [step for step, value in curve.items() if (value - level) * (-1) ** higher_is_better(metric) <= 0]
+            if there:
+                step = min(there)
+                clock = next(line for line in run.metrics if line["step"] == step).get("wall_seconds")
+                found.append((step, clock if had_its_slot_alone(run) else None))
+        return found
+
+    def by_example(self, metric: str) -> tuple[Float[np.ndarray, "S N"], Float[np.ndarray, "N"]] | None:
+        """What every validation example adds in every run's best step, and to how many targets; None where unknown."""
+        rows, weights = [], []
+        for run in self.runs:
+            best, found = run_best(run, metric), read_examples(run.path, "valid", metric)
+            if best is None:
+                continue
+            if found is None or found.step != best.step:
+                return None
+            rows.append(found.sums)
+            weights.append(found.weights)
+        same = bool(weights) and all(np.array_equal(weights[0], other) for other in weights)
+        return (np.stack(rows), weights[0]) if same else None
+
     @property
     def cell_parameters(self) -> int | None:
         """Of the recurrent part; None while no run says."""
@@ -109,6 +157,11 @@ def run_best(run: Run, metric: str) -> Best | None:
     looks = len(curve) + (summary.get("test_looks", 1) if "test" in summary else 0)
     test = curve.get(step) if evaluated is None else evaluated
     return Best(step, valid[step], run_curve(run, "train", metric).get(step), test, looks)
+
+
+def had_its_slot_alone(run: Run) -> bool:
+    """Whether its seconds are its own: not of several runs in one process or on one device."""
+    return bool(run.environment.get("alone", "trained_together" not in run.environment))
 
 
 def run_status(run: Run) -> str:

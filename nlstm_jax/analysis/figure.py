@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from nlstm_jax.analysis.comparison import Comparison
-from nlstm_jax.analysis.curves import Curve
+from nlstm_jax.analysis.curves import AXES, Curve
 from nlstm_jax.analysis.statistics import written
 from nlstm_jax.analysis.verdict import unit
 
@@ -33,41 +33,63 @@ BAND = 0.16
 
 
 class _Drawn(NamedTuple):
-    """One curve in the picture: of which group, which split."""
+    """One curve in the picture: of which group, which split, and where its points lie."""
 
     place: int
     split: str
     curve: Curve
+    along: tuple[float, ...]
 
 
-def draw(comparison: Comparison, metric: str, *, log_y: bool = False, show_train: bool = False) -> Figure:
-    """Mean curves of every group: validation solid, test dotted where there is one, bands of the 95 % t-interval.
+class Look(NamedTuple):
+    """What is drawn, and how.
 
-    Args:
-        comparison: the groups.
+    Attributes:
         metric: what is drawn.
+        axis: along what, one of `curves.AXES`; a group of which it is not known is left out.
         log_y: a logarithmic axis.
         show_train: also the training curves, thin and faint; always where nothing was validated.
     """
-    splits = ["train", "test", "valid"] if show_train else ["test", "valid"]
-    drawn = _curves(comparison, metric, splits) or _curves(comparison, metric, ["train"])
+
+    metric: str
+    axis: str = "step"
+    log_y: bool = False
+    show_train: bool = False
+
+
+def draw(comparison: Comparison, look: Look) -> Figure:
+    """Mean curves of every group: validation solid, test dotted where there is one, bands of the 95 % t-interval."""
     labels = [textwrap.fill(group.label, 40, break_long_words=False) for group in comparison.groups]
     lines = 1 + max((label.count("\n") for label in labels), default=0)
     figure = Figure(figsize=(7.2, max(4.2, 0.26 * lines * len(labels) + 1.2)), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    _style(axes, metric, {item.split for item in drawn}, log_y)
-    floor = comparison.floor(metric)
-    low, high = _limits([item.curve for item in drawn], floor, log_y)
-    axes.set_ylim(low, high)
-    if log_y:
-        _plain_ticks(axes, wide=high > 30 * low)
-    for item in drawn:
-        _draw_curve(axes, item)
-    axes.set_xlim(left=0)
-    if floor is not None:
-        _draw_floor(axes, floor)
+    places = {group.label: place for place, group in enumerate(comparison.groups)}
+    drawn = _panel(axes, comparison, look, places)
     _label_lines(axes, labels, drawn, 0.21 * lines)
     _legend(axes, drawn)
+    return figure
+
+
+def draw_facets(facets: Mapping[str, Comparison], look: Look) -> Figure:
+    """A panel for each comparison, by its title; a group of one name looks the same in all."""
+    columns = min(3, len(facets))
+    rows = -(-len(facets) // columns)
+    labels = dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups)
+    places = {label: place for place, label in enumerate(labels)}
+    figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.22 * len(places) + 0.3), layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, (title, comparison) in zip(panels, facets.items(), strict=False):
+        _panel(axes, comparison, look, places)
+        axes.set_title(title, fontsize=9.5, parse_math=False)
+        axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], integer=True))
+    for axes in panels[len(facets) :]:
+        axes.set_visible(False)
+    handles = [
+        Line2D([], [], color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], label=label)
+        for label, place in places.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8.5)
     return figure
 
 
@@ -76,25 +98,44 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=200, bbox_inches="tight", metadata={"Software": None})
 
 
-def _curves(comparison: Comparison, metric: str, splits: Sequence[str]) -> list[_Drawn]:
+def _panel(axes: Axes, comparison: Comparison, look: Look, places: Mapping[str, int]) -> list[_Drawn]:
+    """All curves of a comparison, and its floor."""
+    splits = ["train", "test", "valid"] if look.show_train else ["test", "valid"]
+    drawn = _curves(comparison, look, splits, places) or _curves(comparison, look, ["train"], places)
+    _style(axes, look, {item.split for item in drawn})
+    floor = comparison.floor(look.metric)
+    low, high = _limits([item.curve for item in drawn], floor, look.log_y)
+    axes.set_ylim(low, high)
+    if look.log_y:
+        _plain_ticks(axes, wide=high > 30 * low)
+    for item in drawn:
+        _draw_curve(axes, item)
+    axes.set_xlim(left=0)
+    if floor is not None:
+        _draw_floor(axes, floor)
+    return drawn
+
+
+def _curves(comparison: Comparison, look: Look, splits: Sequence[str], places: Mapping[str, int]) -> list[_Drawn]:
     return [
-        _Drawn(place, split, curve)
+        _Drawn(places[group.label], split, curve, along)
         for split in splits
-        for place, group in enumerate(comparison.groups)
-        if (curve := group.curve(split, metric))
+        for group in comparison.groups
+        if (curve := group.curve(split, look.metric)) and (along := group.along(look.axis, curve.steps))
     ]
 
 
-def _style(axes: Axes, metric: str, splits: set[str], log_y: bool) -> None:
+def _style(axes: Axes, look: Look, splits: set[str]) -> None:
+    metric = look.metric
     counted = f" ({unit(metric)})" if unit(metric) else ""
-    axes.set_xlabel("training step")
+    axes.set_xlabel(AXES[look.axis])
     axes.set_ylabel(f"{'valid ' if splits == {'valid'} else ''}{metric}{counted}", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_major_locator(MaxNLocator(8, steps=[1, 2, 2.5, 5, 10], integer=True))
-    if log_y:
+    if look.log_y:
         axes.set_yscale("log")
 
 
@@ -131,7 +172,7 @@ def _draw_curve(axes: Axes, item: _Drawn) -> None:
     # Markers of different groups stand at different places, so that close curves stay apart.
     every = max(1, count // 8)
     axes.plot(
-        curve.steps,
+        item.along,
         curve.mean,
         color=colour,
         **STYLES[item.split],
@@ -145,7 +186,7 @@ def _draw_curve(axes: Axes, item: _Drawn) -> None:
     if curve.half_width and marked:
         low = [mean - half for mean, half in zip(curve.mean, curve.half_width, strict=True)]
         high = [mean + half for mean, half in zip(curve.mean, curve.half_width, strict=True)]
-        axes.fill_between(curve.steps, low, high, color=colour, alpha=BAND, linewidth=0)
+        axes.fill_between(item.along, low, high, color=colour, alpha=BAND, linewidth=0)
 
 
 def _draw_floor(axes: Axes, floor: float) -> None:

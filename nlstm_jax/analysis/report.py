@@ -1,25 +1,32 @@
 """The comparison as a Markdown page to keep: picture, verdict, table, and where the runs come from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from nlstm_jax.analysis.comparison import Comparison
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.table import Row, markdown
 from nlstm_jax.analysis.verdict import verdict
+from nlstm_jax.runs import read_notes
 
 
-def report(comparison: Comparison, rows: Sequence[Row], metric: str) -> str:
-    """The page; it names the picture `compare.png` beside it."""
-    labels = " · ".join(group.label for group in comparison.groups)
+def report(facets: Mapping[str, Comparison], rows: Sequence[Row], metric: str) -> str:
+    """The page, of one comparison or of several with titles; it names the picture `compare.png` beside it."""
+    groups = {group.label: group for comparison in facets.values() for group in comparison.groups}
+    told = [
+        f"{title}: {line}" if title else line
+        for title, comparison in facets.items()
+        for line in (verdict(comparison, metric), *comparison.remarks)
+    ]
     parts = [
         "Written by `python -m experiments.compare`.",
-        f"![{metric} of {labels}](compare.png)",
+        f"![{metric} of {' · '.join(groups)}](compare.png)",
         markdown(rows, metric).rstrip(),
-        verdict(comparison, metric),
-        *comparison.remarks,
+        *dict.fromkeys(told),
         "| group | seeds | commit | device | versions |\n| --- | --- | --- | --- | --- |\n"
-        + "\n".join(map(_provenance, comparison.groups)),
+        + "\n".join(_provenance(group) for comparison in facets.values() for group in comparison.groups),
     ]
+    notes = [line for comparison in facets.values() for group in comparison.groups for line in _notes(group)]
+    parts += ["\n".join(notes)] if notes else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -40,6 +47,13 @@ def _provenance(group: Group) -> str:
     }
     cells = (group.label, seeds, *(", ".join(sorted(found)) or "–" for found in (commits, devices, versions)))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _notes(group: Group) -> list[str]:
+    """A line for each run that has a note or tags."""
+    found = [(run.path, read_notes(run.path)) for run in group.runs]
+    told = [(path.name, "; ".join(filter(None, [", ".join(notes.tags), notes.text]))) for path, notes in found]
+    return [f"- {name}: {text}" for name, text in told if text]
 
 
 def _commit(environment: dict) -> str:

@@ -1,4 +1,4 @@
-"""One row a group, best first: as a table for the terminal, Markdown, HTML and CSV."""
+"""One row a group, best first: as a table for the terminal, Markdown, LaTeX, HTML and CSV."""
 
 import csv
 import html
@@ -6,13 +6,13 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 from rich.table import Table
 from rich.text import Text
 
 from nlstm_jax.analysis.comparison import Comparison, cells_differ
-from nlstm_jax.analysis.curves import Group
+from nlstm_jax.analysis.curves import Group, had_its_slot_alone
 from nlstm_jax.analysis.statistics import Estimate, estimate, written
 from nlstm_jax.runs import higher_is_better
 
@@ -20,6 +20,21 @@ _LEFT_OUT_FIRST = ("seconds", "parameters", "train there", "at step")
 _GAP = 2
 _UNBROKEN = re.compile("(?<!±) (?!±)")
 """Spaces at which a cell may be broken: not within an estimate."""
+
+
+class Reach(NamedTuple):
+    """How soon the runs of a group came to a level of the metric, on the validation split.
+
+    Attributes:
+        level: what was to be reached.
+        steps, seconds: until then, over the runs that came there; None if none did.
+        runs: how many did.
+    """
+
+    level: float
+    steps: Estimate | None
+    seconds: Estimate | None
+    runs: int
 
 
 @dataclass(frozen=True)
@@ -37,7 +52,9 @@ class Row:
         test: None where the test split was never looked at.
         looks: how often it was looked at, in the run where that was most often.
         status: `finished`, or how many runs are what.
-        wall_seconds: of a run, on average.
+        wall_seconds: of a run, on average; of those alone that had their slot to themselves.
+        reach: steps and seconds to the level that was asked for.
+        facet: the title of the comparison that it is a row of, where there are several.
     """
 
     label: str
@@ -52,15 +69,30 @@ class Row:
     looks: int
     status: str
     wall_seconds: float | None
+    reach: Reach | None = None
+    facet: str = ""
 
 
-def rows(comparison: Comparison, metric: str) -> list[Row]:
-    """The groups' rows, best validation value first and groups without one last."""
+def rows(comparison: Comparison, metric: str, level: float | None = None) -> list[Row]:
+    """The groups' rows, best validation value first and groups without one last.
+
+    Args:
+        comparison: the groups.
+        metric: what they are compared by.
+        level: of the metric, if it is to be told how soon it was reached.
+    """
     sign = -1 if higher_is_better(metric) else 1
-    described = [(group, _row(group, metric)) for group in comparison.groups]
+    described = [(group, _row(group, metric, level)) for group in comparison.groups]
     described.sort(key=lambda pair: (pair[1].valid is None, sign * pair[1].valid.value if pair[1].valid else 0.0))
     first = described[0][0]
     return [replace(row, unequal=cells_differ(first, group)) for group, row in described]
+
+
+def facet_rows(facets: Mapping[str, Comparison], metric: str, level: float | None = None) -> list[Row]:
+    """The rows of several comparisons, one after the other, by their titles."""
+    return [
+        replace(row, facet=title) for title, comparison in facets.items() for row in rows(comparison, metric, level)
+    ]
 
 
 def terminal(table: Sequence[Row], metric: str, width: int) -> Table:
@@ -99,7 +131,7 @@ def markdown(table: Sequence[Row], metric: str) -> str:
 def html_table(table: Sequence[Row], metric: str) -> str:
     """A `<table>`, escaped."""
     columns, lines = _cells(table, metric)
-    head = "".join(f'<th class="{justify}">{html.escape(name)}</th>' for name, justify in columns)
+    head = "".join(f'<th class="{justify}"><button>{html.escape(name)}</button></th>' for name, justify in columns)
     body = "".join(
         "<tr>"
         + "".join(f'<td class="{columns[n][1]}">{html.escape(cell)}</td>' for n, cell in enumerate(line))
@@ -111,35 +143,60 @@ def html_table(table: Sequence[Row], metric: str) -> str:
 
 def csv_text(table: Sequence[Row], metric: str) -> str:
     """Numbers in full, one column each, empty where there is none."""
-    estimates = [f"valid_{metric}", f"train_{metric}_at_best", f"test_{metric}"]
-    header = [
-        "label",
-        "runs",
-        "cell_parameters",
-        "parameters",
-        "unequal_cells",
-        "best_step_min",
-        "best_step_max",
-    ]
-    header += [f"{name}{part}" for name in estimates for part in ("", "_half_width", "_seeds")]
+    records = [_record(row, metric) for row in table]
+    if not any(row.facet for row in table):
+        records = [{name: value for name, value in record.items() if name != "facet"} for record in records]
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*header, "test_looks", "status", "wall_seconds"])
-    for row in table:
-        line = [row.label, row.runs, row.cell_parameters, row.parameters, "yes" if row.unequal else "no"]
-        line += row.best_steps or (None, None)
-        for value in (row.valid, row.train, row.test):
-            line += value or (None, None, None)
-        writer.writerow([*line, row.looks, row.status, row.wall_seconds])
+    writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
     return text.getvalue()
 
 
-def _row(group: Group, metric: str) -> Row:
+def _record(row: Row, metric: str) -> dict[str, Any]:
+    """A row by the names of its numbers."""
+    record: dict[str, Any] = {
+        "facet": row.facet,
+        "label": row.label,
+        "runs": row.runs,
+        "cell_parameters": row.cell_parameters,
+        "parameters": row.parameters,
+        "unequal_cells": "yes" if row.unequal else "no",
+    }
+    record["best_step_min"], record["best_step_max"] = row.best_steps or (None, None)
+    for name, value in (
+        (f"valid_{metric}", row.valid),
+        (f"train_{metric}_at_best", row.train),
+        (f"test_{metric}", row.test),
+    ):
+        record[name], record[f"{name}_half_width"], record[f"{name}_seeds"] = value or (None, None, None)
+    record |= {"test_looks": row.looks, "status": row.status, "wall_seconds": row.wall_seconds}
+    if row.reach:
+        record |= {"reach_level": row.reach.level, "reach_runs": row.reach.runs}
+        record |= {"reach_steps": row.reach.steps and row.reach.steps.value}
+        record |= {"reach_seconds": row.reach.seconds and row.reach.seconds.value}
+    return record
+
+
+def latex(table: Sequence[Row], metric: str) -> str:
+    """A `tabular` with booktabs' rules."""
+    columns, lines = _cells(table, metric)
+    letters = "".join("l" if justify == "left" else "r" for _, justify in columns)
+    titles, *body = (" & ".join(map(_latex_cell, line)) + r" \\" for line in [[name for name, _ in columns], *lines])
+    parts = [rf"\begin{{tabular}}{{{letters}}}", r"\toprule", titles, r"\midrule", *body, r"\bottomrule"]
+    return "\n".join([*parts, r"\end{tabular}", ""])
+
+
+def _row(group: Group, metric: str, level: float | None) -> Row:
     bests = group.bests(metric)
     steps = [best.step for best in bests]
     trains = [best.train for best in bests if best.train is not None]
     tests = [best.test for best in bests if best.test is not None]
-    seconds = [run.summary["wall_seconds"] for run in group.runs if run.summary and "wall_seconds" in run.summary]
+    seconds = [
+        run.summary["wall_seconds"]
+        for run in group.runs
+        if run.summary and "wall_seconds" in run.summary and had_its_slot_alone(run)
+    ]
     status = ", ".join(f"{count} {name}" for name, count in group.statuses.items())
     return Row(
         label=group.label,
@@ -154,7 +211,15 @@ def _row(group: Group, metric: str) -> Row:
         looks=max((best.looks for best in bests), default=0),
         status=next(iter(group.statuses)) if len(group.statuses) == 1 else status,
         wall_seconds=estimate(seconds).value if seconds else None,
+        reach=None if level is None else _reach(group, metric, level),
     )
+
+
+def _reach(group: Group, metric: str, level: float) -> Reach:
+    found = group.reached(metric, level)
+    seconds = [clock for _, clock in found if clock is not None]
+    steps = [float(step) for step, _ in found]
+    return Reach(level, estimate(steps) if steps else None, estimate(seconds) if seconds else None, len(found))
 
 
 def _cells(table: Sequence[Row], metric: str) -> tuple[list[tuple[str, Literal["left", "right"]]], list[list[str]]]:
@@ -169,20 +234,28 @@ def _cells(table: Sequence[Row], metric: str) -> tuple[list[tuple[str, Literal["
         "at step",
         "train there",
     ]
-    names += ["test (n looks)"] * tested + ["status", "seconds"]
+    faceted = any(row.facet for row in table)
+    names = ["facet"] * faceted + names + ["test (n looks)"] * tested + ["status", "seconds"]
+    level = next((row.reach.level for row in table if row.reach), None)
+    if level is not None:
+        names += [f"steps to {level:g}", f"seconds to {level:g}"]
     columns: list[tuple[str, Literal["left", "right"]]] = [
-        (name, "left" if name in ("group", "status") else "right") for name in names
+        (name, "left" if name in ("facet", "group", "status") else "right") for name in names
     ]
     lines = []
     for row in table:
         seeds = row.valid.seeds if row.valid else 0
-        line = [row.label, f"{row.runs}" if seeds == row.runs else f"{seeds} of {row.runs}"]
+        line = [row.facet] * faceted + [row.label, f"{row.runs}" if seeds == row.runs else f"{seeds} of {row.runs}"]
         line += [_count(row.cell_parameters) + (" ≠ cells" if row.unequal else ""), _count(row.parameters)]
         line += [_written(row.valid), _span(row.best_steps), _written(row.train)]
         if tested:
             looks = f" ({row.looks} look{'s' if row.looks != 1 else ''})"
             line.append(_written(row.test) + (looks if row.test else ""))
-        lines.append([*line, row.status, "–" if row.wall_seconds is None else f"{row.wall_seconds:,.0f}"])
+        line += [row.status, "–" if row.wall_seconds is None else f"{row.wall_seconds:,.0f}"]
+        if row.reach:
+            some = f" ({row.reach.runs} of {row.runs})" if row.reach.runs < row.runs else ""
+            line += [_written(row.reach.steps) + some, _written(row.reach.seconds)]
+        lines.append(line)
     return columns, lines
 
 
@@ -203,6 +276,12 @@ def _span(steps: tuple[int, int] | None) -> str:
     if steps is None:
         return "–"
     return f"{steps[0]:,}" if steps[0] == steps[1] else f"{steps[0]:,}–{steps[1]:,}"
+
+
+def _latex_cell(text: str) -> str:
+    """Text with TeX's own characters escaped, and ± as its command."""
+    escaped = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", "/").replace("~", " ").replace("^", " "))
+    return escaped.replace(" ± ", r" $\pm$ ").replace("≠", r"$\neq$").replace("–", "--")
 
 
 def _markdown_cell(text: str) -> str:

@@ -3,6 +3,9 @@
 import itertools
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from nlstm_jax.analysis.bootstrap import crossed
 from nlstm_jax.analysis.comparison import Comparison, cells_differ
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import LEVEL, estimate, holm, seeds_to_resolve, welch, written
@@ -72,7 +75,7 @@ def _difference(best: Group, following: Group, metric: str, corrected: Mapping[t
     if welched is None:
         return f"{opening}{_measure(amount, None, metric)} ({_why_no_interval(best, following, metric)})"
     interval = f"95 % t-interval, {len(ours)} and {len(theirs)} seeds"
-    opening += f"{_measure(amount, welched.half_width, metric)} ({interval}): "
+    opening += f"{_measure(amount, welched.half_width, metric)} ({interval}{_crossed(best, following, metric)}): "
     p = corrected.get((best.label, following.label))
     correction = "" if p is None else f"after Holm's correction for all {len(corrected)} pairs (p = {p:.2g})"
     if welched.resolved and p is not None and p >= 1 - LEVEL:
@@ -82,6 +85,17 @@ def _difference(best: Group, following: Group, metric: str, corrected: Mapping[t
     needed = seeds_to_resolve(ours, theirs)
     more = "" if needed is None else f"; about {needed:,} seeds each would resolve it"
     return f"{opening}the interval includes 0{more}"
+
+
+def _crossed(best: Group, following: Group, metric: str) -> str:
+    """How far the difference is certain where the examples might be others too, if that is known."""
+    ours, theirs = best.by_example(metric), following.by_example(metric)
+    if ours is None or theirs is None or not np.array_equal(ours[1], theirs[1]):
+        return ""
+    found = crossed(ours[0], theirs[0], ours[1])
+    _, _, half_width = written(found.value, found.half_width).partition(" ± ")
+    inside = " and includes 0" if abs(found.value) <= found.half_width else ""
+    return f"; crossed with a bootstrap over {found.examples:,} examples it is ± {half_width}{inside}"
 
 
 def _why_no_interval(best: Group, following: Group, metric: str) -> str:

@@ -5,17 +5,21 @@ environment.json   command line, versions, git commit and uncommitted diff, devi
 metrics.jsonl      one JSON object a line, appended at every evaluation
 summary.json       written last
 checkpoints/       orbax
+examples_*.npz     what each example of a split adds to the metrics, if asked for
+notes.json         a note and tags, if there are any
 log.txt            what the console said
 lock               held by the process that writes
 """
 
 from nlstm_jax.runs.configuration import differences, flatten
 from nlstm_jax.runs.environment import describe_environment
+from nlstm_jax.runs.examples import read_examples, write_examples
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
 from nlstm_jax.runs.looks import check_test_look, record_test_look
 from nlstm_jax.runs.metrics import higher_is_better
 from nlstm_jax.runs.mirrors import check_mirrors
+from nlstm_jax.runs.notes import read_notes, write_notes
 from nlstm_jax.runs.reader import Run, read_run
 from nlstm_jax.runs.search import find_runs
 
@@ -30,6 +34,10 @@ __all__ = [
     "flatten",
     "higher_is_better",
     "make_folder",
+    "read_examples",
+    "read_notes",
     "read_run",
     "record_test_look",
+    "write_examples",
+    "write_notes",
 ]

@@ -1,6 +1,7 @@
 """Where and with what a run was made: enough to make it again."""
 
 import json
+import os
 import platform
 import shlex
 import subprocess
@@ -12,15 +13,19 @@ from typing import Any
 _ROOT = Path(__file__).resolve().parents[2]
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "nlstm_jax")
 
+SHARED = "NLSTM_JAX_SHARED_SLOT"
+"""Set where a process shares its cores or its GPU with others: its seconds are then not its own."""
+
 SNAPSHOT = "snapshot.json"
 """Lies beside code that was copied out of its checkout, and says what `describe_environment` said there."""
 
 
-def describe_environment(devices: list[str], data: dict[str, Any]) -> dict[str, Any]:
+def describe_environment(devices: list[str], data: dict[str, Any], processes: int = 1) -> dict[str, Any]:
     """Command line, versions, git commit with the diff of uncommitted changes, devices, facts about the data.
 
     Args:
         devices: the kind of each device, e.g. `["cpu", "cpu"]`.
+        processes: how many of them have these devices.
         data: what the task says of its data: name, checksums, the generator's own log-loss where there is one.
     """
     code = _snapshot() or {
@@ -34,7 +39,8 @@ def describe_environment(devices: list[str], data: dict[str, Any]) -> dict[str, 
         "versions": {name: version(name) for name in _PACKAGES},
         "commit": code["commit"],
         "uncommitted_diff": code["uncommitted_diff"],
-        "devices": {"kind": devices[0] if devices else None, "count": len(devices)},
+        "devices": {"kind": devices[0] if devices else None, "count": len(devices), "processes": processes},
+        "alone": SHARED not in os.environ,
         "data": data,
     }
 

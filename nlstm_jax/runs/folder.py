@@ -23,6 +23,8 @@ _OURS = (
     files.LOG,
     files.CHECKPOINTS,
     files.SAMPLES,
+    *(files.EXAMPLES.format(split=split) for split in ("train", "valid", "test")),
+    files.NOTES,
     files.FORECAST,
     files.RANKING,
     files.TENSORBOARD,

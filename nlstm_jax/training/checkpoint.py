@@ -8,8 +8,11 @@ from typing import Any, Self
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
+from orbax.checkpoint.options import MultiprocessingOptions
 
 from nlstm_jax.errors import CheckpointError
+from nlstm_jax.training import hosts
+from nlstm_jax.training.parallel import place
 
 
 class _LastAndBest(checkpoint_managers.PreservationPolicy):
@@ -25,7 +28,7 @@ class _LastAndBest(checkpoint_managers.PreservationPolicy):
 
 
 class Checkpoints:
-    """The checkpoints of one run; a context manager.
+    """The checkpoints of one run; a context manager. Of several processes the first alone writes and reads them.
 
     Orbax writes into a temporary folder and renames it, so a crash leaves whole checkpoints only. Saving is not in the
     background: on a CPU the arrays saved would be the very buffers that the next call is given to overwrite.
@@ -35,6 +38,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        index = jax.process_index()
         options = ocp.CheckpointManagerOptions(
             preservation_policy=None if read_only else _LastAndBest(),
             best_fn=lambda metrics: metrics["metric"],
@@ -42,10 +46,12 @@ class Checkpoints:
             enable_async_checkpointing=False,
             cleanup_tmp_directories=not read_only,
             read_only=read_only,
-            create=not read_only,
+            create=False,
+            multiprocessing_options=MultiprocessingOptions(primary_host=index, active_processes={index}),
         )
         handler = ocp.StandardCheckpointHandler()
         try:
+            folder.mkdir(exist_ok=True)
             self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handler)
         except (ValueError, OSError) as error:
             raise CheckpointError(f"{folder}: checkpoints expected, found what cannot be read: {error}") from error
@@ -58,6 +64,10 @@ class Checkpoints:
 
     def save(self, step: int, state: Any, metric: float | None) -> None:
         """Save the state after `step`; with the validation metric if there was an evaluation."""
+        if not hosts.is_first():
+            return
+        if jax.process_count() > 1:
+            state = hosts.to_host(state)
         metrics = None if metric is None else {"metric": metric}
         self._manager.save(step, args=ocp.args.StandardSave(_without_empty(state)), metrics=metrics, force=True)
 
@@ -67,6 +77,15 @@ class Checkpoints:
         Raises:
             CheckpointError: there is no such checkpoint, it is of another model, or it cannot be read.
         """
+        if jax.process_count() == 1:
+            return self._restore(step, like)
+        found = hosts.to_host(like)
+        with hosts.all_or_none():
+            if hosts.is_first():
+                found = hosts.to_host(self._restore(step, jax.device_put(found, jax.local_devices()[0])))
+        return jax.tree.map(lambda leaf, array: place(array, leaf.sharding), like, hosts.arrays_of_first(found))
+
+    def _restore(self, step: int, like: Any) -> Any:
         if step not in self.steps:
             raise CheckpointError(
                 f"{self._folder}: a checkpoint of step {step} expected, found {self.steps or 'none'}"

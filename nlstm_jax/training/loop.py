@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.interruption import Interruption
 from nlstm_jax.runs import RunFolder, check_mirrors, describe_environment, differences, flatten
+from nlstm_jax.training import hosts
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.lane import Lane
@@ -36,7 +38,8 @@ def fit(
 ) -> dict[str, Any]:
     """Train what a configuration says, in a run folder; the same call again goes on where this one stopped.
 
-    Everything is checked, and the data read, before the folder is made. The test split is not looked at, unless
+    Everything is checked, and the data read, before the folder is made. Of several processes (`process.join_hosts`)
+    the first has the folder, and all share every batch. The test split is not looked at, unless
     `config.eval.test_curve` asks for its curve, and decides nothing.
 
     Args:
@@ -94,53 +97,71 @@ def fit_together(
             left to train.
     """
     plain = [json.loads(config.to_json()) if hasattr(config, "to_json") else dict(config) for config in configs]
-    for config in plain:
+    with ExitStack() as stack:
+        folders, console = list(workdirs), console or Console()
+        if not hosts.is_first():
+            scratch = Path(stack.enter_context(TemporaryDirectory()))
+            folders, console, mirrors = [scratch / str(index) for index in range(len(plain))], Console(quiet=True), ()
+        with hosts.all_or_none():
+            going = _going(plain, folders, overwrite)
+            check_mirrors(mirrors)
+            task = tasks.build(going[0][0])
+            plan = Plan.of(going[0][0], task.splits["train"].size)
+            drawn = [_model(config, task) for config, _ in going]
+            # What is left of several runs goes on as it began, though it be one.
+            together = jax.default_backend() != "cpu" if vmap is None else vmap
+            lanes = _lanes(going[0][0], task, plan, drawn, apart=len(plain) > 1 and not together)
+        with hosts.all_or_none():
+            for index, ((config, workdir), model) in enumerate(zip(going, drawn, strict=True)):
+                folder = stack.enter_context(
+                    RunFolder(workdir, config, overwrite=overwrite, completed=settings.completed, mirrors=mirrors)
+                )
+                checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
+                shown = console if len(going) == 1 else Console(quiet=True)
+                narrator = stack.enter_context(Narrator(folder.log, shown))
+                lane = lanes[index % len(lanes)]
+                state = lane.program.start(model, numbers_of(config))
+                lane.members.append(Member(config, task, plan, folder, checkpoints, narrator, state))
+        if len(going) > 1:
+            narrator = stack.enter_context(Narrator(None, console))
+        return _Loop(lanes, narrator, stack.enter_context(Interruption())).go()
+
+
+def _going(
+    configs: Sequence[Mapping[str, Any]], workdirs: Sequence[Path], overwrite: bool
+) -> list[tuple[Mapping[str, Any], Path]]:
+    """The runs that have not ended; all are checked."""
+    for config in configs:
         settings.check(config)
-    _check_alike(plain)
-    check_mirrors(mirrors)
+        check_shards(config)
+    _check_alike(configs)
+    if len(configs) > 1 and jax.process_count() > 1:
+        raise ConfigError(f"several runs at once: one process expected, found {jax.process_count()} of them")
     going = []
-    for config, workdir in zip(plain, workdirs, strict=True):
+    for config, workdir in zip(configs, workdirs, strict=True):
         try:
             RunFolder.check(workdir, config, overwrite=overwrite, completed=settings.completed)
         except RunFinishedError:
-            if len(plain) == 1:
+            if len(configs) == 1:
                 raise
         else:
             going.append((config, workdir))
     if not going:
-        raise RunFinishedError(f"all {len(plain)} runs have already ended; --overwrite starts them anew")
-    config = going[0][0]
-    check_shards(config)
-    task = tasks.build(config)
-    plan = Plan.of(config, task.splits["train"].size)
-    # What is left of several runs goes on as it began, though it be one: with a device to itself.
-    together = jax.default_backend() != "cpu" if vmap is None else vmap
-    apart, vmap = len(plain) > 1 and not together, len(going) > 1 and together
-    drawn = [_model(each, task) for each, _ in going]
-    own = [make_mesh({}, [device]) for device in jax.devices()[: len(going)]]
-    meshes = own if apart else [_mesh(config, len(going))]
-    optimizer, runs = optimizers.maker(config, plan), len(going) if vmap else 0
+        raise RunFinishedError(f"all {len(configs)} runs have already ended; --overwrite starts them anew")
+    return going
+
+
+def _lanes(
+    config: Mapping[str, Any], task: tasks.Task, plan: Plan, drawn: Sequence[Any], *, apart: bool
+) -> list[Lane]:
+    """Lanes without members yet: one of all devices for all runs drawn, or, `apart`, one with a device for each."""
+    devices = [[device] for device in jax.devices()[: len(drawn)]]
+    meshes = [make_mesh({}, each) for each in devices] if apart else [_mesh(config, len(drawn))]
+    optimizer, runs = optimizers.maker(config, plan), 0 if apart or len(drawn) == 1 else len(drawn)
     programs = [Program.of(drawn[0], task, optimizer, mesh, runs, config["train"]["shards"]) for mesh in meshes]
     examples = [{split: replicate(task.splits[split], mesh) for split in _splits(config, task)} for mesh in meshes]
-    console = console or Console()
-    with ExitStack() as stack:
-        lanes: list[Lane] = []
-        for index, ((config, workdir), model) in enumerate(zip(going, drawn, strict=True)):
-            folder = stack.enter_context(
-                RunFolder(workdir, config, overwrite=overwrite, completed=settings.completed, mirrors=mirrors)
-            )
-            checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
-            narrator = stack.enter_context(Narrator(folder.log, console if len(going) == 1 else Console(quiet=True)))
-            place = index % len(meshes)
-            state = programs[place].start(model, numbers_of(config))
-            member = Member(config, task, plan, folder, checkpoints, narrator, state)
-            if lanes and vmap:
-                lanes[0].members.append(member)
-            else:
-                lanes.append(Lane(programs[place], [member], examples[place]))
-        if len(going) > 1:
-            narrator = stack.enter_context(Narrator(None, console))
-        return _Loop(lanes, narrator, stack.enter_context(Interruption())).go()
+    places = [index % len(meshes) for index in range(len(drawn) if apart else 1)]
+    return [Lane(programs[place], [], examples[place]) for place in places]
 
 
 def _mesh(config: Mapping[str, Any], runs: int) -> Mesh:
@@ -190,9 +211,9 @@ class _Loop:
     def go(self) -> list[dict[str, Any]]:
         """From the last checkpoints to the end."""
         devices = [device.device_kind for device in jax.devices()]
-        environment = describe_environment(devices, self.members[0].task.facts)
+        environment = describe_environment(devices, self.members[0].task.facts, jax.process_count())
         if self.together:
-            environment["trained_together"] = len(self.members)
+            environment |= {"trained_together": len(self.members), "alone": False}
             self.narrator.introduce(self.members[0].state.parameters)
             self.narrator.say(f"{len(self.members)} runs together, {', '.join(each.name for each in self.members)}")
         for member in self.members:
@@ -200,7 +221,7 @@ class _Loop:
         self.narrator.begin(min(member.step for member in self.members), self.plan.total_steps)
         while lanes := self._next():
             self._advance(lanes)
-            if self.interruption.requested and (lanes := self._next()):
+            if self._is_interrupted() and (lanes := self._next()):
                 step = max(member.step for member in self.members)
                 for member in self.members:
                     member.interrupt()
@@ -225,7 +246,7 @@ class _Loop:
         for lane in lanes:
             lane.load()
         begun, timed = time.monotonic(), first
-        while step < evaluation and not self.interruption.requested and any(lane.behind for lane in lanes):
+        while step < evaluation and not self._is_interrupted() and any(lane.behind for lane in lanes):
             stop = self.plan.next_stop(step)
             losses = [lane.train(step, stop, self.plan.steps_per_call) for lane in lanes]
             self._show(step, losses, self._speed(step - timed, begun))
@@ -246,6 +267,10 @@ class _Loop:
             evaluated = [member for lane in lanes for member in lane.evaluate(self.config["eval"], speed)]
             if self.together and evaluated:
                 self.narrator.evaluated_together([member.last_lines for member in evaluated], evaluated[0].metric)
+
+    def _is_interrupted(self) -> bool:
+        """Whether any process has had a signal."""
+        return any(hosts.gather(self.interruption.requested))
 
     def _speed(self, steps: int, begun: float) -> float:
         """A run's examples a second since `begun`."""

@@ -12,6 +12,7 @@ from nlstm_jax import settings
 from nlstm_jax.runs import RunFolder, higher_is_better
 from nlstm_jax.tasks import Task
 from nlstm_jax.tasks.base import Order
+from nlstm_jax.training import hosts
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.narrator import Narrator, cell_parameters
@@ -60,9 +61,10 @@ class Member:
 
     def begin(self, environment: Mapping[str, Any]) -> None:
         """Go on from the last checkpoint, or introduce the run."""
-        self.folder.write_environment(environment)
-        self.step = self.checkpoints.steps[-1] if self.checkpoints.steps else 0
-        self.lines = self.folder.keep_metrics_until(self.step)
+        tokens = self.config["train"]["batch_size"] * self.task.targets_per_example
+        self.folder.write_environment({**environment, "tokens_per_step": tokens})
+        reached = self.checkpoints.steps[-1] if self.checkpoints.steps else 0
+        self.step, self.lines = hosts.gather((reached, self.folder.keep_metrics_until(reached)))[0]
         self._started = time.monotonic() - (self.lines[-1]["wall_seconds"] if self.lines else 0.0)
         if self.step:
             self.state = self.checkpoints.restore(self.step, self.state)

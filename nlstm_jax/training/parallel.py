@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from nlstm_jax.errors import ConfigError
@@ -27,9 +28,23 @@ def make_mesh(batch_sizes: dict[str, int], devices: list[jax.Device] | None = No
 
 def replicate(tree: Any, mesh: Mesh) -> Any:
     """Put arrays on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    return place(tree, NamedSharding(mesh, PartitionSpec()))
 
 
 def split_axis(tree: Any, mesh: Mesh, axis: int) -> Any:
     """Put arrays on the devices, one axis of theirs, of a batch say, split over them."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")))
+    return place(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")))
+
+
+def place(tree: Any, sharding: Any) -> Any:
+    """Put arrays that every process has whole where they belong: a process' devices take their part of its own."""
+    if sharding.is_fully_addressable:
+        return jax.device_put(tree, sharding)
+
+    def placed(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
+            return leaf
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+
+    return jax.tree.map(placed, tree)

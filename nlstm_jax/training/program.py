@@ -108,10 +108,16 @@ class Program:
         totals = jax.tree.map(lambda part: np.sum(part, axis=-1, dtype=np.float64), sums)
         return [jax.tree.map(lambda part, run=run: part[run], totals) for run in range(self.runs)] or [totals]
 
+    def measure_each(self, parameters: Parameters, examples: Examples, batch_size: int) -> dict[str, Mean]:
+        """For one run the task's sums of every example by itself, arrays of N, in order."""
+        batches, _ = in_order(examples.size, batch_size)
+        sums = jax.device_get(self._measure_each(parameters, examples, split_axis(batches, self.mesh, 1)))
+        return jax.tree.map(lambda part: part.reshape(-1)[: examples.size], dict(sums))
+
     def joined(self, trees: list[Any]) -> Any:
         """What each run has as the one thing that this program takes."""
         if not self.runs:
-            return trees[0]
+            return replicate(trees[0], self.mesh)
         together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
         return split_axis(together, self.mesh, 0) if self._runs_are_split else replicate(together, self.mesh)
 
@@ -195,6 +201,17 @@ class Program:
             return jax.lax.map(partial(of_batch, (examples, parameters)), batches)
 
         return self._for_each_run(of_run)((examples, (indices, weights)), parameters)
+
+    @partial(jax.jit, static_argnums=0)
+    def _measure_each(
+        self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"]
+    ) -> Mapping[str, Mean]:
+        model = merge(self.graph, parameters)
+
+        def of_one(index: Int[Array, ""]) -> Mapping[str, Mean]:
+            return self.task.measure(model, examples.take(index[None]), jnp.ones(1))
+
+        return jax.lax.map(jax.vmap(of_one), indices)
 
     def _for_each_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function(shared, *of_one)` for all runs at once."""

@@ -8,6 +8,7 @@ from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import CheckpointError, DataError
 from nlstm_jax.runs import Run, read_run
 from nlstm_jax.runs.files import CHECKPOINTS
+from nlstm_jax.tasks import Mean
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.evaluation import evaluate
@@ -45,6 +46,11 @@ class Restored:
         examples = {name: replicate(self.task.splits[name], self.program.mesh) for name in ("train", split)}
         counts = {"train": options["train_examples"]} if split != "train" else {}
         return evaluate(self.program, self.parameters, examples, options["batch_size"], counts)[0][split]
+
+    def measure_each(self, split: str) -> dict[str, Mean]:
+        """What every example of a split adds to the task's sums, arrays of N."""
+        examples = replicate(self.task.splits[split], self.program.mesh)
+        return self.program.measure_each(self.parameters, examples, self.run.config["eval"]["batch_size"])
 
 
 def restore(workdir: Path, checkpoint: str = "best") -> Restored:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nlstm_jax.analysis.comparison import compare
+from nlstm_jax.analysis.comparison import compare, faceted
 from nlstm_jax.errors import ConfigError
 
 
@@ -111,3 +111,39 @@ def test_the_floor_is_one_that_all_runs_share(make_run) -> None:
     assert compare(runs).floor("perplexity") is None
     assert compare([*runs, make_run("gru", 0, environment=high)]).floor("log_loss") is None
     assert compare([*runs, make_run("gru", 0)]).floor("log_loss") is None
+
+
+def test_groups_can_be_made_by_any_setting(make_run) -> None:
+    runs = [
+        make_run("lstm", seed, valid=[3.0], config={"cell": {"features": width}, "optimizer": {"learning_rate": rate}})
+        for width in (8, 16)
+        for rate in (0.1, 0.2)
+        for seed in (0, 1)
+    ]
+    comparison = compare(runs, by=["cell.features"])
+    assert [(group.label, len(group.runs)) for group in comparison.groups] == [
+        ("cell.features=8", 4),
+        ("cell.features=16", 4),
+    ]
+    assert "cell.features=8: its runs differ in optimizer.learning_rate" in comparison.remarks
+    assert not comparison.incomparable
+    with pytest.raises(ConfigError, match=r"--group_by=cell\.feature: .* did you mean cell\.features\?"):
+        compare(runs, by=["cell.feature"])
+
+
+def test_groups_whose_data_differ_otherwise_than_each_others_are_not_comparable(make_run) -> None:
+    runs = [
+        make_run("lstm", 0, valid=[3.0], config={"cell": {"features": width}, "data": {"path": "", "seed": data}})
+        for width, data in ((8, 0), (8, 1), (16, 0), (16, 1))
+    ]
+    assert not compare(runs, by=["cell.features"]).incomparable
+    assert "data.seed" in compare(runs[:3], by=["cell.features"]).incomparable
+
+
+def test_facets_are_in_the_order_of_their_values(make_run) -> None:
+    runs = [make_run("lstm", 0, valid=[3.0], config={"cell": {"features": width}}) for width in (16, 4, 8)]
+    facets = faceted(runs, "cell.features")
+    assert list(facets) == ["cell.features=4", "cell.features=8", "cell.features=16"]
+    assert facets["cell.features=4"] == [runs[1]]
+    with pytest.raises(ConfigError, match=r"--facet=cell\.width: a setting of these runs"):
+        faceted(runs, "cell.width")

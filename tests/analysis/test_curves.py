@@ -2,10 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 from scipy import stats
 
 from nlstm_jax.analysis.curves import Best, Group, run_best, run_curve, run_status
+from nlstm_jax.runs import write_examples
+from nlstm_jax.tasks import Mean
 
 
 def test_mean_and_interval_at_the_steps_which_all_seeds_have(make_run) -> None:
@@ -69,3 +72,37 @@ def test_statuses_and_sizes(make_run) -> None:
     assert group.statuses == {"unfinished": 1, "finished": 1, "interrupted": 1}
     assert (group.cell_parameters, group.parameters) == (1000, 5000)
     assert Group("lstm", runs[:1]).cell_parameters is None
+
+
+def test_steps_lie_at_tokens_and_at_the_seconds_of_runs_that_were_alone(make_run) -> None:
+    alone = [make_run("lstm", seed, valid=[3.0, 2.0], environment={"tokens_per_step": 7.5}) for seed in (0, 1)]
+    together = make_run("lstm", 2, valid=[3.0, 2.0], environment={"trained_together": 3})
+    shared = make_run("lstm", 3, valid=[3.0, 2.0], environment={"alone": False})
+    group = Group("lstm", (*alone, together, shared))
+    assert group.along("step", (10, 20)) == (10, 20)
+    assert group.along("tokens", (10, 20)) == (75.0, 150.0)
+    assert group.along("seconds", (10, 20)) == (0.5, 1.0)
+    assert Group("lstm", (together, shared)).along("seconds", (10, 20)) is None
+    assert Group("lstm", (together,)).along("tokens", (10,)) is None
+
+
+def test_how_soon_a_level_was_reached(make_run) -> None:
+    runs = [make_run("lstm", seed, valid=values) for seed, values in enumerate(([3.0, 2.0, 1.0], [2.0, 2.5, 1.5]))]
+    runs += [make_run("lstm", 2, valid=[3.0]), make_run("lstm", 3, valid=[1.0], environment={"alone": False})]
+    assert Group("lstm", tuple(runs)).reached("log_loss", 2.0) == [(20, 1.0), (10, 0.5), (10, None)]
+    accurate = make_run("lstm", 0, valid=[0.2, 0.9, 0.95], metric="accuracy")
+    assert Group("lstm", (accurate,)).reached("accuracy", 0.9) == [(20, 1.0)]
+
+
+def test_examples_are_those_of_the_best_step_of_every_run(make_run) -> None:
+    runs = [make_run("lstm", seed, valid=[3.0, 2.0]) for seed in (0, 1)]
+    group, weights = Group("lstm", tuple(runs)), np.array([2.0, 1.0])
+    write_examples(runs[0].path, "valid", 20, {"log_loss": Mean(np.array([1.0, 2.0]), weights)})
+    assert group.by_example("log_loss") is None
+    write_examples(runs[1].path, "valid", 10, {"log_loss": Mean(np.array([3.0, 4.0]), weights)})
+    assert group.by_example("log_loss") is None
+    write_examples(runs[1].path, "valid", 20, {"log_loss": Mean(np.array([3.0, 4.0]), weights)})
+    rows, found = group.by_example("log_loss")
+    assert (rows.tolist(), found.tolist()) == ([[1.0, 2.0], [3.0, 4.0]], [2.0, 1.0])
+    write_examples(runs[1].path, "valid", 20, {"log_loss": Mean(np.array([3.0, 4.0]), weights + 1)})
+    assert group.by_example("log_loss") is None

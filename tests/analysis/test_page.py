@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import MARKERS
+from nlstm_jax.analysis.figure import MARKERS, Look
 from nlstm_jax.analysis.page import SYMBOLS, render, script_json
 from nlstm_jax.analysis.verdict import verdict
 
@@ -18,7 +18,7 @@ EVIL = "</script><script>alert('x')</script><img src=x onerror=alert(1)>{{data}}
 
 @pytest.fixture
 def comparison(make_run):
-    environment = {"data": {"floor": {"valid": {"log_loss": 1.7}}}}
+    environment = {"data": {"floor": {"valid": {"log_loss": 1.7}}}, "tokens_per_step": 100}
     lstm = [
         make_run("lstm", seed, valid=[3.0 + seed / 3, 2.0, 1.9], test=[3.1, 2.1, 2.0], environment=environment)
         for seed in range(2)
@@ -29,7 +29,7 @@ def comparison(make_run):
 
 @pytest.fixture
 def page(comparison):
-    return render(comparison, "log_loss")
+    return render({"": comparison}, Look("log_loss"))
 
 
 def embedded(page):
@@ -44,19 +44,26 @@ def without_plotly(page):
 def test_every_groups_data_are_in_it_exactly(page, comparison) -> None:
     data = embedded(page)
     assert data["groups"] == ["lstm", EVIL]
-    assert list(data["metrics"]) == ["log_loss", "wall_seconds", "examples_per_second"]
-    for metric, content in data["metrics"].items():
-        for group, curves in zip(comparison.groups, content["curves"], strict=True):
+    assert list(data["units"]) == ["log_loss", "wall_seconds", "examples_per_second"]
+    (panel,) = data["panels"]
+    for group, drawn in zip(comparison.groups, panel["groups"], strict=True):
+        assert data["groups"][drawn["place"]] == group.label
+        for metric in data["units"]:
             for split in ("valid", "train", "test"):
-                curve = group.curve(split, metric)
-                expected = curve and {key: value and list(value) for key, value in vars(curve).items()}
-                assert curves[split] == expected
+                curve, found = group.curve(split, metric), drawn["curves"][metric].get(split)
+                if curve is None:
+                    assert found is None
+                    continue
+                assert tuple(found["steps"]) == curve.steps
+                for name in ("mean", "half_width"):
+                    exact = getattr(curve, name)
+                    assert found[name] == (exact and pytest.approx(list(exact), rel=1e-6))
 
 
 def test_floor_and_unit(page) -> None:
-    metrics = embedded(page)["metrics"]
-    assert (metrics["log_loss"]["floor"], metrics["log_loss"]["unit"]) == (1.7, "nats")
-    assert (metrics["wall_seconds"]["floor"], metrics["wall_seconds"]["unit"]) == (None, "")
+    data = embedded(page)
+    assert data["panels"][0]["floors"] == {"log_loss": 1.7, "wall_seconds": None, "examples_per_second": None}
+    assert data["units"] == {"log_loss": "nats", "wall_seconds": "", "examples_per_second": ""}
 
 
 def test_names_from_run_folders_are_escaped(page) -> None:
@@ -93,15 +100,15 @@ def test_every_metric_has_its_verdict_and_table(page, comparison) -> None:
 
 
 def test_the_metric_asked_for_comes_first(comparison) -> None:
-    page = render(comparison, "examples_per_second")
+    page = render({"": comparison}, Look("examples_per_second"))
     assert re.findall('<option value="(\\w+)"', page)[0] == "examples_per_second"
 
 
 def test_splits_that_occur_can_be_chosen(make_run) -> None:
     boxes = re.compile(r'<input type="checkbox" value="(\w+)"( checked)?>')
-    page = render(compare([make_run("lstm", 0, valid=[3.0], train=[2.0])]), "log_loss")
+    page = render({"": compare([make_run("lstm", 0, valid=[3.0], train=[2.0])])}, Look("log_loss"))
     assert boxes.findall(page) == [("valid", " checked"), ("train", "")]
-    page = render(compare([make_run("lstm", 0, train=[2.0])]), "log_loss")
+    page = render({"": compare([make_run("lstm", 0, train=[2.0])])}, Look("log_loss"))
     assert boxes.findall(page) == [("train", " checked")]
 
 
@@ -114,6 +121,7 @@ PROBE = """<script>
 const seen = {errors: []};
 addEventListener("securitypolicyviolation", (event) => seen.errors.push(event.violatedDirective));
 const use = (id, change) => { change(control(id)); control(id).dispatchEvent(new Event("input", {bubbles: true})); };
+const plot = plots[0];
 const lines = () => plot.data.filter((trace) => trace.hoverinfo !== "skip");
 seen.names = lines().map((trace) => trace.name);
 seen.dashes = lines().map((trace) => trace.line.dash);
@@ -126,6 +134,17 @@ use("log", (box) => { box.checked = true; });
 seen.type = plot.layout.yaxis.type;
 use("splits", (set) => { set.querySelector("[value=train]").checked = true; });
 seen.trained = lines().length;
+use("axis", (select) => { select.value = "tokens"; });
+seen.tokens = lines()[0].x;
+seen.along = plot.layout.xaxis.title.text;
+seen.kept = location.hash;
+const table = document.querySelector("section:not([hidden]) table");
+const column = (n) => [...table.tBodies[0].rows].map((row) => row.children[n].textContent);
+table.querySelectorAll("th button")[0].click();
+seen.byName = column(0);
+table.querySelectorAll("th button")[4].click();
+table.querySelectorAll("th button")[4].click();
+seen.byValue = column(4);
 use("metric", (select) => { select.value = "wall_seconds"; });
 seen.title = plot.layout.yaxis.title.text;
 seen.shown = [...document.querySelectorAll("section:not([hidden])")].map((part) => part.dataset.metric);
@@ -159,6 +178,9 @@ def test_in_a_browser(page, comparison, tmp_path) -> None:
     first, second, third = comparison.groups[0].curve("valid", "log_loss").mean
     expected = [first, (first + 2 * second) / 3, (first + 2 * second + 4 * third) / 7]
     assert seen["smoothed"] == pytest.approx(expected)
+    assert (seen["tokens"], seen["along"]) == ([1000, 2000, 3000], "training tokens")
+    assert seen["kept"] == "#metric=log_loss&axis=tokens&smoothing=0.5&log=1&splits=valid%2Ctrain%2Ctest"
+    assert (seen["byName"], seen["byValue"]) == (["lstm", EVIL][::-1], ["1.900 ± 0", "1.750"])
     assert (seen["type"], seen["trained"], seen["title"]) == ("log", 4, "wall_seconds")
     assert seen["shown"] == ["wall_seconds", "wall_seconds"]
     assert seen["wide"]

@@ -119,3 +119,38 @@ def test_names_are_no_markup(make_run) -> None:
     assert "[red]<b>lstm</b>" in rendered(rows, 200)
     assert "[red]&lt;b&gt;lstm&lt;/b&gt;" in table.html_table(rows, "log_loss")
     assert "[red]&lt;b&gt;lstm&lt;/b&gt;" in table.markdown(rows, "log_loss")
+
+
+def test_latex_is_escaped_and_has_its_rules(make_run) -> None:
+    runs = [make_run("lstm_2 50% & more", seed, valid=[2.0 + seed / 10]) for seed in (0, 1)]
+    lines = table.latex(table.rows(compare(runs), "log_loss"), "log_loss").splitlines()
+    assert lines[0] == r"\begin{tabular}{lrrrrrrlr}"
+    assert lines[1:4:2] == [r"\toprule", r"\midrule"]
+    assert lines[2].startswith(r"group & seeds & cell parameters & parameters & best valid log\_loss &")
+    assert lines[4].startswith(r"lstm\_2 50\% \& more & 2 & 1,000 & 5,000 & 2.05 $\pm$ 0.64 & 10 &")
+    assert lines[5:] == [r"\bottomrule", r"\end{tabular}"]
+
+
+def test_a_level_has_its_columns(make_run) -> None:
+    runs = [make_run("lstm", 0, valid=[3.0, 2.0]), make_run("lstm", 1, valid=[3.0])]
+    (row,) = table.rows(compare(runs), "log_loss", level=2.5)
+    assert (row.reach.steps.value, row.reach.seconds.value, row.reach.runs) == (20, 1.0, 1)
+    assert "| steps to 2.5 | seconds to 2.5 |" in table.markdown([row], "log_loss")
+    assert "| 20.00 (1 of 2) | 1.000 |" in table.markdown([row], "log_loss")
+    header, line = table.csv_text([row], "log_loss").splitlines()
+    assert dict(zip(header.split(","), line.split(","), strict=True))["reach_steps"] == "20.0"
+
+
+def test_seconds_are_those_of_runs_that_were_alone(make_run) -> None:
+    shared = make_run("lstm", 0, valid=[3.0], environment={"alone": False})
+    assert table.rows(compare([shared]), "log_loss")[0].wall_seconds is None
+    alone = make_run("lstm", 1, valid=[3.0], environment={"alone": True}, summary={"wall_seconds": 7.0})
+    assert table.rows(compare([shared, alone]), "log_loss")[0].wall_seconds == 7.0
+
+
+def test_facets_are_a_column(make_run) -> None:
+    facets = {f"cell.features={width}": compare([make_run("lstm", 0, valid=[float(width)])]) for width in (4, 2)}
+    found = table.facet_rows(facets, "log_loss")
+    assert [row.facet for row in found] == ["cell.features=4", "cell.features=2"]
+    assert table.markdown(found, "log_loss").startswith("| facet | group |")
+    assert table.csv_text(found, "log_loss").startswith("facet,label,")

@@ -1,10 +1,15 @@
 """The sentence, against numbers worked out by hand."""
 
+import re
+
+import numpy as np
 import pytest
 
 from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import write_examples
+from nlstm_jax.tasks import Mean
 
 
 @pytest.fixture
@@ -115,3 +120,18 @@ def test_other_data_have_no_verdict(make_run) -> None:
 def test_nothing_to_compare(judge, make_run) -> None:
     assert judge(lstm=[3.0, 3.1]) == "No verdict: lstm is the only group with a valid log_loss."
     assert verdict(compare([make_run("lstm", 0)]), "log_loss") == "No verdict: no run has a valid log_loss."
+
+
+def test_a_bootstrap_over_examples_is_told_where_they_are_known(make_run) -> None:
+    generator, weights = np.random.default_rng(0), np.full(50, 2.0)
+    runs = [
+        make_run(name, seed, valid=[best + 0.01 * seed])
+        for name, best in (("a", 3.0), ("b", 3.2))
+        for seed in range(3)
+    ]
+    for run in runs:
+        mean = run.metrics[0]["log_loss"]
+        sums = weights * (mean + (generator.normal(size=50) if run.config["name"] == "a" else 0.0))
+        write_examples(run.path, "valid", 10, {"log_loss": Mean(sums, weights)})
+    said = verdict(compare(runs), "log_loss")
+    assert re.search(r"3 and 3 seeds; crossed with a bootstrap over 50 examples it is ± 0\.\d+", said)

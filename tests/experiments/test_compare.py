@@ -9,7 +9,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import compare
+from experiments import annotate, compare
 from nlstm_jax.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,11 +70,12 @@ def test_the_contrast_is_the_flag_s_or_the_sweep_s(runs, tmp_path, capsys) -> No
         run(runs / "*", out=str(tmp_path / "out"), contrast="lstm")
 
 
-def test_the_four_files_and_what_is_said(runs, tmp_path, capsys) -> None:
+def test_the_files_and_what_is_said(runs, tmp_path, capsys) -> None:
     out = tmp_path / "deep" / "out"
     run(runs / "*", out=str(out))
     said = capsys.readouterr().out
-    assert sorted(path.name for path in out.iterdir()) == ["compare.html", "compare.md", "compare.png", "table.csv"]
+    files = ["compare.html", "compare.md", "compare.png", "table.csv", "table.tex"]
+    assert sorted(path.name for path in out.iterdir()) == files
     assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "compare.md").read_text("utf-8")
     assert "\n| nlstm | 2 | 100 |" in page
@@ -84,6 +85,46 @@ def test_the_four_files_and_what_is_said(runs, tmp_path, capsys) -> None:
     assert sentence in (out / "compare.html").read_text("utf-8")
     assert f"skipped {runs / 'notes'}: no run folder" in said
     assert "best valid log_loss" in said
+
+
+def test_tags_choose_runs_and_notes_are_shown(runs, tmp_path, capsys) -> None:
+    with flagsaver.flagsaver(add=["paper"], note="as in the paper"):
+        annotate.main(["annotate", str(runs / "lstm*")])
+    assert capsys.readouterr().out.splitlines()[0] == f"{runs / 'lstm-0'}: paper; as in the paper"
+    run(runs / "*", out=str(tmp_path / "out"), tag=["paper"])
+    page = (tmp_path / "out" / "compare.md").read_text("utf-8")
+    assert "nlstm" not in page
+    assert "- lstm-1: paper; as in the paper" in page
+    assert "paper; as in the paper" in (tmp_path / "out" / "compare.html").read_text("utf-8")
+    with pytest.raises(ConfigError, match="--tag=papr: a tag of these runs expected, which have paper"):
+        run(runs / "*", out=str(tmp_path / "out"), tag=["papr"])
+
+
+def test_facets_groups_and_tuning_by_flag(runs, tmp_path, capsys) -> None:
+    run(runs / "*", out=str(tmp_path / "out"), facet="name", group_by=["task"], reach=3.1)
+    page = (tmp_path / "out" / "compare.md").read_text("utf-8")
+    assert "| name=nlstm | task=poems | 2 |" in page
+    assert "name=lstm: No verdict: task=poems is the only group" in page
+    run(runs / "*", out=str(tmp_path / "out"), tuned=["name"])
+    assert "name=nlstm, best of 2 trials of 4 steps" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="--along=tokens: runs that say how far they came so expected, found none"):
+        run(runs / "*", out=str(tmp_path / "out"), along="tokens")
+
+
+def test_a_watch_ends_with_the_last_run(runs, tmp_path, monkeypatch, capsys) -> None:
+    ended = (runs / "lstm-0" / "summary.json").read_text("utf-8")
+    (runs / "lstm-0" / "summary.json").unlink()
+    out, seen = tmp_path / "out", []
+
+    def sleep(seconds):
+        seen.append((seconds, '"refresh": 9' in (out / "compare.html").read_text("utf-8")))
+        (runs / "lstm-0" / "summary.json").write_text(ended, "utf-8")
+
+    monkeypatch.setattr(compare.time, "sleep", sleep)
+    run(runs / "*", out=str(out), watch=9.0)
+    assert seen == [(9.0, True)]
+    assert '"refresh": 0' in (out / "compare.html").read_text("utf-8")
+    assert "1 of 4 runs go on" in capsys.readouterr().out
 
 
 def test_out_that_is_a_file_is_refused_before_anything_is_read(runs, tmp_path) -> None:

@@ -230,7 +230,7 @@ def test_the_environment_says_which_code_was_run(checkout):
     clean = describe_environment(["cpu", "cpu"], {"name": "poems"})
     assert clean["commit"] == git(checkout, "rev-parse", "HEAD")
     assert clean["uncommitted_diff"] == ""
-    assert clean["devices"] == {"kind": "cpu", "count": 2}
+    assert clean["devices"] == {"kind": "cpu", "count": 2, "processes": 1}
     assert clean["data"] == {"name": "poems"}
     assert clean["python"] == sys.version.split()[0]
     assert {"jax", "flax", "optax", "orbax-checkpoint", "numpy"} <= clean["versions"].keys()
@@ -257,7 +257,7 @@ def test_outside_of_a_checkout_there_is_no_commit_to_record(tmp_path, monkeypatc
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
     found = describe_environment([], {})
     assert (found["commit"], found["uncommitted_diff"]) == (None, None)
-    assert found["devices"] == {"kind": None, "count": 0}
+    assert found["devices"] == {"kind": None, "count": 0, "processes": 1}
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

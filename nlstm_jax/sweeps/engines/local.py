@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from nlstm_jax.runs.environment import SHARED
 from nlstm_jax.sweeps.engines.base import Job, Process
 
 _LAUNCH = Path(__file__).with_name("launch.py")
@@ -42,11 +43,13 @@ def slots(count: int, cores: Sequence[int], gpus: Sequence[str]) -> list[Slot]:
     for index in range(count):
         own = list(cores[index::count]) or [cores[index % len(cores)]]
         if not gpus:
-            places.append(Slot(own, {"JAX_PLATFORMS": "cpu"}))
+            shared = {SHARED: "1"} if count > len(cores) else {}
+            places.append(Slot(own, {"JAX_PLATFORMS": "cpu"} | shared))
             continue
         sharing = len(range(index % len(gpus), count, len(gpus)))
         environment = {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]}
         if sharing > 1:
+            environment[SHARED] = "1"
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{_GPU_MEMORY / sharing:.3f}"
         places.append(Slot(own, environment))
     return places

@@ -1,0 +1,35 @@
+"""A note and tags for run folders; `experiments.compare` shows them, and takes the runs with a tag.
+
+python -m experiments.annotate runs/lstm2 runs/nlstm2 --add=paper,table2 --note="clip_norm 5, as in the paper"
+python -m experiments.annotate 'runs/*' --remove=paper
+python -m experiments.annotate 'runs/*'                             shows what is there
+"""
+
+from absl import flags
+from rich.console import Console
+
+from experiments import command
+from nlstm_jax import settings
+from nlstm_jax.runs import find_runs, read_notes, write_notes
+
+_NOTE = flags.DEFINE_string("note", None, "a text in the place of the old one; empty: none")
+_ADD = flags.DEFINE_list("add", [], "tags, with commas between them")
+_REMOVE = flags.DEFINE_list("remove", [], "tags to take away")
+
+
+def main(arguments: list[str]) -> None:
+    """Write, if there is anything to, and show."""
+    runs, notes = find_runs(arguments[1:], settings.completed)
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for line in notes:
+        console.print(line)
+    for run in runs:
+        if _NOTE.value is not None or _ADD.value or _REMOVE.value:
+            found = write_notes(run.path, text=_NOTE.value, tags=_ADD.value, without=_REMOVE.value)
+        else:
+            found = read_notes(run.path)
+        console.print(f"{run.path}: {', '.join(found.tags) or 'no tags'}{f'; {found.text}' if found.text else ''}")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,76 @@
+"""The crossed bootstrap, against variances known by formula."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import t
+
+from nlstm_jax.analysis.bootstrap import crossed
+
+WEIGHTS = np.full(400, 5.0)
+
+
+def group(generator, seeds, mean=0.0, by_seed=0.0, by_example=None, noise=0.0):
+    """What every example adds in each of a group's runs, per target about `mean`."""
+    shape = (seeds, WEIGHTS.size)
+    rows = mean + generator.normal(0, by_seed, (seeds, 1)) + noise * generator.normal(size=shape)
+    return WEIGHTS * (rows + (0.0 if by_example is None else by_example))
+
+
+def error_of(found, degrees):
+    return found.half_width / t.ppf(0.975, degrees)
+
+
+def test_what_is_hard_for_both_cancels() -> None:
+    """Examples differ by far more than the runs, but in the same way for all of them."""
+    generator = np.random.default_rng(0)
+    hard = generator.normal(0, 50.0, WEIGHTS.size)
+    first = group(generator, 6, mean=-0.3, by_seed=0.1, by_example=hard)
+    second = group(generator, 6, by_seed=0.1, by_example=hard)
+    found = crossed(first, second, WEIGHTS)
+    means = [rows.sum(1) / WEIGHTS.sum() for rows in (first, second)]
+    assert found.value == pytest.approx(means[0].mean() - means[1].mean(), abs=1e-9)
+    assert found.examples == WEIGHTS.size
+    variances = [each.var(ddof=1) / 6 for each in means]
+    degrees = sum(variances) ** 2 / sum(each**2 / 5 for each in variances)
+    assert error_of(found, degrees) == pytest.approx(math.sqrt(sum(variances)), rel=0.05)
+
+
+def test_examples_on_which_models_differ_widen_the_interval() -> None:
+    generator = np.random.default_rng(1)
+    own = generator.normal(0, 4.0, WEIGHTS.size)
+    first = group(generator, 8, by_seed=0.05, by_example=own)
+    second = group(generator, 8, by_seed=0.05)
+    found = crossed(first, second, WEIGHTS)
+    means = [rows.sum(1) / WEIGHTS.sum() for rows in (first, second)]
+    seeds = sum(each.var(ddof=1) / 8 for each in means)
+    variances = [each.var(ddof=1) / 8 for each in means]
+    degrees = sum(variances) ** 2 / sum(each**2 / 7 for each in variances)
+    expected = math.sqrt(seeds + own.var(ddof=1) / WEIGHTS.size)
+    assert error_of(found, degrees) == pytest.approx(expected, rel=0.06)
+
+
+def test_the_interval_covers_the_true_difference() -> None:
+    """Other seeds and other examples, 300 times."""
+    generator = np.random.default_rng(2)
+    inside = 0
+    for _ in range(300):
+        own = generator.normal(0, 1.5, WEIGHTS.size)
+        first = group(generator, 5, mean=0.2, by_seed=0.1, by_example=own)
+        second = group(generator, 5, by_seed=0.1)
+        found = crossed(first, second, WEIGHTS, draws=500)
+        inside += abs(found.value - 0.2) <= found.half_width
+    assert 0.93 <= inside / 300 <= 0.99
+
+
+def test_longer_examples_count_more() -> None:
+    weights = np.array([1.0, 3.0])
+    first, second = np.array([[2.0, 3.0], [2.0, 3.3]]), np.array([[1.0, 3.0], [1.0, 3.3]])
+    assert crossed(first, second, weights).value == pytest.approx(0.25)
+
+
+def test_one_seed_has_no_interval() -> None:
+    rows = np.ones((1, 400))
+    with pytest.raises(ValueError, match="two runs or more in each group"):
+        crossed(rows, rows, WEIGHTS)

@@ -1,0 +1,112 @@
+"""Several processes, each with devices of its own, train one run: the same as one process trains."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from configs import poems
+from nlstm_jax import process
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.training import fit
+
+ROOT = Path(__file__).resolve().parents[2]
+CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
+SETTINGS = {"train.shards": 4, "train.steps": 120, "train.steps_per_call": 2, "eval.every_steps": 10}
+
+
+def start(workdir: Path, processes: int, devices: int = 1, own: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    """A run by so many processes with so many devices each; `own`: what the last of them is told besides."""
+    command = [sys.executable, "-m", "experiments.train", "--config=configs/poems.py:cell=nlstm,depth=2,smoke"]
+    command += [f"--workdir={workdir}", f"--cpu_devices={devices}"]
+    command += [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    if processes > 1:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            command += [f"--coordinator=127.0.0.1:{free.getsockname()[1]}", f"--processes={processes}"]
+    started = []
+    for index in range(processes):
+        each = [*command, *([f"--process={index}"] if processes > 1 else [])]
+        each += own if index == processes - 1 else []
+        started.append(subprocess.Popen(each, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    return started
+
+
+def ended(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
+    """The exit code and the last line of each."""
+    errors = [each.communicate(timeout=200)[1] for each in started]
+    lasts = [[line for line in text.splitlines() if not line.startswith("[Gloo]")][-1:] for text in errors]
+    return [(each.returncode, "".join(last)) for each, last in zip(started, lasts, strict=True)]
+
+
+def metrics(workdir: Path) -> list[dict]:
+    path = workdir / "metrics.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    return [{key: value for key, value in json.loads(line).items() if key not in CLOCK} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """By one process on one device, undisturbed."""
+    config = poems.get_config("cell=nlstm,depth=2,smoke")
+    for key, value in SETTINGS.items():
+        section, name = key.split(".")
+        config[section][name] = value
+    workdir = tmp_path_factory.mktemp("alone") / "run"
+    fit(config, workdir)
+    return workdir
+
+
+def test_two_processes_make_the_run_of_one_bit_for_bit(alone, tmp_path):
+    assert [code for code, _ in ended(start(tmp_path / "run", 2))] == [0, 0]
+    assert metrics(tmp_path / "run") == metrics(alone)
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text("utf-8"))
+    assert environment["devices"] == {"kind": "cpu", "count": 2, "processes": 2}
+
+
+@pytest.mark.slow
+def test_a_run_goes_from_four_devices_of_two_processes_to_one_and_back(alone, tmp_path):
+    """A signal that one process alone has got stops all of them, and other devices go on from the checkpoint."""
+    workdir = tmp_path / "run"
+    for number, (processes, devices) in enumerate([(2, 2), (1, 1), (1, 4)], start=1):
+        started = start(workdir, processes, devices)
+        while len(metrics(workdir)) < 4 * number and started[0].poll() is None:
+            time.sleep(0.005)
+        started[-1].send_signal(signal.SIGTERM)
+        for code, last in ended(started):
+            assert (code, last[:20]) == (75, "interrupted at step ")
+    assert [code for code, _ in ended(start(workdir, 2, 2))] == [0, 0]
+    assert metrics(workdir) == metrics(alone)
+
+
+def test_a_mistake_of_one_process_ends_all(tmp_path):
+    nowhere = tmp_path / "nowhere"
+    (first, told), (second, original) = ended(start(tmp_path / "run", 2, own=(f"--config.data.path={nowhere}",)))
+    assert (first, second) == (3, 3)
+    assert str(nowhere) in original
+    assert told == f"process 1: {original}"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"coordinator": "here:1"}, "--processes: expected with --coordinator, found none"),
+        ({"processes": 2, "process": 0}, "--coordinator: expected with --processes and --process, found none"),
+        ({"coordinator": "here:1", "processes": 2, "process": 2}, "--process: 0 to 1, of --processes=2, expected"),
+    ],
+)
+def test_hosts_that_are_half_told_are_refused(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        process.join_hosts(**arguments)
+
+
+def test_without_other_hosts_a_process_stays_by_itself(monkeypatch):
+    monkeypatch.setitem(os.environ, "SLURM_STEP_NUM_TASKS", "1")
+    process.join_hosts()
