@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from nlstm_jax.analysis.statistics import LEVEL, welch
 from nlstm_jax.types import Float
@@ -64,7 +64,7 @@ def crossed(
         seeds = generator.multinomial(len(rows) - 1, np.full(len(rows), 1 / len(rows)), draws)
         drawn.append((means * seeds).sum(1) / (len(rows) - 1))
     error = float(np.std(drawn[0] - drawn[1], ddof=1))
-    return Crossed(welched.value, float(t.ppf((1 + level) / 2, welched.degrees)) * error, count)
+    return Crossed(welched.value, float(stdtrit(welched.degrees, (1 + level) / 2)) * error, count)
 
 
 def _means(rows: Float[np.ndarray, "S N"], weights: Float[np.ndarray, "N"]) -> list[float]:

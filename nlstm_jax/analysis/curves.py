@@ -72,7 +72,14 @@ class Group:
 
     def bests(self, metric: str) -> list[Best]:
         """The best value of every run that has one."""
-        return [best for run in self.runs if (best := run_best(run, metric))]
+        if metric not in self._bests:
+            self._bests[metric] = [best for run in self.runs if (best := run_best(run, metric))]
+        return self._bests[metric]
+
+    @cached_property
+    def _bests(self) -> dict[str, list[Best]]:
+        """What has been asked for: a verdict on many groups asks for every pair of them."""
+        return {}
 
     def along(self, axis: str, steps: Sequence[int]) -> tuple[float, ...] | None:
         """Where these steps lie along one of `AXES`; None where that is not known."""

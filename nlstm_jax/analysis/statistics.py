@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from scipy.stats import norm, t
+from scipy.special import ndtri, stdtr, stdtrit
 
 LEVEL = 0.95
 POWER = 0.80
@@ -82,7 +82,7 @@ def welch(first: Sequence[float], second: Sequence[float], level: float = LEVEL)
         return None
     degrees = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
     value, error = _mean(first) - _mean(second), math.sqrt(a + b)
-    p = 2 * float(t.sf(abs(value) / error, degrees))
+    p = 2 * float(stdtr(degrees, -abs(value) / error))
     return Difference(value, _quantile(level, degrees) * error, degrees, p)
 
 
@@ -130,10 +130,10 @@ def seeds_to_resolve(
     ratio = (a + b) / difference**2
     freedom = (a + b) ** 2 / (a**2 + b**2)
     # Quantiles of t exceed the normal's: the answer is not below this start, and only a few above it.
-    count = max(2, math.floor((norm.ppf((1 + level) / 2) + norm.ppf(power)) ** 2 * ratio))
+    count = max(2, math.floor((ndtri((1 + level) / 2) + ndtri(power)) ** 2 * ratio))
     while True:
         degrees = freedom * (count - 1)
-        if count >= (_quantile(level, degrees) + t.ppf(power, degrees)) ** 2 * ratio:
+        if count >= (_quantile(level, degrees) + stdtrit(degrees, power)) ** 2 * ratio:
             return count
         count += 1
 
@@ -169,4 +169,4 @@ def _variance(values: Sequence[float]) -> float:
 
 def _quantile(level: float, degrees: float) -> float:
     """How many standard errors the two-sided interval reaches."""
-    return float(t.ppf((1 + level) / 2, degrees))
+    return float(stdtrit(degrees, (1 + level) / 2))

@@ -11,6 +11,9 @@ from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import LEVEL, estimate, holm, seeds_to_resolve, welch, written
 from nlstm_jax.runs import higher_is_better
 
+_TOLD = 10
+"""So many differences are told one by one."""
+
 
 def verdict(comparison: Comparison, metric: str) -> str:
     """The difference that was named in advance, else the best group against the next, by Welch's t-interval.
@@ -55,8 +58,10 @@ def _explored(pairs: Sequence[tuple[Group, Group]], metric: str) -> str:
     if not pairs:
         return ""
     corrected = _corrected(pairs, metric)
-    resolved = [f"{better} over {worse} (p = {p:.2g})" for (better, worse), p in corrected.items() if p < 1 - LEVEL]
-    listed = ", ".join(resolved) if resolved else "none is resolved"
+    resolved = sorted((p, f"{better} over {worse} (p = {p:.2g})") for (better, worse), p in corrected.items())
+    told = [text for p, text in resolved if p < 1 - LEVEL]
+    more = f" and {len(told) - _TOLD:,} more" if len(told) > _TOLD else ""
+    listed = ", ".join(told[:_TOLD]) + more if told else "none is resolved"
     return f" Exploratory, after Holm's correction for {len(pairs)} other pairs: {listed}."
 
 
