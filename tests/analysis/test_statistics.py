@@ -133,3 +133,11 @@ def test_seeds_to_resolve_at_its_ends() -> None:
 )
 def test_written(value, half_width, text) -> None:
     assert written(value, half_width) == text
+
+
+@pytest.mark.parametrize("count", [5, 10])
+def test_t_intervals_cover_the_truth_as_often_as_they_say(count) -> None:
+    draws = np.random.default_rng(0).normal(3.0, 0.2, (2000, count))
+    estimates = [estimate(row.tolist()) for row in draws]
+    covered = np.mean([abs(each.value - 3.0) <= each.half_width for each in estimates])
+    assert 0.93 <= covered <= 0.97
