@@ -118,14 +118,14 @@ def page(found: Mapping[str, Any], more: Mapping[str, Any], pool: Float[np.ndarr
     """The table."""
     environment = describe_environment([device.device_kind for device in jax.devices()], {})
     rates, deviation = ", ".join(map(str, RATES)), found["standard_deviation"]
+    way = f"a grid of the rates with one seed, {SEEDS} more seeds of the best rate, then `tune`, `compare`, `verdict`"
     lines = [
         "# How often a verdict errs",
         "",
         "Written by `python -m benchmarks.verdicts --out=docs/results/verdicts.md`. "
         f"{pool.shape[1]:,} runs of a small LSTM on generated poems at each of the learning rates {rates}, "
-        f"{STEPS} steps each. A comparison draws from them for two models that are the same: a grid of the rates with "
-        f"one seed, {SEEDS} more seeds of the best rate, then `tune`, `compare`, `verdict`. The better model is better "
-        f"by {SHIFT:g} standard deviations between seeds, {deviation:.4f} each.",
+        f"{STEPS} steps each. A comparison draws from them for two models that are the same: {way}. The better model "
+        f"is better by {SHIFT:g} standard deviations between seeds, {deviation:.4f} each.",
         "",
         f"| | expected | of {found['simulations']:,} comparisons | of {more['simulations']:,} |",
         "| --- | ---: | ---: | ---: |",

@@ -24,7 +24,7 @@ from nlstm_jax.sweeps.folder import STUDY, SweepFolder
 from nlstm_jax.sweeps.grouping import grouped
 from nlstm_jax.sweeps.queue import Queue
 from nlstm_jax.sweeps.screen import Screen
-from nlstm_jax.sweeps.search import Search
+from nlstm_jax.sweeps.search import Search, connect
 from nlstm_jax.sweeps.sources import Planned, Source
 
 _SWEEP = flags.DEFINE_string("sweep", None, "the sweep file", required=True)
@@ -61,12 +61,14 @@ def main(arguments: list[str]) -> None:
         _SLOTS.value, _CORES.value, _GPUS.value, _ADDRESS.value, _MINUTES.value, tuple(_SLURM.value)
     )
     engine = engines.make(_ENGINE.value, resources, folder.path)
+    # A database that cannot be reached is told of before anything is written.
+    storage = connect(_STORAGE.value, retries=_RETRIES.value) if sweep.search and _STORAGE.value else None
     with closing(engine), folder.open(sweep.trials, sweep.contrast), Interruption() as wish, Screen(console) as screen:
         source: Source = Planned(grouped(sweep.trials, _TOGETHER.value))
         if sweep.search:
-            storage = _STORAGE.value or f"sqlite:///{folder.path}/{STUDY}"
+            storage = storage or connect(f"sqlite:///{folder.path}/{STUDY}", retries=_RETRIES.value)
             name = _STUDY.value or Path(_SWEEP.value).stem
-            source = Search(sweep.search, name=name, storage=storage, folder=folder.path, retries=_RETRIES.value)
+            source = Search(sweep.search, name=name, storage=storage, folder=folder.path)
         queue = Queue(folder, source, engine, retries=_RETRIES.value, show=screen)
         done = queue.run(lambda: wish.requested)
     failed = [entry for entry in queue.entries if entry.state == "failed"]

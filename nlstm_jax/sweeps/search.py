@@ -54,41 +54,48 @@ class Plan:
         return [self.trial(study.ask()) for _ in range(min(count, self.count))]
 
 
+def connect(url: str, *, retries: int) -> Any:
+    """The database of a study.
+
+    Args:
+        url: SQLAlchemy's.
+        retries: of trials whose process has died.
+
+    Raises:
+        ConfigError: Optuna or the database's driver is not installed, or the database cannot be reached.
+    """
+    optuna = _optuna()
+    import sqlalchemy
+
+    retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries)
+    try:
+        return optuna.storages.RDBStorage(
+            url, heartbeat_interval=_HEARTBEAT, grace_period=4 * _HEARTBEAT, heartbeat_stale_trial_callback=retry
+        )
+    except ImportError as error:
+        raise ConfigError(f"--storage={url}: its driver expected: {error}") from None
+    except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())
+        raise ConfigError(f"--storage={url}: a database expected: {reason}") from None
+
+
 class Search:
     """A study of Optuna's as the source of a queue's trials; several sweeps can share one by its storage."""
 
-    def __init__(self, plan: Plan, *, name: str, storage: str, folder: Path, retries: int) -> None:
+    def __init__(self, plan: Plan, *, name: str, storage: Any, folder: Path) -> None:
         """Open the study, or go on with it.
 
         Args:
             plan: of the sweep file.
             name: of the study.
-            storage: a database's URL.
+            storage: from `connect`.
             folder: of the sweep.
-            retries: of trials whose process has died.
-
-        Raises:
-            ConfigError: Optuna is not installed, or the database cannot be reached.
         """
         optuna = _optuna()
-        import sqlalchemy
-
         self._states, self._make = optuna.trial.TrialState, optuna.trial.Trial
         self._fail_stale = optuna.storages.fail_stale_trials
         self._plan, self._folder = plan, str(folder.absolute())
-        retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries)
-        try:
-            self._storage = optuna.storages.RDBStorage(
-                storage,
-                heartbeat_interval=_HEARTBEAT,
-                grace_period=4 * _HEARTBEAT,
-                heartbeat_stale_trial_callback=retry,
-            )
-        except ImportError as error:
-            raise ConfigError(f"--storage={storage}: its driver expected: {error}") from None
-        except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
-            reason = " ".join(str(error.__cause__ or error).split())
-            raise ConfigError(f"--storage={storage}: a database expected: {reason}") from None
+        self._storage = storage
         options = {
             "sampler": optuna.samplers.TPESampler(seed=0),
             "pruner": optuna.pruners.MedianPruner(),

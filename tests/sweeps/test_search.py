@@ -11,7 +11,7 @@ from nlstm_jax.errors import ConfigError  # noqa: E402
 from nlstm_jax.sweeps import load  # noqa: E402
 from nlstm_jax.sweeps import search as searches  # noqa: E402
 from nlstm_jax.sweeps.progress import Progress  # noqa: E402
-from nlstm_jax.sweeps.search import Search  # noqa: E402
+from nlstm_jax.sweeps.search import Search, connect  # noqa: E402
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "poems.py")
 TEXT = f"""
@@ -34,8 +34,8 @@ def plan(tmp_path):
 
 
 def search(plan, tmp_path, folder: str = "sweep", retries: int = 1) -> Search:
-    storage = f"sqlite:///{tmp_path}/study.db"
-    return Search(plan, name="rates", storage=storage, folder=tmp_path / folder, retries=retries)
+    storage = connect(f"sqlite:///{tmp_path}/study.db", retries=retries)
+    return Search(plan, name="rates", storage=storage, folder=tmp_path / folder)
 
 
 def study(tmp_path):
@@ -148,7 +148,7 @@ def test_a_mistake_in_the_file_is_found_before_there_is_a_study(tmp_path, text, 
         ("nonsense", "--storage=nonsense: a database expected: "),
     ],
 )
-def test_a_database_that_cannot_be_reached_is_one_line(plan, tmp_path, storage, message) -> None:
+def test_a_database_that_cannot_be_reached_is_one_line(storage, message) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
-        Search(plan, name="rates", storage=storage, folder=tmp_path, retries=1)
+        connect(storage, retries=1)
     assert "\n" not in str(caught.value)
