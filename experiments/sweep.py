@@ -9,6 +9,7 @@ from their last checkpoint. Trials run the code as it was when the sweep was beg
 """
 
 import sys
+import zlib
 from contextlib import closing
 from pathlib import Path
 
@@ -63,12 +64,13 @@ def main(arguments: list[str]) -> None:
     engine = engines.make(_ENGINE.value, resources, folder.path)
     # A database that cannot be reached is told of before anything is written.
     storage = connect(_STORAGE.value, retries=_RETRIES.value) if sweep.search and _STORAGE.value else None
+    seed = zlib.crc32(str(folder.path.absolute()).encode()) if storage else 0
     with closing(engine), folder.open(sweep.trials, sweep.contrast), Interruption() as wish, Screen(console) as screen:
         source: Source = Planned(grouped(sweep.trials, _TOGETHER.value))
         if sweep.search:
             storage = storage or connect(f"sqlite:///{folder.path}/{STUDY}", retries=_RETRIES.value)
             name = _STUDY.value or Path(_SWEEP.value).stem
-            source = Search(sweep.search, name=name, storage=storage, folder=folder.path)
+            source = Search(sweep.search, name=name, storage=storage, folder=folder.path, seed=seed)
         queue = Queue(folder, source, engine, retries=_RETRIES.value, show=screen)
         done = queue.run(lambda: wish.requested)
     failed = [entry for entry in queue.entries if entry.state == "failed"]

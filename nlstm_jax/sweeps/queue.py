@@ -109,7 +109,8 @@ class Queue:
                 self._add()
                 self._start()
             self._show(self.entries)
-            if not self._going and (stopping or not any(entry.going for entry in self.entries)):
+            idle = self._source.done and not any(entry.going for entry in self.entries)
+            if not self._going and (stopping or idle):
                 return not stopping
             time.sleep(_PAUSE)
             for going in list(self._going):

@@ -14,7 +14,7 @@ from nlstm_jax.sweeps.space import Space, Trial
 
 _HEARTBEAT = 15
 """Seconds; a trial that has not been heard of for four times as long is taken for dead, and tried again."""
-_FOLDER, _NAME, _COMMAND, _CONFIG = "folder", "name", "command", "config"
+_FOLDER, _NAME, _COMMAND, _CONFIG, _FAILED = "folder", "name", "command", "config", "failed"
 """What the study keeps of a trial beside its parameters."""
 
 
@@ -67,11 +67,18 @@ def connect(url: str, *, retries: int) -> Any:
     optuna = _optuna()
     import sqlalchemy
 
-    retry = optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries)
+    options = {
+        "heartbeat_interval": _HEARTBEAT,
+        "grace_period": 4 * _HEARTBEAT,
+        "heartbeat_stale_trial_callback": optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=retries),
+    }
     try:
-        return optuna.storages.RDBStorage(
-            url, heartbeat_interval=_HEARTBEAT, grace_period=4 * _HEARTBEAT, heartbeat_stale_trial_callback=retry
-        )
+        try:
+            return optuna.storages.RDBStorage(url, **options)
+        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
+            # Another sweep was making the tables of a new database at the same time.
+            time.sleep(3)
+            return optuna.storages.RDBStorage(url, **options)
     except ImportError as error:
         raise ConfigError(f"--storage={url}: its driver expected: {error}") from None
     except (optuna.exceptions.OptunaError, sqlalchemy.exc.SQLAlchemyError, ValueError) as error:
@@ -82,7 +89,7 @@ def connect(url: str, *, retries: int) -> Any:
 class Search:
     """A study of Optuna's as the source of a queue's trials; several sweeps can share one by its storage."""
 
-    def __init__(self, plan: Plan, *, name: str, storage: Any, folder: Path) -> None:
+    def __init__(self, plan: Plan, *, name: str, storage: Any, folder: Path, seed: int = 0) -> None:
         """Open the study, or go on with it.
 
         Args:
@@ -90,6 +97,7 @@ class Search:
             name: of the study.
             storage: from `connect`.
             folder: of the sweep.
+            seed: of the sampler; sweeps that share a study must not propose the same.
         """
         optuna = _optuna()
         self._states, self._make = optuna.trial.TrialState, optuna.trial.Trial
@@ -97,7 +105,7 @@ class Search:
         self._plan, self._folder = plan, str(folder.absolute())
         self._storage = storage
         options = {
-            "sampler": optuna.samplers.TPESampler(seed=0),
+            "sampler": optuna.samplers.TPESampler(seed=seed),
             "pruner": optuna.pruners.MedianPruner(),
             **plan.options,
         }
@@ -121,6 +129,11 @@ class Search:
             made.append(trial)
         return [[trial] for trial in made]
 
+    @property
+    def done(self) -> bool:
+        """Not before the trials of other sweeps have ended too: those of one that dies are tried again here."""
+        return self._known(running=False) >= self._plan.count
+
     def look(self, trial: Trial, progress: Progress) -> bool:
         """Report what is new, and ask the pruner."""
         self._beat()
@@ -140,6 +153,7 @@ class Search:
         elif state in ("pruned", "diverged"):
             self._study.tell(asked, state=self._states.PRUNED)
         else:
+            asked.set_user_attr(_FAILED, True)
             self._study.tell(asked, state=self._states.FAIL)
 
     def _own(self) -> list[Trial]:
@@ -153,10 +167,11 @@ class Search:
                 trials.append(Trial(kept[_NAME], kept[_CONFIG], kept[_COMMAND]))
         return trials
 
-    def _known(self) -> int:
-        """Trials that have ended or go on, those that failed not counted: each of them is tried again."""
-        states = (self._states.COMPLETE, self._states.PRUNED, self._states.RUNNING)
-        return len(self._study.get_trials(deepcopy=False, states=states))
+    def _known(self, running: bool = True) -> int:
+        """Trials that have ended or go on; those whose process has died are not counted, but tried again."""
+        states = self._states.COMPLETE, self._states.PRUNED, *[self._states.RUNNING] * running
+        trials = self._study.get_trials(deepcopy=False, states=(*states, self._states.FAIL))
+        return sum(trial.state != self._states.FAIL or _FAILED in trial.user_attrs for trial in trials)
 
     def _beat(self) -> None:
         """Say that the own trials are alive, and look after those of others."""

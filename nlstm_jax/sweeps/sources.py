@@ -13,6 +13,10 @@ class Source(Protocol):
     def more(self, places: int) -> list[list[Trial]]:
         """Groups of trials to add, each for one process, as there are so many free places; none: nothing for now."""
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing more can come, once all that was given has ended."""
+
     def look(self, trial: Trial, progress: Progress) -> bool:
         """What a running trial has reached; whether it is to be stopped, as there is no hope for it."""
 
@@ -31,6 +35,11 @@ class Planned:
         """All, the first time."""
         groups, self._groups = self._groups, []
         return groups
+
+    @property
+    def done(self) -> bool:
+        """Once they were given."""
+        return not self._groups
 
     def look(self, trial: Trial, progress: Progress) -> bool:
         """Every trial is trained to its end."""

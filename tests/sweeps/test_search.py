@@ -71,8 +71,9 @@ def test_the_study_is_told_how_each_trial_ended(plan, tmp_path) -> None:
     assert [trial.state.name for trial in found] == ["COMPLETE", "PRUNED", "PRUNED", "FAIL"]
     assert found[0].value == 3.0
     assert found[0].intermediate_values == {8: 4.0, 16: 3.0}
-    # One that failed does not count, and is tried once more with values of its own.
-    assert len(source.more(4)) == 1
+    # One that failed counts: where all fail there is an end.
+    assert source.more(4) == []
+    assert source.done
 
 
 def test_a_trial_without_hope_is_stopped(plan, tmp_path) -> None:
@@ -104,6 +105,7 @@ def test_a_trial_of_a_killed_sweep_is_tried_again_by_another_of_the_study(plan, 
     other = search(plan, tmp_path, "other")
     assert len(other.more(3)) == 3
     assert other.more(1) == []
+    assert not other.done
     time.sleep(6)
     (again,) = (group[0] for group in other.more(1))
     assert again.config == lost.config

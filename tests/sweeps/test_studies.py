@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SETTINGS = {"train.steps": 240, "eval.every_steps": 24, "train.batch_size": 16}
+SETTINGS = {"train.steps": 720, "eval.every_steps": 48}
 GRID = f"""
 import numpy as np
 
@@ -22,11 +22,14 @@ def sweep(add):
         add("configs/poems.py", smoke=True, settings={{"optimizer.learning_rate": float(rate), **{SETTINGS}}})
 """
 STUDY = f"""
-TRIALS = {{count}}
+import optuna
+
+TRIALS = COUNT
+PRUNER = optuna.pruners.SuccessiveHalvingPruner(min_resource=48, reduction_factor=2)
 
 def suggest(trial, add):
     rate = trial.suggest_float("learning_rate", 1e-4, 1e-1, log=True)
-    add("configs/poems.py", smoke=True, settings={{{{"optimizer.learning_rate": rate, **{SETTINGS}}}}})
+    add("configs/poems.py", smoke=True, settings={{"optimizer.learning_rate": rate, **{SETTINGS}}})
 """
 
 
@@ -49,7 +52,7 @@ def outcomes(workdir: Path) -> list[tuple[float, int, float]]:
 @pytest.mark.slow
 def test_a_search_finds_the_learning_rate_of_a_fine_grid_in_half_of_its_steps(tmp_path) -> None:
     (tmp_path / "grid.py").write_text(GRID, "utf-8")
-    (tmp_path / "study.py").write_text(STUDY.format(count=20), "utf-8")
+    (tmp_path / "study.py").write_text(STUDY.replace("COUNT", "20"), "utf-8")
     for name, options in (("grid", ["--together=16"]), ("study", [])):
         said, _ = (process := start(tmp_path / f"{name}.py", tmp_path / name, *options)).communicate(timeout=280)
         assert process.returncode == 0, said[-2000:]
@@ -64,7 +67,7 @@ def test_a_search_finds_the_learning_rate_of_a_fine_grid_in_half_of_its_steps(tm
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
     """A database of PostgreSQL's own, for as long as the tests take; its URL."""
-    pytest.importorskip("psycopg2", reason="needs the extra postgres")
+    pytest.importorskip("psycopg", reason="needs the extra postgres")
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
@@ -87,7 +90,7 @@ def postgres(tmp_path_factory):
         assert process.poll() is None
         time.sleep(0.1)
     yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    process.terminate()
+    process.send_signal(signal.SIGINT)  # which does not wait for those that are connected
     process.wait(timeout=30)
 
 
@@ -96,15 +99,14 @@ def test_two_sweeps_share_a_study_in_postgres_and_one_takes_over_a_killed_ones_t
     """One of them is killed with a trial under way: the other tries that again, and both end with one study."""
     import optuna
 
-    (tmp_path / "study.py").write_text(STUDY.format(count=10), "utf-8")
+    (tmp_path / "study.py").write_text(STUDY.replace("COUNT", "10"), "utf-8")
     storage, both = f"--storage={postgres}", [tmp_path / "one", tmp_path / "two"]
     one, two = (start(tmp_path / "study.py", workdir, storage, "--slots=1") for workdir in both)
-    while not list(both[0].glob("trials/0*/metrics.jsonl")):
-        assert one.poll() is None, one.communicate()[0][-2000:]
-        time.sleep(0.02)
-    one.send_signal(signal.SIGKILL)
-    one.communicate(timeout=60)
-    said, _ = two.communicate(timeout=280)
+    with one, two:
+        while not list(both[0].glob("trials/0*/metrics.jsonl")) and one.poll() is None:
+            time.sleep(0.02)
+        one.send_signal(signal.SIGKILL)
+        said, _ = two.communicate(timeout=280)
     assert two.returncode == 0, said[-2000:]
     study = optuna.load_study(study_name="study", storage=postgres)
     states = [trial.state for trial in study.trials]
