@@ -73,20 +73,18 @@ def _one_line(error: BaseException, arguments: list[str]) -> str:
     text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
     given = [match.groups() for argument in arguments if (match := re.fullmatch(r"--config\.([\w.]+)=(.*)", argument))]
     if isinstance(error, AttributeError | KeyError):
-        keys = [key for key, _ in given if set(key.split(".")).intersection(re.findall(r"\w+", text))]
-        return f"{'--config.' + keys[0] if keys else '--config'}: no such setting: " + text.replace("'", "")
+        keys = [f".{key}" for key, _ in given if set(key.split(".")).intersection(re.findall(r"\w+", text))]
+        return f"--config{''.join(keys[:1])}: no such setting: " + text.replace("'", "")
     for key, value in given:
-        setting = settings.find(key)
-        if setting and text.startswith(f"flag --config.{key}=") and (wanted := setting.complaint(value)):
-            return f"config.{key}: {wanted} expected, found {value!r}"
+        if text.startswith(f"flag --config.{key}=") and (refused := settings.refusal(key, value)):
+            return refused
     if isinstance(error, SyntaxError):
         return f"--config: a config file in Python expected: {text}"
     return f"{text.split(': ')[0]}: a setting expected, found a section of them" if "ConfigDict" in text else text
 
 
 def _leave(error: UserError) -> NoReturn:
-    sys.stderr.write(f"{error}\n")
+    print(error, file=sys.stderr, flush=True)
     sys.stdout.flush()
-    sys.stderr.flush()
     # Not the interpreter's own end, in which orbax laments a checkpoint that cannot be read over many lines.
     os._exit(error.exit_code)

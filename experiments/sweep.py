@@ -62,7 +62,6 @@ def main(arguments: list[str]) -> None:
         _SLOTS.value, _CORES.value, _GPUS.value, _ADDRESS.value, _MINUTES.value, tuple(_SLURM.value)
     )
     engine = engines.make(_ENGINE.value, resources, folder.path)
-    # A database that cannot be reached is told of before anything is written.
     storage = connect(_STORAGE.value, retries=_RETRIES.value) if sweep.search and _STORAGE.value else None
     seed = zlib.crc32(str(folder.path.absolute()).encode()) if storage else 0
     with closing(engine), folder.open(sweep.trials, sweep.contrast), Interruption() as wish, Screen(console) as screen:

@@ -186,9 +186,11 @@ SALES: dict[str, Setting] = {
 TASKS = {"poems": POEMS, "sales": SALES}
 
 
-def find(key: str) -> Setting | None:
-    """A setting by its dotted name, of whatever task has it first; None for a cell's option and what is none."""
-    return next((table[key] for table in (COMMON, *TASKS.values()) if key in table), None)
+def refusal(key: str, value: Any) -> str | None:
+    """Why a value is none for a setting, of whatever task has it first; None where it is one, or nothing is known."""
+    setting = next((table[key] for table in (COMMON, *TASKS.values()) if key in table), None)
+    wanted = setting.complaint(value) if setting else None
+    return wanted and f"config.{key}: {wanted} expected, found {value!r}"
 
 
 def defaults(task: str, cell: str) -> ConfigDict:

@@ -135,7 +135,7 @@ def test_out_that_is_a_file_is_refused_before_anything_is_read(runs, tmp_path) -
 
 @pytest.mark.parametrize("module", ["matplotlib", "plotly"])
 def test_without_the_extra_one_line_says_how_to_install_it(runs, tmp_path, monkeypatch, module) -> None:
-    for name in ("figure", "page"):
+    for name in ("answer", "figure", "page"):
         monkeypatch.delitem(sys.modules, f"nlstm_jax.analysis.{name}", raising=False)
         monkeypatch.delattr(f"nlstm_jax.analysis.{name}", raising=False)
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:

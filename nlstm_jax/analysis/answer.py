@@ -1,0 +1,105 @@
+"""From run folders to all that a comparison says and writes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nlstm_jax.analysis import figure, page, table, tuning
+from nlstm_jax.analysis.comparison import Comparison, compare, faceted
+from nlstm_jax.analysis.report import report
+from nlstm_jax.analysis.verdict import verdict
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import Run, make_folder, read_notes
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of runs.
+
+    Attributes:
+        look: the metric, and how it is drawn.
+        contrast: the groups that were named in advance.
+        group_by: settings that make a group; none: all but the seeds.
+        facet: a setting, for each value of which there is a comparison; empty: one of all.
+        tuned: settings of which every model is shown at its best.
+        tags: that runs must have.
+        level: of the metric, to be told how soon it was reached.
+    """
+
+    look: figure.Look
+    contrast: tuple[str, str] | None = None
+    group_by: Sequence[str] = ()
+    facet: str = ""
+    tuned: Sequence[str] = ()
+    tags: Sequence[str] = ()
+    level: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What runs show.
+
+    Attributes:
+        question: what was asked.
+        facets: comparisons by their titles.
+        rows: of the table.
+        lines: remarks and verdicts.
+    """
+
+    question: Question
+    facets: dict[str, Comparison]
+    rows: list[table.Row]
+    lines: list[str]
+
+    def write(self, out: Path, refresh: float = 0) -> list[str]:
+        """Write picture, page and tables into a folder, which is made; their names are returned.
+
+        Args:
+            out: the folder.
+            refresh: seconds after which the page reads itself anew, 0: never.
+        """
+        look, rows = self.question.look, self.rows
+        drawn = figure.draw_facets(self.facets, look) if self.question.facet else figure.draw(self.facets[""], look)
+        make_folder(out, "--out")
+        figure.save(drawn, out / "compare.png")
+        written = {
+            "compare.html": page.render(self.facets, look, level=self.question.level, refresh=refresh),
+            "compare.md": report(self.facets, rows, look.metric),
+            "table.csv": table.csv_text(rows, look.metric),
+            "table.tex": table.latex(rows, look.metric),
+        }
+        for name, text in written.items():
+            (out / name).write_text(text, "utf-8")
+        return ["compare.png", *written]
+
+
+def answer(runs: Sequence[Run], question: Question) -> Answer:
+    """Compare runs as a question asks.
+
+    Raises:
+        ConfigError: a tag, setting, metric or axis that the runs have not got.
+    """
+    look, remarks = question.look, list[str]()
+    runs = _tagged(runs, question.tags)
+    if question.tuned:
+        tunings = tuning.tune(runs, question.tuned, look.metric)
+        runs, remarks = [run for each in tunings for run in each.runs or (each.decided,)], tuning.remarks(tunings)
+    parts = faceted(runs, question.facet) if question.facet else {"": list(runs)}
+    facets = {title: compare(part, question.contrast, question.group_by, remarks) for title, part in parts.items()}
+    for comparison in facets.values():
+        comparison.check_metric(look.metric)
+    if not any(group.along(look.axis, ()) is not None for each in facets.values() for group in each.groups):
+        raise ConfigError(f"--along={look.axis}: runs that say how far they came so expected, found none")
+    lines = list(dict.fromkeys(remark for each in facets.values() for remark in each.remarks))
+    lines += [f"{title}: {verdict(each, look.metric)}".removeprefix(": ") for title, each in facets.items()]
+    return Answer(question, facets, table.facet_rows(facets, look.metric, question.level), lines)
+
+
+def _tagged(runs: Sequence[Run], tags: Sequence[str]) -> Sequence[Run]:
+    """Those that have all tags asked for."""
+    found = {run.path: set(read_notes(run.path).tags) for run in runs}
+    for tag in tags:
+        if not any(tag in own for own in found.values()):
+            known = ", ".join(sorted({tag for own in found.values() for tag in own})) or "none"
+            raise ConfigError(f"--tag={tag}: a tag of these runs expected, which have {known}")
+    return [run for run in runs if found[run.path].issuperset(tags)]
