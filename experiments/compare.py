@@ -7,7 +7,7 @@
 
 Takes run folders and patterns; a pattern in quotes skips what is no run. Runs that differ in nothing but their seeds
 are one group; its curve is their mean, its band the 95 percent t-interval. An unfinished run counts as far as it has
-come. Prints the table, best group first, and what the difference is worth; docs/comparing.md has more. Writes to --out:
+come. Prints the table and what the difference is worth; docs/comparing.md has more. Writes to --out:
 
     compare.png            for a README or a paper: validation solid, test dotted
     compare.html           one page, no network: hover, metrics, axes, smoothing, sortable table

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlstm_jax.analysis import figure, page, table, tuning
-from nlstm_jax.analysis.comparison import Comparison, compare, faceted
+from nlstm_jax.analysis.comparison import Comparison, check_keys, compare, faceted
 from nlstm_jax.analysis.report import report
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
@@ -84,8 +84,13 @@ def answer(runs: Sequence[Run], question: Question) -> Answer:
     if question.tuned:
         tunings = tuning.tune(runs, question.tuned, look.metric)
         runs, remarks = [run for each in tunings for run in each.runs or (each.decided,)], tuning.remarks(tunings)
+    check_keys(runs, question.group_by, "--group_by")
     parts = faceted(runs, question.facet) if question.facet else {"": list(runs)}
-    facets = {title: compare(part, question.contrast, question.group_by, remarks) for title, part in parts.items()}
+    facets = {title: compare(part, by=question.group_by, notes=remarks) for title, part in parts.items()}
+    if question.contrast:
+        having = [title for title, each in facets.items() if set(each.labels).issuperset(question.contrast)]
+        for title in having or list(facets)[:1]:
+            facets[title] = facets[title].named(question.contrast)
     for comparison in facets.values():
         comparison.check_metric(look.metric)
     if not any(group.along(look.axis, ()) is not None for each in facets.values() for group in each.groups):

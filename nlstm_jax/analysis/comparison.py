@@ -1,8 +1,8 @@
 """Groups of runs side by side: who is in which, what they are called, and how far they can be compared."""
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -49,6 +49,26 @@ class Comparison:
         floors = {fact.get("floor", {}).get("valid", {}).get(metric) for fact in facts}
         return floors.pop() if len(floors) == 1 else None
 
+    @property
+    def labels(self) -> list[str]:
+        """Of the groups."""
+        return [group.label for group in self.groups]
+
+    def named(self, contrast: tuple[str, str]) -> "Comparison":
+        """The same, with a difference that was named in advance.
+
+        Raises:
+            ConfigError: a label of no group here.
+        """
+        for label in contrast:
+            if label not in self.labels:
+                near = difflib.get_close_matches(label, self.labels, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise ConfigError(
+                    f"contrast: one of the groups {', '.join(self.labels)} expected, found {label!r}{hint}"
+                )
+        return replace(self, contrast=contrast)
+
     def check_metric(self, metric: str) -> None:
         """Raise a ConfigError that names the metrics there are, if `metric` is none of them."""
         if metric not in self.metrics:
@@ -69,11 +89,12 @@ def compare(
     Args:
         runs: of one task.
         contrast: the labels of two groups, if one difference was named before the runs were looked at.
-        by: settings, as dotted keys; if given, runs belong together that agree in these, whatever else differs.
+        by: settings, as dotted keys; if given, runs belong together that agree in these, whatever else differs;
+            those that have no such setting agree too.
         notes: further remarks.
 
     Raises:
-        ConfigError: no runs, runs of different tasks, a contrast of groups that are not there, or an unknown key.
+        ConfigError: no runs, runs of different tasks, or a contrast of groups that are not there.
     """
     if not runs:
         raise ConfigError("compare: at least one run folder expected, none found")
@@ -81,16 +102,13 @@ def compare(
     if len(tasks) > 1:
         (one, here), (other, there), *_ = reversed(tasks.items())
         raise ConfigError(f"compare: runs of one task expected, found {one} in {here} and {other} in {there}")
-    keys = {key for run in runs for key in facts_of(run)}
-    for key in by:
-        check_key(key, keys, "--group_by")
     facts: list[dict[str, Any]] = []
     members: list[list[Run]] = []
     repeated = []
     # Of two runs with the same configuration and seeds the finished one is kept.
     for run in sorted(runs, key=lambda run: run_status(run) != "finished"):
         whole = facts_of(run)
-        own = {key: whole.get(key) for key in by} if by else whole
+        own = {key: whole[key] for key in by if key in whole} if by else whole
         if own not in facts:
             facts.append(own)
             members.append([])
@@ -101,19 +119,19 @@ def compare(
             repeated.append(f"left out: {run.path} has the configuration and the seeds of {twin.path}")
         else:
             mates.append(run)
-    labels = [", ".join(f"{key}={_short(key, fact[key])}" for key in by) for fact in facts] if by else labels_of(facts)
+    labels = (
+        [", ".join(f"{key}={_short(key, value)}" for key, value in fact.items()) for fact in facts]
+        if by
+        else labels_of(facts)
+    )
     wholes = [_merged([facts_of(run) for run in mates]) for mates in members]
     groups = tuple(Group(label, tuple(mates)) for label, mates in zip(labels, members, strict=True))
     data, train = ([_section(fact, name) for fact in wholes] for name in ("data", "train"))
     incomparable = _told(labels, data, "not comparable: the data differ")
     training = _told(labels, train, "training differs")
     remarks = (*notes, incomparable, _cells_remark(groups), training, *_mixed(groups), *_shortened(groups), *repeated)
-    for label in contrast or ():
-        if label not in labels:
-            near = difflib.get_close_matches(label, labels, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ConfigError(f"contrast: one of the groups {', '.join(labels)} expected, found {label!r}{hint}")
-    return Comparison(groups, incomparable, tuple(remark for remark in remarks if remark), contrast)
+    comparison = Comparison(groups, incomparable, tuple(remark for remark in remarks if remark))
+    return comparison.named(contrast) if contrast else comparison
 
 
 def faceted(runs: Sequence[Run], key: str) -> dict[str, list[Run]]:
@@ -122,20 +140,22 @@ def faceted(runs: Sequence[Run], key: str) -> dict[str, list[Run]]:
     Raises:
         ConfigError: no such setting.
     """
+    check_keys(runs, [key], "--facet")
     facts = [facts_of(run) for run in runs]
-    check_key(key, {name for fact in facts for name in fact}, "--facet")
     found: dict[str, list[Run]] = {}
     for run, fact in sorted(zip(runs, facts, strict=True), key=lambda pair: _in_order(pair[1].get(key))):
         found.setdefault(f"{key}={_short(key, fact.get(key))}", []).append(run)
     return found
 
 
-def check_key(key: str, known: Collection[str], flag: str) -> None:
-    """Raise a ConfigError unless a key is a setting of the runs."""
-    if key not in known:
-        near = difflib.get_close_matches(key, sorted(known), n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"{flag}={key}: a setting of these runs, such as cell.name, expected{hint}")
+def check_keys(runs: Sequence[Run], keys: Sequence[str], flag: str) -> None:
+    """Raise a ConfigError that names the first key which is a setting of none of the runs."""
+    known = {name for run in runs for name in facts_of(run)} if keys else set()
+    for key in keys:
+        if key not in known:
+            near = difflib.get_close_matches(key, sorted(known), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{flag}={key}: a setting of these runs, such as cell.name, expected{hint}")
 
 
 def cells_differ(first: Group, second: Group) -> bool:

@@ -71,7 +71,7 @@ def draw(comparison: Comparison, look: Look) -> Figure:
 
 
 def draw_facets(facets: Mapping[str, Comparison], look: Look) -> Figure:
-    """A panel for each comparison, by its title; a group of one name looks the same in all."""
+    """A panel for each comparison, by its title, all at one scale; a group of one name looks the same in all."""
     columns = min(3, len(facets))
     rows = -(-len(facets) // columns)
     labels = dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups)
@@ -83,6 +83,9 @@ def draw_facets(facets: Mapping[str, Comparison], look: Look) -> Figure:
         _panel(axes, comparison, look, places)
         axes.set_title(title, fontsize=9.5, parse_math=False)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], integer=True))
+    ends = [axes.get_ylim() for axes in panels[: len(facets)]]
+    for axes in panels[: len(facets)]:
+        axes.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
     for axes in panels[len(facets) :]:
         axes.set_visible(False)
     handles = [

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nlstm_jax.analysis.comparison import check_key, facts_of, labels_of
+from nlstm_jax.analysis.comparison import check_keys, facts_of, labels_of
 from nlstm_jax.analysis.curves import run_best
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, higher_is_better
@@ -49,8 +49,7 @@ def tune(runs: Sequence[Run], keys: Sequence[str], metric: str) -> list[Tuning]:
         ConfigError: a key that is no setting of the runs, or a model none of whose runs has the metric.
     """
     facts = [facts_of(run) for run in runs]
-    for key in keys:
-        check_key(key, {name for fact in facts for name in fact}, "--tuned")
+    check_keys(runs, keys, "--tuned")
     models: list[dict[str, Any]] = []
     members: list[list[tuple[dict[str, Any], Run]]] = []
     for run, fact in zip(runs, facts, strict=True):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nlstm_jax.analysis.comparison import compare, faceted
+from nlstm_jax.analysis.comparison import check_keys, compare, faceted
 from nlstm_jax.errors import ConfigError
 
 
@@ -128,7 +128,13 @@ def test_groups_can_be_made_by_any_setting(make_run) -> None:
     assert "cell.features=8: its runs differ in optimizer.learning_rate" in comparison.remarks
     assert not comparison.incomparable
     with pytest.raises(ConfigError, match=r"--group_by=cell\.feature: .* did you mean cell\.features\?"):
-        compare(runs, by=["cell.feature"])
+        check_keys(runs, ["cell.feature"], "--group_by")
+
+
+def test_a_setting_that_a_group_has_not_got_is_not_in_its_label(make_run) -> None:
+    runs = [make_run("a", 0, valid=[3.0], config={"cell": {"name": "lstm"}})]
+    runs.append(make_run("b", 0, valid=[3.0], config={"cell": {"name": "nlstm", "depth": 2}}))
+    assert compare(runs, by=["cell.name", "cell.depth"]).labels == ["cell.name=lstm", "cell.name=nlstm, cell.depth=2"]
 
 
 def test_groups_whose_data_differ_otherwise_than_each_others_are_not_comparable(make_run) -> None:
