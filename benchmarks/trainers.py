@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import contestants
 from benchmarks.contestants import Shape
 from nlstm_jax import models
-from nlstm_jax.tasks.base import Order
+from nlstm_jax.tasks.base import Shuffled
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.member import numbers_of
 from nlstm_jax.training.parallel import make_mesh, replicate
@@ -164,8 +164,8 @@ class _Batches:
         return jax.tree.map(np.array, self._take(indices))
 
 
-def _order(config: Mapping[str, Any], task: Any) -> Order:
-    return Order(config["seeds"]["data"], task.splits["train"].size, config["train"]["batch_size"])
+def _order(config: Mapping[str, Any], task: Any) -> Shuffled:
+    return Shuffled(config["seeds"]["data"], task.splits["train"].size, config["train"]["batch_size"])
 
 
 _CORES = len(os.sched_getaffinity(0))

@@ -27,7 +27,7 @@ from nlstm_jax.analysis.statistics import estimate
 from nlstm_jax.analysis.tuning import tune
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import Run, describe_environment
-from nlstm_jax.tasks.base import Order
+from nlstm_jax.tasks.base import Shuffled
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.member import numbers_of
 from nlstm_jax.training.parallel import make_mesh, replicate
@@ -65,7 +65,7 @@ def train_pool(runs: int, at_once: int = 50) -> Float[np.ndarray, "rates runs"]:
                 program = Program.of(drawn[0], task, rule, mesh, len(members))
             numbers = [numbers_of(each) for each in members]
             state = program.joined([program.start(*each) for each in zip(drawn, numbers, strict=True)])
-            orders = [Order(seed, size, config["train"]["batch_size"]).batches(0, STEPS) for seed in seeds]
+            orders = [Shuffled(seed, size, config["train"]["batch_size"]).batches(0, STEPS) for seed in seeds]
             state, _ = program.train(
                 state, program.joined(numbers), examples["train"], np.stack(orders, axis=1), STEPS
             )

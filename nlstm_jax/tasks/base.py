@@ -26,6 +26,36 @@ class Examples(Protocol):
     def take(self, indices: Int[Array, "B"]) -> Any:
         """The batch of these examples, time-major; traced, so that it is part of the compiled step."""
 
+    def order(self, seed: int, batch_size: int) -> "Order":
+        """Which examples make a batch when they are trained on."""
+
+    def in_order(self, batch_size: int, count: int | None = None) -> tuple[Int[Any, "n B"], Float[Any, "n B"]]:
+        """All examples, or `count` that stand for them, in batches, with weights: 0 for what only fills up a batch."""
+
+
+class Order(Protocol):
+    """Which examples make a batch: a pure function of n."""
+
+    def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
+        """Batches start … stop−1."""
+
+
+class Independent:
+    """Examples that know nothing of each other: shuffled for training, spread evenly where some stand for all."""
+
+    @property
+    def size(self) -> int:
+        """The number of examples."""
+        raise NotImplementedError
+
+    def order(self, seed: int, batch_size: int) -> "Shuffled":
+        """A permutation for each epoch."""
+        return Shuffled(seed, self.size, batch_size)
+
+    def in_order(self, batch_size: int, count: int | None = None) -> tuple[Int[Any, "n B"], Float[Any, "n B"]]:
+        """See `in_order`."""
+        return in_order(self.size, batch_size, count)
+
 
 @runtime_checkable
 class Task(Protocol):
@@ -55,18 +85,49 @@ class Task(Protocol):
     def notes(self) -> tuple[str, ...]:
         """Lines for the log."""
 
-    def loss(self, model: Any, batch: Any, key: PRNGKeyArray | None) -> Mean:
-        """What training minimises, over the batch's targets; `key` draws the model's noise."""
+    def memory(self, model: Any, batch_size: int) -> Any:
+        """What goes from one batch into the next, before the first: arrays [B, …], or `()`."""
 
-    def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, Mean]:
-        """Sums for `report`, each example counted `weight` times (0 for padding)."""
+    def train_on(self, model: Any, batch: Any, memory: Any, key: PRNGKeyArray | None) -> tuple[Mean, Any]:
+        """What training minimises, over the batch's targets, and the memory after it; `key` draws the noise."""
+
+    def measure_on(
+        self, model: Any, batch: Any, memory: Any, weight: Float[Array, "B"]
+    ) -> tuple[dict[str, Mean], Any]:
+        """Sums for `report`, each example counted `weight` times (0 for padding), and the memory after it."""
 
     def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
         """The metrics of every split, from its sums over all its examples; `train` is always among them."""
 
 
-class Order(NamedTuple):
-    """Which examples make a batch: a pure function of (seed, n)."""
+class WithoutMemory:
+    """A task whose batches know nothing of each other: it has a `loss` and a `measure` of one batch."""
+
+    def loss(self, model: Any, batch: Any, key: PRNGKeyArray | None) -> Mean:
+        """What training minimises."""
+        raise NotImplementedError
+
+    def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, Mean]:
+        """Sums for `report`."""
+        raise NotImplementedError
+
+    def memory(self, model: Any, batch_size: int) -> tuple[()]:
+        """Nothing."""
+        return ()
+
+    def train_on(self, model: Any, batch: Any, memory: tuple[()], key: PRNGKeyArray | None) -> tuple[Mean, tuple[()]]:
+        """The `loss`."""
+        return self.loss(model, batch, key), memory
+
+    def measure_on(
+        self, model: Any, batch: Any, memory: tuple[()], weight: Float[Array, "B"]
+    ) -> tuple[dict[str, Mean], tuple[()]]:
+        """What `measure` says."""
+        return self.measure(model, batch, weight), memory
+
+
+class Shuffled(NamedTuple):
+    """A permutation of all examples an epoch: a pure function of (seed, n)."""
 
     seed: int
     size: int
@@ -78,7 +139,7 @@ class Order(NamedTuple):
         Batch n holds the positions nB … (n+1)B−1 of an endless line of permutations of all examples, one an epoch:
         every batch is full, and every example is seen equally often.
 
-        >>> Order(seed=0, size=4, batch_size=3).batches(0, 4).reshape(3, 4).tolist()
+        >>> Shuffled(seed=0, size=4, batch_size=3).batches(0, 4).reshape(3, 4).tolist()
         [[1, 2, 0, 3], [0, 3, 1, 2], [1, 2, 3, 0]]
         """
         positions = np.arange(start * self.batch_size, stop * self.batch_size)

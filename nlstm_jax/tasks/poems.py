@@ -21,7 +21,7 @@ from nlstm_jax.data.poems import (
 )
 from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import DataError
-from nlstm_jax.tasks.base import Mean
+from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 
@@ -40,7 +40,7 @@ class PoemBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class PoemExamples:
+class PoemExamples(Independent):
     """A split's poems as rows of symbol numbers, and how many targets each has."""
 
     tokens: Int[AnyArray, "N S"]
@@ -56,7 +56,7 @@ class PoemExamples:
         return PoemBatch(jnp.asarray(self.tokens)[indices].T, jnp.asarray(self.lengths)[indices])
 
 
-class PoemTask:
+class PoemTask(WithoutMemory):
     """Log-loss in nats per target: every symbol, line end and poem end. See `tasks.base.Task`.
 
     Attributes:

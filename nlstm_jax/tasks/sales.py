@@ -15,7 +15,7 @@ from nlstm_jax.data.sales import JoinedPairs, SalesHistory, TestPairs, join_pair
 from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.process import cache_folder
-from nlstm_jax.tasks.base import Mean
+from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
@@ -32,7 +32,7 @@ class SalesBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Windows:
+class Windows(Independent):
     """Every pair's windows that end just before one of the months `first` … `first + months − 1`.
 
     Attributes:
@@ -62,7 +62,7 @@ class Windows:
         return SalesBatch(jnp.moveaxis(inputs, 1, 0), jnp.asarray(self.targets)[pairs, months])
 
 
-class SalesTask:
+class SalesTask(WithoutMemory):
     """Counts of the next month. See `tasks.base.Task`.
 
     With the honest protocol, T the last month with data: targets up to T−1−`origins` are trained on, the `origins`

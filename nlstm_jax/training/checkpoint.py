@@ -102,7 +102,9 @@ class Checkpoints:
                         f"{saved.get(name)}: the code or the data have changed since it was saved"
                     )
             found = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-            return jax.tree.map(lambda empty, array: empty if array is None else array, like, found)
+            filled = {name: getattr(like, name) for name in found}
+            filled = jax.tree.map(lambda empty, array: empty if array is None else array, filled, found)
+            return like._replace(**filled)
         except (AttributeError, ValueError, KeyError, OSError) as error:
             reason = " ".join(str(error).split())[:200]
             raise CheckpointError(f"{self._folder}: checkpoint {step} cannot be read: {reason}") from error
@@ -116,9 +118,10 @@ class Checkpoints:
         self._manager.close()
 
 
-def _without_empty(tree: Any) -> Any:
-    """None in place of arrays of size 0, which orbax refuses to save."""
-    return jax.tree.map(lambda leaf: leaf if leaf.size else None, tree)
+def _without_empty(state: Any) -> dict[str, Any]:
+    """A NamedTuple's fields without those that are `()`; None for arrays of size 0, which orbax refuses to save."""
+    fields = {name: value for name, value in state._asdict().items() if not (isinstance(value, tuple) and not value)}
+    return jax.tree.map(lambda leaf: leaf if leaf.size else None, fields)
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:

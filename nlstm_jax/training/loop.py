@@ -120,7 +120,7 @@ def fit_together(
                 shown = console if len(going) == 1 else Console(quiet=True)
                 narrator = stack.enter_context(Narrator(folder.log, shown))
                 lane = lanes[index % len(lanes)]
-                state = lane.program.start(model, numbers_of(config))
+                state = lane.program.start(model, numbers_of(config), config["train"]["batch_size"])
                 lane.members.append(Member(config, task, plan, folder, checkpoints, narrator, state))
         if len(going) > 1:
             narrator = stack.enter_context(Narrator(None, console))

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from nlstm_jax import settings
 from nlstm_jax.runs import RunFolder, higher_is_better
 from nlstm_jax.tasks import Task
-from nlstm_jax.tasks.base import Order
 from nlstm_jax.training import hosts
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
@@ -48,9 +47,7 @@ class Member:
 
     def __post_init__(self) -> None:
         self.metric = self.config["eval"]["metric"]
-        self.order = Order(
-            self.config["seeds"]["data"], self.task.splits["train"].size, self.config["train"]["batch_size"]
-        )
+        self.order = self.task.splits["train"].order(self.config["seeds"]["data"], self.config["train"]["batch_size"])
         self._learning_rate = optimizers.schedule(
             self.config["optimizer"], self.plan.total_steps, float(self.plan.steps_per_epoch)
         )

@@ -31,6 +31,11 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return place(tree, NamedSharding(mesh, PartitionSpec()))
 
 
+def replicated(tree: Any, mesh: Mesh) -> Any:
+    """Within a compiled function: arrays whole on every device."""
+    return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
+
+
 def split_axis(tree: Any, mesh: Mesh, axis: int) -> Any:
     """Put arrays on the devices, one axis of theirs, of a batch say, split over them."""
     return place(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")))

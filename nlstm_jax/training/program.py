@@ -11,10 +11,10 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge, split
 from nlstm_jax.tasks import Examples, Mean, Task
-from nlstm_jax.tasks.base import in_order
-from nlstm_jax.training.parallel import replicate, split_axis
+from nlstm_jax.training.parallel import replicate, replicated, split_axis
 from nlstm_jax.training.shards import add_shards, map_shards
 from nlstm_jax.types import Array, Float, Int
 
@@ -29,11 +29,13 @@ class TrainState(NamedTuple):
         step: how many steps have been made.
         parameters: by name.
         optimizer: optax's state.
+        memory: what the task carries from batch to batch.
     """
 
     step: Int[Array, "*M"]
     parameters: Parameters
     optimizer: Any
+    memory: Any = ()
 
 
 class StepReport(NamedTuple):
@@ -76,10 +78,17 @@ class Program:
         """The program of a model."""
         return cls(split(model)[0], task, optimizer, mesh, runs, shards)
 
-    def start(self, model: Any, numbers: Numbers) -> TrainState:
-        """One run's state before the first step, on the mesh; the model keeps its own arrays."""
+    def start(self, model: Any, numbers: Numbers, batch_size: int = 1) -> TrainState:
+        """One run's state before the first step, on the mesh; the model keeps its own arrays.
+
+        Args:
+            model: with its initial values.
+            numbers: of the run.
+            batch_size: of training, for a task that has a memory.
+        """
         parameters = jax.tree.map(jnp.copy, split(model)[1])
-        return replicate(TrainState(jnp.int32(0), parameters, self.optimizer(numbers).init(parameters)), self.mesh)
+        rule, memory = self.optimizer(numbers), self.task.memory(model, batch_size)
+        return replicate(TrainState(jnp.int32(0), parameters, rule.init(parameters), memory), self.mesh)
 
     def train(
         self, state: TrainState, numbers: Numbers, examples: Examples, batches: Int[np.ndarray, "n *M B"], size: int
@@ -102,15 +111,21 @@ class Program:
         self, parameters: Parameters, examples: Examples, batch_size: int, count: int | None = None
     ) -> list[dict[str, Mean]]:
         """For each run the task's sums over all examples, or `count` evenly spread ones; added up in float64."""
-        batches = in_order(examples.size, batch_size, count)
+        batches = examples.in_order(batch_size, count)
         placed = replicate(batches, self.mesh) if self._runs_are_split else split_axis(batches, self.mesh, 1)
         sums = jax.device_get(self._measure(parameters, examples, *placed))
         totals = jax.tree.map(lambda part: np.sum(part, axis=-1, dtype=np.float64), sums)
         return [jax.tree.map(lambda part, run=run: part[run], totals) for run in range(self.runs)] or [totals]
 
     def measure_each(self, parameters: Parameters, examples: Examples, batch_size: int) -> dict[str, Mean]:
-        """For one run the task's sums of every example by itself, arrays of N, in order."""
-        batches, _ = in_order(examples.size, batch_size)
+        """For one run the task's sums of every example by itself, arrays of N, in order.
+
+        Raises:
+            ConfigError: the task's examples are not independent.
+        """
+        batches, _ = examples.in_order(batch_size)
+        if jax.tree.leaves(self.task.memory(merge(self.graph, parameters), 1)):
+            raise ConfigError("examples by themselves: independent ones expected, found windows of one text")
         sums = jax.device_get(self._measure_each(parameters, examples, split_axis(batches, self.mesh, 1)))
         return jax.tree.map(lambda part: part.reshape(-1)[: examples.size], dict(sums))
 
@@ -159,46 +174,53 @@ class Program:
         """The loss is the sum over the targets of the whole batch, on all devices, over their number."""
         key = jax.random.fold_in(jax.random.key(numbers["dropout_seed"]), state.step)
 
-        def loss_of(shared: Any, indices: Array, shard: Array | None = None) -> tuple[Mean, Parameters]:
+        def loss_of(
+            shared: Any, indices: Array, memory: Any, shard: Array | None = None
+        ) -> tuple[tuple[Mean, Parameters], Any]:
             examples, parameters, key = shared
             own = key if shard is None else jax.random.fold_in(key, shard)
 
-            def objective(parameters: Parameters) -> tuple[Float[Array, ""], Float[Array, ""]]:
-                return self.task.loss(merge(self.graph, parameters), examples.take(indices), own)
+            def objective(parameters: Parameters) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
+                model, batch = merge(self.graph, parameters), examples.take(indices)
+                (total, weight), after = self.task.train_on(model, batch, memory, own)
+                return total, (weight, after)
 
-            (total, weight), gradients = jax.value_and_grad(objective, has_aux=True)(parameters)
-            return Mean(total, weight), gradients
+            (total, (weight, after)), gradients = jax.value_and_grad(objective, has_aux=True)(parameters)
+            return (Mean(total, weight), gradients), after
 
         shared = examples, state.parameters, key
         if self.shards == 1:
-            loss, sums = loss_of(shared, indices)
+            (loss, sums), memory = loss_of(shared, indices, state.memory)
         else:
-            parts = indices.reshape(self.shards, -1), jnp.arange(self.shards)
-            loss, sums = add_shards(map_shards(loss_of, shared, parts, self._shared_by), self._shared_by)
+            parts = self._parts(indices), self._parts(state.memory), jnp.arange(self.shards)
+            stacked, memory = map_shards(loss_of, shared, parts, self._shared_by)
+            (loss, sums), memory = add_shards(stacked, self._shared_by), self._whole(memory)
         gradients = jax.tree.map(lambda total: total / loss.weight, sums)
         updates, optimizer = self.optimizer(numbers).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
         report = StepReport(loss.sum / loss.weight, optax.tree.norm(gradients))
-        return TrainState(state.step + 1, parameters, optimizer), report
+        return TrainState(state.step + 1, parameters, optimizer, memory), report
 
     @partial(jax.jit, static_argnums=0)
     def _measure(
         self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"], weights: Float[Array, "n B"]
     ) -> Mapping[str, Mean]:
-        def of_shard(shared: tuple[Examples, Parameters], indices: Array, weights: Array) -> Mapping[str, Mean]:
+        def of_shard(shared: Any, indices: Array, weights: Array, memory: Any) -> tuple[Mapping[str, Mean], Any]:
             examples, parameters = shared
-            return self.task.measure(merge(self.graph, parameters), examples.take(indices), weights)
+            return self.task.measure_on(merge(self.graph, parameters), examples.take(indices), memory, weights)
 
-        def of_batch(shared: tuple[Examples, Parameters], batch: tuple[Array, Array]) -> Mapping[str, Mean]:
-            if self.shards == 1:
-                return of_shard(shared, *batch)
-            indices, weights = (part.reshape(self.shards, -1) for part in batch)
-            stacked = map_shards(of_shard, shared, (indices, weights), self._shared_by)
-            return add_shards(stacked, self._shared_by)
+        def of_batch(shared: Any, memory: Any, batch: tuple[Array, Array]) -> tuple[Any, Mapping[str, Mean]]:
+            if self.shards == 1 or batch[0].size % self.shards:
+                sums, memory = of_shard(shared, *batch, memory)
+                return memory, sums
+            parts = self._parts((*batch, memory))
+            stacked, memory = map_shards(of_shard, shared, parts, self._shared_by)
+            return self._whole(memory), add_shards(stacked, self._shared_by)
 
         def of_run(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, Mean]:
             examples, batches = shared
-            return jax.lax.map(partial(of_batch, (examples, parameters)), batches)
+            memory = self.task.memory(merge(self.graph, parameters), batches[0].shape[1])
+            return jax.lax.scan(partial(of_batch, (examples, parameters)), memory, batches)[1]
 
         return self._for_each_run(of_run)((examples, (indices, weights)), parameters)
 
@@ -209,9 +231,18 @@ class Program:
         model = merge(self.graph, parameters)
 
         def of_one(index: Int[Array, ""]) -> Mapping[str, Mean]:
-            return self.task.measure(model, examples.take(index[None]), jnp.ones(1))
+            return self.task.measure_on(model, examples.take(index[None]), (), jnp.ones(1))[0]
 
         return jax.lax.map(jax.vmap(of_one), indices)
+
+    def _parts(self, tree: Any) -> Any:
+        """A batch's arrays [B, …] as [S, B/S, …]."""
+        return jax.tree.map(lambda leaf: leaf.reshape(self.shards, -1, *leaf.shape[1:]), tree)
+
+    def _whole(self, tree: Any) -> Any:
+        """The reverse, on every device."""
+        whole = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+        return whole if self._shared_by is None else replicated(whole, self._shared_by)
 
     def _for_each_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """`function(shared, *of_one)` for all runs at once."""

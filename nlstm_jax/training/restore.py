@@ -78,7 +78,7 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
     model = models.build(config, task.sizes)
     rule = optimizers.build(config["optimizer"], lambda step: 0.0 * step, config["penalty"])
     program = Program.of(model, task, lambda numbers: rule, make_mesh({}))
-    state = program.start(model, {})
+    state = program.start(model, {}, config["train"]["batch_size"])
     with Checkpoints(workdir / CHECKPOINTS, read_only=True) as checkpoints:
         if not checkpoints.steps:
             raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")

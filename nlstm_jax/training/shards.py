@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, PartitionSpec
 
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.training.parallel import replicated
 from nlstm_jax.types import Array
 
 
@@ -29,13 +30,13 @@ def check_shards(config: Mapping[str, Any]) -> None:
             )
 
 
-def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Array, ...], mesh: Mesh | None) -> Any:
+def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Any, ...], mesh: Mesh | None) -> Any:
     """`function(shared, *part)` of each shard.
 
     Args:
         function: arrays to a pytree of arrays.
         shared: what all shards are given.
-        parts: arrays [S, …], a row for each shard.
+        parts: pytrees of arrays [S, …], a row for each shard.
         mesh: devices, of which each computes as many shards, one after the other; None: where `parts` are.
 
     Returns:
@@ -60,7 +61,7 @@ def add_shards(stacked: Any, mesh: Mesh | None) -> Any:
     Were it left to the compiler where it lies, a norm of it might be summed in parts, one a device.
     """
     total = add_in_pairs(stacked)
-    return total if mesh is None else jax.lax.with_sharding_constraint(total, NamedSharding(mesh, PartitionSpec()))
+    return total if mesh is None else replicated(total, mesh)
 
 
 def add_in_pairs(tree: Any) -> Any:

@@ -3,12 +3,12 @@ import itertools
 import numpy as np
 import pytest
 
-from nlstm_jax.tasks.base import Order, in_order
+from nlstm_jax.tasks.base import Shuffled, in_order
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (7, 7), (5, 12), (64, 32), (1, 4)])
 def test_a_batch_depends_on_nothing_but_its_number(size, batch_size):
-    order = Order(seed=5, size=size, batch_size=batch_size)
+    order = Shuffled(seed=5, size=size, batch_size=batch_size)
     whole = order.batches(0, 40)
     assert whole.shape == (40, batch_size)
     assert whole.dtype == np.int32
@@ -20,24 +20,24 @@ def test_a_batch_depends_on_nothing_but_its_number(size, batch_size):
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (7, 7), (5, 12), (64, 32)])
 def test_every_example_is_seen_once_an_epoch(size, batch_size):
-    line = Order(seed=1, size=size, batch_size=batch_size).batches(0, 10 * size).reshape(-1)
+    line = Shuffled(seed=1, size=size, batch_size=batch_size).batches(0, 10 * size).reshape(-1)
     epochs = line.reshape(-1, size)
     assert all(sorted(epoch) == list(range(size)) for epoch in epochs.tolist())
     assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
 
 
 def test_another_seed_is_another_order():
-    orders = [Order(seed, size=100, batch_size=10).batches(0, 10) for seed in (0, 1, 2**31 - 1)]
+    orders = [Shuffled(seed, size=100, batch_size=10).batches(0, 10) for seed in (0, 1, 2**31 - 1)]
     assert not np.array_equal(orders[0], orders[1])
     assert not np.array_equal(orders[0], orders[2])
 
 
 def test_no_batches_are_an_empty_array():
-    assert Order(seed=0, size=4, batch_size=3).batches(7, 7).shape == (0, 3)
+    assert Shuffled(seed=0, size=4, batch_size=3).batches(7, 7).shape == (0, 3)
 
 
 def test_the_order_is_far_from_that_of_the_file():
-    permutation = Order(seed=0, size=1000, batch_size=1000).batches(0, 1)[0]
+    permutation = Shuffled(seed=0, size=1000, batch_size=1000).batches(0, 1)[0]
     # Of a random permutation: mean |place − number| ≈ size / 3, correlation 0 ± 0.03.
     assert abs(np.corrcoef(permutation, np.arange(1000))[0, 1]) < 0.13
 

@@ -12,7 +12,7 @@ from nlstm_jax import models, tasks
 from nlstm_jax.cells import LSTM
 from nlstm_jax.data.poems import Corpus
 from nlstm_jax.models import LanguageModel, merge
-from nlstm_jax.tasks.base import Order
+from nlstm_jax.tasks.base import Shuffled
 from nlstm_jax.tasks.poems import PoemTask
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.parallel import make_mesh, replicate
@@ -43,7 +43,7 @@ def copied(state):
 
 def test_many_steps_in_one_call_are_as_many_calls_bit_for_bit(task):
     program, state, examples = make(task, optax.adam(0.01), dropout_input=0.5, dropout_output=0.5)
-    batches = Order(seed=3, size=4, batch_size=2).batches(0, 7)
+    batches = Shuffled(seed=3, size=4, batch_size=2).batches(0, 7)
     whole, whole_report = program.train(copied(state), NUMBERS, examples, batches, 7)
     for size, cuts in ((7, range(8)), (5, (0, 5, 7))):
         parted = copied(state)
@@ -124,7 +124,7 @@ def test_a_golden_step():
     program = Program.of(model, task, lambda numbers: rule, MESH)
     state = program.start(model, NUMBERS)
     examples = replicate(task.splits["train"], MESH)
-    order, found = Order(config["seeds"]["data"], 256, 32), []
+    order, found = Shuffled(config["seeds"]["data"], 256, 32), []
     for step in range(3):
         state, report = program.train(state, NUMBERS, examples, order.batches(step, step + 1), 1)
         found.append([float(report.loss), float(report.gradient_norm)])

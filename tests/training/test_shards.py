@@ -13,7 +13,7 @@ import pytest
 from configs import poems
 from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.tasks.base import Order
+from nlstm_jax.tasks.base import Shuffled
 from nlstm_jax.training import fit
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.member import numbers_of
@@ -39,7 +39,7 @@ def trained(devices, shards, dropout=0.5, runs=0):
     program = Program.of(model, task, rule, mesh, runs, shards)
     state = program.joined([program.start(model, numbers)] * (runs or 1))
     examples = {split: replicate(task.splits[split], mesh) for split in ("train", "valid")}
-    batches = Order(config["seeds"]["data"], size, 32).batches(0, STEPS)
+    batches = Shuffled(config["seeds"]["data"], size, 32).batches(0, STEPS)
     batches = np.stack([batches] * runs, axis=1) if runs else batches
     numbers = program.joined([numbers] * (runs or 1))
     state, report = program.train(state, numbers, examples["train"], batches, STEPS)
