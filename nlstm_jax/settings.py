@@ -98,7 +98,7 @@ def _seed(meaning: str) -> Setting:
 
 COMMON: dict[str, Setting] = {
     "name": Setting("", "what tables and curves call the run"),
-    "task": Setting("", "the question", choices=("poems", "sales")),
+    "task": Setting("", "the question", choices=("poems", "sales", "text")),
     "cell.name": Setting("lstm", f"{', '.join(FACTORIES)}, or package.module:factory"),
     "cell.features": Setting(256, "H, hidden units; each layer's", low=1, high=65_536),
     "cell.parameters": Setting(0, "if > 0: the width is chosen so that the cell has as many, within 1 %", low=0),
@@ -149,21 +149,43 @@ COMMON: dict[str, Setting] = {
     "seeds.dropout": _seed("of the dropout"),
 }
 
-POEMS: dict[str, Setting] = {
-    "data.path": Setting("", "a folder of quatrain files or a file of poems; empty: generated verse"),
-    "data.train_poems": Setting(10_000, "generated: poems to train on", low=1, high=10_000_000),
-    "data.valid_poems": Setting(1000, "generated: poems to validate on", low=1, high=1_000_000),
-    "data.test_poems": Setting(1000, "generated: poems to test on", low=1, high=1_000_000),
-    "data.seed": _seed("generated: of the poems"),
+LANGUAGE_MODEL: dict[str, Setting] = {
     "model.embedding": Setting(128, "E, width of a symbol's vector", low=1, high=65_536),
     "model.projection": Setting(0, "width between cell and softmax; 0: none", low=0, high=65_536),
     "model.dtype": Setting(
         "float32", "of the dense layers' products; `cell.dtype` is the cell's", choices=("float32", "bfloat16")
     ),
     "model.tied": Setting(False, "the softmax uses the embedding's vectors"),
+    "model.init_scheme": Setting("default", "initial values of all but the cell: default, uniform(RADIUS)"),
     "model.dropout_input": _rate(0.5, "rate on the embedded symbols"),
     "model.dropout_output": _rate(0.5, "rate on what enters the softmax"),
     "model.dropout_between": _rate(0.0, "rate between the layers of a stack"),
+}
+
+POEMS: dict[str, Setting] = {
+    "data.path": Setting("", "a folder of quatrain files or a file of poems; empty: generated verse"),
+    "data.train_poems": Setting(10_000, "generated: poems to train on", low=1, high=10_000_000),
+    "data.valid_poems": Setting(1000, "generated: poems to validate on", low=1, high=1_000_000),
+    "data.test_poems": Setting(1000, "generated: poems to test on", low=1, high=1_000_000),
+    "data.seed": _seed("generated: of the poems"),
+    **LANGUAGE_MODEL,
+}
+
+TEXT: dict[str, Setting] = {
+    "data.path": Setting("", "a folder with *train*.txt, *valid*.txt, *test*.txt; empty: generated verse"),
+    "data.unit": Setting("words", "what a symbol is", choices=("words", "characters")),
+    "data.vocabulary": Setting(0, "if > 0: so many symbols at the most, rarer ones are <unk>", low=0, high=10_000_000),
+    "data.window": Setting(20, "T, symbols in a window, beyond which the gradient does not go", low=1, high=100_000),
+    "data.train_poems": Setting(4000, "generated: poems to train on", low=1, high=10_000_000),
+    "data.valid_poems": Setting(400, "generated: poems to validate on", low=1, high=1_000_000),
+    "data.test_poems": Setting(400, "generated: poems to test on", low=1, high=1_000_000),
+    "data.seed": _seed("generated: of the poems"),
+    "train.loss_per": Setting(
+        "target", "of what training minimises the mean: sequence sums over a window", choices=("target", "sequence")
+    ),
+    **LANGUAGE_MODEL,
+    "model.dropout_input": _rate(0.0, "rate on the embedded symbols"),
+    "model.dropout_output": _rate(0.0, "rate on what enters the softmax"),
 }
 
 SALES: dict[str, Setting] = {
@@ -183,7 +205,7 @@ SALES: dict[str, Setting] = {
     "model.dropout_between": _rate(0.0, "rate between the layers of a stack"),
 }
 
-TASKS = {"poems": POEMS, "sales": SALES}
+TASKS = {"poems": POEMS, "sales": SALES, "text": TEXT}
 
 
 def refusal(key: str, value: Any) -> str | None:
@@ -281,7 +303,7 @@ def describe() -> str:
         "config file may set other defaults than these. A default in brackets takes several values too, "
         "`--config.cell.zoneout=0.1,0.2`: *by level* is one for each level of nesting, outermost first.",
     ]
-    for title, settings in (("Common to all tasks", COMMON), ("Poems", POEMS), ("Sales", SALES)):
+    for title, settings in (("Common to all tasks", COMMON), ("Poems", POEMS), ("Sales", SALES), ("Text", TEXT)):
         lines += ["", f"## {title}", "", "| name | default | accepted | meaning |", "| --- | --- | --- | --- |"]
         lines += [
             f"| `{name}` | `{setting.default!r}` | {setting.bounds} | {setting.meaning} |"

@@ -50,6 +50,7 @@ def _drawn(config: Mapping[str, Any], sizes: Mapping[str, int]) -> LanguageModel
                 tied=options["tied"],
                 dropout_input=options["dropout_input"],
                 dropout_output=options["dropout_output"],
+                init_scheme=options["init_scheme"],
                 dtype=None if options["dtype"] == "float32" else options["dtype"],
                 over_time=over_time,
                 key=key,

@@ -1,6 +1,6 @@
 """The next symbol from those before it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,6 +9,7 @@ from flax import nnx
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
 from nlstm_jax.cells.base import named_key, product
+from nlstm_jax.cells.initial import check_scheme, draw_vector
 from nlstm_jax.models.cross_entropy import cross_entropy
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 
@@ -16,7 +17,8 @@ from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 class LanguageModel(nnx.Module):
     """embedding → dropout → cell → (projection) → dropout → softmax, time-major.
 
-    Initial values: embedding N(0, 1/E), dense layers Flax's (LeCun normal, zero bias), the cell its own.
+    Initial values: embedding N(0, 1/E), dense layers Flax's (LeCun normal, zero bias), or all of these uniform; the
+    cell its own.
     """
 
     def __init__(
@@ -29,6 +31,7 @@ class LanguageModel(nnx.Module):
         tied: bool = False,
         dropout_input: float = 0.0,
         dropout_output: float = 0.0,
+        init_scheme: str = "default",
         dtype: Any = None,
         over_time: Mapping[str, Any] | None = None,
         key: PRNGKeyArray,
@@ -43,12 +46,13 @@ class LanguageModel(nnx.Module):
             tied: the softmax uses the embedding's vectors; what enters it must then have width E.
             dropout_input: rate on the embedded symbols.
             dropout_output: rate on what enters the softmax.
+            init_scheme: of all parameters but the cell's, `default` or `uniform(RADIUS)`.
             over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
             dtype: of the projection's and the softmax' products, e.g. `jnp.bfloat16`; their sums stay float32.
             key: for the initial values.
 
         Raises:
-            ValueError: `tied`, and what enters the softmax is not E wide.
+            ValueError: `tied`, and what enters the softmax is not E wide; an unknown scheme.
         """
         width = cell.out_features if projection is None else projection
         if tied and width != embedding:
@@ -60,13 +64,16 @@ class LanguageModel(nnx.Module):
         def rngs(name: str) -> nnx.Rngs:
             return nnx.Rngs(params=named_key(key, name))
 
-        self.embedding = nnx.Embed(vocabulary, embedding, rngs=rngs("embedding"))
+        draw = _uniform(init_scheme)
+        dense: dict[str, Any] = {} if draw is None else {"kernel_init": draw, "bias_init": draw}
+        embedded: dict[str, Any] = {} if draw is None else {"embedding_init": draw}
+        self.embedding = nnx.Embed(vocabulary, embedding, rngs=rngs("embedding"), **embedded)
         self.cell = Recurrent(cell, embedding, time_major=True, rngs=named_key(key, "cell"), **over_time or {})
         self.projection = (
-            None if projection is None else nnx.Linear(cell.out_features, projection, rngs=rngs("projection"))
+            None if projection is None else nnx.Linear(cell.out_features, projection, rngs=rngs("projection"), **dense)
         )
         self.dtype = dtype
-        self.softmax = None if tied else nnx.Linear(width, vocabulary, rngs=rngs("softmax"))
+        self.softmax = None if tied else nnx.Linear(width, vocabulary, rngs=rngs("softmax"), **dense)
         self.tied_bias = nnx.Param(jax.numpy.zeros(vocabulary)) if tied else None
         self.dropout_input = nnx.Dropout(dropout_input)
         self.dropout_output = nnx.Dropout(dropout_output)
@@ -139,3 +146,13 @@ class LanguageModel(nnx.Module):
     @staticmethod
     def _drop(dropout: nnx.Dropout, x: Array, key: PRNGKeyArray | None, name: str = "input") -> Array:
         return dropout(x, deterministic=key is None, rngs=None if key is None else named_key(key, name))
+
+
+def _uniform(scheme: str) -> Callable[..., Array] | None:
+    """What draws all of a layer's parameters, or None for the layers' own ways."""
+    if scheme == "default":
+        return None
+    if not scheme.startswith("uniform("):
+        raise ValueError(f"init_scheme: default or uniform(RADIUS) expected, found {scheme!r}")
+    check_scheme(LanguageModel, scheme)
+    return lambda key, shape, dtype, *rest: draw_vector(scheme, key, shape, 1).astype(dtype)
