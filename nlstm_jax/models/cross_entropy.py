@@ -38,14 +38,14 @@ def cross_entropy(
     """
 
     @jax.custom_vjp
-    def summed(ys: Array, w: Array, b: Array, weights: Array) -> tuple[Array, Array]:
+    def summed(ys: Array, w: Array, b: Array, weights: Array, targets: Array) -> tuple[Array, Array]:
         def chunk(carry: None, part: tuple[Array, Array]) -> tuple[None, Array]:
             return carry, _nats(_logits(part[0], w, b, dtype), part[1])[0]
 
         nats = _over_chunks(chunk, None, (ys, targets), w.shape[1])[1]
         return (weights * nats).sum(), nats
 
-    def forward(ys: Array, w: Array, b: Array, weights: Array) -> Any:
+    def forward(ys: Array, w: Array, b: Array, weights: Array, targets: Array) -> Any:
         def chunk(sums: tuple[Array, Array], part: tuple[Array, ...]) -> Any:
             y, target, weight = part
             nats, shares = _nats(_logits(y, w, b, dtype), target)
@@ -58,11 +58,11 @@ def cross_entropy(
         (w_bar, b_bar), (nats, ys_bar) = _over_chunks(chunk, zeros, (ys, targets, weights), w.shape[1])
         return ((weights * nats).sum(), nats), (ys_bar, w_bar, b_bar, nats)
 
-    def backward(bars: tuple[Array, ...], cotangents: tuple[Array, Array]) -> tuple[Array, ...]:
-        return tuple(cotangents[0] * bar for bar in bars)
+    def backward(bars: tuple[Array, ...], cotangents: tuple[Array, Array]) -> tuple[Array | None, ...]:
+        return *(cotangents[0] * bar for bar in bars), None
 
     summed.defvjp(forward, backward)
-    total, nats = summed(ys, w, b, weights)
+    total, nats = summed(ys, w, b, weights, targets)
     return total, jax.lax.stop_gradient(nats)
 
 

@@ -115,3 +115,13 @@ def test_at_50_000_symbols_a_quarter_of_the_memory_is_enough():
         return memory.temp_size_in_bytes + memory.output_size_in_bytes + memory.argument_size_in_bytes
 
     assert peak(cross_entropy) <= peak(plain) / 4
+
+
+def test_a_jitted_function_of_the_targets_can_be_differentiated():
+    ys, w, b, targets, weights = example(2, 3, 4, 5)
+
+    def total(ys, targets):
+        return cross_entropy(ys, w, b, targets, weights)[0]
+
+    expected = jax.grad(lambda ys: plain(ys, w, b, targets, weights)[0])(ys)
+    np.testing.assert_allclose(jax.grad(jax.jit(total))(ys, targets), expected, rtol=1e-5, atol=1e-6)

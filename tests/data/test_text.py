@@ -1,0 +1,100 @@
+"""Text files to numbers, and what is refused."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlstm_jax.data.text import cut, encode, read_text
+from nlstm_jax.errors import DataError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name, text in (
+        ("my.train.txt", " a rose is a rose \n\n is\n"),
+        ("my.valid.txt", "a nose\n"),
+        ("test.txt", "a"),
+    ):
+        (tmp_path / name).write_text(text, "utf-8")
+    return tmp_path
+
+
+def spelled(text, split: str) -> list[str]:
+    return [text.symbols[number] for number in text.splits[split]]
+
+
+def test_words_and_ends_of_lines_the_frequent_first(folder) -> None:
+    text = read_text(folder, "words")
+    assert spelled(text, "train") == ["a", "rose", "is", "a", "rose", "<eos>", "is", "<eos>"]
+    assert text.symbols == ("<eos>", "a", "is", "rose", "<unk>")
+    assert spelled(text, "valid") == ["a", "<unk>", "<eos>"]
+    assert text.unknown == {"train": 0, "valid": 1, "test": 0}
+    assert set(text.checksums) == {"my.train.txt", "my.valid.txt", "test.txt"}
+
+
+def test_characters_have_a_sign_for_blanks(folder) -> None:
+    text = read_text(folder, "characters")
+    assert "".join(spelled(text, "train")) == "a_rose_is_a_rose<eos>is<eos>"
+    assert spelled(text, "valid") == ["a", "_", "<unk>", "o", "s", "e", "<eos>"]
+
+
+def test_a_bounded_vocabulary_keeps_the_frequent_words(folder) -> None:
+    text = read_text(folder, "words", largest=3)
+    assert text.symbols == ("<eos>", "a", "<unk>")
+    assert spelled(text, "train") == ["a", "<unk>", "<unk>", "a", "<unk>", "<eos>", "<unk>", "<eos>"]
+
+
+def test_an_unknown_sign_of_the_text_s_own_is_used() -> None:
+    symbols = {"train": ["b", "<unk>", "b", "c"], "valid": ["d"], "test": ["c"]}
+    text = encode(symbols)
+    assert text.symbols == ("b", "<unk>", "c")
+    assert spelled(text, "valid") == ["<unk>"]
+    assert encode(symbols, largest=2).symbols == ("b", "<unk>")
+
+
+def test_nothing_is_unknown_where_nothing_is(folder) -> None:
+    assert "<unk>" not in encode({"train": cut([["a", "b"]], "words"), "valid": ["a"], "test": ["b"]}).symbols
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda path: (path / "test.txt").unlink(), r"one file \*test\*\.txt expected, found none"),
+        (
+            lambda path: (path / "a.train.txt").touch(),
+            r"one file \*train\*\.txt expected, found a.train.txt, my.train.txt",
+        ),
+        (lambda path: (path / "test.txt").write_text("\n \n"), r"test\.txt: text expected, found none"),
+        (
+            lambda path: (path / "test.txt").write_bytes(b"abc\xff"),
+            r"test\.txt: UTF-8 expected, found byte 3 that is none",
+        ),
+    ],
+)
+def test_what_is_not_a_text_is_named(folder, change, message) -> None:
+    change(folder)
+    with pytest.raises(DataError, match=message):
+        read_text(folder, "words")
+
+
+def test_a_folder_that_is_none_is_named(tmp_path) -> None:
+    with pytest.raises(DataError, match="a folder expected, found none"):
+        read_text(tmp_path / "nowhere", "words")
+
+
+def test_penn_treebank_has_its_sizes() -> None:
+    """Mikolov's: 10,000 words, 50 characters."""
+    path = Path(os.environ.get("NLSTM_JAX_DATA", "")) / "ptb"
+    if not os.environ.get("NLSTM_JAX_DATA") or not path.is_dir():
+        pytest.skip("ptb/ptb.train.txt is not in the folder that NLSTM_JAX_DATA names")
+    words, characters = read_text(path, "words"), read_text(path, "characters")
+    assert {split: len(numbers) for split, numbers in words.splits.items()} == {
+        "train": 929_589,
+        "valid": 73_760,
+        "test": 82_430,
+    }
+    assert (len(words.symbols), len(characters.symbols)) == (10_000, 50)
+    assert np.bincount(words.splits["train"])[words.symbols.index("<eos>")] == 42_068
+    assert set(words.unknown.values()) == {0}

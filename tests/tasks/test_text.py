@@ -1,0 +1,189 @@
+"""Windows of a text: read in turn they are one long sequence, in training, evaluation and after an interruption."""
+
+import json
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import ptb
+from nlstm_jax import models, tasks
+from nlstm_jax.data.text import encode
+from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
+from nlstm_jax.tasks.text import Rows, TextTask
+from nlstm_jax.training import fit, restore
+from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.training.member import numbers_of
+from nlstm_jax.training.narrator import Narrator
+from nlstm_jax.training.parallel import make_mesh, replicate
+from nlstm_jax.training.plan import Plan
+from nlstm_jax.training.program import Program
+
+CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
+
+
+def smoke(argument="cell=lstm,layers=2", **changes):
+    config = json.loads(ptb.get_config(f"{argument},smoke").to_json())
+    for name, value in changes.items():
+        section, key = name.split("__")
+        config[section][key] = value
+    return config
+
+
+def text(train=211, valid=57):
+    random = np.random.default_rng(0)
+    symbols = {"train": train, "valid": valid, "test": 30}
+    return encode({split: [f"w{n}" for n in random.integers(0, 9, count)] for split, count in symbols.items()})
+
+
+def model_of(task, config):
+    return models.build(config, task.sizes)
+
+
+@pytest.mark.parametrize(("rows", "window", "whole"), [(4, 5, True), (4, 5, False), (1, 7, False), (3, 1, True)])
+def test_windows_in_turn_are_the_rows_of_the_text(rows, window, whole) -> None:
+    numbers = np.arange(107, dtype=np.int32)
+    cut = Rows.of(numbers, rows, window, whole=whole)
+    each = 107 // rows
+    targets = (each - 1) // window * window if whole else each - 1
+    batches, weights = cut.in_order(batch_size=999)
+    assert weights.all()
+    taken = [cut.take(jnp.asarray(batch)) for batch in batches]
+    tokens, following, real = (
+        np.concatenate([getattr(batch, name) for batch in taken]) for name in taken[0]._fields[:3]
+    )
+    assert real.sum() == rows * targets
+    for row in range(rows):
+        start = row * each
+        kept = real[:, row] > 0
+        np.testing.assert_array_equal(tokens[kept, row], numbers[start : start + targets])
+        np.testing.assert_array_equal(following[kept, row], numbers[start + 1 : start + targets + 1])
+    assert [bool(batch.first.all()) for batch in taken] == [True] + [False] * (len(taken) - 1)
+    order = cut.order(0, rows)
+    np.testing.assert_array_equal(order.batches(0, 2 * len(batches)), np.concatenate([batches, batches]))
+
+
+@pytest.mark.parametrize("window", [1, 4, 56, 80])
+def test_a_split_read_in_windows_has_the_log_loss_of_one_long_sequence(window) -> None:
+    config = smoke("cell=nlstm", data__window=window)
+    task = TextTask(text(), rows=2, window=window)
+    model = model_of(task, config)
+    program = Program.of(model, task, optimizers.maker(config, Plan.of(config, 10)), make_mesh({}))
+    parameters = program.start(model, numbers_of(config), 2).parameters
+    sums = program.measure(parameters, replicate(task.splits["valid"], program.mesh), 64)[0]["log_loss"]
+    numbers = jnp.asarray(text().splits["valid"])[:, None]
+    _, nats, _ = model.log_loss(numbers[:-1], numbers[1:], jnp.ones((56, 1)))
+    assert sums.weight == 56
+    np.testing.assert_allclose(sums.sum, nats, rtol=1e-5)
+
+
+def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
+    config = smoke(train__batch_size=3, data__window=5)
+    task = TextTask(text(), rows=3, window=5, loss_per="sequence")
+    model = model_of(task, config)
+    plan = Plan.of(config, task.splits["train"].size)
+    rule = optimizers.maker(config, plan)
+    program = Program.of(model, task, rule, make_mesh({}))
+    state = program.start(model, numbers_of(config), 3)
+    examples = replicate(task.splits["train"], program.mesh)
+    steps = task.splits["train"].windows + 2
+    batches = task.splits["train"].order(0, 3).batches(0, steps)
+
+    graph, parameters = models.split(model)
+    optimizer = rule(numbers_of(config))
+    moments, carry = optimizer.init(parameters), task.memory(model, 3)
+    for index, batch in enumerate(batches):
+        window = task.splits["train"].take(jnp.asarray(batch))
+        if index in (0, task.splits["train"].windows):
+            carry = task.memory(model, 3)
+
+        @jax.jit
+        def loss(parameters, carry, window):
+            after, nats, _ = models.merge(graph, parameters).log_loss(
+                window.tokens, window.targets, jnp.ones(window.tokens.shape), carry
+            )
+            return nats / 3, after
+
+        (_, carry), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, carry, window)
+        updates, moments = optimizer.update(gradients, moments, parameters)
+        parameters = jax.tree.map(jnp.add, parameters, updates)
+    state, _ = program.train(state, numbers_of(config), examples, batches, steps)
+    for name, found in state.parameters.items():
+        np.testing.assert_allclose(found, parameters[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    for found, expected in zip(jax.tree.leaves(state.memory), jax.tree.leaves(carry), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_shards_carry_their_rows_memories() -> None:
+    def trained(shards):
+        config = smoke(train__batch_size=4, train__shards=shards)
+        task = TextTask(text(), rows=4, window=5)
+        model = model_of(task, config)
+        rule = optimizers.maker(config, Plan.of(config, task.splits["train"].size))
+        program = Program.of(model, task, rule, make_mesh({}), shards=shards)
+        examples = replicate(task.splits["train"], program.mesh)
+        state, _ = program.train(
+            program.start(model, numbers_of(config), 4),
+            numbers_of(config),
+            examples,
+            task.splits["train"].order(0, 4).batches(0, 8),
+            8,
+        )
+        return state
+
+    for found, expected in zip(jax.tree.leaves(trained(2)), jax.tree.leaves(trained(1)), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def lines(workdir):
+    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
+    return [{key: value for key, value in line.items() if key not in CLOCK} for line in found]
+
+
+def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> None:
+    config = smoke(train__steps_per_call=4)
+    fit(config, tmp_path / "undisturbed")
+    advance, sent = Narrator.advance, []
+
+    def advance_and_interrupt(*arguments):
+        advance(*arguments)
+        if not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+
+    monkeypatch.setattr(Narrator, "advance", advance_and_interrupt)
+    with pytest.raises(InterruptedRunError):
+        fit(config, tmp_path / "run")
+    monkeypatch.undo()
+    assert 0 < json.loads((tmp_path / "run" / "summary.json").read_text("utf-8"))["steps"] < 15
+    fit(config, tmp_path / "run")
+    assert lines(tmp_path / "run") == lines(tmp_path / "undisturbed")
+    restored = restore(tmp_path / "run")
+    valid = [line for line in lines(tmp_path / "run") if line["split"] == "valid"]
+    best = min(valid, key=lambda line: line["perplexity"])
+    assert restored.evaluate("valid")["log_loss"] == pytest.approx(best["log_loss"], rel=1e-6)
+    with pytest.raises(ConfigError, match="independent ones expected, found windows of one text"):
+        restored.measure_each("valid")
+
+
+def test_a_text_too_short_for_its_rows_is_refused(tmp_path) -> None:
+    for split in ("train", "valid", "test"):
+        (tmp_path / f"{split}.txt").write_text("a rose is a rose\n", "utf-8")
+    config = smoke(data__path=str(tmp_path))
+    with pytest.raises(DataError, match="train: 420 symbols or more for 20 rows of 20 targets expected, found 6"):
+        tasks.build(config)
+
+
+def test_the_defaults_are_zarembas_small_model() -> None:
+    """Its 4.65 million parameters, all of them U(−0.1, 0.1), and the learning rate of every epoch."""
+    config = json.loads(ptb.get_config("cell=lstm,layers=2").to_json())
+    parameters = models.split(models.build(config, {"vocabulary": 10_000}))[1]
+    assert sum(value.size for value in parameters.values()) == 4_651_600
+    for name, value in parameters.items():
+        assert abs(float(jnp.abs(value).max()) - 0.1) < 0.005, name
+        assert abs(float(value.mean())) < 0.01, name
+    rate = optimizers.schedule(config["optimizer"], 13 * 2323, 2323)
+    rates = [float(rate(epoch * 2323)) for epoch in range(13)]
+    assert rates == [1.0] * 4 + [0.5 ** (epoch + 1) for epoch in range(9)]
