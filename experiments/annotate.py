@@ -20,12 +20,13 @@ _REMOVE = flags.DEFINE_list("remove", [], "tags to take away")
 def main(arguments: list[str]) -> None:
     """Write, if there is anything to, and show."""
     runs, notes = find_runs(arguments[1:], settings.completed)
+    added = [tag.strip() for tag in _ADD.value if tag.strip()]
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in notes:
         console.print(line)
     for run in runs:
-        if _NOTE.value is not None or _ADD.value or _REMOVE.value:
-            found = write_notes(run.path, text=_NOTE.value, tags=_ADD.value, without=_REMOVE.value)
+        if _NOTE.value is not None or added or _REMOVE.value:
+            found = write_notes(run.path, text=_NOTE.value, tags=added, without=_REMOVE.value)
         else:
             found = read_notes(run.path)
         console.print(f"{run.path}: {', '.join(found.tags) or 'no tags'}{f'; {found.text}' if found.text else ''}")

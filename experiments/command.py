@@ -78,13 +78,13 @@ def _one_line(error: BaseException, arguments: list[str]) -> str:
     for key, value in given:
         if text.startswith(f"flag --config.{key}=") and (refused := settings.refusal(key, value)):
             return refused
-    if isinstance(error, SyntaxError):
-        return f"--config: a config file in Python expected: {text}"
+    text = f"--config: a config file in Python expected: {text}" if isinstance(error, SyntaxError) else text
     return f"{text.split(': ')[0]}: a setting expected, found a section of them" if "ConfigDict" in text else text
 
 
 def _leave(error: UserError) -> NoReturn:
     print(error, file=sys.stderr, flush=True)
     sys.stdout.flush()
+    process.leave_hosts()
     # Not the interpreter's own end, in which orbax laments a checkpoint that cannot be read over many lines.
     os._exit(error.exit_code)

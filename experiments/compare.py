@@ -27,7 +27,7 @@ from nlstm_jax import settings
 from nlstm_jax.analysis import table
 from nlstm_jax.analysis.curves import AXES
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import Run, find_runs
+from nlstm_jax.runs import find_runs
 from nlstm_jax.sweeps.folder import contrast_of
 
 _METRIC = flags.DEFINE_string("metric", "log_loss", "What is compared, on the validation split.")
@@ -43,7 +43,7 @@ _ALONG = flags.DEFINE_enum("along", "step", list(AXES), "What the curves are dra
 _OUT = flags.DEFINE_string("out", "comparison", "Folder for picture, page and tables.")
 _LOG_Y = flags.DEFINE_bool("log_y", False, "A logarithmic axis in the picture.")
 _SHOW_TRAIN = flags.DEFINE_bool("show_train", False, "Training curves in the picture, thin.")
-_WATCH = flags.DEFINE_float("watch", 0, "Compare anew every so many seconds until all runs have ended.", lower_bound=0)
+_WATCH = flags.DEFINE_integer("watch", 0, "Compare anew every so many seconds until all runs have ended.", 0, 86_400)
 
 
 def main(arguments: list[str]) -> None:
@@ -62,7 +62,9 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"--out={out}: a folder expected, a file found")
     while True:
         runs, notes = find_runs(arguments[1:], settings.completed)
-        asked = Question(look, _contrast(runs), _GROUP_BY.value, _FACET.value, _TUNED.value, _TAG.value, _REACH.value)
+        planned = None if _CONTRAST.value or _GROUP_BY.value else contrast_of(run.path for run in runs)
+        grouping = _GROUP_BY.value, _FACET.value, _TUNED.value, _TAG.value
+        asked = Question(look, _named(), planned, *grouping, _REACH.value)
         found = answer(runs, asked)
         console.print(table.terminal(found.rows, look.metric, console.width))
         for line in (*notes, "", *found.lines):
@@ -76,14 +78,12 @@ def main(arguments: list[str]) -> None:
         time.sleep(_WATCH.value)
 
 
-def _contrast(runs: list[Run]) -> tuple[str, str] | None:
-    """The groups that were named in advance, by the flag or in the sweep's file."""
-    named = _CONTRAST.value.split(" vs ") if _CONTRAST.value else None
-    if named is None and not _GROUP_BY.value:
-        named = contrast_of(run.path for run in runs)
-    if named is not None and len(named) != 2:
+def _named() -> tuple[str, str] | None:
+    """The groups that the flag names."""
+    named = _CONTRAST.value.split(" vs ")
+    if _CONTRAST.value and len(named) != 2:
         raise ConfigError(f"--contrast={_CONTRAST.value}: two groups expected, e.g. 'nlstm depth=2 vs lstm layers=2'")
-    return named and (named[0], named[1])
+    return (named[0], named[1]) if _CONTRAST.value else None
 
 
 if __name__ == "__main__":

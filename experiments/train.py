@@ -20,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments import command
 from nlstm_jax import process
+from nlstm_jax.errors import ConfigError
 from nlstm_jax.training import fit, fit_together
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -53,6 +54,8 @@ def main(arguments: list[str]) -> None:
     workdir, alone = Path(_WORKDIR.value), _VMAP_SEEDS.value == 1
     devices = int(alone) if _CPU_DEVICES.value is None else _CPU_DEVICES.value
     jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
+    if _COORDINATOR.value and not alone:
+        raise ConfigError("--vmap_seeds: runs of one process expected, found --coordinator")
     process.join_hosts(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if alone:
         fit(config, workdir, overwrite=_OVERWRITE.value, mirrors=_MIRROR.value)

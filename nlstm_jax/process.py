@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,9 @@ import jax
 from absl import logging
 
 from nlstm_jax.errors import ConfigError
+
+_PATIENCE = 240
+"""Seconds that a process waits for the first one."""
 
 _ARENA_MAX, _MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -8, -4, -2, -1
 
@@ -74,14 +79,40 @@ def join_hosts(coordinator: str = "", processes: int = 0, process: int = -1) -> 
         raise ConfigError(f"--process: 0 to {processes - 1}, of --processes={processes}, expected, found {process}")
     in_slurm = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
     in_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    try:
-        if coordinator:
-            jax.distributed.initialize(coordinator, processes, process)
-        elif in_slurm or in_pod:
-            jax.distributed.initialize()
-    except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"{coordinator or 'jax.distributed'}: {processes} processes cannot meet: {reason}") from None
+    # Its own handler would swallow a signal that comes before this project's is in place.
+    jax.config.update("jax_enable_preemption_service", False)
+    if coordinator:
+        host, _, port = coordinator.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+            raise ConfigError(f"--coordinator: an address and a port, node1:9876, expected, found {coordinator}")
+        print(f"waiting for {processes} processes at {coordinator}", file=sys.stderr, flush=True)
+        if process:
+            _await(host, int(port))
+        jax.distributed.initialize(coordinator, processes, process)
+    elif in_slurm or in_pod:
+        jax.distributed.initialize()
+
+
+def _await(host: str, port: int) -> None:
+    """Until the first process answers: JAX itself would end the process with a core dump where none does."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+        except socket.gaierror as error:
+            raise ConfigError(f"--coordinator: an address that is known expected, found {host}: {error}") from None
+        except OSError as error:
+            if time.monotonic() > end:
+                raise ConfigError(f"--coordinator: no process answers at {host}:{port}: {error}") from None
+            time.sleep(0.2)
+        else:
+            return
+
+
+def leave_hosts() -> None:
+    """Before a process ends by itself: one that goes before the others have come to their end would end them."""
+    if jax.distributed.is_initialized():
+        jax.distributed.shutdown()
 
 
 def silence_orbax() -> None:

@@ -1,5 +1,6 @@
 """From run folders to all that a comparison says and writes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ class Question:
     Attributes:
         look: the metric, and how it is drawn.
         contrast: the groups that were named in advance.
+        planned: the same, of a sweep's file: it is judged where both groups are there.
         group_by: settings that make a group; none: all but the seeds.
         facet: a setting, for each value of which there is a comparison; empty: one of all.
         tuned: settings of which every model is shown at its best.
@@ -28,6 +30,7 @@ class Question:
 
     look: figure.Look
     contrast: tuple[str, str] | None = None
+    planned: tuple[str, str] | None = None
     group_by: Sequence[str] = ()
     facet: str = ""
     tuned: Sequence[str] = ()
@@ -80,6 +83,8 @@ def answer(runs: Sequence[Run], question: Question) -> Answer:
         ConfigError: a tag, setting, metric or axis that the runs have not got.
     """
     look, remarks = question.look, list[str]()
+    if question.level is not None and not math.isfinite(question.level):
+        raise ConfigError(f"--reach: a finite number expected, found {question.level}")
     runs = _tagged(runs, question.tags)
     if question.tuned:
         tunings = tuning.tune(runs, question.tuned, look.metric)
@@ -87,15 +92,23 @@ def answer(runs: Sequence[Run], question: Question) -> Answer:
     check_keys(runs, question.group_by, "--group_by")
     parts = faceted(runs, question.facet) if question.facet else {"": list(runs)}
     facets = {title: compare(part, by=question.group_by, notes=remarks) for title, part in parts.items()}
-    if question.contrast:
-        having = [title for title, each in facets.items() if set(each.labels).issuperset(question.contrast)]
-        for title in having or list(facets)[:1]:
-            facets[title] = facets[title].named(question.contrast)
-    for comparison in facets.values():
-        comparison.check_metric(look.metric)
+    if contrast := question.contrast or question.planned:
+        having = [title for title, each in facets.items() if set(each.labels).issuperset(contrast)]
+        for title in having or list(facets)[: bool(question.contrast)]:
+            facets[title] = facets[title].named(contrast)
+        if not having:
+            remarks.append(f"named in advance, and not here: {contrast[0]} vs {contrast[1]}")
+    lacking = {title for title, each in facets.items() if look.metric not in each.metrics}
+    if len(lacking) == len(facets):
+        next(iter(facets.values())).check_metric(look.metric)
+    facets = {title: each for title, each in facets.items() if title not in lacking}
+    remarks += [f"{title}: left out, as its runs have no {look.metric}" for title in parts if title in lacking]
+    for group in (group for each in facets.values() for group in each.groups):
+        if group.along(look.axis, ()) is None:
+            remarks.append(f"{group.label}: not in the picture, as its {look.axis} are not known")
     if not any(group.along(look.axis, ()) is not None for each in facets.values() for group in each.groups):
         raise ConfigError(f"--along={look.axis}: runs that say how far they came so expected, found none")
-    lines = list(dict.fromkeys(remark for each in facets.values() for remark in each.remarks))
+    lines = list(dict.fromkeys([*remarks, *(remark for each in facets.values() for remark in each.remarks)]))
     lines += [f"{title}: {verdict(each, look.metric)}".removeprefix(": ") for title, each in facets.items()]
     return Answer(question, facets, table.facet_rows(facets, look.metric, question.level), lines)
 

@@ -60,6 +60,8 @@ class Comparison:
         Raises:
             ConfigError: a label of no group here.
         """
+        if contrast[0] == contrast[1]:
+            raise ConfigError(f"contrast: two groups expected, found {contrast[0]!r} twice")
         for label in contrast:
             if label not in self.labels:
                 near = difflib.get_close_matches(label, self.labels, n=1)
@@ -120,7 +122,7 @@ def compare(
         else:
             mates.append(run)
     labels = (
-        [", ".join(f"{key}={_short(key, value)}" for key, value in fact.items()) for fact in facts]
+        [", ".join(f"{key}={_short(key, value)}" for key, value in fact.items()) or f"no {by[0]}" for fact in facts]
         if by
         else labels_of(facts)
     )

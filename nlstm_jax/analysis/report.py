@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from nlstm_jax.analysis.comparison import Comparison
 from nlstm_jax.analysis.curves import Group
-from nlstm_jax.analysis.table import Row, markdown
+from nlstm_jax.analysis.table import Row, markdown, markdown_text
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import read_notes
 
@@ -17,11 +17,12 @@ def report(facets: Mapping[str, Comparison], rows: Sequence[Row], metric: str) -
         for title, comparison in facets.items()
         for line in (verdict(comparison, metric), *comparison.remarks)
     ]
+    described = f"{metric} of {' · '.join(groups)}"
     parts = [
         "Written by `python -m experiments.compare`.",
-        f"![{metric} of {' · '.join(groups)}](compare.png)",
+        f"![{markdown_text(described)}](compare.png)",
         markdown(rows, metric).rstrip(),
-        *dict.fromkeys(told),
+        *dict.fromkeys(map(markdown_text, told)),
         "| group | seeds | commit | device | versions |\n| --- | --- | --- | --- | --- |\n"
         + "\n".join(_provenance(group) for comparison in facets.values() for group in comparison.groups),
     ]
@@ -46,14 +47,14 @@ def _provenance(group: Group) -> str:
         if "versions" in environment
     }
     cells = (group.label, seeds, *(", ".join(sorted(found)) or "–" for found in (commits, devices, versions)))
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(markdown_text, cells)) + " |"
 
 
 def _notes(group: Group) -> list[str]:
     """A line for each run that has a note or tags."""
     found = [(run.path, read_notes(run.path)) for run in group.runs]
     told = [(path.name, "; ".join(filter(None, [", ".join(notes.tags), notes.text]))) for path, notes in found]
-    return [f"- {name}: {text}" for name, text in told if text]
+    return [markdown_text(f"- {name}: {text}") for name, text in told if text]
 
 
 def _commit(environment: dict) -> str:

@@ -124,7 +124,7 @@ def markdown(table: Sequence[Row], metric: str) -> str:
     """A pipe table."""
     columns, lines = _cells(table, metric)
     rules = ["---" if justify == "left" else "---:" for _, justify in columns]
-    escaped = [[_markdown_cell(cell) for cell in line] for line in [[name for name, _ in columns], *lines]]
+    escaped = [[markdown_text(cell) for cell in line] for line in [[name for name, _ in columns], *lines]]
     return "".join(f"| {' | '.join(line)} |\n" for line in [escaped[0], rules, *escaped[1:]])
 
 
@@ -281,8 +281,12 @@ def _span(steps: tuple[int, int] | None) -> str:
 def _latex_cell(text: str) -> str:
     """Text with TeX's own characters escaped, and ± as its command."""
     escaped = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", "/").replace("~", " ").replace("^", " "))
+    escaped = " ".join(escaped.split())
+    # A bracket would be read as an option of the line's end before it.
+    escaped = "{}" * escaped.startswith("[") + escaped
     return escaped.replace(" ± ", r" $\pm$ ").replace("≠", r"$\neq$").replace("–", "--")
 
 
-def _markdown_cell(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text on one line, in which nothing is read as markup of a table or as HTML."""
     return " ".join(html.escape(text, quote=False).replace("|", "\\|").split())

@@ -4,14 +4,17 @@ A grid is tried with one seed; the best setting of each model is then run with m
 judged too: the best of many noisy values looks better than it is, the more so the more were tried.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from nlstm_jax.analysis.comparison import check_keys, facts_of, labels_of
-from nlstm_jax.analysis.curves import run_best
+from nlstm_jax.analysis.curves import is_number, run_best
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, higher_is_better
+
+Setting: TypeAlias = tuple[Any, ...]
+"""The values of what is tuned, lists as tuples."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +24,11 @@ class Tuning:
     Attributes:
         label: of the model.
         setting: the best one, by key.
-        trials: how many settings were tried.
-        steps: of training, in all trials.
+        trials: how many settings were tried with the seed that decides, also those that came to nothing.
+        steps: of training, in all of these.
+        untried: how many settings were run with other seeds alone, and had no say.
         edges: keys whose best value is the lowest or the highest tried, with all values tried.
-        runs: of the best setting, those that did not decide.
+        runs: of the best setting, with other seeds than the one that decided.
         decided: the run that did.
     """
 
@@ -32,13 +36,16 @@ class Tuning:
     setting: dict[str, Any]
     trials: int
     steps: int
+    untried: int
     edges: dict[str, tuple[Any, ...]]
     runs: tuple[Run, ...]
     decided: Run
 
 
 def tune(runs: Sequence[Run], keys: Sequence[str], metric: str) -> list[Tuning]:
-    """Choose for every model the setting that was best on the validation split with the lowest seed.
+    """Choose for every model the setting that was best on the validation split, by the runs of one seed.
+
+    That is the seed with which most settings were tried, the lowest of such.
 
     Args:
         runs: of the grids, and of the chosen settings with further seeds.
@@ -48,17 +55,17 @@ def tune(runs: Sequence[Run], keys: Sequence[str], metric: str) -> list[Tuning]:
     Raises:
         ConfigError: a key that is no setting of the runs, or a model none of whose runs has the metric.
     """
-    facts = [facts_of(run) for run in runs]
     check_keys(runs, keys, "--tuned")
     models: list[dict[str, Any]] = []
-    members: list[list[tuple[dict[str, Any], Run]]] = []
-    for run, fact in zip(runs, facts, strict=True):
+    members: list[list[tuple[Setting, Run]]] = []
+    for run in runs:
+        fact = facts_of(run)
         model = {key: value for key, value in fact.items() if key not in keys}
         if model not in models:
             models.append(model)
             members.append([])
-        members[models.index(model)].append(({key: fact.get(key) for key in keys}, run))
-    return [_tuned(label, tried, metric) for label, tried in zip(labels_of(models), members, strict=True)]
+        members[models.index(model)].append((tuple(_hashable(fact.get(key)) for key in keys), run))
+    return [_tuned(label, keys, tried, metric) for label, tried in zip(labels_of(models), members, strict=True)]
 
 
 def remarks(tunings: Sequence[Tuning]) -> list[str]:
@@ -66,7 +73,10 @@ def remarks(tunings: Sequence[Tuning]) -> list[str]:
     told = []
     for tuning in tunings:
         setting = ", ".join(f"{key}={value}" for key, value in tuning.setting.items())
-        told.append(f"{tuning.label}: tuned to {setting}, best of {tuning.trials:,} trials of {tuning.steps:,} steps")
+        trials = f"best of {tuning.trials:,} trials" if tuning.trials > 1 else "the only trial,"
+        told.append(f"{tuning.label}: tuned to {setting}, {trials} of {tuning.steps:,} steps")
+        if tuning.untried:
+            told.append(f"{tuning.label}: {tuning.untried:,} more settings were run with other seeds and had no say")
         for key, values in tuning.edges.items():
             edge = "lowest" if tuning.setting[key] == values[0] else "highest"
             tried = f"{values[0]} to {values[-1]}"
@@ -80,25 +90,39 @@ def remarks(tunings: Sequence[Tuning]) -> list[str]:
     return told
 
 
-def _tuned(label: str, tried: Sequence[tuple[dict[str, Any], Run]], metric: str) -> Tuning:
-    scored = [(setting, run, best.valid) for setting, run in tried if (best := run_best(run, metric))]
+def _tuned(label: str, keys: Sequence[str], tried: Sequence[tuple[Setting, Run]], metric: str) -> Tuning:
+    by_seed: dict[Setting, dict[Setting, Run]] = {}
+    for setting, run in tried:
+        # Of one that was run twice, the one that has a result.
+        if run_best(run, metric) or setting not in by_seed.get(_seed(run), {}):
+            by_seed.setdefault(_seed(run), {})[setting] = run
+    seed = min(by_seed, key=lambda each: (-len(by_seed[each]), each))
+    deciding = by_seed[seed]
+    scored = {setting: best.valid for setting, run in deciding.items() if (best := run_best(run, metric))}
     if not scored:
         raise ConfigError(f"--tuned: {label}: a run with a valid {metric} expected, found none")
-    lowest = min(_seed(run) for _, run, _ in scored)
-    deciding = [(setting, run, value) for setting, run, value in scored if _seed(run) == lowest]
-    choose = max if higher_is_better(metric) else min
-    setting, decided, _ = choose(deciding, key=lambda each: each[2])
-    steps = sum(max((int(line["step"]) for line in run.metrics), default=0) for _, run, _ in deciding)
+    best_setting = (max if higher_is_better(metric) else min)(scored, key=scored.__getitem__)
     edges = {}
-    for key, value in setting.items():
-        values = {other[key] for other, _, _ in deciding}
-        numbers = all(isinstance(each, int | float) and not isinstance(each, bool) for each in values)
-        if numbers and len(values) > 1 and value in (min(values), max(values)):
+    for place, key in enumerate(keys):
+        values, value = {setting[place] for setting in deciding}, best_setting[place]
+        if all(map(is_number, values)) and len(values) > 1 and value in (min(values), max(values)):
             edges[key] = tuple(sorted(values))
-    others = tuple(run for other, run in tried if other == setting and run is not decided)
-    return Tuning(label, setting, len(deciding), steps, edges, others, decided)
+    return Tuning(
+        label,
+        dict(zip(keys, best_setting, strict=True)),
+        len(deciding),
+        sum(max((int(line["step"]) for line in run.metrics), default=0) for run in deciding.values()),
+        len({setting for setting, _ in tried} - deciding.keys()),
+        edges,
+        tuple(run for setting, run in tried if setting == best_setting and _seed(run) != seed),
+        deciding[best_setting],
+    )
 
 
-def _seed(run: Run) -> tuple[int, ...]:
-    seeds = run.config.get("seeds", {})
+def _seed(run: Run) -> Setting:
+    seeds: Mapping[str, int] = run.config.get("seeds", {})
     return tuple(seeds[name] for name in sorted(seeds))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

@@ -9,7 +9,7 @@ from nlstm_jax.analysis.bootstrap import crossed
 from nlstm_jax.analysis.comparison import Comparison, cells_differ
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import LEVEL, estimate, holm, seeds_to_resolve, welch, written
-from nlstm_jax.runs import higher_is_better
+from nlstm_jax.runs import Run, higher_is_better
 
 _TOLD = 10
 """So many differences are told one by one."""
@@ -32,7 +32,9 @@ def verdict(comparison: Comparison, metric: str) -> str:
         return f"No verdict: {measured[0].label} is the only group with a valid {metric}."
     measured.sort(key=lambda group: estimate(_values(group, metric)).value, reverse=higher_is_better(metric))
     named = [group for group in measured if group.label in (comparison.contrast or ())]
-    if len(named) < 2:
+    if comparison.contrast and len(named) < 2:
+        return f"No verdict on {' vs '.join(comparison.contrast)}, named in advance: one has no valid {metric}."
+    if not named:
         best, following = measured[:2]
         corrected = _corrected(list(itertools.combinations(measured, 2)), metric)
         sentence = _difference(best, following, metric, corrected if len(measured) > 2 else {})
@@ -62,7 +64,8 @@ def _explored(pairs: Sequence[tuple[Group, Group]], metric: str) -> str:
     told = [text for p, text in resolved if p < 1 - LEVEL]
     more = f" and {len(told) - _TOLD:,} more" if len(told) > _TOLD else ""
     listed = ", ".join(told[:_TOLD]) + more if told else "none is resolved"
-    return f" Exploratory, after Holm's correction for {len(pairs)} other pairs: {listed}."
+    untested = f" ({len(pairs) - len(corrected)} more have too few seeds)" if len(corrected) < len(pairs) else ""
+    return f" Exploratory, after Holm's correction for {len(corrected)} other pairs{untested}: {listed}."
 
 
 def unit(metric: str) -> str:
@@ -79,7 +82,10 @@ def _difference(best: Group, following: Group, metric: str, corrected: Mapping[t
     welched = welch(ours, theirs)
     if welched is None:
         return f"{opening}{_measure(amount, None, metric)} ({_why_no_interval(best, following, metric)})"
-    interval = f"95 % t-interval, {len(ours)} and {len(theirs)} seeds"
+    # Of a group whose runs differ in more than their seeds, several may share one.
+    mixed = any(len({_seeds(run) for run in group.runs}) < len(group.runs) for group in (best, following))
+    counted = "runs, taken for independent" if mixed else "seeds"
+    interval = f"95 % t-interval, {len(ours)} and {len(theirs)} {counted}"
     opening += f"{_measure(amount, welched.half_width, metric)} ({interval}{_crossed(best, following, metric)}): "
     p = corrected.get((best.label, following.label))
     correction = "" if p is None else f"after Holm's correction for all {len(corrected)} pairs (p = {p:.2g})"
@@ -95,11 +101,13 @@ def _difference(best: Group, following: Group, metric: str, corrected: Mapping[t
 def _crossed(best: Group, following: Group, metric: str) -> str:
     """How far the difference is certain where the examples might be others too, if that is known."""
     ours, theirs = best.by_example(metric), following.by_example(metric)
-    if ours is None or theirs is None or not np.array_equal(ours[1], theirs[1]):
+    if ours is None and theirs is None:
         return ""
+    if ours is None or theirs is None or not np.array_equal(ours[1], theirs[1]):
+        return "; no bootstrap over examples, as not all runs have those of their best step"
     found = crossed(ours[0], theirs[0], ours[1])
     _, _, half_width = written(found.value, found.half_width).partition(" ± ")
-    inside = " and includes 0" if abs(found.value) <= found.half_width else ""
+    inside = ", so that other examples may say otherwise" if abs(found.value) <= found.half_width else ""
     return f"; crossed with a bootstrap over {found.examples:,} examples it is ± {half_width}{inside}"
 
 
@@ -129,6 +137,10 @@ def _doubts(best: Group, following: Group) -> list[str]:
 
 def _values(group: Group, metric: str) -> list[float]:
     return [best.valid for best in group.bests(metric)]
+
+
+def _seeds(run: Run) -> str:
+    return str(sorted(run.config.get("seeds", {}).items()))
 
 
 def _measure(amount: float, half_width: float | None, metric: str) -> str:

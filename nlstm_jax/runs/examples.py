@@ -1,5 +1,7 @@
 """What each example of a split adds to a trained run's metrics, in the run folder."""
 
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,6 +49,10 @@ def read_examples(folder: Path, split: str, metric: str) -> ExampleSums | None:
         with np.load(path) as found:
             if f"{metric}.sum" not in found:
                 return None
-            return ExampleSums(int(found["step"]), found[f"{metric}.sum"], found[f"{metric}.weight"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
+            read = ExampleSums(int(found["step"]), found[f"{metric}.sum"], found[f"{metric}.weight"])
+        whole = np.stack([read.sums, read.weights]).astype(float)
+        if whole.ndim != 2 or not np.isfinite(whole).all():
+            raise ValueError("a finite sum and a weight of every example expected")
+        return read
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: what `experiments.evaluate --examples` writes expected: {error}") from None

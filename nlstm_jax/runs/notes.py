@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from nlstm_jax.errors import DataError
 from nlstm_jax.runs import files
 
 
@@ -24,7 +25,10 @@ def read_notes(folder: Path) -> Notes:
     if not path.exists():
         return Notes()
     found = files.read_json(path)
-    return Notes(str(found.get("text", "")), tuple(map(str, found.get("tags", ()))))
+    text, tags = found.get("text", ""), found.get("tags", [])
+    if not isinstance(text, str) or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
+        raise DataError(f"{path}: a text and a list of tags expected, found {text!r} and {tags!r}")
+    return Notes(text, tuple(tags))
 
 
 def write_notes(

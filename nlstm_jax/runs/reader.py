@@ -54,6 +54,9 @@ def read_run(path: Path | str, completed: Completed = as_it_stands) -> Run:
     try:
         text = metrics_path.read_text("utf-8") if metrics_path.exists() else ""
         metrics = files.parse_metrics(text)
+        for number, line in enumerate(metrics, start=1):
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                raise ValueError(f"line {number}: no step of an evaluation")
     except ValueError as error:
         raise DataError(f"{metrics_path}: one JSON object a line expected: {error}") from None
     return Run(

@@ -47,6 +47,9 @@ def load(path: Path) -> Sweep:
     if not isinstance(count, int) or count < 1:
         raise ConfigError(f"{path}: TRIALS, the number of trials, at least 1, expected, found {count!r}")
     options = {name.lower(): getattr(module, name) for name in ("SAMPLER", "PRUNER") if hasattr(module, name)}
+    for name, value in options.items():
+        if not callable(getattr(value, "sample_relative" if name == "sampler" else "prune", None)):
+            raise ConfigError(f"{path}: {name.upper()}, a {name} of Optuna's, expected, found {value!r}")
     plan = Plan(path, suggest, count, options)
     plan.examples(1)
     return Sweep([], plan, contrast and tuple(contrast))

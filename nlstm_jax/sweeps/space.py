@@ -167,7 +167,7 @@ def _mistakes_told(path: Path) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
         line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
         place = f"{path}{f' line {line}' if line else ''}"

@@ -6,16 +6,18 @@ process by itself is the first of one, and nothing is exchanged.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nlstm_jax import errors
-from nlstm_jax.errors import UserError
+from nlstm_jax.errors import ConfigError, UserError
+from nlstm_jax.runs import differences
 
 
 def is_first() -> bool:
@@ -28,11 +30,21 @@ def gather(value: Any) -> list[Any]:
     if jax.process_count() == 1:
         return [value]
     given = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = np.ravel(multihost_utils.process_allgather(np.array(given.size)))
+    sizes = _rows(np.array([given.size], np.int32))[:, 0]
     padded = np.zeros(sizes.max(), np.uint8)
     padded[: given.size] = given
-    rows = multihost_utils.process_allgather(padded)
-    return [json.loads(bytes(row[:size])) for row, size in zip(rows, sizes.tolist(), strict=True)]
+    return [json.loads(bytes(row[:size])) for row, size in zip(_rows(padded), sizes.tolist(), strict=True)]
+
+
+def _rows(row: np.ndarray) -> np.ndarray:
+    """Every process' row, by one device of each, as some may have more than others."""
+    firsts: dict[int, jax.Device] = {}
+    for device in jax.devices():
+        firsts.setdefault(device.process_index, device)
+    mesh = Mesh(np.array([firsts[index] for index in sorted(firsts)]), ("process",))
+    split, whole = NamedSharding(mesh, PartitionSpec("process")), NamedSharding(mesh, PartitionSpec())
+    rows = jax.make_array_from_callback((len(firsts), row.size), split, lambda index: row[None])
+    return np.asarray(jax.jit(lambda rows: rows, out_shardings=whole)(rows))
 
 
 @contextmanager
@@ -49,6 +61,16 @@ def all_or_none() -> Iterator[None]:
     for number, found in enumerate(told):
         if found is not None:
             raise getattr(errors, found[0])(f"process {number}: {found[1]}")
+
+
+def check_alike(own: Mapping[str, Any]) -> None:
+    """Raise a ConfigError in all that names the first key in which a process has not what the first one has."""
+    first, *others = gather(dict(own))
+    for index, other in enumerate(others, start=1):
+        for key in differences(first, other):
+            raise ConfigError(
+                f"{key}: {first.get(key)!r}, as in process 0, expected in process {index}, found {other.get(key)!r}"
+            )
 
 
 def to_host(tree: Any) -> Any:

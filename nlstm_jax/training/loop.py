@@ -102,6 +102,8 @@ def fit_together(
         if not hosts.is_first():
             scratch = Path(stack.enter_context(TemporaryDirectory()))
             folders, console, mirrors = [scratch / str(index) for index in range(len(plain))], Console(quiet=True), ()
+        told = {f"config.{key}": value for key, value in flatten(plain[0]).items() if key != "data.path"}
+        hosts.check_alike({**told, "number of devices": jax.local_device_count()})
         with hosts.all_or_none():
             going = _going(plain, folders, overwrite)
             check_mirrors(mirrors)
@@ -111,6 +113,7 @@ def fit_together(
             # What is left of several runs goes on as it began, though it be one.
             together = jax.default_backend() != "cpu" if vmap is None else vmap
             lanes = _lanes(going[0][0], task, plan, drawn, apart=len(plain) > 1 and not together)
+        hosts.check_alike({f"sha256 of {name}": digest for name, digest in task.facts["checksums"].items()})
         with hosts.all_or_none():
             for index, ((config, workdir), model) in enumerate(zip(going, drawn, strict=True)):
                 folder = stack.enter_context(

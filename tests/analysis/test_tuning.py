@@ -38,6 +38,40 @@ def test_the_lowest_seed_decides_and_is_not_judged(grid) -> None:
     assert remarks([tuning]) == ["lstm: tuned to optimizer.learning_rate=0.2, best of 3 trials of 60 steps"]
 
 
+def test_the_run_that_decided_is_not_judged_though_it_was_run_twice(grid) -> None:
+    runs = grid("lstm", {0.1: [3.0], 0.2: [2.4]}) + grid("lstm", {0.2: [2.4, 2.6, 2.7]})
+    (tuning,) = tune(runs, ["optimizer.learning_rate"], "log_loss")
+    assert (tuning.trials, tuning.steps) == (2, 40)
+    assert [run.config["seeds"]["init"] for run in tuning.runs] == [1, 2]
+
+
+def test_the_seed_with_most_trials_decides(make_run) -> None:
+    def run(rate, seed, value):
+        return make_run("lstm", seed, valid=[value], config={"optimizer": {"learning_rate": rate}})
+
+    runs = [run(0.1, 7, 3.0), run(0.2, 7, 2.0), run(0.3, 7, 2.5), run(0.2, 0, 2.2), run(0.2, 1, 2.1), run(0.4, 1, 1.0)]
+    (tuning,) = tune(runs, ["optimizer.learning_rate"], "log_loss")
+    assert (tuning.setting["optimizer.learning_rate"], tuning.trials, tuning.untried) == (0.2, 3, 1)
+    assert [run.config["seeds"]["init"] for run in tuning.runs] == [0, 1]
+    assert "lstm: 1 more settings were run with other seeds and had no say" in remarks([tuning])
+
+
+def test_a_trial_that_came_to_nothing_was_tried(make_run) -> None:
+    runs = [
+        make_run("lstm", 0, valid=[value], config={"optimizer": {"learning_rate": rate}})
+        for rate, value in ((0.001, 3.0), (0.01, 2.0), (0.1, None))
+    ]
+    (tuning,) = tune(runs, ["optimizer.learning_rate"], "log_loss")
+    assert (tuning.trials, tuning.edges) == (3, {})
+
+
+def test_a_setting_may_be_a_list(make_run) -> None:
+    runs = [
+        make_run("lstm", 0, valid=[3.0 - rates[0]], config={"cell": {"zoneout": rates}}) for rates in ([0.1], [0.2])
+    ]
+    assert tune(runs, ["cell.zoneout"], "log_loss")[0].setting == {"cell.zoneout": (0.2,)}
+
+
 def test_an_optimum_at_the_edge_and_a_judge_in_his_own_case_are_told(grid) -> None:
     runs = grid("lstm", {0.1: [3.0], 0.3: [2.5]}) + grid("gru", {0.1: [2.0, 2.1], 0.3: [2.5], 0.2: [2.4]})
     told = remarks(tune(runs, ["optimizer.learning_rate"], "log_loss"))

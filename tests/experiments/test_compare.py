@@ -121,8 +121,8 @@ def test_a_watch_ends_with_the_last_run(runs, tmp_path, monkeypatch, capsys) -> 
         (runs / "lstm-0" / "summary.json").write_text(ended, "utf-8")
 
     monkeypatch.setattr(compare.time, "sleep", sleep)
-    run(runs / "*", out=str(out), watch=9.0)
-    assert seen == [(9.0, True)]
+    run(runs / "*", out=str(out), watch=9)
+    assert seen == [(9, True)]
     assert '"refresh": 0' in (out / "compare.html").read_text("utf-8")
     assert "1 of 4 runs go on" in capsys.readouterr().out
 

@@ -95,16 +95,39 @@ def test_a_mistake_of_one_process_ends_all(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        (
+            ("--config.optimizer.learning_rate=0.5",),
+            "config.optimizer.learning_rate: 0.002, as in process 0, expected in process 1, found 0.5",
+        ),
+        (("--cpu_devices=2",), "number of devices: 1, as in process 0, expected in process 1, found 2"),
+    ],
+)
+def test_processes_that_are_told_otherwise_are_refused(tmp_path, own, message):
+    assert ended(start(tmp_path / "run", 2, own=own)) == [(2, message)] * 2
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ({"coordinator": "here:1"}, "--processes: expected with --coordinator, found none"),
         ({"processes": 2, "process": 0}, "--coordinator: expected with --processes and --process, found none"),
+        ({"coordinator": "here", "processes": 2, "process": 0}, "--coordinator: an address and a port, .* found here"),
+        ({"coordinator": "a:99999", "processes": 2, "process": 0}, "an address and a port, .* found a:99999"),
         ({"coordinator": "here:1", "processes": 2, "process": 2}, "--process: 0 to 1, of --processes=2, expected"),
     ],
 )
 def test_hosts_that_are_half_told_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
         process.join_hosts(**arguments)
+
+
+def test_a_first_process_that_does_not_answer_is_told(monkeypatch):
+    monkeypatch.setattr(process, "_PATIENCE", 0.5)
+    with pytest.raises(ConfigError, match=r"--coordinator: no process answers at 127\.0\.0\.1:1: "):
+        process.join_hosts(coordinator="127.0.0.1:1", processes=2, process=1)
 
 
 def test_without_other_hosts_a_process_stays_by_itself(monkeypatch):
