@@ -33,7 +33,7 @@ def get_config(argument: str = "") -> ConfigDict:
         config.data.train_poems, config.data.valid_poems, config.data.test_poems = 256, 16, 16
         config.cell.features = values["features"] or 16
         config.model.embedding = 16
-        config.train.epochs = 2.0
+        config.train.epochs = 3.0
         config.eval.train_examples = 40
     if any(values[name] for name in arguments.BUDGETS):
         config.model.projection = config.model.embedding
