@@ -112,7 +112,9 @@ class Program:
     ) -> list[dict[str, Mean]]:
         """For each run the task's sums over all examples, or `count` evenly spread ones; added up in float64."""
         batches = examples.in_order(batch_size, count)
-        placed = replicate(batches, self.mesh) if self._runs_are_split else split_axis(batches, self.mesh, 1)
+        # The one row of a text is no batch to be split.
+        is_whole = self._runs_are_split or batches[0].shape[1] % self.mesh.size > 0
+        placed = replicate(batches, self.mesh) if is_whole else split_axis(batches, self.mesh, 1)
         sums = jax.device_get(self._measure(parameters, examples, *placed))
         totals = jax.tree.map(lambda part: np.sum(part, axis=-1, dtype=np.float64), sums)
         return [jax.tree.map(lambda part, run=run: part[run], totals) for run in range(self.runs)] or [totals]

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +25,7 @@ from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.plan import Plan
 from nlstm_jax.training.program import Program
 
+ROOT = Path(__file__).resolve().parents[2]
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
 
@@ -166,6 +170,16 @@ def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> No
     assert restored.evaluate("valid")["log_loss"] == pytest.approx(best["log_loss"], rel=1e-6)
     with pytest.raises(ConfigError, match="independent ones expected, found windows of one text"):
         restored.measure_each("valid")
+
+
+def test_two_devices_read_a_text_as_one_does(tmp_path) -> None:
+    """They share the rows of training; the one row of the validation text each has to itself."""
+    for devices in (1, 2):
+        command = [sys.executable, "-m", "experiments.train", "--config=configs/ptb.py:cell=lstm,layers=2,smoke"]
+        command += [f"--workdir={tmp_path / str(devices)}", f"--cpu_devices={devices}", "--config.train.shards=2"]
+        command += ["--config.train.epochs=1.0"]
+        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=200)
+    assert lines(tmp_path / "2") == lines(tmp_path / "1")
 
 
 def test_a_text_too_short_for_its_rows_is_refused(tmp_path) -> None:
