@@ -1,5 +1,6 @@
 """What a task is: examples, a loss over a batch of them, and what is said about a whole split."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -40,13 +41,13 @@ class Order(Protocol):
         """Batches start … stop−1."""
 
 
-class Independent:
+class Independent(ABC):
     """Examples that know nothing of each other: shuffled for training, spread evenly where some stand for all."""
 
     @property
+    @abstractmethod
     def size(self) -> int:
         """The number of examples."""
-        raise NotImplementedError
 
     def order(self, seed: int, batch_size: int) -> "Shuffled":
         """A permutation for each epoch."""
@@ -100,16 +101,16 @@ class Task(Protocol):
         """The metrics of every split, from its sums over all its examples; `train` is always among them."""
 
 
-class WithoutMemory:
+class WithoutMemory(ABC):
     """A task whose batches know nothing of each other: it has a `loss` and a `measure` of one batch."""
 
+    @abstractmethod
     def loss(self, model: Any, batch: Any, key: PRNGKeyArray | None) -> Mean:
         """What training minimises."""
-        raise NotImplementedError
 
+    @abstractmethod
     def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, Mean]:
         """Sums for `report`."""
-        raise NotImplementedError
 
     def memory(self, model: Any, batch_size: int) -> tuple[()]:
         """Nothing."""

@@ -160,11 +160,16 @@ def build_poems(data: Mapping[str, Any], batch_size: int) -> PoemTask:
 
 def _generate(data: Mapping[str, Any]) -> tuple[Corpus, dict[str, dict[str, float]]]:
     """Verse by the English grammar; the validation split's floor is the grammar's own log-loss on it."""
+    splits = generate_poems(data)
+    return Corpus(splits, separator=" "), {"valid": own_log_loss(splits["valid"])}
+
+
+def generate_poems(data: Mapping[str, Any]) -> dict[str, list[Poem]]:
+    """Verse by the English grammar, as many poems a split as a `data` section says."""
     counts = [data[f"{split}_poems"] for split in SPLITS]
     poems = ENGLISH_VERSE.sample(sum(counts), seed=data["seed"])
     bounds = np.cumsum([0, *counts])
-    splits = {split: poems[bounds[n] : bounds[n + 1]] for n, split in enumerate(SPLITS)}
-    return Corpus(splits, separator=" "), {"valid": own_log_loss(splits["valid"])}
+    return {split: poems[bounds[n] : bounds[n + 1]] for n, split in enumerate(SPLITS)}
 
 
 def own_log_loss(poems: list[Poem]) -> dict[str, float]:

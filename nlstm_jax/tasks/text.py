@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.data.text import SPLITS, Text, cut, encode, read_text
-from nlstm_jax.data.verse import ENGLISH_VERSE
+from nlstm_jax.data.text import Text, cut, encode, read_text
 from nlstm_jax.errors import DataError
 from nlstm_jax.tasks.base import Mean
+from nlstm_jax.tasks.poems import generate_poems, own_log_loss
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 
@@ -227,13 +227,10 @@ def build_text(data: Mapping[str, Any], batch_size: int, loss_per: str) -> TextT
 
 def _generate(data: Mapping[str, Any]) -> tuple[Text, dict[str, dict[str, float]] | None]:
     """Verse by the English grammar, line after line; of words the floor is the grammar's own log-loss."""
-    counts = [data[f"{split}_poems"] for split in SPLITS]
-    poems = ENGLISH_VERSE.sample(sum(counts), seed=data["seed"])
-    bounds = np.cumsum([0, *counts])
-    parts = {split: poems[bounds[n] : bounds[n + 1]] for n, split in enumerate(SPLITS)}
+    parts = generate_poems(data)
     symbols = {split: cut((line for poem in part for line in poem), data["unit"]) for split, part in parts.items()}
     text = encode(symbols, data["vocabulary"])
     if data["unit"] != "words" or data["vocabulary"]:
         return text, None
-    own = float(-ENGLISH_VERSE.log_probabilities(parts["valid"]).mean())
+    own = own_log_loss(parts["valid"])["log_loss"]
     return text, {"valid": {"log_loss": own, "perplexity": float(np.exp(own))}}

@@ -1,8 +1,6 @@
 """Windows of a text: read in turn they are one long sequence, in training, evaluation and after an interruption."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from interruptions import interrupt_soon
 
 from configs import ptb
 from nlstm_jax import models, tasks
@@ -20,7 +19,6 @@ from nlstm_jax.tasks.text import Rows, TextTask
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.member import numbers_of
-from nlstm_jax.training.narrator import Narrator
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.plan import Plan
 from nlstm_jax.training.program import Program
@@ -150,14 +148,7 @@ def lines(workdir):
 def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> None:
     config = smoke(train__steps_per_call=4)
     fit(config, tmp_path / "undisturbed")
-    advance, sent = Narrator.advance, []
-
-    def advance_and_interrupt(*arguments):
-        advance(*arguments)
-        if not sent:
-            sent.append(os.kill(os.getpid(), signal.SIGINT))
-
-    monkeypatch.setattr(Narrator, "advance", advance_and_interrupt)
+    interrupt_soon(monkeypatch)
     with pytest.raises(InterruptedRunError):
         fit(config, tmp_path / "run")
     monkeypatch.undo()

@@ -1,19 +1,17 @@
 """`fit`, from a configuration to a run folder."""
 
 import json
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import numpy as np
 import pytest
+from interruptions import interrupt_soon
 
 from configs import poems, sales
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.tasks.poems import PoemTask
 from nlstm_jax.training import fit, restore
-from nlstm_jax.training.narrator import Narrator
 
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
@@ -85,14 +83,7 @@ def test_a_run_from_before_a_setting_came_is_known_again(finished, tmp_path) -> 
 
 def test_an_interrupted_run_goes_on_and_ends_like_an_undisturbed_one(finished, tmp_path, monkeypatch) -> None:
     undisturbed, summary = finished
-    advance, sent = Narrator.advance, []
-
-    def advance_and_interrupt(*arguments):
-        advance(*arguments)
-        if not sent:
-            sent.append(os.kill(os.getpid(), signal.SIGINT))
-
-    monkeypatch.setattr(Narrator, "advance", advance_and_interrupt)
+    interrupt_soon(monkeypatch)
     config = smoke(train__steps_per_call=3)
     with pytest.raises(InterruptedRunError, match="to go on: "):
         fit(config, tmp_path / "run")

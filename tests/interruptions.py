@@ -1,0 +1,20 @@
+"""A Ctrl-C in the middle of training, for tests of what comes after."""
+
+import os
+import signal
+
+import pytest
+
+from nlstm_jax.training.narrator import Narrator
+
+
+def interrupt_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Send this process SIGINT once, when the bar moves for the first time; `monkeypatch.undo()` ends it."""
+    advance, sent = Narrator.advance, []
+
+    def advance_and_interrupt(*arguments):
+        advance(*arguments)
+        if not sent:
+            sent.append(os.kill(os.getpid(), signal.SIGINT))
+
+    monkeypatch.setattr(Narrator, "advance", advance_and_interrupt)
