@@ -20,6 +20,7 @@ class Recurrent(nnx.Module):
 
     Attributes:
         cell: the specification.
+        in_features: D.
         params: the cell's NamedTuple with an `nnx.Param` at every leaf, so that Flax sees, saves and names them.
         time_major: whether sequences are [T, B, D] instead of [B, T, D].
         deterministic: whether to draw no noise.
@@ -56,7 +57,8 @@ class Recurrent(nnx.Module):
                 then noise is drawn only from a key given to the call.
         """
         check_layer("Recurrent", "cell", cell)
-        self.cell, self.time_major, self.deterministic = cell, time_major, deterministic
+        self.cell, self.in_features = cell, in_features
+        self.time_major, self.deterministic = time_major, deterministic
         self.mode, self.remat, self.truncate = mode, remat, truncate
         streams = rngs if isinstance(rngs, nnx.Rngs) else None
         self.params = _parameters(cell, in_features, rngs)

@@ -5,8 +5,24 @@ A model draws no randomness of its own: it takes a key when it is called, and wi
 """
 
 from nlstm_jax.models.build import build, load_cell
+from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
-from nlstm_jax.models.parameters import Parameters, count_parameters, merge, split
+from nlstm_jax.models.parameters import Parameters, count_parameters, is_recurrent, merge, split
+from nlstm_jax.models.seq2seq import Seq2Seq
+from nlstm_jax.models.vectors import load_vectors
 
-__all__ = ["Forecaster", "LanguageModel", "Parameters", "build", "count_parameters", "load_cell", "merge", "split"]
+__all__ = [
+    "Classifier",
+    "Forecaster",
+    "LanguageModel",
+    "Parameters",
+    "Seq2Seq",
+    "build",
+    "count_parameters",
+    "load_cell",
+    "load_vectors",
+    "is_recurrent",
+    "merge",
+    "split",
+]

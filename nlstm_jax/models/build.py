@@ -1,78 +1,112 @@
 """The model that a configuration asks for, around the cell that it asks for."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from nlstm_jax import cells
 from nlstm_jax.adapters import weights
+from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
+from nlstm_jax.models.seq2seq import Pair, Seq2Seq
+
+Model: TypeAlias = LanguageModel | Forecaster | Seq2Seq | Classifier
+_Options: TypeAlias = Mapping[str, Any]
+_Sizes: TypeAlias = Mapping[str, int]
 
 
-def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> LanguageModel | Forecaster:
+def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> Model:
     """A model with initial values drawn from `config.seeds.init`.
 
     Args:
-        config: the sections `cell`, `model`, `unroll` and `seeds` are read.
-        sizes: what the task asks of a model: `vocabulary` of a language model, `channels` and `outputs` of a
-            forecaster.
+        config: `task` decides which model; the sections `cell`, `model`, `unroll` and `seeds` are read.
+        sizes: what the task asks of a model: `vocabulary` of one that reads symbols, `classes` of a classifier,
+            `channels` and `outputs` of a forecaster.
 
     Raises:
         ConfigError: a cell or model option that does not serve, or a loop over time that does not for the cell.
     """
-    model = _drawn(config, sizes)
-    recurrent = model.cell
-    if recurrent.mode != "auto":
-        width = sizes.get("channels", config["model"].get("embedding"))
-        try:
-            jax.eval_shape(recurrent, jax.ShapeDtypeStruct((1, 1, width), jnp.float32))
-        except ValueError as error:
-            raise ConfigError(f"config.unroll: {error}") from error
+    key = jax.random.key(config["seeds"]["init"])
+    over_time = {name: value or None for name, value in config["unroll"].items()}
+    try:
+        model = _MAKERS[config["task"]](config["cell"], config["model"], sizes, {"over_time": over_time, "key": key})
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"config.cell or config.model: {error}") from error
+    for recurrent in (part for part in vars(model).values() if isinstance(part, Recurrent)):
+        if recurrent.mode != "auto":
+            try:
+                jax.eval_shape(recurrent, jax.ShapeDtypeStruct((1, 1, recurrent.in_features), jnp.float32))
+            except ValueError as error:
+                raise ConfigError(f"config.unroll: {error}") from error
     return model
 
 
-def _drawn(config: Mapping[str, Any], sizes: Mapping[str, int]) -> LanguageModel | Forecaster:
-    options, key = config["model"], jax.random.key(config["seeds"]["init"])
-    over_time = {name: value or None for name, value in config["unroll"].items()}
-    try:
-        if "vocabulary" in sizes:
-            return LanguageModel(
-                sizes["vocabulary"],
-                options["embedding"],
-                cells.build(config["cell"], options["embedding"], options["dropout_between"]),
-                projection=options["projection"] or None,
-                tied=options["tied"],
-                dropout_input=options["dropout_input"],
-                dropout_output=options["dropout_output"],
-                init_scheme=options["init_scheme"],
-                dtype=None if options["dtype"] == "float32" else options["dtype"],
-                over_time=over_time,
-                key=key,
-            )
-        return Forecaster(
-            sizes["channels"],
-            cells.build(config["cell"], sizes["channels"], options["dropout_between"]),
-            outputs=sizes["outputs"],
-            dropout_output=options["dropout_output"],
-            over_time=over_time,
-            key=key,
-        )
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"config.cell or config.model: {error}") from error
+def _language_model(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str, Any]) -> LanguageModel:
+    return LanguageModel(
+        sizes["vocabulary"],
+        options["embedding"],
+        cells.build(cell, options["embedding"], options["dropout_between"]),
+        projection=options["projection"] or None,
+        tied=options["tied"],
+        dropout_input=options["dropout_input"],
+        dropout_output=options["dropout_output"],
+        init_scheme=options["init_scheme"],
+        dtype=None if options["dtype"] == "float32" else options["dtype"],
+        **rest,
+    )
 
 
-def load_cell(model: LanguageModel | Forecaster, path: Path) -> None:
+def _forecaster(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str, Any]) -> Forecaster:
+    built = cells.build(cell, sizes["channels"], options["dropout_between"])
+    return Forecaster(
+        sizes["channels"], built, outputs=sizes["outputs"], dropout_output=options["dropout_output"], **rest
+    )
+
+
+def _seq2seq(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str, Any]) -> Seq2Seq:
+    width, feed = options["embedding"] or sizes["vocabulary"], options["feed"]
+    built = cells.build(cell, width, options["dropout_between"], counted=lambda cell: Pair(cell, feed))
+    return Seq2Seq(sizes["vocabulary"], built, embedding=options["embedding"] or None, feed=feed, **rest)
+
+
+def _classifier(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str, Any]) -> Classifier:
+    built = cells.build(cell, options["embedding"] or sizes["vocabulary"], options["dropout_between"])
+    return Classifier(
+        sizes["vocabulary"],
+        sizes["classes"],
+        built,
+        embedding=options["embedding"] or None,
+        dropout_output=options["dropout_output"],
+        **rest,
+    )
+
+
+_MAKERS: dict[str, Callable[..., Model]] = {
+    "poems": _language_model,
+    "text": _language_model,
+    "sales": _forecaster,
+    "stocks": _forecaster,
+    "echo": _seq2seq,
+    "classify": _classifier,
+}
+
+
+def load_cell(model: Model, path: Path) -> None:
     """Put the parameters of a layer from `adapters.weights.save` in place of those that the model's cell drew.
 
     Raises:
+        ConfigError: a model with two cells.
         DataError: no such file, or the layer in it computes something else than the model's cell without its noise.
     """
+    if isinstance(model, Seq2Seq):
+        raise ConfigError("config.cell.weights: a model with one cell expected, found an encoder and a decoder")
     layer, params = weights.load(path)
     recurrent = model.cell
     if _plain(layer) != _plain(recurrent.cell):

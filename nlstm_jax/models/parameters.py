@@ -32,6 +32,15 @@ def count_parameters(model: nnx.Module) -> int:
     return sum(value.size for value in split(model)[1].values())
 
 
+def is_recurrent(name: str) -> bool:
+    """Whether a parameter of that name is a recurrent cell's.
+
+    >>> is_recurrent("cell/params/inner/w_h"), is_recurrent("head/kernel")
+    (True, False)
+    """
+    return "/params/" in name
+
+
 def _name(path: tuple[Any, ...]) -> str:
     return "/".join(map(str, path))
 

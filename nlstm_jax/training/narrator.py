@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nlstm_jax.models import Parameters
+from nlstm_jax.models import Parameters, is_recurrent
 
 
 class Narrator:
@@ -107,4 +107,4 @@ class Narrator:
 
 def cell_parameters(parameters: Parameters) -> int:
     """How many of a model's parameters are the cell's."""
-    return sum(value.size for name, value in parameters.items() if name.startswith("cell/"))
+    return sum(value.size for name, value in parameters.items() if is_recurrent(name))

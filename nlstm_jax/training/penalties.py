@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.models import is_recurrent
 from nlstm_jax.types import Array
 
 GROUPS = {"input_kernel": ("w_x",), "recurrent_kernel": ("w_h",), "bias": ("b", "b_n")}
@@ -75,7 +76,7 @@ def _values(
         levels = {
             name: name.split("/").count("inner")
             for name in names
-            if name.startswith("cell/") and name.rpartition("/")[2] in fields
+            if is_recurrent(name) and name.rpartition("/")[2] in fields
         }
         if not levels and any(values):
             raise ConfigError(f"{setting}: a cell with parameters named {' or '.join(fields)} expected, found none")

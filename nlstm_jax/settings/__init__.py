@@ -1,0 +1,24 @@
+"""Every setting of an experiment: its default, its bounds and what it means, in one table.
+
+Configurations are made from it, checked against it, and documented by it. The settings of a cell are the cell's own
+options (`cells.build.cell_options`).
+"""
+
+from nlstm_jax.settings.common import COMMON
+from nlstm_jax.settings.page import describe
+from nlstm_jax.settings.setting import Setting
+from nlstm_jax.settings.table import NUMBERS, check, compiled, completed, defaults, refusal
+from nlstm_jax.settings.tasks import TASKS
+
+__all__ = [
+    "COMMON",
+    "NUMBERS",
+    "TASKS",
+    "Setting",
+    "check",
+    "compiled",
+    "completed",
+    "defaults",
+    "describe",
+    "refusal",
+]

@@ -1,0 +1,7 @@
+"""`python -m nlstm_jax.settings > docs/settings.md`."""
+
+import sys
+
+from nlstm_jax.settings.page import describe
+
+sys.stdout.write(describe())

@@ -1,0 +1,34 @@
+"""The tables as a page of the documentation."""
+
+from nlstm_jax.cells.build import FACTORIES, cell_options
+from nlstm_jax.settings.common import COMMON
+from nlstm_jax.settings.tasks import TASKS
+
+
+def describe() -> str:
+    """The table as a page of the documentation, in Markdown."""
+    lines = [
+        "# Settings",
+        "",
+        "Written by `python -m nlstm_jax.settings > docs/settings.md`. Each is changed by `--config.NAME=VALUE`; a "
+        "config file may set other defaults than these. A default in brackets takes several values too, "
+        "`--config.cell.zoneout=0.1,0.2`: *by level* is one for each level of nesting, outermost first.",
+    ]
+    for title, settings in {"Common to all tasks": COMMON, **TASKS}.items():
+        lines += [
+            "",
+            f"## {title.capitalize()}",
+            "",
+            "| name | default | accepted | meaning |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| `{name}` | `{setting.default!r}` | {setting.bounds} | {setting.meaning} |"
+            for name, setting in settings.items()
+        ]
+    lines += ["", "## Cells", "", "Options of each cell, as `cell.NAME`; the cells' docstrings say what they do.", ""]
+    lines += ["| cell | options and defaults |", "| --- | --- |"]
+    for cell in FACTORIES:
+        options = ", ".join(f"`{name}={default!r}`" for name, (default, _) in cell_options(cell).items())
+        lines.append(f"| `{cell}` | {options} |")
+    return "\n".join(lines) + "\n"
