@@ -23,8 +23,12 @@ BUDGETS = {"params": "parameters", "flops": "operations", "state": "state"}
 """Arguments that decide the width, and the cell's settings that they are."""
 
 
-def parse(text: str) -> dict[str, Any]:
+def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
     """The values of all arguments, given or not.
+
+    Args:
+        text: what stands after the colon.
+        variants: of the config, which then has an argument `variant` too; the first is its default.
 
     Raises:
         ConfigError: an unknown, doubled or leftover argument, or a value that does not serve.
@@ -32,17 +36,19 @@ def parse(text: str) -> dict[str, Any]:
     >>> parse("cell=nlstm,depth=3")["depth"]
     3
     """
-    given: dict[str, Any] = {}
+    known, given = dict(ARGUMENTS), dict[str, Any]()
+    if variants:
+        known["variant"] = settings.Setting(variants[0], "what is asked", choices=variants)
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
-        if name not in ARGUMENTS:
-            near = difflib.get_close_matches(name, ARGUMENTS, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(ARGUMENTS)}"
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
             raise ConfigError(f"config argument {name!r}: no such argument{hint}")
         if name in given:
             raise ConfigError(f"config argument {name!r}: given twice")
-        given[name] = _typed(name, value if equals else "true")
-    values = {name: setting.default for name, setting in ARGUMENTS.items()} | given
+        given[name] = _typed(name, known[name], value if equals else "true")
+    values = {name: setting.default for name, setting in known.items()} | given
     if "depth" in given and values["cell"] != "nlstm":
         raise ConfigError(
             f"config argument 'depth': only an nlstm has nesting levels, found cell={values['cell']}; "
@@ -64,6 +70,8 @@ def start(task: str, values: dict[str, Any]) -> ConfigDict:
     config.cell.layers = values["layers"]
     if values["layers"] > 1:
         config.name += f" layers={values['layers']}"
+    if values.get("variant"):
+        config.name += f" {values['variant']}"
     if values["features"]:
         config.cell.features = values["features"]
     for name, setting in BUDGETS.items():
@@ -72,8 +80,7 @@ def start(task: str, values: dict[str, Any]) -> ConfigDict:
     return config
 
 
-def _typed(name: str, text: str) -> Any:
-    setting = ARGUMENTS[name]
+def _typed(name: str, setting: settings.Setting, text: str) -> Any:
     value: Any = text
     if isinstance(setting.default, bool):
         value = {"true": True, "false": False}.get(text.lower(), text)

@@ -148,12 +148,13 @@ class Table:
             raise self.error(row, name, self.columns[name][row], f"one of {register.path.name}")
 
 
-def read_columns(path: Path, kinds: Mapping[str, Kind]) -> Table:
+def read_columns(path: Path, kinds: Mapping[str, Kind], names: Sequence[str] | None = None) -> Table:
     """Reads the columns named in `kinds`, in whatever order the file has them; others are listed as ignored.
 
     Args:
-        path: a CSV file in UTF-8 whose first line names the columns.
+        path: a CSV file in UTF-8 whose first line names the columns, unless `names` does.
         kinds: what each required column holds.
+        names: of the columns of a file whose first line is a row.
 
     Returns:
         a `Table` with one array a column, all with one entry a row.
@@ -169,7 +170,20 @@ def read_columns(path: Path, kinds: Mapping[str, Kind]) -> Table:
     {'shop_id': array([7], dtype=int32)}
     """
     with _readable(path) as file:
-        return _read(path, file, kinds)
+        return _read(path, file, kinds, names)
+
+
+def first_line(path: Path) -> list[str]:
+    """The fields of a file's first line: names, or the values of the first row.
+
+    Raises:
+        DataError: as of `read_columns`.
+    """
+    with _readable(path) as file:
+        chunk = next(_chunks(path, file), None)
+    if chunk is None:
+        raise DataError(f"{path}: an empty file found, lines of columns accepted")
+    return _split(path, chunk[1].partition(b"\n")[0].decode())
 
 
 def repeats(columns: Sequence[np.ndarray]) -> Int[np.ndarray, " repeats"]:
@@ -193,17 +207,19 @@ def _readable(path: Path) -> Iterator[io.BufferedReader]:
         raise DataError(f"{path}: {error.strerror} found, a readable file accepted") from error
 
 
-def _read(path: Path, file: io.BufferedReader, kinds: Mapping[str, Kind]) -> Table:
+def _read(path: Path, file: io.BufferedReader, kinds: Mapping[str, Kind], given_names: Sequence[str] | None) -> Table:
     chunks = _chunks(path, file)
     first = next(chunks, None)
     if first is None:
         raise DataError(f"{path}: an empty file found, a line with {', '.join(kinds)} and rows accepted")
-    head, _, body = first[1].partition(b"\n")
-    names = _header(path, head.decode(), kinds)
+    line, head, body = 1, b"", first[1]
+    if given_names is None:
+        line, (head, _, body) = 2, first[1].partition(b"\n")
+    names = _header(path, _split(path, head.decode()) if given_names is None else list(given_names), kinds)
     places = [names.index(name) for name in kinds]
     parts: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     lines: list[Int32[np.ndarray, " rows"]] = []
-    for block, block_lines in _blocks(path, itertools.chain([(2, body)], chunks), names, places):
+    for block, block_lines in _blocks(path, itertools.chain([(line, body)], chunks), names, places):
         lines.append(block_lines)
         for (name, kind), fields in zip(kinds.items(), block, strict=True):
             values, wrong = kind.parse(fields)
@@ -219,11 +235,14 @@ def _read(path: Path, file: io.BufferedReader, kinds: Mapping[str, Kind]) -> Tab
     return Table(path, columns, np.concatenate(lines), ignored)
 
 
-def _header(path: Path, line: str, kinds: Mapping[str, Kind]) -> list[str]:
+def _split(path: Path, line: str) -> list[str]:
     try:
-        names = [name.strip() for name in next(csv.reader([line], strict=True), [])]
+        return [name.strip() for name in next(csv.reader([line], strict=True), [])]
     except csv.Error as error:
         raise DataError(f"{path} line 1: {error}; the names of the columns accepted") from error
+
+
+def _header(path: Path, names: list[str], kinds: Mapping[str, Kind]) -> list[str]:
     for name in kinds:
         if names.count(name) != 1:
             fault = "twice" if name in names else "no such column"

@@ -1,6 +1,5 @@
 """Poem files: Chinese quatrains in Zhang & Lapata's form, and any UTF-8 file of poems parted by blank lines."""
 
-import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,17 +9,16 @@ from pathlib import Path
 import numpy as np
 
 from nlstm_jax.data.csv_columns import file_sha256
+from nlstm_jax.data.splits import SPLITS, hashed_split
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
 
 Poem = tuple[tuple[str, ...], ...]
 """A poem's lines, each its symbols (characters, or words)."""
 
-SPLITS = ("train", "valid", "test")
 BEGIN, END_OF_LINE, END, RARE = "<bos>", "<eol>", "<eos>", "<R>"
 _SPECIAL = (BEGIN, END_OF_LINE, END)
 FIRST_CHARACTER = len(_SPECIAL)
-_HASHED_SHARES = (("train", 0.90), ("valid", 0.95), ("test", 1.0))
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def read_corpus(path: Path) -> Corpus:
     poems = _parse_poems(path, _read_text(path))
     splits = {split: [] for split in SPLITS}
     for poem in poems:
-        splits[_hashed_split(poem)].append(poem)
+        splits[hashed_split("\n".join("".join(line) for line in poem), 0.05, 0.05)].append(poem)
     return Corpus(splits, "", {path.name: file_sha256(path)})
 
 
@@ -209,9 +207,3 @@ def _parse_poems(path: Path, text: str) -> list[Poem]:
     if not poems:
         raise DataError(f"poems: {path}: poems parted by blank lines expected, found none")
     return poems
-
-
-def _hashed_split(poem: Poem) -> str:
-    text = "\n".join("".join(line) for line in poem)
-    share = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
-    return next(split for split, bound in _HASHED_SHARES if share < bound)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nlstm_jax.data.csv_columns import file_sha256
-from nlstm_jax.data.poems import SPLITS
+from nlstm_jax.data.splits import SPLITS
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
 

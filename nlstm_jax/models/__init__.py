@@ -6,6 +6,7 @@ A model draws no randomness of its own: it takes a key when it is called, and wi
 
 from nlstm_jax.models.build import build, load_cell
 from nlstm_jax.models.classifier import Classifier
+from nlstm_jax.models.example import load_example
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
 from nlstm_jax.models.parameters import Parameters, count_parameters, is_recurrent, merge, split
@@ -20,9 +21,10 @@ __all__ = [
     "Seq2Seq",
     "build",
     "count_parameters",
-    "load_cell",
-    "load_vectors",
     "is_recurrent",
+    "load_cell",
+    "load_example",
+    "load_vectors",
     "merge",
     "split",
 ]

@@ -1,4 +1,4 @@
-"""Pretrained vectors of symbols, from a text file: a symbol and its numbers a line, as word2vec and GloVe write them."""
+"""Pretrained vectors of symbols, from a text file of a symbol and its numbers a line, as word2vec and GloVe write."""
 
 import math
 from collections.abc import Sequence

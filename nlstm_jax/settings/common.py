@@ -65,7 +65,7 @@ COMMON: dict[str, Setting] = {
     "eval.train_examples": Setting(1000, "size of the fixed part of the training data that is evaluated", low=1),
     "eval.metric": Setting("log_loss", "decides the best step and early stopping, on the validation split"),
     "eval.patience": Setting(0, "stop after so many evaluations without a new best; 0: never", low=0),
-    "eval.tolerance": Setting(0.0, "stop when the metric is as low; 0: never", low=0),
+    "eval.tolerance": Setting(0.0, "stop when the metric is as good; 0: never", low=0),
     "eval.test_curve": Setting(False, "also evaluate the test split, as a curve that decides nothing"),
     "seeds.init": seed("of the initial values"),
     "seeds.data": seed("of the batches"),

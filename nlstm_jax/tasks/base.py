@@ -4,9 +4,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.types import Array, Float, Int, PRNGKeyArray
+from nlstm_jax.types import Array, Bool, Float, Int, PRNGKeyArray
 
 
 class Mean(NamedTuple):
@@ -125,6 +127,23 @@ class WithoutMemory(ABC):
     ) -> tuple[dict[str, Mean], tuple[()]]:
         """What `measure` says."""
         return self.measure(model, batch, weight), memory
+
+
+def divided(totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+    """The means of every split, by name."""
+    return {
+        split: {name: float(total.sum / total.weight) for name, total in sums.items()}
+        for split, sums in totals.items()
+    }
+
+
+def restarted(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
+    """The memory [B, …], with a fresh one in its place where a sequence begins."""
+
+    def chosen(new: Array, old: Array) -> Array:
+        return jnp.where(first.reshape(-1, *[1] * (new.ndim - 1)), new, old.astype(new.dtype))
+
+    return jax.tree.map(chosen, fresh, memory)
 
 
 class Shuffled(NamedTuple):

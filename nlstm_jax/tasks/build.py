@@ -5,8 +5,11 @@ from typing import Any
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.base import Task
+from nlstm_jax.tasks.classify import build_classify
+from nlstm_jax.tasks.echo import EchoTask
 from nlstm_jax.tasks.poems import build_poems
 from nlstm_jax.tasks.sales import build_sales
+from nlstm_jax.tasks.stocks import build_stocks
 from nlstm_jax.tasks.text import build_text
 
 
@@ -18,14 +21,21 @@ def build(config: Mapping[str, Any]) -> Task:
         ConfigError: an unknown task, metric, or settings that do not go together.
     """
     task: Task
-    if config["task"] == "poems":
-        task = build_poems(config["data"], config["train"]["batch_size"])
-    elif config["task"] == "sales":
-        task = build_sales(config["data"], config["model"]["likelihood"])
-    elif config["task"] == "text":
-        task = build_text(config["data"], config["train"]["batch_size"], config["train"]["loss_per"])
+    name, data, train, model = config["task"], config["data"], config["train"], config["model"]
+    if name == "poems":
+        task = build_poems(data, train["batch_size"])
+    elif name == "sales":
+        task = build_sales(data, model["likelihood"])
+    elif name == "text":
+        task = build_text(data, train["batch_size"], train["loss_per"])
+    elif name == "echo":
+        task = EchoTask(data)
+    elif name == "stocks":
+        task = build_stocks(data, model["likelihood"], train["online"])
+    elif name == "classify":
+        task = build_classify(data, train["stateful"], model["output"])
     else:
-        raise ConfigError(f"config.task: poems, sales or text expected, found {config['task']!r}")
+        raise ConfigError(f"config.task: poems, sales, text, echo, stocks or classify expected, found {name!r}")
     metric = config["eval"]["metric"]
     if metric not in task.metrics:
         raise ConfigError(f"config.eval.metric: one of {', '.join(task.metrics)} expected, found {metric!r}")

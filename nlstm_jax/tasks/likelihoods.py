@@ -89,6 +89,12 @@ class NegativeBinomial:
         return jax.nn.softplus(head[:, 0]) + 1e-6
 
 
+def residual_log_loss(mse: float, variance: float) -> float:
+    """Mean nats of targets under Gaussians around their forecasts, from the forecasts' MSE."""
+    variance = max(variance, 1e-12)
+    return 0.5 * math.log(2 * math.pi * variance) + mse / (2 * variance)
+
+
 LIKELIHOODS: dict[str, Likelihood] = {
     "mse": SquaredError(),
     "gaussian": Gaussian(),

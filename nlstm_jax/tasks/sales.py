@@ -15,8 +15,8 @@ from nlstm_jax.data.sales import JoinedPairs, SalesHistory, TestPairs, join_pair
 from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.process import cache_folder
-from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory
-from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError
+from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory, divided
+from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 LARGEST = 20.0
@@ -146,16 +146,12 @@ class SalesTask(WithoutMemory):
 
         Trained by squared error, the forecast is a Gaussian of the training residuals' variance.
         """
-        means = {
-            split: {name: float(total.sum / total.weight) for name, total in sums.items()}
-            for split, sums in totals.items()
-        }
+        means = divided(totals)
         reports = {}
         for split, values in means.items():
             log_loss = values["loss"]
             if isinstance(self.likelihood, SquaredError):
-                variance = max(means["train"]["mse"], 1e-12)
-                log_loss = 0.5 * math.log(2 * math.pi * variance) + values["mse"] / (2 * variance)
+                log_loss = residual_log_loss(values["mse"], means["train"]["mse"])
             reports[split] = {
                 "log_loss": log_loss,
                 "mse": values["mse"],

@@ -11,7 +11,7 @@ import numpy as np
 
 from nlstm_jax.data.text import Text, cut, encode, read_text
 from nlstm_jax.errors import DataError
-from nlstm_jax.tasks.base import Mean
+from nlstm_jax.tasks.base import Mean, divided, restarted
 from nlstm_jax.tasks.poems import generate_poems, own_log_loss
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
@@ -188,18 +188,13 @@ class TextTask:
 
     def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
         """Log-loss, and perplexity = exp(log-loss)."""
-        losses = {split: float(sums["log_loss"].sum / sums["log_loss"].weight) for split, sums in totals.items()}
+        losses = {split: means["log_loss"] for split, means in divided(totals).items()}
         return {split: {"log_loss": loss, "perplexity": float(np.exp(loss))} for split, loss in losses.items()}
 
     def _read(
         self, model: Any, batch: TextBatch, memory: Any, weights: Float[Array, "T B"], key: PRNGKeyArray | None
     ) -> tuple[Any, Float[Array, ""], Float[Array, "T B"]]:
-        fresh = self.memory(model, batch.first.size)
-
-        def chosen(new: Array, old: Array) -> Array:
-            return jnp.where(batch.first.reshape(-1, *[1] * (new.ndim - 1)), new, old.astype(new.dtype))
-
-        carry = jax.tree.map(chosen, fresh, memory)
+        carry = restarted(batch.first, self.memory(model, batch.first.size), memory)
         return model.log_loss(batch.tokens, batch.targets, weights, carry, key=key)
 
 

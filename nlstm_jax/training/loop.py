@@ -16,12 +16,15 @@ from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.interruption import Interruption
 from nlstm_jax.runs import RunFolder, check_mirrors, describe_environment, differences, flatten
+from nlstm_jax.tasks.classify import ClassifyTask
+from nlstm_jax.tasks.echo import EchoTask
 from nlstm_jax.training import hosts
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.lane import Lane
 from nlstm_jax.training.member import Member, numbers_of
 from nlstm_jax.training.narrator import Narrator
+from nlstm_jax.training.online import fit_online
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.plan import Plan
 from nlstm_jax.training.program import Program
@@ -59,6 +62,8 @@ def fit(
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is written and the same command goes on.
         RunFinishedError, RunFolderInUseError: see `RunFolder`.
     """
+    if config["train"].get("online"):
+        return fit_online(config, workdir, overwrite=overwrite, console=console, mirrors=mirrors)
     return fit_together([config], [workdir], overwrite=overwrite, console=console, mirrors=mirrors)[0]
 
 
@@ -137,6 +142,8 @@ def _going(
     for config in configs:
         settings.check(config)
         check_shards(config)
+        if config["train"].get("online"):
+            raise ConfigError("config.train.online: False expected of several runs at once, found True")
     _check_alike(configs)
     if len(configs) > 1 and jax.process_count() > 1:
         raise ConfigError(f"several runs at once: one process expected, found {jax.process_count()} of them")
@@ -187,6 +194,9 @@ def _model(config: Mapping[str, Any], task: tasks.Task) -> Any:
     model = models.build(config, task.sizes)
     if config["cell"]["weights"]:
         models.load_cell(model, Path(config["cell"]["weights"]))
+    if config["model"].get("vectors"):
+        assert isinstance(task, EchoTask | ClassifyTask)
+        models.load_vectors(model, Path(config["model"]["vectors"]), task.symbols)
     return model
 
 

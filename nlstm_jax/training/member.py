@@ -166,7 +166,7 @@ class Member:
 
 def numbers_of(config: Mapping[str, Any]) -> Numbers:
     """What a run's program is given as arrays, so that runs which differ in nothing else share a compiled one."""
-    numbers = {name: jnp.float32(config["optimizer"][name]) for name in settings.NUMBERS}
+    numbers = {name: jnp.asarray(config["optimizer"][name], float) for name in settings.NUMBERS}
     if not config["optimizer"]["clip_norm"]:
         del numbers["clip_norm"]
     return {"dropout_seed": jnp.int32(config["seeds"]["dropout"]), **numbers}

@@ -107,6 +107,12 @@ class Program:
         axis = 1 if self._runs_are_split else batches.ndim - 1
         return self._train(state, numbers, examples, split_axis(padded, self.mesh, axis), len(batches))
 
+    def train_each(
+        self, state: TrainState, numbers: Numbers, examples: Examples, batches: Int[np.ndarray, "n B"]
+    ) -> tuple[TrainState, StepReport]:
+        """One step of one run on each of the batches, in one compiled call, and the reports [n] of all of them."""
+        return self._train_each(state, numbers, examples, replicate(batches, self.mesh))
+
     def measure(
         self, parameters: Parameters, examples: Examples, batch_size: int, count: int | None = None
     ) -> list[dict[str, Mean]]:
@@ -169,6 +175,12 @@ class Program:
 
         unknown = jnp.full(state.step.shape, jnp.nan, jnp.float32)
         return jax.lax.fori_loop(0, count, body, (state, StepReport(unknown, unknown)))
+
+    @partial(jax.jit, static_argnums=0)
+    def _train_each(
+        self, state: TrainState, numbers: Numbers, examples: Examples, batches: Int[Array, "n B"]
+    ) -> tuple[TrainState, StepReport]:
+        return jax.lax.scan(lambda state, indices: self._step(examples, state, numbers, indices), state, batches)
 
     def _step(
         self, examples: Examples, state: TrainState, numbers: Numbers, indices: Int[Array, "B"]
