@@ -19,6 +19,7 @@ def get_config(argument: str = "") -> ConfigDict:
     values = arguments.parse(argument)
     config = arguments.start("echo", values)
     config.cell.features = values["features"] or 150
+    config.cell.recurrent_dropout = (0.1,)
     config.optimizer.learning_rate = 0.01
     config.train.batch_size, config.train.steps = 200, 2000
     config.eval.every_steps, config.eval.batch_size = 100, 1000

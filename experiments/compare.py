@@ -3,16 +3,15 @@
     python -m experiments.compare runs/lstm2 runs/nlstm2
     python -m experiments.compare 'runs/*' --metric=perplexity --out=comparison --log_y
     python -m experiments.compare 'sweeps/depth/trials/*' --group_by=cell.name,cell.layers --facet=data.window
+    python -m experiments.compare 'sweeps/length/trials/*' --metric=token_accuracy --against=data.length
     python -m experiments.compare 'runs/*' --tuned=optimizer.learning_rate --reach=2.6 --along=seconds --watch=30
 
 Takes run folders and patterns; a pattern in quotes skips what is no run. Runs that differ in nothing but their seeds
 are one group; its curve is their mean, its band the 95 percent t-interval. An unfinished run counts as far as it has
 come. Prints the table and what the difference is worth; docs/comparing.md has more. Writes to --out:
-
-    compare.png            for a README or a paper: validation solid, test dotted
-    compare.html           one page, no network: hover, metrics, axes, smoothing, sortable table
-    compare.md             to keep: picture, table, verdict, commits and versions, notes
-    table.csv, table.tex   numbers in full; the table for a paper (needs booktabs)
+    compare.png, compare.html   for a paper: validation solid, test dotted; one page, no network: hover, metrics, axes
+    compare.md                  to keep: picture, table, verdict, commits and versions, notes
+    table.csv, table.tex        numbers in full; the table for a paper (needs booktabs)
 """
 
 import sys
@@ -36,6 +35,7 @@ _GROUP_BY = flags.DEFINE_list(
     "group_by", [], "Settings that make a group, whatever else differs: cell.name,cell.layers"
 )
 _FACET = flags.DEFINE_string("facet", "", "A setting, for each value of which there is a picture of its own.")
+_AGAINST = flags.DEFINE_string("against", "", "A setting, against which the picture has the best values.")
 _TUNED = flags.DEFINE_list("tuned", [], "Settings that were tuned: every model is shown at its best ones.")
 _TAG = flags.DEFINE_list("tag", [], "Only runs with these tags, see experiments.annotate.")
 _REACH = flags.DEFINE_float("reach", None, "A level of the metric: how soon was it reached?")
@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> None:
     while True:
         runs, notes = find_runs(arguments[1:], settings.completed)
         planned = None if _CONTRAST.value or _GROUP_BY.value else contrast_of(run.path for run in runs)
-        grouping = _GROUP_BY.value, _FACET.value, _TUNED.value, _TAG.value
+        grouping = _GROUP_BY.value, _FACET.value, _AGAINST.value, _TUNED.value, _TAG.value
         asked = Question(look, _named(), planned, *grouping, _REACH.value)
         found = answer(runs, asked)
         console.print(table.terminal(found.rows, look.metric, console.width))

@@ -1,34 +1,44 @@
-"""Poems from a trained run.
+"""Poems or text from a trained run; of an echo run, what it was given and what it said.
 
     python -m experiments.sample --workdir=runs/lstm --count=4 --temperature=0.8 --seed=1
     python -m experiments.sample --workdir=runs/lstm --prompt="春 風" --top_k=50
+    python -m experiments.sample --workdir=runs/ptb --prompt="the company" --length=40
+    python -m experiments.sample --workdir=runs/echo --count=8
 
-The same flags give the same poems. They are also written to WORKDIR/samples/.
+The same flags give the same samples. They are also written to WORKDIR/samples/.
 """
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
 from rich.console import Console
+from rich.table import Table
 
 from experiments import command
 from nlstm_jax.data.poems import BEGIN
+from nlstm_jax.data.text import END_OF_LINE
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models.sampling import draw
 from nlstm_jax.runs.files import SAMPLES
+from nlstm_jax.tasks import passages, verses
+from nlstm_jax.tasks.echo import EchoTask, echo_table
 from nlstm_jax.tasks.poems import PoemTask
-from nlstm_jax.tasks.verses import places, read_prompt, write_poem
-from nlstm_jax.training import restore
+from nlstm_jax.tasks.text import TextTask
+from nlstm_jax.training import Restored, restore
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a poems run", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a poems, text or echo run", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "below 1 safer, above 1 wilder, 0 the most probable", 0.0, 100.0)
 _TOP_K = flags.DEFINE_integer("top_k", 0, "only the k most probable symbols; 0: all", lower_bound=0)
-_PROMPT = flags.DEFINE_string("prompt", "", "what every poem begins with")
+_PROMPT = flags.DEFINE_string("prompt", "", "what every poem or passage begins with")
+_LENGTH = flags.DEFINE_integer("length", 60, "text: symbols of a passage after the prompt", 1, 100_000)
 _SEED = flags.DEFINE_integer("seed", 0, "of the draw", lower_bound=0)
-_COUNT = flags.DEFINE_integer("count", 1, "poems", lower_bound=1, upper_bound=10_000)
+_COUNT = flags.DEFINE_integer("count", 1, "samples", lower_bound=1, upper_bound=10_000)
 
 
 def main(arguments: list[str]) -> None:
@@ -36,22 +46,31 @@ def main(arguments: list[str]) -> None:
     command.no_positional(arguments)
     workdir = Path(_WORKDIR.value)
     restored = restore(workdir, _CHECKPOINT.value)
-    task = restored.task
-    if not isinstance(task, PoemTask):
-        raise ConfigError(f"--workdir: a poems run expected, {workdir} is one of {restored.run.config['task']}")
-    forced, allowed = places(task, read_prompt(task, _PROMPT.value))
-    begin = task.vocabulary.symbols.index(BEGIN)
-    key = jax.random.key(_SEED.value)
-    temperature, top_k = _TEMPERATURE.value, _TOP_K.value
-    symbols = draw(
-        restored.model, begin, forced, allowed, key, count=_COUNT.value, temperature=temperature, top_k=top_k
-    )
-    poems = "\n\n".join(write_poem(task, row) for row in np.asarray(symbols))
-    Console().print(poems, highlight=False, markup=False, soft_wrap=True)
+    content = _samples(restored)
+    Console().print(content, highlight=False, markup=False, soft_wrap=True)
     samples = workdir / SAMPLES
     samples.mkdir(exist_ok=True)
-    name = f"step{restored.step}_seed{_SEED.value}_temperature{temperature:g}_top{top_k}.txt"
-    (samples / name).write_text(poems + "\n", encoding="utf-8")
+    name = f"step{restored.step}_seed{_SEED.value}_temperature{_TEMPERATURE.value:g}_top{_TOP_K.value}.txt"
+    with (samples / name).open("w", encoding="utf-8") as file:
+        Console(file=file, width=400).print(content, highlight=False, markup=False, soft_wrap=True)
+
+
+def _samples(restored: Restored) -> str | Table:
+    task = restored.task
+    write: Callable[[Any], str]
+    if isinstance(task, EchoTask):
+        return echo_table(task, restored.model, _COUNT.value, _SEED.value)
+    if isinstance(task, PoemTask):
+        begin, write = task.vocabulary.symbols.index(BEGIN), partial(verses.write_poem, task)
+        given = verses.places(task, verses.read_prompt(task, _PROMPT.value))
+    elif isinstance(task, TextTask):
+        begin, write = task.symbols.index(END_OF_LINE), partial(passages.write_passage, task)
+        given = passages.places(task, passages.read_prompt(task, _PROMPT.value), _LENGTH.value)
+    else:
+        raise ConfigError(f"--workdir: a poems, text or echo run expected, found one of {restored.run.config['task']}")
+    options = {"count": _COUNT.value, "temperature": _TEMPERATURE.value, "top_k": _TOP_K.value}
+    symbols = draw(restored.model, begin, *given, jax.random.key(_SEED.value), **options)
+    return "\n\n".join(write(row) for row in np.asarray(symbols))
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ class Question:
         planned: the same, of a sweep's file: it is judged where both groups are there.
         group_by: settings that make a group; none: all but the seeds.
         facet: a setting, for each value of which there is a comparison; empty: one of all.
+        against: the same, and the picture has the best values against it.
         tuned: settings of which every model is shown at its best.
         tags: that runs must have.
         level: of the metric, to be told how soon it was reached.
@@ -33,6 +34,7 @@ class Question:
     planned: tuple[str, str] | None = None
     group_by: Sequence[str] = ()
     facet: str = ""
+    against: str = ""
     tuned: Sequence[str] = ()
     tags: Sequence[str] = ()
     level: float | None = None
@@ -62,7 +64,12 @@ class Answer:
             refresh: seconds after which the page reads itself anew, 0: never.
         """
         look, rows = self.question.look, self.rows
-        drawn = figure.draw_facets(self.facets, look) if self.question.facet else figure.draw(self.facets[""], look)
+        if self.question.against:
+            drawn = figure.draw_against(self.facets, self.question.against, look)
+        elif self.question.facet:
+            drawn = figure.draw_facets(self.facets, look)
+        else:
+            drawn = figure.draw(self.facets[""], look)
         make_folder(out, "--out")
         figure.save(drawn, out / "compare.png")
         written = {
@@ -90,7 +97,12 @@ def answer(runs: Sequence[Run], question: Question) -> Answer:
         tunings = tuning.tune(runs, question.tuned, look.metric)
         runs, remarks = [run for each in tunings for run in each.runs or (each.decided,)], tuning.remarks(tunings)
     check_keys(runs, question.group_by, "--group_by")
-    parts = faceted(runs, question.facet) if question.facet else {"": list(runs)}
+    if question.against and question.facet:
+        raise ConfigError(
+            f"--facet or --against: one of them expected, found both, {question.facet} and {question.against}"
+        )
+    apart = question.facet or question.against
+    parts = faceted(runs, apart, "--facet" if question.facet else "--against") if apart else {"": list(runs)}
     facets = {title: compare(part, by=question.group_by, notes=remarks) for title, part in parts.items()}
     if contrast := question.contrast or question.planned:
         having = [title for title, each in facets.items() if set(each.labels).issuperset(contrast)]

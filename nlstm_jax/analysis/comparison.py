@@ -136,13 +136,13 @@ def compare(
     return comparison.named(contrast) if contrast else comparison
 
 
-def faceted(runs: Sequence[Run], key: str) -> dict[str, list[Run]]:
+def faceted(runs: Sequence[Run], key: str, flag: str = "--facet") -> dict[str, list[Run]]:
     """Runs by the value of a setting, in order.
 
     Raises:
         ConfigError: no such setting.
     """
-    check_keys(runs, [key], "--facet")
+    check_keys(runs, [key], flag)
     facts = [facts_of(run) for run in runs]
     found: dict[str, list[Run]] = {}
     for run, fact in sorted(zip(runs, facts, strict=True), key=lambda pair: _in_order(pair[1].get(key))):

@@ -13,10 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from nlstm_jax.analysis.comparison import Comparison
-from nlstm_jax.analysis.curves import AXES, Curve
-from nlstm_jax.analysis.statistics import written
+from nlstm_jax.analysis.comparison import Comparison, facts_of
+from nlstm_jax.analysis.curves import AXES, Curve, is_number
+from nlstm_jax.analysis.statistics import estimate, written
 from nlstm_jax.analysis.verdict import unit
+from nlstm_jax.errors import ConfigError
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's palette without its yellow, which is too faint for a line on white; blue and vermilion first."""
@@ -93,6 +94,40 @@ def draw_facets(facets: Mapping[str, Comparison], look: Look) -> Figure:
         for label, place in places.items()
     ]
     figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8.5)
+    return figure
+
+
+def draw_against(facets: Mapping[str, Comparison], key: str, look: Look) -> Figure:
+    """The best validation value of every group against the setting in which the comparisons differ.
+
+    Raises:
+        ConfigError: the setting is no number.
+    """
+    values: list[Any] = [facts_of(comparison.groups[0].runs[0]).get(key) for comparison in facets.values()]
+    for value in values:
+        if not is_number(value):
+            raise ConfigError(f"--against={key}: a setting that is a number expected, found {value!r}")
+    labels = list(dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups))
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = FigureCanvasAgg(figure).figure.add_subplot()
+    drawn = []
+    for place, label in enumerate(labels):
+        points = [
+            (value, estimate([best.valid for best in group.bests(look.metric)]))
+            for value, comparison in zip(values, facets.values(), strict=True)
+            for group in comparison.groups
+            if group.label == label and group.bests(look.metric)
+        ]
+        along = tuple(value for value, _ in points)
+        means, halves = zip(*((mean.value, mean.half_width) for _, mean in points), strict=True)
+        curve = Curve(tuple(range(len(points))), means, None if None in halves else halves)
+        drawn.append(_Drawn(place, "valid", curve, along))
+    _style(axes, look, {"valid"})
+    axes.set_xlabel(key)
+    for item in drawn:
+        _draw_curve(axes, item)
+    _label_lines(axes, labels, drawn, 0.21)
+    _legend(axes, drawn)
     return figure
 
 

@@ -62,7 +62,13 @@ BUDGETS: dict[str, Callable[[Any, int], int]] = {
 
 
 def fit_features(
-    make_cell: Callable[[int], Any], in_features: int, parameters: int = 0, *, operations: int = 0, state: int = 0
+    make_cell: Callable[[int], Any],
+    in_features: int,
+    parameters: int = 0,
+    *,
+    operations: int = 0,
+    state: int = 0,
+    twin: Callable[[Any], int] | None = None,
 ) -> int:
     """The width H at which `make_cell(H)` comes nearest to a budget; one of the three is to be given.
 
@@ -72,6 +78,8 @@ def fit_features(
         parameters: as `count_parameters` counts.
         operations: as `count_operations` counts.
         state: as `count_state` counts.
+        twin: where a second cell of the same kind and width takes over the first one's carry (a decoder), the D that
+            it reads; its parameters and operations count too.
 
     Raises:
         ValueError: no budget or several, or no width comes within 1 %.
@@ -87,7 +95,9 @@ def fit_features(
     ((name, budget),) = wanted.items()
 
     def count(width: int) -> int:
-        return BUDGETS[name](make_cell(width), in_features)
+        cell = make_cell(width)
+        own = BUDGETS[name](cell, in_features)
+        return own if twin is None or name == "state" else own + BUDGETS[name](cell, twin(cell))
 
     below, above = 0, 1
     while count(above) < budget and above < _WIDEST:

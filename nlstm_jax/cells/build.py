@@ -78,7 +78,7 @@ def build(
     options: Mapping[str, Any],
     in_features: int,
     dropout: float = 0.0,
-    counted: Callable[[Cell], Any] = lambda cell: cell,
+    twin: Callable[[Cell], int] | None = None,
 ) -> Cell:
     """The cell that a configuration's `cell` section describes.
 
@@ -87,7 +87,7 @@ def build(
             `layers`, `skip`, `residual`, the rates of `regularised`, and the options of that cell.
         in_features: D; it matters where a budget decides.
         dropout: between layers.
-        counted: what of a cell counts against a budget, where it is not the cell alone.
+        twin: see `fit_features`.
 
     Raises:
         ValueError: a name, width or option that does not serve; the message names it.
@@ -114,9 +114,7 @@ def build(
         )
 
     budget = {name: options[name] for name in BUDGETS if options.get(name)}
-    return make(
-        fit_features(lambda width: counted(make(width)), in_features, **budget) if budget else options["features"]
-    )
+    return make(fit_features(make, in_features, twin=twin, **budget) if budget else options["features"])
 
 
 def _check_made(name: str, cell: Any) -> None:

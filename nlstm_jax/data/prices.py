@@ -55,7 +55,7 @@ def read_prices(path: Path, columns: str = "", date_format: str = "") -> Prices:
             volume below 0, a high below or a low above the day's other prices. File, line and column are named.
     """
     names, ours = _columns(path, columns)
-    price, volume = Decimal(_LEAST, _MOST), Decimal(0, _MOST)
+    price, volume = Decimal(_LEAST, _MOST), Decimal(0.0, _MOST)
     kinds = {name: volume if name == "volume" else price for name in VALUES}
     table = read_columns(path, {ours["date"]: Text(), **{ours[name]: kinds[name] for name in VALUES}}, names=names)
     dates = _dates(table, ours["date"], date_format)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +16,7 @@ from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
-from nlstm_jax.models.seq2seq import Pair, Seq2Seq
+from nlstm_jax.models.seq2seq import Seq2Seq, decoder_width
 
 Model: TypeAlias = LanguageModel | Forecaster | Seq2Seq | Classifier
 _Options: TypeAlias = Mapping[str, Any]
@@ -72,7 +73,8 @@ def _forecaster(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str
 
 def _seq2seq(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str, Any]) -> Seq2Seq:
     width, feed = options["embedding"] or sizes["vocabulary"], options["feed"]
-    built = cells.build(cell, width, options["dropout_between"], counted=lambda cell: Pair(cell, feed))
+    twin = partial(decoder_width, width=width, feed=feed)
+    built = cells.build(cell, width, options["dropout_between"], twin)
     return Seq2Seq(sizes["vocabulary"], built, embedding=options["embedding"] or None, feed=feed, **rest)
 
 

@@ -1,7 +1,6 @@
 """A sequence from a sequence: an encoder reads, and its memory starts a decoder that writes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -104,37 +103,3 @@ class Seq2Seq(nnx.Module):
 def decoder_width(cell: Cell, width: int, feed: str) -> int:
     """What the decoder reads at a step: the encoder's output, or a symbol's vector of this width."""
     return cell.out_features if feed == "context" else width
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A cell as encoder and as decoder, as one thing whose parameters, operations and state can be counted.
-
-    Attributes:
-        cell: of both.
-        feed: of the decoder.
-    """
-
-    cell: Cell
-    feed: str
-
-    def init(self, key: PRNGKeyArray, in_features: int) -> tuple[Any, Any]:
-        """The parameters of both."""
-        return self.cell.init(key, in_features), self.cell.init(key, self._read(in_features))
-
-    def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
-        """That of one: the decoder takes over the encoder's."""
-        return self.cell.initial_carry(batch_shape)
-
-    def project(self, params: tuple[Any, Any], x: Float[Array, "*b D"]) -> tuple[Any, Any]:
-        """Of both; the decoder's of zeros."""
-        read = jnp.zeros((*x.shape[:-1], self._read(x.shape[-1])))
-        return self.cell.project(params[0], x), self.cell.project(params[1], read)
-
-    def step(self, params: tuple[Any, Any], carry: Carry, z: tuple[Any, Any]) -> tuple[Carry, Any]:
-        """One of the encoder, then one of the decoder."""
-        carry, _ = self.cell.step(params[0], carry, z[0])
-        return self.cell.step(params[1], carry, z[1])
-
-    def _read(self, in_features: int) -> int:
-        return decoder_width(self.cell, in_features, self.feed)

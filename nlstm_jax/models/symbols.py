@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from nlstm_jax.types import Array, Float, Int, PRNGKeyArray
+from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 
 class Symbols(nnx.Module):
@@ -32,7 +32,7 @@ class Symbols(nnx.Module):
             return jax.nn.one_hot(numbers, self.vocabulary)
         return self.embedding(jnp.maximum(numbers, 0)) * (numbers >= 0)[..., None]
 
-    def load(self, vectors: Float[Array, "V E"]) -> None:
+    def load(self, vectors: Float[AnyArray, "N W"]) -> None:
         """Put other vectors, pretrained ones say, in the place of those that were drawn.
 
         Raises:

@@ -128,6 +128,7 @@ class TextTask:
 
     Attributes:
         symbols: of the vocabulary, in the order of their numbers.
+        unit: what they are, `words` or `characters`.
     """
 
     metrics = ("log_loss", "perplexity")
@@ -138,6 +139,7 @@ class TextTask:
         *,
         rows: int,
         window: int,
+        unit: str = "words",
         loss_per: str = "target",
         floor: Mapping[str, Any] | None = None,
     ) -> None:
@@ -147,11 +149,12 @@ class TextTask:
             text: its symbols.
             rows: of the training text, the batch size.
             window: targets in a window.
+            unit: `words` or `characters`.
             loss_per: `target`: training minimises the mean over all targets; `sequence`: their sum over a window,
                 its mean over the rows, as Zaremba et al. (arXiv 1409.2329) do.
             floor: by split, the log-loss below which no model can stay, where it is known.
         """
-        self.symbols, self.separator = text.symbols, ""
+        self.symbols, self.unit = text.symbols, unit
         self._per_sequence = loss_per == "sequence"
         self.splits = {
             split: Rows.of(numbers, rows if split == "train" else 1, window, whole=split == "train")
@@ -217,7 +220,7 @@ def build_text(data: Mapping[str, Any], batch_size: int, loss_per: str) -> TextT
                 f"{where}: {split}: {rows * needed:,} symbols or more for {rows} rows of {needed - 1} targets "
                 f"expected, found {len(numbers):,}"
             )
-    return TextTask(text, rows=batch_size, window=window, loss_per=loss_per, floor=floor)
+    return TextTask(text, rows=batch_size, window=window, unit=data["unit"], loss_per=loss_per, floor=floor)
 
 
 def _generate(data: Mapping[str, Any]) -> tuple[Text, dict[str, dict[str, float]] | None]:

@@ -1,0 +1,138 @@
+"""Daily prices from files of many makes: what is understood, and what is refused by line."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlstm_jax.data.prices import generate_prices, read_prices, write_prices
+from nlstm_jax.errors import ConfigError, DataError
+
+ROWS = ("2020-01-02,10,12,9,11,100", "2020-01-03,11,11.5,10,10.5,0", "2020-01-06,10.5,13,10.5,13,300.5")
+VALUES = [[10, 12, 9, 11, 100], [11, 11.5, 10, 10.5, 0], [10.5, 13, 10.5, 13, 300.5]]
+DATES = np.array(["2020-01-02", "2020-01-03", "2020-01-06"], "datetime64[D]")
+HEADER = "date,open,high,low,close,volume"
+REAL = Path(os.environ.get("NLSTM_JAX_DATA", "")) / "stocks" / "table_a.csv"
+
+
+def write(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "prices.csv"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def days(*dates: str) -> list[str]:
+    return [f"{date},10,12,9,11,100" for date in dates]
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns", "date_format"),
+    [
+        ([HEADER, *ROWS], "", ""),
+        (["Date,Open,HIGH,low,Close,Volume", *ROWS], "", ""),
+        (list(ROWS), "", ""),
+        ([row.replace("-", "").replace(",", ",0,", 1) for row in ROWS], "", ""),
+        (["day,open,high,low,adj,vol", *ROWS], "date=day,close=adj,volume=vol", ""),
+        ([f"{row},x" for row in ROWS], "date,open,high,low,close,volume,ticker", ""),
+        ([HEADER, *ROWS[::-1]], "", ""),
+        (
+            [HEADER, *(f"{row[8:10]}.{row[5:7]}.{row[:4]}{row[10:]}" for row in ROWS)],
+            "",
+            "%d.%m.%Y",
+        ),
+    ],
+    ids=["usual", "case", "no header", "time of day", "renamed", "all named", "descending", "date format"],
+)
+def test_files_of_many_makes_say_the_same(tmp_path: Path, lines: list[str], columns: str, date_format: str) -> None:
+    prices = read_prices(write(tmp_path, *lines), columns, date_format)
+    np.testing.assert_array_equal(prices.dates, DATES)
+    np.testing.assert_array_equal(prices.values, VALUES)
+
+
+def test_what_was_made_of_a_file_is_told(tmp_path: Path) -> None:
+    lines = ["date,x,open,high,low,close,volume", *(row.replace(",", ",7,", 1) for row in ROWS[::-1])]
+    prices = read_prices(write(tmp_path, *lines))
+    assert prices.notes == ("columns passed over: x", "rows go back in time: they are read in reverse")
+
+
+def test_generated_prices_are_read_back_as_written(tmp_path: Path) -> None:
+    prices = generate_prices(300, seed=1)
+    write_prices(tmp_path / "walk.csv", prices)
+    read = read_prices(tmp_path / "walk.csv")
+    np.testing.assert_array_equal(read.dates, prices.dates)
+    np.testing.assert_allclose(read.values, prices.values, atol=5.1e-7)
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ([HEADER, *days("2020-01-02", "2020-01-02")], "line 3, column date: '2020-01-02' found, a date later than"),
+        ([HEADER, *days("2020-01-02", "2020-01-06", "2020-01-03")], "line 4, column date: '2020-01-03' found, a date"),
+        (
+            [HEADER, *days("2020-01-08", "2020-01-07", "2020-01-03", "2020-01-06")],
+            "line 5, column date: '2020-01-06' found, a date earlier than that of the row before, 2020-01-03,",
+        ),
+        ([HEADER, *days("2020-02-30")], "line 2, column date: '2020-02-30' found, a date written %Y-%m-%d or %Y%m%d"),
+        ([HEADER, "2020-01-02,10,12,9,null,100"], "line 2, column close: 'null' found, a number from 1e-12 to 1e+15"),
+        ([HEADER, "2020-01-02,10,12,9,,100"], "line 2, column close: '' found, a number from 1e-12 to 1e+15 accepted"),
+        (
+            [HEADER, "2020-01-02,10,12,0,11,100"],
+            "line 2, column low: '0' found, a number from 1e-12 to 1e+15 accepted",
+        ),
+        ([HEADER, "2020-01-02,10,12,9,11,-1"], "line 2, column volume: '-1' found, a number from 0 to 1e+15 accepted"),
+        ([HEADER, "2020-01-02,10,11,9,12,100"], "line 2, column high: '11' found, a price not below the day's others"),
+        ([HEADER, "2020-01-02,8,12,9,11,100"], "line 2, column low: '9' found, a price not above the day's others"),
+        (["date,open,high,low,last,volume", ROWS[0]], "line 1, column close: no such column found in"),
+        ([HEADER, "2020-01-02,10,12,9,11"], "line 2: 5 fields found, 6 accepted"),
+    ],
+)
+def test_rows_that_do_not_serve_are_named(tmp_path: Path, lines: list[str], complaint: str) -> None:
+    path = write(tmp_path, *lines)
+    with pytest.raises(DataError) as caught:
+        read_prices(path)
+    assert str(caught.value).startswith(f"{path} {complaint}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns", "complaint"),
+    [
+        (
+            ["2020-01-02,10,12,9,11"],
+            "",
+            "has 5 columns: their names in order, with date, open, high, low, close, volume",
+        ),
+        ([*ROWS], "close=adj", "has no header: the names of all its columns expected"),
+        (
+            [HEADER, *ROWS],
+            "price=close",
+            "date, open, high, low, close, volume = a column expected, found 'price=close'",
+        ),
+        ([HEADER, *ROWS], HEADER, "has a header, date, open, high, low, close, volume: close=NAME,… expected"),
+        ([*ROWS], "date,open,high,low,close", "has 6 columns: their names in order"),
+    ],
+)
+def test_columns_that_are_not_told_rightly_are_refused(
+    tmp_path: Path, lines: list[str], columns: str, complaint: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_prices(write(tmp_path, *lines), columns)
+    assert str(caught.value).startswith("config.data.columns: ")
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["", None], ids=["empty", "missing"])
+def test_no_file_is_told(tmp_path: Path, content: str | None) -> None:
+    path = tmp_path / "prices.csv"
+    if content is not None:
+        path.write_text(content, "utf-8")
+    with pytest.raises(DataError, match="prices.csv: "):
+        read_prices(path)
+
+
+@pytest.mark.skipif(not REAL.is_file(), reason="stocks/table_a.csv is missing (NLSTM_JAX_DATA)")
+def test_a_real_file_is_read_whole() -> None:
+    prices = read_prices(REAL)
+    assert prices.values.shape == (3452, 5)
+    assert (str(prices.dates[0]), str(prices.dates[-1])) == ("1999-11-18", "2013-08-09")
+    np.testing.assert_array_equal(prices.values[0], [42.2076, 46.382, 37.4581, 39.1928, 43981812.87])

@@ -1,0 +1,84 @@
+"""A user's sequences: what is read, how they are split, and what is refused by line."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nlstm_jax.data.sequences import ABSENT, read_sequences
+from nlstm_jax.errors import DataError
+
+
+def write(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
+
+
+def test_rows_go_where_the_file_says(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "class,split,sequence,note",
+        "up,train,a b a,x",
+        "down,train,b,y",
+        "up,valid,b c a,z",
+        "down,test,a a a a,",
+    )
+    data = read_sequences(path)
+    assert (data.symbols, data.classes) == (("a", "b"), ("down", "up"))
+    train, valid, test = (data.splits[split] for split in ("train", "valid", "test"))
+    np.testing.assert_array_equal(train.symbols, [[0, 1, 0], [1, ABSENT, ABSENT]])
+    np.testing.assert_array_equal(train.lengths, [3, 1])
+    np.testing.assert_array_equal(train.classes, [1, 0])
+    np.testing.assert_array_equal(valid.symbols, [[1, ABSENT, 0]])
+    np.testing.assert_array_equal(test.lengths, [4])
+    assert data.notes == ("valid: 1 symbols that training lacks are read as blanks",)
+    assert list(data.checksums) == ["mine.csv"]
+
+
+def test_without_a_split_equal_sequences_stay_together(tmp_path: Path) -> None:
+    rows = [f"{n % 3},{n} {n + 1}" for n in range(300)]
+    data = read_sequences(write(tmp_path, "class,sequence", *rows, *rows))
+    sizes = {split: len(part.classes) for split, part in data.splits.items()}
+    assert sum(sizes.values()) == 600
+    assert 0.7 < sizes["train"] / 600 < 0.9
+    assert not any("also trained on" in note for note in data.notes)
+    assert data.classes == ("0", "1", "2")
+
+
+def test_numbers_are_in_the_order_of_their_size(tmp_path: Path) -> None:
+    path = write(tmp_path, "class,split,sequence", "10,train,2 10 x", "9,train,1", "9,valid,1")
+    data = read_sequences(path)
+    assert (data.symbols, data.classes) == (("1", "2", "10", "x"), ("9", "10"))
+    assert data.notes == ("valid: 1 of 1 sequences are also trained on",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        (["class,sequence"], "{path} line 1: a header without rows found, at least one row accepted"),
+        (["label,sequence", "1,a"], "{path} line 1, column class: no such column found in 'label, sequence'"),
+        (["class,sequence", "1,a", "1, "], "{path} line 3, column sequence: '' found, symbols with blanks between"),
+        (
+            ["class,sequence,split", "1,a,train", "1,b,dev"],
+            "{path} line 3, column split: 'dev' found, one of train, valid, test accepted",
+        ),
+        (
+            ["class,sequence,split", "1,a,train", "2,b,valid"],
+            "{path} line 3, column class: '2' found, a class that a training sequence has, 1, accepted",
+        ),
+        (
+            ["class,sequence,split", "1,a,train"],
+            "{path}: sequences of the split valid expected, found none among 1",
+        ),
+        (
+            ["class,sequence", "1,a"],
+            "found none among 1; a column split says which each belongs to",
+        ),
+    ],
+)
+def test_what_does_not_serve_is_named(tmp_path: Path, lines: list[str], complaint: str) -> None:
+    path = write(tmp_path, *lines)
+    with pytest.raises(DataError) as caught:
+        read_sequences(path)
+    assert complaint.format(path=path) in str(caught.value)

@@ -1,0 +1,193 @@
+"""Classification: windows in turn are the sequences, and a memory that goes on knows what a window does not."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from interruptions import interrupt_soon
+
+from configs import classify
+from nlstm_jax import models, tasks
+from nlstm_jax.data.sequences import Labelled, SequenceData, encode
+from nlstm_jax.errors import DataError, InterruptedRunError
+from nlstm_jax.tasks.classify import ClassifyTask
+from nlstm_jax.training import fit, restore
+from nlstm_jax.training.parallel import make_mesh, replicate
+from nlstm_jax.training.program import Program
+
+CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
+
+
+def smoke(argument: str = "cell=lstm", **changes):
+    config = json.loads(classify.get_config(f"{argument},smoke").to_json())
+    for name, value in changes.items():
+        section, key = name.split("__")
+        config[section][key] = value
+    return config
+
+
+def ragged(window: int, stateful: bool = True, output: str = "softmax") -> ClassifyTask:
+    """A task of sequences of 1 to 11 symbols, in classes drawn at random."""
+    rng = np.random.default_rng(0)
+    symbols = tuple("abcd")
+    rows = [[symbols[n] for n in rng.integers(0, 4, length)] for length in rng.integers(1, 12, 50)]
+    labelled = Labelled(*encode(rows, symbols), rng.integers(0, 3, 50).astype(np.int32))
+    data = SequenceData(symbols, ("x", "y", "z"), {"train": labelled, "valid": labelled})
+    return ClassifyTask(data, window=window, stateful=stateful, output=output)
+
+
+def model_of(task: ClassifyTask, cell: str = "cell=nlstm", **changes):
+    return models.build(smoke(cell, **changes), task.sizes)
+
+
+def report_of(task: ClassifyTask, model, batch_size: int) -> dict[str, float]:
+    program = Program.of(model, task, lambda numbers: None, make_mesh({}))
+    examples = replicate(task.splits["valid"], program.mesh)
+    return task.report({"valid": program.measure(models.split(model)[1], examples, batch_size)[0]})["valid"]
+
+
+def test_windows_in_turn_are_the_sequences() -> None:
+    task = ragged(window=4)
+    examples = task.splits["train"]
+    assert (examples.sequences, examples.windows, examples.size) == (50, 3, 150)
+    batches = examples.order(seed=1, batch_size=8).batches(0, 21)
+    for group in batches.reshape(7, 3, 8):
+        windows = [examples.take(jnp.asarray(batch)) for batch in group]
+        sequences = group[0] // 3
+        whole = np.concatenate([window.symbols for window in windows]).T
+        np.testing.assert_array_equal(whole, np.asarray(examples.symbols)[sequences])
+        np.testing.assert_array_equal(sum(window.lengths for window in windows), examples.lengths[sequences])
+        np.testing.assert_array_equal([window.first.all() for window in windows], [True, False, False])
+        np.testing.assert_array_equal(sum(window.last.astype(int) for window in windows), np.ones(8))
+    # Every sequence is seen once before any is seen twice, wherever a call begins.
+    assert sorted((batches[::3] // 3).reshape(-1)[:50].tolist()) == list(range(50))
+    order = examples.order(seed=1, batch_size=8)
+    np.testing.assert_array_equal(np.concatenate([order.batches(0, 5), order.batches(5, 21)]), batches)
+
+
+@pytest.mark.parametrize("output", ["softmax", "sigmoid"])
+@pytest.mark.parametrize("batch_size", [7, 50])
+@pytest.mark.parametrize("window", [0, 1, 4, 5])
+def test_read_in_windows_a_sequence_is_what_it_is_as_a_whole(window: int, batch_size: int, output: str) -> None:
+    task = ragged(window, output=output)
+    model = model_of(task)
+    examples = ragged(0).splits["valid"]
+    # That padding changes nothing is tested with the model.
+    whole = model(jnp.asarray(examples.symbols).T, jnp.asarray(examples.lengths))[1]
+    nats, right = [], []
+    for logits, label in zip(np.asarray(whole, np.float64), examples.classes, strict=True):
+        wanted = np.arange(3) == label
+        yes = 1 / (1 + np.exp(-logits)) if output == "sigmoid" else np.exp(logits) / np.exp(logits).sum()
+        nats.append(-np.log(np.where(wanted, yes, 1 - yes)).mean() if output == "sigmoid" else -np.log(yes[label]))
+        right.append(logits.argmax() == label)
+    assert report_of(task, model, batch_size) == pytest.approx(
+        {"log_loss": np.mean(nats), "accuracy": np.mean(right)}, rel=1e-5
+    )
+
+
+def test_without_a_state_only_the_last_window_is_read() -> None:
+    task = ragged(window=4, stateful=False)
+    model = model_of(task)
+    assert task.memory(model, 3) == ()
+    examples = task.splits["valid"]
+    starts = (examples.lengths - 1) // 4 * 4
+    windows = np.stack([row[start : start + 4] for row, start in zip(examples.symbols, starts, strict=True)])
+    logits = model(jnp.asarray(windows).T, jnp.asarray(examples.lengths - starts))[1]
+    nats = -np.asarray(jax.nn.log_softmax(logits))[np.arange(50), examples.classes]
+    assert report_of(task, model, 7)["log_loss"] == pytest.approx(np.mean(nats), rel=1e-5)
+
+
+def test_no_gradient_goes_from_a_window_into_the_one_before() -> None:
+    task = ragged(window=4)
+    model = model_of(task, "cell=lstm", cell__input_dropout=(0.0,), cell__recurrent_dropout=(0.0,))
+    graph, parameters = models.split(model)
+    first, second = (task.splits["train"].take(jnp.arange(50) * 3 + window) for window in (0, 1))
+
+    def loss(parameters, through: bool):
+        model = models.merge(graph, parameters)
+        _, memory = task.train_on(model, first, task.memory(model, 50), None)
+        memory = memory if through else jax.lax.stop_gradient(memory)
+        return task.train_on(model, second, memory, None)[0].sum
+
+    cut, whole = (jax.grad(loss)(parameters, through) for through in (False, True))
+    _, memory = task.train_on(model, first, task.memory(model, 50), None)
+    step = jax.grad(lambda parameters: task.train_on(models.merge(graph, parameters), second, memory, None)[0].sum)
+    for name, gradient in step(parameters).items():
+        np.testing.assert_allclose(gradient, cut[name], rtol=1e-5, atol=1e-6)
+    assert max(float(jnp.abs(cut[name] - whole[name]).max()) for name in cut) > 1e-3
+
+
+@pytest.mark.parametrize("stateful", [True, False])
+def test_new_sequences_are_classified_as_they_would_be_measured(stateful: bool) -> None:
+    task = ragged(window=4, stateful=stateful)
+    model = model_of(task)
+    sequences = [list("abca"), list("dcbadcbad"), list("a")]
+    found = task.probabilities(model, sequences)
+    for row, sequence in zip(found, sequences, strict=True):
+        read = sequence if stateful else sequence[(len(sequence) - 1) // 4 * 4 :]
+        numbers = jnp.asarray(["abcd".index(symbol) for symbol in read])[:, None]
+        logits = model(numbers, jnp.asarray([len(read)]))[1][0]
+        np.testing.assert_allclose(row, jax.nn.softmax(logits), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "found"), [(["a", "e"], "'e'"), ([], "none")], ids=["unknown symbol", "no symbol"]
+)
+def test_a_sequence_that_training_cannot_know_is_refused(sequence: list[str], found: str) -> None:
+    task = ragged(window=0)
+    with pytest.raises(DataError) as caught:
+        task.probabilities(model_of(task), [["a"], sequence])
+    assert str(caught.value) == (
+        f"sequence 2: symbols that training has, a b c d, with blanks between them expected, found {found}"
+    )
+
+
+def test_the_six_are_learnt(tmp_path: Path) -> None:
+    for output in ("softmax", "sigmoid"):
+        config = json.loads(classify.get_config("cell=lstm,variant=six").to_json())
+        config["model"]["output"] = output
+        summary = fit(config, tmp_path / output)
+        assert summary["train"]["accuracy"] == 1.0
+        restored = restore(tmp_path / output)
+        rows = ["0 1 1 0 0 0", "0 0 0 2 2 0", "0 0 0 0 3 3", "0 2 2 0 0 0", "0 0 3 3 0 0", "0 0 0 0 1 1"]
+        classes = restored.task.probabilities(restored.model, [row.split() for row in rows]).argmax(1)
+        assert [restored.task.classes[number] for number in classes] == ["1", "2", "3", "2", "3", "1"]
+
+
+def test_events_are_held_out_and_learnt(tmp_path: Path) -> None:
+    config = json.loads(classify.get_config("cell=lstm,features=64").to_json())
+    task = tasks.build(config)
+    rows = [tuple(row) for split in task.splits.values() for row in np.asarray(split.symbols).tolist()]
+    assert len(set(rows)) == len(rows) == 6000
+    config["train"]["epochs"], config["eval"]["every_epochs"] = 15.0, 5.0
+    assert fit(config, tmp_path / "run")["valid"]["accuracy"] >= 0.98
+
+
+def test_only_a_memory_that_goes_on_solves_the_cue(tmp_path: Path) -> None:
+    accuracy = {}
+    for stateful in (True, False):
+        config = json.loads(classify.get_config("cell=lstm,variant=cue,features=64").to_json())
+        config["train"]["stateful"], config["train"]["epochs"] = stateful, 8.0
+        accuracy[stateful] = fit(config, tmp_path / str(stateful))["valid"]["accuracy"]
+    assert accuracy[True] >= 0.98
+    # Four classes; five standard deviations of the mean of 1,000 guesses.
+    assert abs(accuracy[False] - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 1000)
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = smoke("cell=lstm,variant=cue", train__steps_per_call=3)
+    fit(config, tmp_path / "whole")
+    interrupt_soon(monkeypatch)
+    with pytest.raises(InterruptedRunError):
+        fit(config, tmp_path / "parted")
+    monkeypatch.undo()
+    fit(config, tmp_path / "parted")
+
+    def lines(run: str) -> list[dict]:
+        text = (tmp_path / run / "metrics.jsonl").read_text("utf-8")
+        return [{k: v for k, v in json.loads(line).items() if k not in CLOCK} for line in text.splitlines()]
+
+    assert lines("parted") == lines("whole")

@@ -1,0 +1,98 @@
+"""Echo: what is held out is held out, and the metrics are those of a loop over single sequences."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import echo
+from nlstm_jax import models, tasks
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.tasks.echo import echo_table
+from nlstm_jax.training.parallel import make_mesh, replicate
+from nlstm_jax.training.program import Program
+
+
+def smoke(argument: str = "cell=lstm", **changes):
+    config = json.loads(echo.get_config(f"{argument},smoke").to_json())
+    for name, value in changes.items():
+        section, key = name.split("__")
+        config[section][key] = value
+    return config
+
+
+def measured(config) -> tuple[object, object, dict[str, float]]:
+    task = tasks.build(config)
+    model = models.build(config, task.sizes)
+    program = Program.of(model, task, lambda numbers: None, make_mesh({}))
+    examples = replicate(task.splits["valid"], program.mesh)
+    totals = program.measure(models.split(model)[1], examples, batch_size=64)[0]
+    return task, model, task.report({"valid": totals})["valid"]
+
+
+def test_no_sequence_is_in_two_splits_and_the_echo_is_its_beginning() -> None:
+    config = smoke(data__delay=3, data__length=6, data__echo_length=4)
+    task = tasks.build(config)
+    rows = [tuple(row) for split in task.splits.values() for row in np.asarray(split.symbols).tolist()]
+    assert len(set(rows)) == len(rows) == 1400
+    batch = task.splits["valid"].take(jnp.arange(5))
+    assert batch.given.shape == (9, 5)
+    assert (batch.given[6:] == -1).all()
+    np.testing.assert_array_equal(batch.targets, batch.given[:4])
+
+
+@pytest.mark.parametrize("feed", ["context", "previous"])
+def test_the_metrics_are_those_of_single_sequences(feed: str) -> None:
+    # 150 is no multiple of the batch size, so the last batch is ragged.
+    config = smoke(model__feed=feed, data__valid_sequences=150, data__vocabulary=4, data__train_sequences=200)
+    task, model, report = measured(config)
+    given = jnp.asarray(task.splits["valid"].symbols).T
+    probabilities = np.asarray(jax.nn.softmax(model(given, given[:2])), np.float64)
+    written = np.asarray(model.write(given, 2))
+    nats, tokens, whole = [], [], []
+    for place, row in enumerate(np.asarray(given).T):
+        nats += [-np.log(probabilities[step, place, symbol]) for step, symbol in enumerate(row[:2])]
+        right = written[:, place] == row[:2]
+        tokens += right.tolist()
+        whole.append(right.all())
+    expected = {"log_loss": np.mean(nats), "token_accuracy": np.mean(tokens), "sequence_accuracy": np.mean(whole)}
+    assert report == pytest.approx(expected, rel=1e-5)
+    assert 0 < report["token_accuracy"] < 1
+
+
+def test_the_table_says_what_is_right() -> None:
+    task, model, _ = measured(smoke(data__delay=1))
+    table = echo_table(task, model, count=6, seed=1)
+    assert [column.header for column in table.columns] == ["given", "to be echoed", "echoed", "right"]
+    given, wanted, said, right = ([*column.cells] for column in table.columns)
+    assert len(given) == 6
+    for row in zip(given, wanted, said, right, strict=True):
+        symbols = row[0].split()
+        assert symbols[-1] == "·"
+        assert row[1].split() == symbols[:2]
+        same = sum(a == b for a, b in zip(row[1].split(), row[2].split(), strict=True))
+        assert row[3] == f"{same} of 2"
+    assert [*echo_table(task, model, count=6, seed=1).columns[0].cells] == given
+    assert [*echo_table(task, model, count=6, seed=2).columns[0].cells] != given
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        (
+            {"data__echo_length": 6},
+            "config.data.echo_length: at most config.data.length=5 expected, found 6",
+        ),
+        (
+            {"data__vocabulary": 2},
+            "config.data.train_sequences, valid_sequences and test_sequences: at most 32 sequences expected, as 2 "
+            "symbols and length 5 allow no more different ones, found 1,400",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_named(changes: dict, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        tasks.build(smoke(**changes))
+    assert str(caught.value) == complaint
