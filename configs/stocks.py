@@ -26,7 +26,8 @@ def get_config(argument: str = "") -> ConfigDict:
     if values["variant"] == "online":
         _as_the_example(config, plain=values["cell"] == "lstm" and values["layers"] == 1)
     else:
-        config.optimizer.schedule = "cosine"
+        config.model.dropout_output = 0.3
+        config.optimizer.learning_rate, config.optimizer.schedule = 3e-4, "cosine"
         config.train.batch_size, config.train.epochs = 64, 20.0
         config.eval.batch_size, config.eval.train_examples = 1024, 10_000
         config.eval.metric = "rmse"

@@ -65,7 +65,7 @@ def fit_online(
     check_mirrors(mirrors)
     task = tasks.build(config)
     with jax.enable_x64(True):
-        model = _model(config, task)
+        model = draw_model(config, task)
         with (
             RunFolder(workdir, config, overwrite=overwrite, completed=settings.completed, mirrors=mirrors) as folder,
             Checkpoints(folder.checkpoints) as checkpoints,
@@ -177,7 +177,7 @@ def _check(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"config.train.online: one process expected, found {jax.process_count()} of them")
 
 
-def _model(config: Mapping[str, Any], task: tasks.Task) -> Any:
+def draw_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
     """The model before its first step, in float64."""
     model = models.build(config, task.sizes)
     graph, parameters = models.split(model)

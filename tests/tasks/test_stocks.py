@@ -1,0 +1,145 @@
+"""Stocks: no example knows what comes after it, standard units are of the past, and the errors are NumPy's."""
+
+import json
+from datetime import date, timedelta
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import stocks
+from nlstm_jax import models, tasks
+from nlstm_jax.data.prices import Prices, generate_prices
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.tasks.stocks import StocksTask
+from nlstm_jax.training.parallel import make_mesh, replicate
+from nlstm_jax.training.program import Program
+
+
+def data(**changes):
+    config = json.loads(stocks.get_config("variant=sequence").to_json())["data"]
+    return {**config, "window": 4, "horizon": 3, **changes}
+
+
+def numbered(rows: int, gap_before: int | None = None) -> Prices:
+    """Prices whose close on day n is e^(n/100), and whose dates are a day apart, but a month before one of them."""
+    later = [0 if gap_before is None or n < gap_before else 30 for n in range(rows)]
+    days = [date(2020, 1, 1) + timedelta(days=n + late) for n, late in enumerate(later)]
+    close = np.exp(np.arange(rows) / 100)
+    values = np.stack([close, close, close, close, np.arange(rows) + 1.0], axis=1)
+    return Prices(np.array(days, "datetime64[D]"), values)
+
+
+def days_read(task: StocksTask, split: str) -> list[tuple[int, int]]:
+    """The first and the last day that each example reads, by the volume, which is the day's number plus 1."""
+    examples = task.splits[split]
+    volumes = np.asarray(examples.take(jnp.arange(examples.size)).inputs)[..., 4].round().astype(int)
+    return list(zip((volumes[0] - 1).tolist(), (volumes[-1] - 1).tolist(), strict=True))
+
+
+@pytest.mark.parametrize("lag", [0, 1, 2])
+def test_parts_follow_each_other_and_no_horizon_reaches_into_the_next(lag: int) -> None:
+    task = StocksTask(numbered(100), data(inputs="raw", lag=lag, valid_fraction=0.2, test_fraction=0.1), "mse")
+    bounds = {"train": (0, 70), "valid": (70, 90), "test": (90, 100)}
+    for split, (low, high) in bounds.items():
+        read = days_read(task, split)
+        now = [last + lag for _, last in read]
+        assert now == list(range(max(low, 3 + lag), high - 3))
+        assert all(first == last - 3 for first, last in read)
+
+
+def test_targets_are_the_moves_of_the_close() -> None:
+    close = generate_prices(100, seed=0).values[:, 3]
+    for target, move in (("log_return", lambda a, b: 100 * np.log(b / a)), ("change", lambda a, b: b - a)):
+        task = StocksTask(generate_prices(100, seed=0), data(inputs="raw", target=target), "mse")
+        train = task.splits["train"]
+        now = np.asarray(train.ends)
+        np.testing.assert_allclose(np.asarray(train.targets) * task.unit, move(close[now], close[now + 3]), rtol=1e-12)
+        assert np.std(train.targets) == pytest.approx(1)
+
+
+def test_nothing_is_read_or_forecast_across_a_gap() -> None:
+    task = StocksTask(numbered(100, gap_before=40), data(inputs="raw", lag=1), "mse")
+    now = [last + 1 for _, last in days_read(task, "train")]
+    # The last horizon before the gap ends on day 39; the first window after it begins on day 40.
+    assert now == [*range(4, 37), *range(44, 67)]
+    returns = StocksTask(numbered(100, gap_before=40), data(inputs="returns", lag=1), "mse")
+    # The change on a window's first day is read too, and is not the one across the gap.
+    assert (np.asarray(returns.splits["train"].ends) + 1).tolist() == [*range(5, 37), *range(45, 67)]
+    wide = StocksTask(numbered(100, gap_before=40), data(inputs="raw", lag=1, largest_gap=31), "mse")
+    assert len(days_read(wide, "train")) == 63
+
+
+@pytest.mark.parametrize("inputs", ["returns", "standard"])
+def test_standard_units_are_those_of_the_training_rows_alone(inputs: str) -> None:
+    whole = generate_prices(200, seed=1)
+    changed = Prices(whole.dates, np.concatenate([whole.values[:140], 3 * whole.values[140:]]))
+    first, second = (StocksTask(prices, data(inputs=inputs), "mse") for prices in (whole, changed))
+    rows = np.asarray(first.splits["train"].inputs)[:140]
+    np.testing.assert_array_equal(rows, np.asarray(second.splits["train"].inputs)[:140])
+    assert first.unit == second.unit
+    fitted = rows[inputs == "returns" :]
+    np.testing.assert_allclose(fitted.mean(0), 0, atol=1e-9)
+    np.testing.assert_allclose(fitted.std(0), 1, rtol=1e-9)
+
+
+def test_returns_are_logarithmic_changes_from_the_close_before() -> None:
+    values = generate_prices(200, seed=1).values
+    rows = np.asarray(StocksTask(generate_prices(200, seed=1), data(), "mse").splits["train"].inputs)
+    changes = np.log(values[1:, :4] / values[:-1, 3:4])
+    changes = np.concatenate([changes, np.log1p(values[1:, 4:]) - np.log1p(values[:-1, 4:])], axis=1)
+    expected = (changes - changes[:139].mean(0)) / changes[:139].std(0)
+    np.testing.assert_allclose(rows[1:], expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("likelihood", ["mse", "gaussian"])
+def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> None:
+    config = json.loads(stocks.get_config("cell=lstm,variant=sequence,smoke").to_json())
+    config["model"]["likelihood"] = likelihood
+    task = tasks.build(config)
+    model = models.build(config, task.sizes)
+    program = Program.of(model, task, lambda numbers: None, make_mesh({}))
+    totals, heads, targets = {}, {}, {}
+    for split, examples in task.splits.items():
+        totals[split] = program.measure(models.split(model)[1], replicate(examples, program.mesh), 64)[0]
+        heads[split] = np.asarray(model(examples.take(jnp.arange(examples.size)).inputs), np.float64) * task.unit
+        targets[split] = np.asarray(examples.targets) * task.unit
+    for split, found in task.report(totals).items():
+        error = targets[split] - heads[split][:, 0]
+        if likelihood == "mse":
+            variance = np.square(targets["train"] - heads["train"][:, 0]).mean()
+        else:
+            variance = np.square((np.log1p(np.exp(heads[split][:, 1] / task.unit)) + 1e-2) * task.unit)
+        moved = targets[split] != 0
+        expected = {
+            "log_loss": np.mean(0.5 * np.log(2 * np.pi * variance) + np.square(error) / (2 * variance)),
+            "mse": np.square(error).mean(),
+            "rmse": np.sqrt(np.square(error).mean()),
+            "direction_accuracy": ((heads[split][:, 0] > 0) == (targets[split] > 0))[moved].mean(),
+        }
+        assert found == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "online", "complaint"),
+    [
+        (
+            60,
+            {"window": 50},
+            False,
+            "config.data.window=50 and config.data.horizon=3: fewer days expected, as 60 rows",
+        ),
+        (5, {}, False, "config.data.window=4 and config.data.horizon=3: fewer days expected, as 5 rows leave none to"),
+        (2, {"inputs": "raw"}, True, "config.data.window=4 and config.data.horizon=3: fewer days expected, as 2 rows"),
+        (
+            60,
+            {"fit_rows": 2},
+            True,
+            "config.data.fit_rows: 3 or more expected with config.data.inputs=returns, found 2",
+        ),
+    ],
+)
+def test_a_series_that_is_too_short_is_told(rows: int, changes: dict, online: bool, complaint: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        StocksTask(numbered(rows), data(**changes), "mse", online=online)
+    assert str(caught.value).startswith(complaint)
