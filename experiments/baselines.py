@@ -1,9 +1,10 @@
-"""What forecasts without a network reach, beside trained sales runs, as one table.
+"""What forecasts without a network reach, beside trained runs of sales or stocks, as one table.
 
     python -m experiments.baselines --config=configs/sales.py --config.data.path=sales/ 'runs/sales*' --out=table.md
+    python -m experiments.baselines --config=configs/stocks.py:variant=sequence --config.data.path=share.csv 'runs/*'
 
 Run folders (patterns in quotes) that differ in their seeds only become one row: mean and 95 % t-interval. The table is
-of the validation month; --split=test shows the test month, of runs that `evaluate --split=test` has looked at.
+of the validation split; --split=test shows the test split, of runs that `evaluate --split=test` has looked at.
 """
 
 from pathlib import Path
@@ -18,9 +19,12 @@ from nlstm_jax.analysis.forecasts import forecast_table
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import find_runs
 from nlstm_jax.tasks.sales import SalesTask
+from nlstm_jax.tasks.stocks import StocksTask
 
-_CONFIG = config_flags.DEFINE_config_file("config", "configs/sales.py", "a sales config; its data are read")
-_SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which month")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", "configs/sales.py", "a config of sales or stocks; its data are read"
+)
+_SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
 _OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
 
 
@@ -29,17 +33,18 @@ def main(arguments: list[str]) -> None:
     config = command.config_of(_CONFIG).to_dict()
     settings.check(config)
     task = tasks.build(config)
-    if not isinstance(task, SalesTask):
-        raise ConfigError(f"--config: a sales config expected, found one of {config['task']}")
+    if not isinstance(task, SalesTask | StocksTask):
+        raise ConfigError(f"--config: a config of sales or stocks expected, found one of {config['task']}")
     try:
         from nlstm_jax.tasks.baselines import baselines
     except ImportError:
         raise ConfigError('baselines: scikit-learn expected; pip install "nlstm_jax[report]" brings it') from None
     runs = find_runs(arguments[1:], settings.completed)[0] if arguments[1:] else []
     for run in runs:
-        if run.config["task"] != "sales":
-            raise ConfigError(f"{run.path}: a sales run expected, found one of {run.config['task']}")
-    table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value)
+        if run.config["task"] != config["task"]:
+            raise ConfigError(f"{run.path}: a run of {config['task']} expected, found one of {run.config['task']}")
+    metric = "rmse_clipped" if isinstance(task, SalesTask) else "rmse"
+    table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value, metric)
     Console().print(table, highlight=False, markup=False, soft_wrap=True)
     if _OUT.value:
         Path(_OUT.value).write_text(table + "\n", encoding="utf-8")

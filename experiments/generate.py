@@ -2,9 +2,10 @@
 
     python -m experiments.generate --task=sales --out=world --shops=60 --items=22170 --rows=2935849 --pairs=214200
     python -m experiments.generate --task=poems --out=verse --poems=10000
+    python -m experiments.generate --task=stocks --out=share --days=3000
 
-A sales world is a folder with Kaggle's files; poems are a folder of quatrain files, words in place of characters.
---config.data.path=FOLDER reads either.
+A sales world is a folder with Kaggle's files; poems are a folder of quatrain files, words in place of characters;
+stocks are a file share.csv in a folder. --config.data.path reads each.
 """
 
 from pathlib import Path
@@ -14,12 +15,13 @@ from rich.console import Console
 
 from experiments import command
 from nlstm_jax.data.poems import write_quatrains
+from nlstm_jax.data.prices import generate_prices, write_prices
 from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
 from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import make_folder
 
-_TASK = flags.DEFINE_enum("task", None, ["sales", "poems"], "which data", required=True)
+_TASK = flags.DEFINE_enum("task", None, ["sales", "poems", "stocks"], "which data", required=True)
 _OUT = flags.DEFINE_string("out", None, "a new or empty folder", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "of the data", lower_bound=0)
 _ROWS = flags.DEFINE_integer("rows", 40_000, "sales: rows of sales_train.csv", 1000, 10_000_000)
@@ -27,6 +29,7 @@ _SHOPS = flags.DEFINE_integer("shops", 10, "sales: shops", 1, 10_000)
 _ITEMS = flags.DEFINE_integer("items", 300, "sales: items", 1, 1_000_000)
 _PAIRS = flags.DEFINE_integer("pairs", 600, "sales: pairs of test.csv", 1, 1_000_000)
 _POEMS = flags.DEFINE_integer("poems", 10_000, "poems to train on; a tenth as many validate, and test", 10, 10_000_000)
+_DAYS = flags.DEFINE_integer("days", 3000, "stocks: days", 50, 1_000_000)
 
 
 def main(arguments: list[str]) -> None:
@@ -42,6 +45,9 @@ def main(arguments: list[str]) -> None:
             raise ConfigError(f"--{error}") from None
         make_folder(out, "--out")
         write_shop_world(world, out)
+    elif _TASK.value == "stocks":
+        make_folder(out, "--out")
+        write_prices(out / "share.csv", generate_prices(_DAYS.value, _SEED.value))
     else:
         make_folder(out, "--out")
         train, other = _POEMS.value, _POEMS.value // 10

@@ -64,6 +64,7 @@ class StocksTask(WithoutMemory):
     Attributes:
         likelihood: what the head's outputs mean, in units of the training targets' standard deviation.
         unit: that deviation, in the unit of the targets; 1 online.
+        horizon: days ahead.
     """
 
     metrics: tuple[str, ...] = ("log_loss", "mse", "rmse", "direction_accuracy")
@@ -84,7 +85,7 @@ class StocksTask(WithoutMemory):
         self.likelihood = LIKELIHOODS[likelihood]
         self.sizes = {"channels": len(VALUES), "outputs": self.likelihood.outputs}
         channels = _channels(prices.values, data["inputs"])
-        horizon = data["horizon"]
+        self.horizon = horizon = data["horizon"]
         whole, bounds = _parts(prices, data, online)
         if data["inputs"] != "raw":
             first = int(data["inputs"] == "returns")

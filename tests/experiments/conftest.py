@@ -60,6 +60,16 @@ def run_scripts(tmp_path_factory):
     return run
 
 
+RUNS = {
+    "poems": "configs/poems.py:cell=nlstm,smoke",
+    "text": "configs/ptb.py:cell=lstm,smoke",
+    "echo": "configs/echo.py:cell=lstm,smoke",
+    "classify": "configs/classify.py:cell=lstm,variant=six,features=32",
+    "stocks": "configs/stocks.py:cell=lstm,variant=sequence,smoke",
+}
+"""Smoke runs on generated data that the tests of scripts share."""
+
+
 def assert_refused(ended: Ended, code: int, message: str) -> None:
     """The exit code, and exactly this line on stderr."""
     assert (ended.code, ended.err) == (code, f"{message}\n")
@@ -72,15 +82,13 @@ def refused():
 
 @pytest.fixture(scope="session")
 def trained(run_scripts, tmp_path_factory):
-    """A folder with two finished smoke runs, `poems` and `sales`, and the shop world of the latter."""
+    """A folder with finished smoke runs, each named after its task, and the shop world of `sales`."""
     folder = tmp_path_factory.mktemp("trained")
     write_shop_world(ShopWorld(shops=6, items=80, rows=3000, test_pairs=300), folder / "world")
     sales = ["--config=configs/sales.py:cell=nlstm,smoke", f"--config.data.path={folder / 'world'}"]
-    ended = run_scripts(
-        {
-            "poems": ["train", "--config=configs/poems.py:cell=nlstm,smoke", f"--workdir={folder / 'poems'}"],
-            "sales": ["train", *sales, f"--workdir={folder / 'sales'}"],
-        }
-    )
-    assert [(name, end.code, end.err) for name, end in ended.items()] == [("poems", 0, ""), ("sales", 0, "")]
+    cases = {"sales": ["train", *sales, f"--workdir={folder / 'sales'}"]}
+    for name, config in RUNS.items():
+        cases[name] = ["train", f"--config={config}", f"--workdir={folder / name}"]
+    ended = run_scripts(cases)
+    assert {name: (end.code, end.err) for name, end in ended.items()} == dict.fromkeys(cases, (0, ""))
     return folder

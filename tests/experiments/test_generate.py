@@ -1,11 +1,13 @@
 """Generated data on disk, and the scripts' own explanations."""
 
+import numpy as np
 import pytest
 
 from nlstm_jax.data.poems import read_corpus
+from nlstm_jax.data.prices import generate_prices, read_prices
 from nlstm_jax.data.verse import ENGLISH_VERSE
 
-SCRIPTS = ("train", "evaluate", "sample", "forecast", "compare", "generate", "baselines", "demo")
+SCRIPTS = ("train", "evaluate", "sample", "forecast", "compare", "generate", "baselines", "classify", "demo")
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +18,7 @@ def ended(run_scripts, tmp_path_factory):
     cases = {script: [script, "--help"] for script in SCRIPTS}
     cases["verse"] = ["generate", "--task=poems", f"--out={folder / 'verse'}", "--poems=50", "--seed=3"]
     cases["full"] = ["generate", "--task=poems", f"--out={folder / 'full'}"]
+    cases["share"] = ["generate", "--task=stocks", f"--out={folder / 'share'}", "--days=100", "--seed=3"]
     cases["crowded"] = ["generate", "--task=sales", f"--out={folder / 'crowded'}", "--pairs=100000"]
     return folder, run_scripts(cases)
 
@@ -38,3 +41,9 @@ def test_what_cannot_be_written_is_refused(ended) -> None:
     assert scripts["full"].err == f"--out: a new or empty folder expected, {folder / 'full'} is none\n"
     assert scripts["crowded"].err == "--test_pairs: 100000 found, at most 3000 accepted\n"
     assert not (folder / "crowded").exists()
+
+
+def test_a_share_is_read_back_as_it_was_drawn(ended) -> None:
+    folder, _ = ended
+    read = read_prices(folder / "share" / "share.csv")
+    np.testing.assert_allclose(read.values, generate_prices(100, seed=3).values, atol=5.1e-7)

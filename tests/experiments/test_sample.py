@@ -60,5 +60,47 @@ def test_what_does_not_serve_is_told(samples, trained, refused):
     ended = samples[1]
     refused(ended["unknown"], 2, "--prompt: symbols of the training poems expected, found 'xyzzy'")
     refused(ended["negative"], 2, "flag --temperature=-1: -1.0 is not a number in the range [0.0, 100.0]")
-    refused(ended["sales"], 2, f"--workdir: a poems run expected, {trained / 'sales'} is one of sales")
+    refused(ended["sales"], 2, "--workdir: a poems, text or echo run expected, found one of sales")
     assert "test" not in json.loads((samples[0] / "summary.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def others(trained, run_scripts, tmp_path_factory):
+    """Copies of the runs of text and echo, and what was said of them."""
+    folder = tmp_path_factory.mktemp("others")
+    for name in ("text", "echo"):
+        shutil.copytree(trained / name, folder / name)
+    cases = {
+        "text": ["text", "--count=2", "--length=30", "--prompt=the", "--seed=1"],
+        "text again": ["text", "--count=2", "--length=30", "--prompt=the", "--seed=1"],
+        "unknown": ["text", "--prompt=the xyzzy"],
+        "echo": ["echo", "--count=5", "--seed=2"],
+    }
+    return folder, run_scripts(
+        {name: ["sample", f"--workdir={folder / run}", *flags] for name, (run, *flags) in cases.items()}
+    )
+
+
+def test_passages_go_on_from_the_prompt(others):
+    ended = others[1]
+    assert (ended["text"].code, ended["text"].err) == (0, "")
+    assert ended["text"].out == ended["text again"].out
+    passages = ended["text"].out.removesuffix("\n").split("\n\nthe")
+    assert len(passages) == 2
+    assert all(passage.removeprefix("the")[0] in " \n" for passage in passages)
+    assert "<" not in ended["text"].out
+    assert len(ended["text"].out.split()) > 40
+
+
+def test_the_echo_is_shown_beside_what_was_given(others):
+    folder, ended = others
+    assert (ended["echo"].code, ended["echo"].err) == (0, "")
+    for header in ("given", "to be echoed", "echoed", "right"):
+        assert header in ended["echo"].out
+    assert ended["echo"].out.count(" of 2 ") == 5
+    (written,) = (folder / "echo" / "samples").iterdir()
+    assert written.read_text("utf-8").count(" of 2 ") == 5
+
+
+def test_a_prompt_of_unknown_words_is_refused(others, refused):
+    refused(others[1]["unknown"], 2, "--prompt: words of the training text expected, found 'xyzzy'")
