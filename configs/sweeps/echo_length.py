@@ -1,4 +1,4 @@
-"""How long a sequence can be and its beginning still be echoed: four memories of equal size, five lengths, three seeds.
+"""How long a sequence can be and its beginning still be echoed: four memories of one size, five lengths, three seeds.
 
     python -m experiments.sweep --sweep=configs/sweeps/echo_length.py --workdir=sweeps/echo_length
     python -m experiments.compare 'sweeps/echo_length/trials/*' --metric=token_accuracy --against=data.length

@@ -7,7 +7,8 @@ import pytest
 from matplotlib.collections import PolyCollection
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import COLOURS, MARKERS, Look, draw, draw_facets, save
+from nlstm_jax.analysis.figure import COLOURS, MARKERS, Look, draw, draw_against, draw_facets, save
+from nlstm_jax.errors import ConfigError
 
 FLOOR = {"data": {"floor": {"valid": {"log_loss": 1.9}}}}
 
@@ -190,6 +191,40 @@ def test_facets_share_the_looks_of_a_group(make_run) -> None:
     )
     assert second == {"valid 1": first["valid 1"]}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["lstm", "nlstm"]
+
+
+def test_the_best_values_stand_against_the_setting_with_their_intervals(make_run) -> None:
+    facets = {}
+    for length in (5, 20, 50):
+        config = {"data": {"length": length}}
+        runs = [
+            make_run(name, seed, valid=[0.1, best + seed / 100], metric="accuracy", config=config)
+            for name, best in (("lstm", 0.9), ("nlstm", 1 / length))
+            for seed in range(2)
+            if (name, length) != ("nlstm", 50)
+        ]
+        facets[f"data.length={length}"] = compare(runs)
+    axes = draw_against(facets, "data.length", Look("accuracy")).axes[0]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("data.length", "valid accuracy")
+    drawn = lines(axes.figure)
+    assert drawn["valid 0"].get_xdata().tolist() == [5, 20, 50]
+    assert drawn["valid 0"].get_ydata() == pytest.approx([0.905] * 3)
+    # What is not there for a value leaves a gap at its end, and no false point.
+    assert drawn["valid 1"].get_xdata().tolist() == [5, 20]
+    assert drawn["valid 1"].get_ydata() == pytest.approx([0.205, 0.055])
+    assert {text.get_text() for text in axes.texts} == {"lstm", "nlstm"}
+    # The t-interval of 0.90 and 0.91 about their mean: 12.706 times 0.005.
+    low, high = (
+        axes.collections[0].get_paths()[0].vertices[:, 1].min(),
+        axes.collections[0].get_paths()[0].vertices[:, 1].max(),
+    )
+    assert (low, high) == pytest.approx((0.905 - 0.06353, 0.905 + 0.06353), abs=1e-4)
+
+
+def test_a_setting_that_is_no_number_is_refused(make_run) -> None:
+    facets = {"name=lstm": compare([make_run("lstm", 0, valid=[1.0])])}
+    with pytest.raises(ConfigError, match=r"^--against=name: a setting that is a number expected, found 'lstm'$"):
+        draw_against(facets, "name", Look("log_loss"))
 
 
 def test_curves_along_another_axis(make_run) -> None:

@@ -1,6 +1,7 @@
 """Echo: what is held out is held out, and the metrics are those of a loop over single sequences."""
 
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ import pytest
 
 from configs import echo
 from nlstm_jax import models, tasks
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.echo import echo_table
+from nlstm_jax.training import fit, restore
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.program import Program
 
@@ -76,6 +78,28 @@ def test_the_table_says_what_is_right() -> None:
         assert row[3] == f"{same} of 2"
     assert [*echo_table(task, model, count=6, seed=1).columns[0].cells] == given
     assert [*echo_table(task, model, count=6, seed=2).columns[0].cells] != given
+
+
+def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
+    file = tmp_path / "vectors.txt"
+    file.write_text("".join(f"{n} {' '.join(map(repr, row.tolist()))}\n" for n, row in enumerate(vectors)), "utf-8")
+    config = smoke(model__embedding=3, model__vectors=str(file), train__steps=1, optimizer__learning_rate=1e-6)
+    fit(config, tmp_path / "run")
+    file.unlink()
+    found = restore(tmp_path / "run").parameters["symbols/embedding/embedding"]
+    np.testing.assert_allclose(found, vectors, rtol=0, atol=2e-6)
+    config["model"]["embedding"] = 4
+    with pytest.raises(DataError, match=r"^config\.model\.vectors: .*: a text file in UTF-8 expected"):
+        fit(config, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_training_stops_at_a_tolerance(tmp_path: Path) -> None:
+    config = smoke(eval__metric="token_accuracy", eval__tolerance=0.2, eval__every_steps=10)
+    summary = fit(config, tmp_path / "run")
+    assert summary["steps"] < config["train"]["steps"]
+    assert summary["valid"]["token_accuracy"] >= 0.2
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,8 @@ def test_a_line_that_says_diverged_is_no_evaluation():
         (Progress(8, 2.0, 0), 0, 2.0, "tolerance"),
         (Progress(8, 2.0, 3), 3, 2.5, "tolerance"),
         (Progress(None, None, 0), 1, 5.0, None),
+        (Progress(8, 0.8, 0, higher_is_better=True), 0, 0.9, None),
+        (Progress(8, 0.9, 0, higher_is_better=True), 0, 0.9, "tolerance"),
     ],
 )
 def test_a_run_stops_for_want_of_progress_or_for_being_good_enough(progress, patience, tolerance, reason):
