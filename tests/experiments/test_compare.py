@@ -116,16 +116,13 @@ def test_against_a_setting_by_flag(runs, tmp_path) -> None:
     run(runs / "*", out=str(out), against="data.seed")
     assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert "| data.seed=" in (out / "compare.md").read_text("utf-8")
-    for flags, complaint in (
-        (
-            {"against": "data.sed"},
-            r"--against=data.sed: a setting of these runs, such as cell.name, expected; did you",
-        ),
+    for asked, complaint in (
+        ({"against": "data.sed"}, r"--against=data.sed: a setting of these runs, such as cell.name, expected; did"),
         ({"against": "name"}, r"--against=name: a setting that is a number expected, found 'lstm'"),
         ({"against": "name", "facet": "name"}, r"--facet or --against: one of them expected, found both"),
     ):
         with pytest.raises(ConfigError, match=complaint):
-            run(runs / "*", out=str(out), **flags)
+            run(runs / "*", out=str(out), **asked)
 
 
 def test_a_watch_ends_with_the_last_run(runs, tmp_path, monkeypatch, capsys) -> None:
