@@ -15,6 +15,7 @@ from nlstm_jax.types import Float
 
 VALUES = ("open", "high", "low", "close", "volume")
 _NAMES = ("date", *VALUES)
+_ADJUSTED = "adjusted"
 _USUAL = {6: _NAMES, 7: ("date", "time", *VALUES)}
 """The columns of a file without a header, by their number."""
 _FORMATS = ("%Y-%m-%d", "%Y%m%d")
@@ -44,9 +45,10 @@ def read_prices(path: Path, columns: str = "", date_format: str = "") -> Prices:
     Args:
         path: of the file, with a header or without one. Rows may go forwards or backwards in time.
         columns: empty: a header's columns go by these names in whatever case; without a header there are six columns
-            in the order above, or seven with a time of day after the date. `close=Adj Close,date=Day` names columns of
-            a header otherwise. `date,close,open,…`: the names of all columns of a file without a header; other names
-            are passed over.
+            in the order above, or seven with a time of day after the date. `close=Last,date=Day` names columns of a
+            header otherwise. `date,close,open,…`: the names of all columns of a file without a header; other names
+            are passed over. A column called `adjusted` here is the close after splits and dividends, and all prices of
+            the day are multiplied by what it differs from the close.
         date_format: of dates, as `strptime` knows it; empty: `2013-08-09` or `20130809`.
 
     Raises:
@@ -57,10 +59,13 @@ def read_prices(path: Path, columns: str = "", date_format: str = "") -> Prices:
     names, ours = _columns(path, columns)
     price, volume = Decimal(_LEAST, _MOST), Decimal(0.0, _MOST)
     kinds = {name: volume if name == "volume" else price for name in VALUES}
-    table = read_columns(path, {ours["date"]: Text(), **{ours[name]: kinds[name] for name in VALUES}}, names=names)
+    read = {ours[name]: Text() if name == "date" else kinds.get(name, price) for name in ours}
+    table = read_columns(path, read, names=names)
     dates = _dates(table, ours["date"], date_format)
     values = np.stack([table.columns[ours[name]] for name in VALUES], axis=1)
     _check_ranges(table, values, ours)
+    if _ADJUSTED in ours:
+        values[:, :4] *= (table.columns[ours[_ADJUSTED]] / table.columns[ours["close"]])[:, None]
     notes = [f"columns passed over: {', '.join(table.ignored)}"] if table.ignored else []
     if len(dates) > 1 and dates[0] > dates[-1]:
         dates, values = dates[::-1], values[::-1]
@@ -90,7 +95,7 @@ def _columns(path: Path, told: str) -> tuple[tuple[str, ...] | None, dict[str, s
     if told and "=" in told:
         pairs = [part.partition("=") for part in told.split(",")]
         renamed = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
-        unknown = next((name for name in renamed if name not in _NAMES), None)
+        unknown = next((name for name in renamed if name not in (*_NAMES, _ADJUSTED)), None)
         if unknown is not None or not all(renamed.values()):
             raise ConfigError(f"config.data.columns: {', '.join(_NAMES)} = a column expected, found {told!r}")
         if not has_header:
@@ -107,7 +112,7 @@ def _columns(path: Path, told: str) -> tuple[tuple[str, ...] | None, dict[str, s
             raise ConfigError(
                 f"config.data.columns: {path} has a header, {', '.join(first)}: close=NAME,… expected, found {told!r}"
             )
-        return names, {name: name for name in _NAMES}
+        return names, {name: name for name in (*_NAMES, _ADJUSTED) if name in names}
     return None, _usual_names(first)
 
 

@@ -83,7 +83,9 @@ ECHO: dict[str, Setting] = {
 
 STOCKS: dict[str, Setting] = {
     "data.path": Setting("", "a CSV file of daily open, high, low, close, volume; empty: generated prices"),
-    "data.columns": Setting("", "of a header: close=Adj Close,…; without one: all names in order; empty: the usual"),
+    "data.columns": Setting(
+        "", "of a header: close=Last,adjusted=Adj Close,…; without one: all names in order; empty: the usual"
+    ),
     "data.date_format": Setting("", "as of strptime; empty: %Y-%m-%d or %Y%m%d"),
     "data.window": Setting(20, "T, days read", low=1, high=10_000),
     "data.horizon": Setting(5, "days ahead", low=1, high=1000),

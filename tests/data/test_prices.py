@@ -56,6 +56,18 @@ def test_what_was_made_of_a_file_is_told(tmp_path: Path) -> None:
     assert prices.notes == ("columns passed over: x", "rows go back in time: they are read in reverse")
 
 
+def test_an_adjusted_close_adjusts_all_prices_of_its_day(tmp_path: Path) -> None:
+    lines = ["Date,Open,High,Low,Close,Adj Close,Volume", *(row.replace(",11,100", ",11,5.5,100") for row in ROWS[:1])]
+    lines += [f"{row.rpartition(',')[0]},{row.split(',')[4]},{row.rpartition(',')[2]}" for row in ROWS[1:]]
+    prices = read_prices(write(tmp_path, *lines), "adjusted=Adj Close")
+    np.testing.assert_array_equal(prices.values, [[5, 6, 4.5, 5.5, 100], *VALUES[1:]])
+    plain = read_prices(write(tmp_path, *lines))
+    np.testing.assert_array_equal(plain.values, VALUES)
+    assert plain.notes == ("columns passed over: Adj Close",)
+    bare = read_prices(write(tmp_path, *lines[1:]), "date,open,high,low,close,adjusted,volume")
+    np.testing.assert_array_equal(bare.values, prices.values)
+
+
 def test_generated_prices_are_read_back_as_written(tmp_path: Path) -> None:
     prices = generate_prices(300, seed=1)
     write_prices(tmp_path / "walk.csv", prices)
