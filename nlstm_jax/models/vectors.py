@@ -67,8 +67,12 @@ def read_vectors(path: Path, symbols: Sequence[str]) -> Float[np.ndarray, "V E"]
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"config.model.vectors: {path}: a text file in UTF-8 expected: {error}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"config.model.vectors: {path}: UTF-8 expected, found byte {error.start:,} that is none"
+        ) from None
+    except OSError as error:
+        raise DataError(f"config.model.vectors: {path}: a text file expected: {error.strerror}") from None
 
 
 def _number(text: str) -> float:

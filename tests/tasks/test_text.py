@@ -159,7 +159,7 @@ def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> No
     valid = [line for line in lines(tmp_path / "run") if line["split"] == "valid"]
     best = min(valid, key=lambda line: line["perplexity"])
     assert restored.evaluate("valid")["log_loss"] == pytest.approx(best["log_loss"], rel=1e-6)
-    with pytest.raises(ConfigError, match="independent ones expected, found windows of one text"):
+    with pytest.raises(ConfigError, match="independent ones expected, found windows that a memory goes through"):
         restored.measure_each("valid")
 
 
