@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 from nlstm_jax.analysis.comparison import Comparison, facts_of
 from nlstm_jax.analysis.curves import AXES, Curve, is_number
-from nlstm_jax.analysis.statistics import estimate, written
+from nlstm_jax.analysis.statistics import written
 from nlstm_jax.analysis.verdict import unit
 from nlstm_jax.errors import ConfigError
 
@@ -100,6 +100,8 @@ def draw_facets(facets: Mapping[str, Comparison], look: Look) -> Figure:
 def draw_against(facets: Mapping[str, Comparison], key: str, look: Look) -> Figure:
     """The best validation value of every group against the setting in which the comparisons differ.
 
+    A line is the mean, a dot a seed: where some seeds succeed and others fail an interval would say less.
+
     Raises:
         ConfigError: the setting is no number.
     """
@@ -110,24 +112,28 @@ def draw_against(facets: Mapping[str, Comparison], key: str, look: Look) -> Figu
     labels = list(dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups))
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
+    _style(axes, look, {"valid"})
+    axes.set_xlabel(key)
     drawn = []
     for place, label in enumerate(labels):
-        points = [
-            (value, estimate([best.valid for best in group.bests(look.metric)]))
+        seeds = {
+            value: [best.valid for best in group.bests(look.metric)]
             for value, comparison in zip(values, facets.values(), strict=True)
             for group in comparison.groups
             if group.label == label and group.bests(look.metric)
-        ]
-        along = tuple(value for value, _ in points)
-        means, halves = zip(*((mean.value, mean.half_width) for _, mean in points), strict=True)
-        curve = Curve(tuple(range(len(points))), means, None if None in halves else halves)
-        drawn.append(_Drawn(place, "valid", curve, along))
-    _style(axes, look, {"valid"})
-    axes.set_xlabel(key)
-    for item in drawn:
-        _draw_curve(axes, item)
+        }
+        means = tuple(math.fsum(of_one) / len(of_one) for of_one in seeds.values())
+        drawn.append(_Drawn(place, "valid", Curve(tuple(range(len(seeds))), means, None), tuple(seeds)))
+        _draw_curve(axes, drawn[-1])
+        dots = [(value, best) for value, of_one in seeds.items() for best in of_one]
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot(*zip(*dots, strict=True), ".", color=colour, alpha=0.6, markersize=5, gid=f"seeds {place}")
     _label_lines(axes, labels, drawn, 0.21)
-    _legend(axes, drawn)
+    handles = [
+        Line2D([], [], color=GREY, label="mean", **STYLES["valid"]),
+        Line2D([], [], color=GREY, marker=".", linestyle="", label="a seed"),
+    ]
+    axes.legend(handles=handles, loc="best", facecolor="white", edgecolor="none", fontsize=8.5)
     return figure
 
 

@@ -133,7 +133,9 @@ class Program:
         """
         batches, _ = examples.in_order(batch_size)
         if jax.tree.leaves(self.task.memory(merge(self.graph, parameters), 1)):
-            raise ConfigError("examples by themselves: independent ones expected, found windows that a memory goes through")
+            raise ConfigError(
+                "examples by themselves: independent ones expected, found windows that a memory goes through"
+            )
         sums = jax.device_get(self._measure_each(parameters, examples, split_axis(batches, self.mesh, 1)))
         return jax.tree.map(lambda part: part.reshape(-1)[: examples.size], dict(sums))
 
