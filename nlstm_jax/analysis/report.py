@@ -11,22 +11,22 @@ from nlstm_jax.runs import read_notes
 
 def report(facets: Mapping[str, Comparison], rows: Sequence[Row], metric: str) -> str:
     """The page, of one comparison or of several with titles; it names the picture `compare.png` beside it."""
-    groups = {group.label: group for comparison in facets.values() for group in comparison.groups}
+    all_groups = [group for comparison in facets.values() for group in comparison.groups]
     told = [
         f"{title}: {line}" if title else line
         for title, comparison in facets.items()
         for line in (verdict(comparison, metric), *comparison.remarks)
     ]
-    described = f"{metric} of {' · '.join(groups)}"
+    described = f"{metric} of {' · '.join(dict.fromkeys(group.label for group in all_groups))}"
     parts = [
         "Written by `python -m experiments.compare`.",
         f"![{markdown_text(described)}](compare.png)",
         markdown(rows, metric).rstrip(),
         *dict.fromkeys(map(markdown_text, told)),
         "| group | seeds | commit | device | versions |\n| --- | --- | --- | --- | --- |\n"
-        + "\n".join(_provenance(group) for comparison in facets.values() for group in comparison.groups),
+        + "\n".join(dict.fromkeys(_provenance(group) for group in all_groups)),
     ]
-    notes = [line for comparison in facets.values() for group in comparison.groups for line in _notes(group)]
+    notes = [line for group in all_groups for line in _notes(group)]
     parts += ["\n".join(notes)] if notes else []
     return "\n\n".join(parts) + "\n"
 
