@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from changed import changed
 from interruptions import interrupt_soon
 
 from configs import classify
@@ -22,11 +23,7 @@ CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
 
 def smoke(argument: str = "cell=lstm", **changes):
-    config = json.loads(classify.get_config(f"{argument},smoke").to_json())
-    for name, value in changes.items():
-        section, key = name.split("__")
-        config[section][key] = value
-    return config
+    return changed(classify.get_config(f"{argument},smoke"), **changes)
 
 
 def ragged(window: int, stateful: bool = True, output: str = "softmax") -> ClassifyTask:

@@ -1,12 +1,12 @@
 """Echo: what is held out is held out, and the metrics are those of a loop over single sequences."""
 
-import json
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from changed import changed
 
 from configs import echo
 from nlstm_jax import models, tasks
@@ -18,11 +18,7 @@ from nlstm_jax.training.program import Program
 
 
 def smoke(argument: str = "cell=lstm", **changes):
-    config = json.loads(echo.get_config(f"{argument},smoke").to_json())
-    for name, value in changes.items():
-        section, key = name.split("__")
-        config[section][key] = value
-    return config
+    return changed(echo.get_config(f"{argument},smoke"), **changes)
 
 
 def measured(config) -> tuple[object, object, dict[str, float]]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from changed import changed
 from interruptions import interrupt_soon
 
 from configs import ptb
@@ -28,11 +29,7 @@ CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
 
 def smoke(argument="cell=lstm,layers=2", **changes):
-    config = json.loads(ptb.get_config(f"{argument},smoke").to_json())
-    for name, value in changes.items():
-        section, key = name.split("__")
-        config[section][key] = value
-    return config
+    return changed(ptb.get_config(f"{argument},smoke"), **changes)
 
 
 def text(train=211, valid=57):

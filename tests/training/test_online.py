@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from changed import changed
 from interruptions import interrupt_soon
 
 from configs import stocks
@@ -38,11 +39,7 @@ def lines_of(run: Path) -> list[dict]:
 
 
 def online(argument: str = "cell=lstm", **changes):
-    config = json.loads(stocks.get_config(argument).to_json())
-    for name, value in changes.items():
-        section, key = name.split("__")
-        config[section][key] = value
-    return config
+    return changed(stocks.get_config(argument), **changes)
 
 
 class NumPyLSTM:
