@@ -60,7 +60,7 @@ def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
     return values
 
 
-def start(task: str, values: dict[str, Any]) -> ConfigDict:
+def start(task: str, values: dict[str, Any], variants: tuple[str, ...] = ("",)) -> ConfigDict:
     """The task's default configuration with the arguments put in."""
     config = settings.defaults(task, values["cell"])
     config.name = values["cell"].rpartition(":")[2]
@@ -70,7 +70,7 @@ def start(task: str, values: dict[str, Any]) -> ConfigDict:
     config.cell.layers = values["layers"]
     if values["layers"] > 1:
         config.name += f" layers={values['layers']}"
-    if values.get("variant"):
+    if values.get("variant", variants[0]) != variants[0]:
         config.name += f" {values['variant']}"
     if values["features"]:
         config.cell.features = values["features"]

@@ -23,7 +23,7 @@ VARIANTS = ("events", "six", "cue")
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration: 128 units with dropout and recurrent dropout of 0.2, as the Keras example has them."""
     values = arguments.parse(argument, VARIANTS)
-    config = arguments.start("classify", values)
+    config = arguments.start("classify", values, VARIANTS)
     config.data.kind = values["variant"]
     config.cell.features = values["features"] or 128
     config.cell.input_dropout = config.cell.recurrent_dropout = (0.2,)

@@ -21,7 +21,7 @@ VARIANTS = ("online", "sequence")
 def get_config(argument: str = "") -> ConfigDict:
     """The configuration."""
     values = arguments.parse(argument, VARIANTS)
-    config = arguments.start("stocks", values)
+    config = arguments.start("stocks", values, VARIANTS)
     config.cell.features = values["features"] or 20
     if values["variant"] == "online":
         _as_the_example(config, plain=values["cell"] == "lstm" and values["layers"] == 1)

@@ -7,7 +7,9 @@ Run folders (patterns in quotes) that differ in their seeds only become one row:
 of the validation split; --split=test shows the test split, of runs that `evaluate --split=test` has looked at.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -17,7 +19,7 @@ from experiments import command
 from nlstm_jax import settings, tasks
 from nlstm_jax.analysis.forecasts import forecast_table
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import find_runs
+from nlstm_jax.runs import Run, find_runs
 from nlstm_jax.tasks.sales import SalesTask
 from nlstm_jax.tasks.stocks import StocksTask
 
@@ -26,6 +28,8 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
 _OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
+_QUESTION = ("protocol", "origins", "horizon", "target", "lag", "largest_gap", "valid_fraction", "test_fraction")
+"""Settings of the data that decide what is forecast, and when."""
 
 
 def main(arguments: list[str]) -> None:
@@ -41,13 +45,26 @@ def main(arguments: list[str]) -> None:
         raise ConfigError('baselines: scikit-learn expected; pip install "nlstm_jax[report]" brings it') from None
     runs = find_runs(arguments[1:], settings.completed)[0] if arguments[1:] else []
     for run in runs:
-        if run.config["task"] != config["task"]:
-            raise ConfigError(f"{run.path}: a run of {config['task']} expected, found one of {run.config['task']}")
+        _check_comparable(run, config, task.facts["checksums"])
     metric = "rmse_clipped" if isinstance(task, SalesTask) else "rmse"
     table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value, metric)
     Console().print(table, highlight=False, markup=False, soft_wrap=True)
     if _OUT.value:
         Path(_OUT.value).write_text(table + "\n", encoding="utf-8")
+
+
+def _check_comparable(run: Run, config: Mapping[str, Any], checksums: Mapping[str, str]) -> None:
+    """Raise a ConfigError for a run of another task, other data, or another question."""
+    if run.config["task"] != config["task"]:
+        raise ConfigError(f"{run.path}: a run of {config['task']} expected, found one of {run.config['task']}")
+    if run.environment.get("data", {}).get("checksums", checksums) != checksums:
+        raise ConfigError(f"{run.path}: a run on the data of --config expected, found one on other data")
+    for name in _QUESTION:
+        expected, found = config["data"].get(name), run.config["data"].get(name)
+        if expected != found:
+            raise ConfigError(
+                f"{run.path}: config.data.{name}={expected!r}, as in --config, expected, found {found!r}"
+            )
 
 
 if __name__ == "__main__":

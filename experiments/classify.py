@@ -35,25 +35,30 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"--sequence or --input: one of them expected, found {'both' if _INPUT.value else 'none'}")
     if _OUT.value and (not Path(_OUT.value).parent.is_dir() or Path(_OUT.value).is_dir()):
         raise ConfigError(f"--out: a file in an existing folder expected, found {_OUT.value}")
-    given = _SEQUENCE.value or read_columns(Path(_INPUT.value), {"sequence": Text()}).columns["sequence"].tolist()
+    if _OUT.value and _INPUT.value and Path(_OUT.value).resolve() == Path(_INPUT.value).resolve():
+        raise ConfigError(f"--out: another file than --input expected, found {_OUT.value}")
+    given, names = _SEQUENCE.value, [f"--sequence {number}" for number in range(1, len(_SEQUENCE.value) + 1)]
+    if _INPUT.value:
+        table = read_columns(Path(_INPUT.value), {"sequence": Text()})
+        given, names = table.columns["sequence"].tolist(), [f"{table.path} line {line}" for line in table.lines]
     restored = restore(Path(_WORKDIR.value), _CHECKPOINT.value)
     task = restored.task
     if not isinstance(task, ClassifyTask):
         raise ConfigError(f"--workdir: a classification run expected, found one of {restored.run.config['task']}")
-    probabilities = task.probabilities(restored.model, [sequence.split() for sequence in given])
-    names = [f"p({name})" for name in task.classes]
+    probabilities = task.probabilities(restored.model, [sequence.split() for sequence in given], names)
+    columns = [f"p({name})" for name in task.classes]
     rows = [
         [sequence, task.classes[of_one.argmax()], *(f"{p:.4f}" for p in of_one)]
         for sequence, of_one in zip(given, probabilities, strict=True)
     ]
-    table = Table("sequence", "class", *names)
+    shown = Table("sequence", "class", *columns)
     for row in rows[:_SHOWN]:
-        table.add_row(*row)
+        shown.add_row(*row)
     console = Console()
-    console.print(table)
+    console.print(shown)
     if _OUT.value:
         with Path(_OUT.value).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([["sequence", "class", *names], *rows])
+            csv.writer(file).writerows([["sequence", "class", *columns], *rows])
         console.print(f"{len(rows):,} rows in {_OUT.value}", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -8,6 +8,7 @@
 The same flags give the same samples. They are also written to WORKDIR/samples/.
 """
 
+import hashlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -26,7 +27,7 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.models.sampling import draw
 from nlstm_jax.runs.files import SAMPLES
 from nlstm_jax.tasks import passages, verses
-from nlstm_jax.tasks.echo import EchoTask, echo_table
+from nlstm_jax.tasks.echo import EchoTask, chosen, drawn, echo_table
 from nlstm_jax.tasks.poems import PoemTask
 from nlstm_jax.tasks.text import TextTask
 from nlstm_jax.training import Restored, restore
@@ -35,7 +36,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a poems, text
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "below 1 safer, above 1 wilder, 0 the most probable", 0.0, 100.0)
 _TOP_K = flags.DEFINE_integer("top_k", 0, "only the k most probable symbols; 0: all", lower_bound=0)
-_PROMPT = flags.DEFINE_string("prompt", "", "what every poem or passage begins with")
+_PROMPT = flags.DEFINE_string("prompt", "", "what every poem or passage begins with; a sequence to echo")
 _LENGTH = flags.DEFINE_integer("length", 60, "text: symbols of a passage after the prompt", 1, 100_000)
 _SEED = flags.DEFINE_integer("seed", 0, "of the draw", lower_bound=0)
 _COUNT = flags.DEFINE_integer("count", 1, "samples", lower_bound=1, upper_bound=10_000)
@@ -50,8 +51,11 @@ def main(arguments: list[str]) -> None:
     Console().print(content, highlight=False, markup=False, soft_wrap=True)
     samples = workdir / SAMPLES
     samples.mkdir(exist_ok=True)
-    name = f"step{restored.step}_seed{_SEED.value}_temperature{_TEMPERATURE.value:g}_top{_TOP_K.value}.txt"
-    with (samples / name).open("w", encoding="utf-8") as file:
+    name = f"step{restored.step}_seed{_SEED.value}_temperature{_TEMPERATURE.value:g}_top{_TOP_K.value}"
+    asked = [_PROMPT.value, _LENGTH.value, _COUNT.value]
+    if asked != ["", 60, 1]:
+        name += f"_{hashlib.sha256(repr(asked).encode()).hexdigest()[:6]}"
+    with (samples / f"{name}.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=400).print(content, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -59,7 +63,9 @@ def _samples(restored: Restored) -> str | Table:
     task = restored.task
     write: Callable[[Any], str]
     if isinstance(task, EchoTask):
-        return echo_table(task, restored.model, _COUNT.value, _SEED.value)
+        if _PROMPT.value:
+            return echo_table(task, restored.model, chosen(task, _PROMPT.value))
+        return echo_table(task, restored.model, drawn(task, _COUNT.value, _SEED.value))
     if isinstance(task, PoemTask):
         begin, write = task.vocabulary.symbols.index(BEGIN), partial(verses.write_poem, task)
         given = verses.places(task, verses.read_prompt(task, _PROMPT.value))

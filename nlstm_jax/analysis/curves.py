@@ -159,6 +159,9 @@ def run_best(run: Run, metric: str) -> Best | None:
     if not valid:
         return None
     step = (max if higher_is_better(metric) else min)(valid, key=valid.__getitem__)
+    if run.config.get("train", {}).get("online"):
+        # Every line is another example's: none is better for its luck.
+        step = max(valid)
     curve, summary = run_curve(run, "test", metric), run.summary or {}
     evaluated = summary.get("test", {}).get(metric)
     looks = len(curve) + (summary.get("test_looks", 1) if "test" in summary else 0)

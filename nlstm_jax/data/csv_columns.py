@@ -186,6 +186,23 @@ def first_line(path: Path) -> list[str]:
     return _split(path, chunk[1].partition(b"\n")[0].decode())
 
 
+def named_alike(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
+    """What each of the wanted columns is called in a header: exactly so, or in other case.
+
+    A name that the header has not got stands for itself, and reading it is refused.
+
+    Raises:
+        DataError: several columns differ from a wanted one in their case alone.
+    """
+    found = {}
+    for name in wanted:
+        alike = [name] if name in header else [other for other in header if other.lower() == name.lower()]
+        if len(alike) > 1:
+            raise DataError(f"{path} line 1, column {name}: {' and '.join(alike)} found, one of them accepted")
+        found[name] = alike[0] if alike else name
+    return found
+
+
 def repeats(columns: Sequence[np.ndarray]) -> Int[np.ndarray, " repeats"]:
     """The rows that equal an earlier row in all of the columns, in no order."""
     order = np.lexsort(columns)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nlstm_jax.data.csv_columns import Decimal, Table, Text, file_sha256, first_line, read_columns
+from nlstm_jax.data.csv_columns import Decimal, Table, Text, file_sha256, first_line, named_alike, read_columns
 from nlstm_jax.data.synthetic import price_walk
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.types import Float
@@ -95,12 +95,14 @@ def _columns(path: Path, told: str) -> tuple[tuple[str, ...] | None, dict[str, s
     if told and "=" in told:
         pairs = [part.partition("=") for part in told.split(",")]
         renamed = {ours.strip(): theirs.strip() for ours, _, theirs in pairs}
+        if len(renamed) < len(pairs) or len(set(renamed.values())) < len(pairs):
+            raise ConfigError(f"config.data.columns: each column once expected, found {told!r}")
         unknown = next((name for name in renamed if name not in (*_NAMES, _ADJUSTED)), None)
         if unknown is not None or not all(renamed.values()):
             raise ConfigError(f"config.data.columns: {', '.join(_NAMES)} = a column expected, found {told!r}")
         if not has_header:
             raise ConfigError(f"config.data.columns: {path} has no header: the names of all its columns expected")
-        return None, _usual_names(first) | renamed
+        return None, named_alike(path, first, [name for name in _NAMES if name not in renamed]) | renamed
     if told or not has_header:
         names = tuple(name.strip() for name in told.split(",")) if told else _USUAL.get(len(first))
         if names is None or len(names) != len(first) or any(names.count(name) != 1 for name in _NAMES):
@@ -113,13 +115,7 @@ def _columns(path: Path, told: str) -> tuple[tuple[str, ...] | None, dict[str, s
                 f"config.data.columns: {path} has a header, {', '.join(first)}: close=NAME,… expected, found {told!r}"
             )
         return names, {name: name for name in (*_NAMES, _ADJUSTED) if name in names}
-    return None, _usual_names(first)
-
-
-def _usual_names(header: list[str]) -> dict[str, str]:
-    """Ours and the header's that are the same but for their case."""
-    theirs = {name.strip().lower(): name.strip() for name in header}
-    return {name: theirs.get(name, name) for name in _NAMES}
+    return None, named_alike(path, first, _NAMES)
 
 
 def _dates(table: Table, column: str, date_format: str) -> np.ndarray:

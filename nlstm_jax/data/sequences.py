@@ -2,13 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from nlstm_jax.data.csv_columns import Table, Text, file_sha256, read_columns
+from nlstm_jax.data.csv_columns import Table, Text, file_sha256, first_line, named_alike, read_columns
 from nlstm_jax.data.splits import SPLITS, hashed_split
 from nlstm_jax.data.synthetic import Classified
 from nlstm_jax.errors import DataError
@@ -60,16 +60,20 @@ def read_sequences(path: Path) -> SequenceData:
         DataError: see `read_columns`; a sequence without symbols, another split, a class that no training sequence
             has, or a split that has no sequence.
     """
-    kinds = {"sequence": Text(), "class": Text()}
-    table = read_columns(path, kinds)
-    if "split" in table.ignored:
-        table = read_columns(path, {**kinds, "split": Text()})
+    header = first_line(path)
+    called = named_alike(path, header, ("sequence", "class", "split"))
+    if called["split"] not in header:
+        del called["split"]
+    table = read_columns(path, {name: Text() for name in called.values()})
+    table = replace(table, columns={name: table.columns[theirs] for name, theirs in called.items()})
     rows = [tuple(text.split()) for text in table.columns["sequence"]]
     for row, symbols in enumerate(rows):
         if not symbols:
             raise table.error(row, "sequence", "", "symbols with blanks between them")
     places = _places(table, rows)
     names = [name.strip() for name in table.columns["class"]]
+    if "" in names:
+        raise table.error(names.index(""), "class", "", "a class")
     train = places["train"]
     symbols = _sorted({symbol for row in train for symbol in rows[row]})
     classes = _sorted({names[row] for row in train})
@@ -85,6 +89,8 @@ def read_sequences(path: Path) -> SequenceData:
         for split, where in places.items()
     }
     notes = _remarks({split: [rows[row] for row in where] for split, where in places.items()}, symbols)
+    if table.ignored:
+        notes = (f"columns passed over: {', '.join(table.ignored)}", *notes)
     return SequenceData(symbols, classes, splits, notes, {path.name: file_sha256(path)})
 
 
@@ -131,6 +137,8 @@ def _places(table: Table, rows: Sequence[tuple[str, ...]]) -> dict[str, list[int
 def _remarks(rows: Mapping[str, Sequence[tuple[str, ...]]], symbols: Sequence[str]) -> tuple[str, ...]:
     """What a reader of the results should know."""
     known, trained, notes = set(symbols), set(rows["train"]), list[str]()
+    if all(len(row) == 1 for row in trained):
+        notes.append("every training sequence has one symbol: blanks are expected between symbols")
     for split, own in rows.items():
         unknown = sum(symbol not in known for row in own for symbol in row)
         if unknown:
@@ -143,7 +151,9 @@ def _remarks(rows: Mapping[str, Sequence[tuple[str, ...]]], symbols: Sequence[st
 
 def _sorted(names: set[str]) -> tuple[str, ...]:
     """Numbers by their size, then all else by the alphabet."""
-    return tuple(sorted(names, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name)))
+    return tuple(
+        sorted(names, key=lambda name: (not name.isdecimal(), len(name.lstrip("0")) if name.isdecimal() else 0, name))
+    )
 
 
 def _some(names: Sequence[str]) -> str:

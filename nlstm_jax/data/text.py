@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,12 +25,14 @@ class Text:
         splits: their numbers, in order.
         unknown: by split, how many symbols the training split lacks.
         checksums: sha256 by file name, or of a generated text.
+        notes: what is not read as it stands.
     """
 
     symbols: tuple[str, ...]
     splits: dict[str, Int[np.ndarray, "N"]]
     unknown: dict[str, int]
     checksums: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def read_text(folder: Path, unit: str, largest: int = 0) -> Text:
@@ -48,9 +50,14 @@ def read_text(folder: Path, unit: str, largest: int = 0) -> Text:
     if not folder.is_dir():
         raise DataError(f"text: {folder}: a folder expected, found {'a file' if folder.exists() else 'none'}")
     files = {split: _find(folder, split) for split in SPLITS}
-    symbols = {split: cut(_lines(path), unit) for split, path in files.items()}
+    lines = {split: _lines(path) for split, path in files.items()}
+    symbols = {split: cut(each, unit) for split, each in lines.items()}
     checksums = {path.name: file_sha256(path) for path in files.values()}
-    return encode(symbols, largest, checksums)
+    text = encode(symbols, largest, checksums)
+    underscores = sum(word.count(SPACE) for each in lines.values() for words in each for word in words)
+    if unit == "characters" and underscores:
+        text = replace(text, notes=(f"{underscores:,} characters {SPACE} of the files are read as blanks are",))
+    return text
 
 
 def cut(lines: Iterable[Iterable[str]], unit: str) -> list[str]:

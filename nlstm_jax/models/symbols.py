@@ -39,8 +39,6 @@ class Symbols(nnx.Module):
             ValueError: they are of another shape, or the symbols are one-hot.
         """
         if self.embedding is None or vectors.shape != (self.vocabulary, self.width):
-            own = (
-                "one-hot symbols" if self.embedding is None else f"{self.vocabulary:,} vectors of {self.width} numbers"
-            )
-            raise ValueError(f"{own} expected, found {vectors.shape[0]:,} vectors of {vectors.shape[1]} numbers")
+            own = None if self.embedding is None else (self.vocabulary, self.width)
+            raise ValueError(f"vectors of the shape {own} expected, found {vectors.shape}")
         self.embedding.embedding[...] = jnp.asarray(vectors, jnp.float32)

@@ -1,14 +1,15 @@
 """Pretrained vectors of symbols, from a text file of a symbol and its numbers a line, as word2vec and GloVe write."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nlstm_jax.errors import DataError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.types import Float
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def load_vectors(model: Any, path: Path, symbols: Sequence[str]) -> None:
@@ -20,13 +21,17 @@ def load_vectors(model: Any, path: Path, symbols: Sequence[str]) -> None:
         symbols: in the order of their numbers.
 
     Raises:
-        DataError: see `read_vectors`; or the model's vectors are of another width, or one-hot.
+        ConfigError: the model's vectors are of another width, or one-hot.
+        DataError: see `read_vectors`.
     """
     vectors = read_vectors(path, symbols)
-    try:
-        model.symbols.load(vectors)
-    except ValueError as error:
-        raise DataError(f"config.model.vectors: {path}: {error}; config.model.embedding is their width") from None
+    width = vectors.shape[1]
+    embedding = 0 if model.symbols.embedding is None else model.symbols.width
+    if width != embedding:
+        raise ConfigError(
+            f"config.model.embedding: {width}, the width of the vectors of {path}, expected, found {embedding}"
+        )
+    model.symbols.load(vectors)
 
 
 def read_vectors(path: Path, symbols: Sequence[str]) -> Float[np.ndarray, "V E"]:
@@ -46,7 +51,7 @@ def read_vectors(path: Path, symbols: Sequence[str]) -> Float[np.ndarray, "V E"]
             continue
         width = width or len(fields)
         vector = [_number(field) for field in fields]
-        if not fields or len(fields) != width or not all(map(math.isfinite, vector)):
+        if not fields or len(fields) != width or not all(abs(value) <= _LARGEST for value in vector):
             numbers = f"{width} finite numbers" if width else "finite numbers"
             raise DataError(
                 f"config.model.vectors: {path} line {number}: a symbol and {numbers} expected, found {line!r:.60}"
@@ -66,7 +71,7 @@ def read_vectors(path: Path, symbols: Sequence[str]) -> Float[np.ndarray, "V E"]
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").splitlines()
+        return path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(
             f"config.model.vectors: {path}: UTF-8 expected, found byte {error.start:,} that is none"
@@ -79,4 +84,4 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return math.nan
+        return float("nan")

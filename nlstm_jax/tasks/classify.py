@@ -156,7 +156,7 @@ class ClassifyTask:
 
     def memory(self, model: Any, batch_size: int) -> Any:
         """The cell's initial carry, where it is handed on."""
-        goes_on = self._stateful and self.splits["train"].windows > 1
+        goes_on = self._stateful and self._window > 0
         return model.cell.cell.initial_carry((batch_size,)) if goes_on else ()
 
     def train_on(self, model: Any, batch: WindowBatch, memory: Any, key: PRNGKeyArray | None) -> tuple[Mean, Any]:
@@ -181,20 +181,28 @@ class ClassifyTask:
         """The two means."""
         return divided(totals)
 
-    def probabilities(self, model: Any, sequences: Sequence[Sequence[str]]) -> Float[np.ndarray, "N K"]:
+    def probabilities(
+        self, model: Any, sequences: Sequence[Sequence[str]], names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "N K"]:
         """Of the classes of new sequences; each class' own with `sigmoid` outputs.
+
+        Args:
+            model: a `Classifier`.
+            sequences: their symbols.
+            names: what errors call them.
 
         Raises:
             DataError: a sequence without symbols, or a symbol that training lacks.
         """
         known = set(self.symbols)
-        for number, sequence in enumerate(sequences, start=1):
+        for number, sequence in enumerate(sequences):
             unknown = next((symbol for symbol in sequence if symbol not in known), None)
             if not sequence or unknown is not None:
                 found = "none" if unknown is None else repr(unknown)
+                name = names[number] if names else f"sequence {number + 1:,}"
+                some = " ".join(self.symbols[:9]) + (" …" if len(self.symbols) > 9 else "")
                 raise DataError(
-                    f"sequence {number:,}: symbols that training has, {' '.join(self.symbols[:9])}"
-                    f"{' …' if len(self.symbols) > 9 else ''}, with blanks between them expected, found {found}"
+                    f"{name}: symbols that training has, {some}, with blanks between them expected, found {found}"
                 )
         symbols, lengths = encode(sequences, self.symbols)
         examples = self._cut(symbols, lengths, np.zeros_like(lengths))

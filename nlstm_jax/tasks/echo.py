@@ -122,11 +122,33 @@ class EchoTask(WithoutMemory):
         return divided(totals)
 
 
-def echo_table(task: EchoTask, model: Any, count: int, seed: int) -> Table:
-    """Sequences of the validation split, drawn by a seed: what is given, what the model says, how much is right."""
-    examples = task.splits["valid"]
-    chosen = np.random.default_rng(seed).choice(examples.size, min(count, examples.size), replace=False)
-    batch = examples.take(jnp.asarray(chosen))
+def drawn(task: EchoTask, count: int, seed: int) -> Int[np.ndarray, "N L"]:
+    """Sequences of the validation split, drawn by a seed."""
+    symbols = np.asarray(task.splits["valid"].symbols)
+    return symbols[np.random.default_rng(seed).choice(len(symbols), min(count, len(symbols)), replace=False)]
+
+
+def chosen(task: EchoTask, text: str) -> Int[np.ndarray, "1 L"]:
+    """A user's sequence, symbols with blanks between them.
+
+    Raises:
+        ConfigError: a symbol that is none, or fewer than are to be echoed.
+    """
+    symbols, least = text.split(), task.splits["valid"].echo_length
+    wrong = next((symbol for symbol in symbols if symbol not in task.symbols), None)
+    if wrong is not None or len(symbols) < least:
+        found = f"{len(symbols):,} of them" if wrong is None else repr(wrong)
+        raise ConfigError(
+            f"--prompt: {least:,} symbols or more, from {task.symbols[0]} to {task.symbols[-1]} with blanks between "
+            f"them, expected, found {found}"
+        )
+    return np.array([[task.symbols.index(symbol) for symbol in symbols]], np.int32)
+
+
+def echo_table(task: EchoTask, model: Any, sequences: Int[np.ndarray, "N L"]) -> Table:
+    """What is given, what the model says, and how much of it is right."""
+    like = task.splits["valid"]
+    batch = EchoExamples(sequences, like.echo_length, like.delay).take(jnp.arange(len(sequences)))
     said, targets = np.asarray(model.write(batch.given, len(batch.targets))).T, np.asarray(batch.targets).T
     table = Table("given", "to be echoed", "echoed", "right")
     for given, target, echo in zip(np.asarray(batch.given).T, targets, said, strict=True):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlstm_jax.data.prices import VALUES, Prices, generate_prices, read_prices
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory, divided
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
@@ -81,12 +81,21 @@ class StocksTask(WithoutMemory):
 
         Raises:
             ConfigError: settings that do not go together, or that the series is too short for.
+            DataError: a close that does not move.
         """
         self.likelihood = LIKELIHOODS[likelihood]
         self.sizes = {"channels": len(VALUES), "outputs": self.likelihood.outputs}
         channels = _channels(prices.values, data["inputs"])
         self.horizon = horizon = data["horizon"]
         whole, bounds = _parts(prices, data, online)
+        days = {split: whole[(whole >= low) & (whole + horizon < high)] for split, (low, high) in bounds.items()}
+        for split, chosen in days.items():
+            if not len(chosen):
+                raise ConfigError(
+                    f"config.data.window={data['window']} and config.data.horizon={horizon}: more than "
+                    f"{len(prices.dates):,} rows, or fewer days, expected for an example to {split}; none goes across "
+                    f"more than config.data.largest_gap={data['largest_gap']} days without a row"
+                )
         if data["inputs"] != "raw":
             first = int(data["inputs"] == "returns")
             fitted = channels[first : data["fit_rows"] if online else bounds["train"][1]]
@@ -98,14 +107,9 @@ class StocksTask(WithoutMemory):
             deviations = fitted.std(0)
             channels = (channels - fitted.mean(0)) / np.where(deviations > 0, deviations, 1)
         targets = _targets(prices.values[:, CLOSE], data["target"], horizon)
-        days = {split: whole[(whole >= low) & (whole + horizon < high)] for split, (low, high) in bounds.items()}
-        for split, chosen in days.items():
-            if not len(chosen):
-                raise ConfigError(
-                    f"config.data.window={data['window']} and config.data.horizon={horizon}: fewer days expected, as "
-                    f"{len(prices.dates):,} rows leave none to {split}"
-                )
-        self.unit = 1.0 if online else float(targets[days["train"]].std()) or 1.0
+        self.unit = 1.0 if online else float(targets[days["train"]].std())
+        if not self.unit:
+            raise DataError("stocks: a close that moves expected, found one that does not in the training days")
         self.splits = {
             split: Days(channels, targets[chosen] / self.unit, (chosen - data["lag"]).astype(np.int32), data["window"])
             for split, chosen in days.items()

@@ -164,7 +164,7 @@ class TextTask:
         for split, numbers in text.splits.items():
             unknown = f", {text.unknown[split]:,} that training lacks read as <unk>" if text.unknown[split] else ""
             notes.append(f"{split}: {len(numbers):,} symbols{unknown}")
-        self.notes = tuple(notes)
+        self.notes = (*notes, *text.notes)
         self.targets_per_example = float(window)
         self.sizes = {"vocabulary": len(text.symbols)}
         self.facts: dict[str, Any] = {"name": "text", "checksums": text.checksums}

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import jax.numpy as jnp
@@ -141,18 +142,19 @@ class Member:
         options = self.config["eval"]
         reason = self._progress.reason_to_stop(options["patience"], options["tolerance"])
         if self.step >= self.plan.total_steps or reason is not None:
-            self._summarise("finished")
+            self._summarise("finished", {} if reason is None else {"stopped_by": reason})
 
     def _where(self, step: int) -> dict[str, Any]:
         return {"step": step, "epoch": round(float(step / self.plan.steps_per_epoch), 6)}
 
-    def _summarise(self, status: str) -> None:
+    def _summarise(self, status: str, further: Mapping[str, Any] = MappingProxyType({})) -> None:
         """The state of things at the best step."""
         progress = self._progress
         summary: dict[str, Any] = {
             "status": status,
             "steps": self.step,
             "best_step": progress.best_step,
+            **further,
             **self._sizes,
         }
         for line in self.lines:

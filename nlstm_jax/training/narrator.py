@@ -99,9 +99,10 @@ class Narrator:
         if summary["best_step"] is None:
             return
         split = "valid" if "valid" in summary else "train"
+        reason = f", by eval.{summary['stopped_by']}" if "stopped_by" in summary else ""
         self.say(
-            f"{name}{summary['status']} after {summary['steps']:,} steps; best step {summary['best_step']:,}: "
-            f"{split} {metric} {summary[split][metric]:.4f}"
+            f"{name}{summary['status']} after {summary['steps']:,} steps{reason}; best step "
+            f"{summary['best_step']:,}: {split} {metric} {summary[split][metric]:.4f}"
         )
 
 

@@ -25,6 +25,8 @@ from nlstm_jax.training.program import Program
 
 STEPS = 200
 """In one compiled call, after which an interruption is heard."""
+SECONDS = 10
+"""Between two checkpoints, at the least."""
 _KEPT = 0.9
 
 
@@ -32,7 +34,7 @@ def smoothed(losses: Sequence[float], before: float = 1.0) -> list[dict[str, flo
     """What is told of every step, from its squared error.
 
     `root_loss` is |error|; `smoothed_error` e ← 0.9 e + 0.1 |error|, from `before` on; `log_loss` the nats of the
-    error under a Gaussian whose mean absolute deviation is the e before it: of what could be known then.
+    error under a Gaussian whose mean absolute deviation is the e before it.
 
     >>> smoothed([4.0])
     [{'log_loss': 2.418..., 'root_loss': 2.0, 'smoothed_error': 1.1}]
@@ -103,13 +105,14 @@ class _Pass:
         self.status: str | None = None
         self.size = task.splits["train"].size
         self._program = Program.of(model, task, optimizers.maker(config, Plan.of(config, self.size)), make_mesh({}))
-        self._numbers = numbers_of(config)
+        self._numbers, self._delay = numbers_of(config), config["train"]["learn_after"]
         self._state = self._program.start(model, self._numbers)
         self._examples = replicate(task.splits["train"], self._program.mesh)
         folder.write_environment(describe_environment([each.device_kind for each in jax.devices()], task.facts, 1))
         self.step = checkpoints.steps[-1] if checkpoints.steps else 0
         self.lines = folder.keep_metrics_until(self.step)
-        self._started = time.monotonic() - (self.lines[-1]["wall_seconds"] if self.lines else 0.0)
+        self._saved = time.monotonic()
+        self._started = self._saved - (self.lines[-1]["wall_seconds"] if self.lines else 0.0)
         if self.step:
             self._state = checkpoints.restore(self.step, self._state)
             narrator.say(f"going on from step {self.step:,}")
@@ -117,13 +120,19 @@ class _Pass:
             narrator.introduce(self._state.parameters)
             for note in task.notes:
                 narrator.say(note)
+            if self._delay < config["data"]["horizon"]:
+                narrator.say(
+                    f"what happens in {config['data']['horizon']:,} days is learnt after {self._delay:,}, as the "
+                    "example of 2015 does it: these are no forecaster's errors (config.train.learn_after)"
+                )
         narrator.begin(self.step, self.size)
 
     def advance(self) -> None:
         """Forecast and learn from the next examples, and write what was seen; perhaps end."""
-        batches = np.arange(self.step, min(self.step + STEPS, self.size), dtype=np.int32)[:, None]
-        self._state, reports = self._program.train_each(self._state, self._numbers, self._examples, batches)
-        losses = np.asarray(reports.loss).tolist()
+        asked = np.arange(self.step, min(self.step + STEPS, self.size), dtype=np.int32)[:, None]
+        known = asked - self._delay
+        self._state, found = self._program.forecast_and_learn(self._state, self._numbers, self._examples, asked, known)
+        losses = np.asarray(found).tolist()
         finite = next((place for place, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
         seconds = time.monotonic() - self._started
         speed = round((self.step + len(losses)) / seconds, 1)
@@ -142,12 +151,14 @@ class _Pass:
             self.end("diverged")
         elif self.step == self.size:
             self.end("finished")
+        elif time.monotonic() - self._saved > SECONDS:
+            self._save()
 
     def end(self, status: str) -> None:
         """Keep what has been reached; the summary has the means over all steps, and the last smoothed error."""
         self.status = status
         if status != "diverged":
-            self.checkpoints.save(self.step, self._state, self.lines[-1]["smoothed_error"] if self.lines else None)
+            self._save()
         seen = {name: [line[name] for line in self.lines] for name in ("log_loss", "root_loss", "smoothed_error")}
         means = {name: math.fsum(values) / max(len(values), 1) for name, values in seen.items()}
         self.summary: dict[str, Any] = {
@@ -162,6 +173,10 @@ class _Pass:
         self.folder.write_summary(self.summary)
         if self.lines:
             self.narrator.conclude(self.summary, "smoothed_error")
+
+    def _save(self) -> None:
+        self.checkpoints.save(self.step, self._state, self.lines[-1]["smoothed_error"] if self.lines else None)
+        self._saved = time.monotonic()
 
     def _where(self, step: int) -> dict[str, Any]:
         return {"step": step, "epoch": round(step / self.size, 6), "split": "valid"}

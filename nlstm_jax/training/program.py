@@ -107,11 +107,22 @@ class Program:
         axis = 1 if self._runs_are_split else batches.ndim - 1
         return self._train(state, numbers, examples, split_axis(padded, self.mesh, axis), len(batches))
 
-    def train_each(
-        self, state: TrainState, numbers: Numbers, examples: Examples, batches: Int[np.ndarray, "n B"]
-    ) -> tuple[TrainState, StepReport]:
-        """One step of one run on each of the batches, in one compiled call, and the reports [n] of all of them."""
-        return self._train_each(state, numbers, examples, replicate(batches, self.mesh))
+    def forecast_and_learn(
+        self,
+        state: TrainState,
+        numbers: Numbers,
+        examples: Examples,
+        forecast: Int[np.ndarray, "n B"],
+        learnt: Int[np.ndarray, "n B"],
+    ) -> tuple[TrainState, Float[Array, "n"]]:
+        """The losses of some batches, after each of which one run makes a step on another; in one compiled call.
+
+        Args:
+            state, numbers, examples: see `train`.
+            forecast: whose losses are returned.
+            learnt: by which a step is made; numbers below 0: by none.
+        """
+        return self._forecast_and_learn(state, numbers, examples, *replicate((forecast, learnt), self.mesh))
 
     def measure(
         self, parameters: Parameters, examples: Examples, batch_size: int, count: int | None = None
@@ -179,10 +190,24 @@ class Program:
         return jax.lax.fori_loop(0, count, body, (state, StepReport(unknown, unknown)))
 
     @partial(jax.jit, static_argnums=0)
-    def _train_each(
-        self, state: TrainState, numbers: Numbers, examples: Examples, batches: Int[Array, "n B"]
-    ) -> tuple[TrainState, StepReport]:
-        return jax.lax.scan(lambda state, indices: self._step(examples, state, numbers, indices), state, batches)
+    def _forecast_and_learn(
+        self,
+        state: TrainState,
+        numbers: Numbers,
+        examples: Examples,
+        forecast: Int[Array, "n B"],
+        learnt: Int[Array, "n B"],
+    ) -> tuple[TrainState, Float[Array, "n"]]:
+        def step(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, Float[Array, ""]]:
+            asked, known = batches
+            model = merge(self.graph, state.parameters)
+            loss, _ = self.task.train_on(model, examples.take(asked), state.memory, None)
+            after = jax.lax.cond(
+                known[0] >= 0, lambda: self._step(examples, state, numbers, jnp.maximum(known, 0))[0], lambda: state
+            )
+            return after, loss.sum / loss.weight
+
+        return jax.lax.scan(step, state, (forecast, learnt))
 
     def _step(
         self, examples: Examples, state: TrainState, numbers: Numbers, indices: Int[Array, "B"]
@@ -211,6 +236,8 @@ class Program:
             parts = self._parts(indices), self._parts(state.memory), jnp.arange(self.shards)
             stacked, memory = map_shards(loss_of, shared, parts, self._shared_by)
             (loss, sums), memory = add_shards(stacked, self._shared_by), self._whole(memory)
+        # A batch without a target, such as windows past all ends, has neither a loss nor a gradient.
+        loss = Mean(loss.sum, jnp.where(loss.weight > 0, loss.weight, 1))
         gradients = jax.tree.map(lambda total: total / loss.weight, sums)
         updates, optimizer = self.optimizer(numbers).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)

@@ -84,6 +84,6 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
             raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
         best = Progress.of(run.metrics, config["eval"]["metric"]).best_step
         last = checkpoints.steps[-1]
-        step = last if checkpoint == "last" or best is None else best
+        step = last if checkpoint == "last" or best is None or config["train"].get("online") else best
         parameters = checkpoints.restore(step, state).parameters
     return Restored(run, task, program, parameters, step)

@@ -138,7 +138,7 @@ def test_no_file_is_told(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "prices.csv"
     if content is not None:
         path.write_text(content, "utf-8")
-    with pytest.raises(DataError, match="prices.csv: "):
+    with pytest.raises(DataError, match=r"prices\.csv: "):
         read_prices(path)
 
 

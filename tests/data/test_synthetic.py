@@ -1,5 +1,7 @@
 """Generated sequences are what they are said to be, whatever the seed."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,7 @@ def test_the_class_of_an_event_is_the_symbol_that_comes_twice_in_a_row(length: i
     assert drawn.symbols.shape == (count, length)
     assert len({tuple(row) for row in drawn.symbols.tolist()}) == count
     for row, label in zip(drawn.symbols.tolist(), drawn.classes.tolist(), strict=True):
-        twice = {b for a, b in zip(row, row[1:], strict=False) if a == b and b > 0}
+        twice = {b for a, b in pairwise(row) if a == b and b > 0}
         assert twice == ({label} if label else set())
     shares = np.bincount(drawn.classes, minlength=classes) / count
     assert shares.min() > 0.5 / classes
@@ -41,7 +43,7 @@ def test_the_class_of_an_event_is_the_symbol_that_comes_twice_in_a_row(length: i
 
 def test_the_six_follow_the_rule_of_events() -> None:
     for row, label in SIX:
-        assert {b for a, b in zip(row, row[1:], strict=False) if a == b and b > 0} == {label}
+        assert {b for a, b in pairwise(row) if a == b and b > 0} == {label}
 
 
 def test_only_the_first_symbol_knows_the_class_of_a_cue() -> None:

@@ -16,6 +16,7 @@ def ended(trained, run_scripts, tmp_path_factory):
         "odd": [f"--input={folder / 'odd.csv'}"],
         "none": [],
         "both": ["--sequence=0 1", f"--input={folder / 'new.csv'}"],
+        "same": [f"--input={folder / 'new.csv'}", f"--out={folder / 'new.csv'}"],
         "out": ["--sequence=0 1", f"--out={folder / 'missing' / 'classes.csv'}"],
     }
     commands = {name: ["classify", f"--workdir={trained / 'classify'}", *flags] for name, flags in cases.items()}
@@ -42,13 +43,11 @@ def test_a_file_of_sequences_is_answered_by_a_file(ended) -> None:
 
 def test_what_does_not_serve_is_told(ended, refused) -> None:
     folder, said = ended
-    refused(
-        said["odd"],
-        3,
-        "sequence 2: symbols that training has, 0 1 2 3, with blanks between them expected, found '7'",
-    )
+    wanted = "symbols that training has, 0 1 2 3, with blanks between them expected, found '7'"
+    refused(said["odd"], 3, f"{folder / 'odd.csv'} line 3: {wanted}")
     refused(said["none"], 2, "--sequence or --input: one of them expected, found none")
     refused(said["both"], 2, "--sequence or --input: one of them expected, found both")
+    refused(said["same"], 2, f"--out: another file than --input expected, found {folder / 'new.csv'}")
     out = folder / "missing" / "classes.csv"
     refused(said["out"], 2, f"--out: a file in an existing folder expected, found {out}")
     refused(said["poems"], 2, "--workdir: a classification run expected, found one of poems")

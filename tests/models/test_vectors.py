@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nlstm_jax.cells import LSTM
-from nlstm_jax.errors import DataError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models import Classifier, Seq2Seq, load_vectors
 from nlstm_jax.models.vectors import read_vectors
 
@@ -24,7 +24,11 @@ def write(tmp_path: Path, *lines: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("lines", [LINES, ("4 2", *LINES), ("", *LINES, "")], ids=["GloVe", "word2vec", "empty lines"])
+@pytest.mark.parametrize(
+    "lines",
+    [LINES, ("4 2", *LINES), ("\ufeff" + LINES[0], *LINES[1:]), ("", *LINES, "")],
+    ids=["GloVe", "word2vec", "BOM", "empty lines"],
+)
 def test_a_file_of_vectors_is_in_the_model(tmp_path: Path, lines: tuple[str, ...]) -> None:
     path = write(tmp_path, *lines)
     np.testing.assert_array_equal(read_vectors(path, NAMES), VECTORS)
@@ -41,6 +45,7 @@ def test_a_file_of_vectors_is_in_the_model(tmp_path: Path, lines: tuple[str, ...
         (("0 1 2", "1 1"), " line 2: a symbol and 2 finite numbers expected, found '1 1'"),
         (("0 1 2", "1 1 x"), " line 2: a symbol and 2 finite numbers expected, found '1 1 x'"),
         (("0 1 nan",), " line 1: a symbol and 2 finite numbers expected, found '0 1 nan'"),
+        (("0 1 1e39",), " line 1: a symbol and 2 finite numbers expected, found '0 1 1e39'"),
         (("word",), " line 1: a symbol and finite numbers expected, found 'word'"),
     ],
 )
@@ -58,14 +63,11 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_vectors(tmp_path / "none.txt", NAMES)
 
 
-@pytest.mark.parametrize(
-    ("embedding", "expected"), [(None, "one-hot symbols"), (5, "3 vectors of 5 numbers")], ids=["one-hot", "width"]
-)
-def test_vectors_that_do_not_fit_the_model_are_refused(tmp_path: Path, embedding: int | None, expected: str) -> None:
+@pytest.mark.parametrize("embedding", [None, 5], ids=["one-hot", "width"])
+def test_vectors_that_do_not_fit_the_model_are_refused(tmp_path: Path, embedding: int | None) -> None:
     path = write(tmp_path, *LINES)
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(ConfigError) as caught:
         load_vectors(Classifier(3, 2, LSTM(4), embedding=embedding, key=KEY), path, NAMES)
     assert str(caught.value) == (
-        f"config.model.vectors: {path}: {expected} expected, found 3 vectors of 2 numbers; "
-        "config.model.embedding is their width"
+        f"config.model.embedding: 2, the width of the vectors of {path}, expected, found {embedding or 0}"
     )

@@ -11,7 +11,7 @@ from changed import changed
 from configs import echo
 from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.tasks.echo import echo_table
+from nlstm_jax.tasks.echo import chosen, drawn, echo_table
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.program import Program
@@ -62,7 +62,7 @@ def test_the_metrics_are_those_of_single_sequences(feed: str) -> None:
 
 def test_the_table_says_what_is_right() -> None:
     task, model, _ = measured(smoke(data__delay=1))
-    table = echo_table(task, model, count=6, seed=1)
+    table = echo_table(task, model, drawn(task, 6, seed=1))
     assert [column.header for column in table.columns] == ["given", "to be echoed", "echoed", "right"]
     given, wanted, said, right = ([*column.cells] for column in table.columns)
     assert len(given) == 6
@@ -72,8 +72,18 @@ def test_the_table_says_what_is_right() -> None:
         assert row[1].split() == symbols[:2]
         same = sum(a == b for a, b in zip(row[1].split(), row[2].split(), strict=True))
         assert row[3] == f"{same} of 2"
-    assert [*echo_table(task, model, count=6, seed=1).columns[0].cells] == given
-    assert [*echo_table(task, model, count=6, seed=2).columns[0].cells] != given
+    assert [*echo_table(task, model, drawn(task, 6, seed=1)).columns[0].cells] == given
+    assert [*echo_table(task, model, drawn(task, 6, seed=2)).columns[0].cells] != given
+
+
+def test_a_sequence_of_ones_own_is_echoed() -> None:
+    task = tasks.build(smoke())
+    np.testing.assert_array_equal(chosen(task, "3 9  0"), [[3, 9, 0]])
+    wanted = "--prompt: 2 symbols or more, from 0 to 9 with blanks between them, expected, found "
+    for text, found in (("3 10", "'10'"), ("3", "1 of them"), ("", "0 of them")):
+        with pytest.raises(ConfigError) as caught:
+            chosen(task, text)
+        assert str(caught.value) == wanted + found
 
 
 def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp_path: Path) -> None:
