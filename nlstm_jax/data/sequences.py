@@ -70,10 +70,10 @@ def read_sequences(path: Path) -> SequenceData:
     for row, symbols in enumerate(rows):
         if not symbols:
             raise table.error(row, "sequence", "", "symbols with blanks between them")
-    places = _places(table, rows)
     names = [name.strip() for name in table.columns["class"]]
     if "" in names:
         raise table.error(names.index(""), "class", "", "a class")
+    places = _places(table, rows)
     train = places["train"]
     symbols = _sorted({symbol for row in train for symbol in rows[row]})
     classes = _sorted({names[row] for row in train})

@@ -56,6 +56,16 @@ def test_what_was_made_of_a_file_is_told(tmp_path: Path) -> None:
     assert prices.notes == ("columns passed over: x", "rows go back in time: they are read in reverse")
 
 
+def test_of_two_columns_that_differ_in_case_the_exact_one_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path, f"{HEADER},Close", *(f"{row},{row.split(',')[1]}" for row in ROWS))
+    prices = read_prices(path)
+    np.testing.assert_array_equal(prices.values, VALUES)
+    assert prices.notes == ("columns passed over: Close",)
+    path = write(tmp_path, HEADER.replace("close", "Close,CLOSE"), *(f"{row},1" for row in ROWS))
+    with pytest.raises(DataError, match=r"line 1, column close: Close and CLOSE found, one of them accepted$"):
+        read_prices(path)
+
+
 def test_an_adjusted_close_adjusts_all_prices_of_its_day(tmp_path: Path) -> None:
     lines = ["Date,Open,High,Low,Close,Adj Close,Volume", *(row.replace(",11,100", ",11,5.5,100") for row in ROWS[:1])]
     lines += [f"{row.rpartition(',')[0]},{row.split(',')[4]},{row.rpartition(',')[2]}" for row in ROWS[1:]]
@@ -120,6 +130,8 @@ def test_rows_that_do_not_serve_are_named(tmp_path: Path, lines: list[str], comp
             "price=close",
             "date, open, high, low, close, volume = a column expected, found 'price=close'",
         ),
+        ([HEADER, *ROWS], "close=low,open=low", "each column once expected, found 'close=low,open=low'"),
+        ([HEADER, *ROWS], "close=a,close=b", "each column once expected, found 'close=a,close=b'"),
         ([HEADER, *ROWS], HEADER, "has a header, date, open, high, low, close, volume: close=NAME,… expected"),
         ([*ROWS], "date,open,high,low,close", "has 6 columns: their names in order"),
     ],

@@ -32,8 +32,27 @@ def test_rows_go_where_the_file_says(tmp_path: Path) -> None:
     np.testing.assert_array_equal(train.classes, [1, 0])
     np.testing.assert_array_equal(valid.symbols, [[1, ABSENT, 0]])
     np.testing.assert_array_equal(test.lengths, [4])
-    assert data.notes == ("valid: 1 symbols that training lacks are read as blanks",)
+    assert data.notes == ("columns passed over: note", "valid: 1 symbols that training lacks are read as blanks")
     assert list(data.checksums) == ["mine.csv"]
+
+
+def test_columns_go_by_name_in_any_case_and_others_are_told(tmp_path: Path) -> None:
+    data = read_sequences(write(tmp_path, "Sequence,CLASS,Split,id", "a,1,train,7", "b,1,train,8", "a b,1,valid,9"))
+    assert {split: len(part.classes) for split, part in data.splits.items()} == {"train": 2, "valid": 1}
+    assert data.notes == (
+        "columns passed over: id",
+        "every training sequence has one symbol: blanks are expected between symbols",
+    )
+    path = write(tmp_path, "sequence,class,Split,SPLIT", "a,1,train,valid")
+    with pytest.raises(DataError, match=r"line 1, column split: Split and SPLIT found, one of them accepted$"):
+        read_sequences(path)
+    exact = read_sequences(write(tmp_path, "sequence,class,Class,split", "a,1,2,train", "a,1,2,valid"))
+    assert exact.classes == ("1",)
+
+
+def test_a_symbol_may_be_a_number_of_any_length(tmp_path: Path) -> None:
+    data = read_sequences(write(tmp_path, "sequence,class,split", f"{'1' * 5000} 2,1,train", "2,1,valid"))
+    assert data.symbols == ("2", "1" * 5000)
 
 
 def test_without_a_split_equal_sequences_stay_together(tmp_path: Path) -> None:
@@ -58,6 +77,7 @@ def test_numbers_are_in_the_order_of_their_size(tmp_path: Path) -> None:
     [
         (["class,sequence"], "{path} line 1: a header without rows found, at least one row accepted"),
         (["label,sequence", "1,a"], "{path} line 1, column class: no such column found in 'label, sequence'"),
+        (["class,sequence", "1,a", ",b"], "{path} line 3, column class: '' found, a class accepted"),
         (["class,sequence", "1,a", "1, "], "{path} line 3, column sequence: '' found, symbols with blanks between"),
         (
             ["class,sequence,split", "1,a,train", "1,b,dev"],

@@ -85,6 +85,33 @@ def test_read_in_windows_a_sequence_is_what_it_is_as_a_whole(window: int, batch_
     )
 
 
+def test_the_memory_goes_on_wherever_a_sequence_has_several_windows() -> None:
+    """Also where no training sequence has."""
+    rng = np.random.default_rng(0)
+    parts = {
+        split: Labelled(
+            rng.integers(0, 2, (9, length)).astype(np.int32), np.full(9, length, np.int32), np.arange(9) % 2
+        )
+        for split, length in (("train", 4), ("valid", 12))
+    }
+    data = SequenceData(("a", "b"), ("x", "y"), parts)
+    model = model_of(ClassifyTask(data, window=4))
+    assert report_of(ClassifyTask(data, window=4), model, 3) == pytest.approx(
+        report_of(ClassifyTask(data), model, 9), rel=1e-5
+    )
+    sequence = ["abba" * 3]
+    windows, whole = (ClassifyTask(data, window=T).probabilities(model, [list(sequence[0])]) for T in (4, 0))
+    np.testing.assert_allclose(windows, whole, rtol=1e-5)
+
+
+def test_batches_of_windows_past_all_ends_change_no_loss_to_nan(tmp_path: Path) -> None:
+    rows = [f"{n % 2} 0 1 0,{n % 2},train" for n in range(40)] + [" ".join(["1"] * 60) + ",1,train", "0 1,0,valid"]
+    path = tmp_path / "mine.csv"
+    path.write_text("\n".join(["sequence,class,split", *rows]) + "\n", "utf-8")
+    config = smoke(data__path=str(path), data__window=5, train__batch_size=4, train__epochs=1.0)
+    assert fit(config, tmp_path / "run")["status"] == "finished"
+
+
 def test_without_a_state_only_the_last_window_is_read() -> None:
     task = ragged(window=4, stateful=False)
     model = model_of(task)

@@ -10,7 +10,7 @@ import pytest
 from configs import stocks
 from nlstm_jax import models, tasks
 from nlstm_jax.data.prices import Prices, generate_prices
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.stocks import StocksTask
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.program import Program
@@ -120,6 +120,12 @@ def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> Non
         assert found == pytest.approx(expected, rel=1e-4)
 
 
+def test_a_close_that_does_not_move_is_refused() -> None:
+    still = Prices(numbered(100).dates, np.ones((100, 5)))
+    with pytest.raises(DataError, match=r"^stocks: a close that moves expected, found one that does not in the train"):
+        StocksTask(still, data(), "mse")
+
+
 def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
     pytest.importorskip("sklearn", reason="scikit-learn is missing (the extra report)")
     from nlstm_jax.tasks.baselines import baselines
@@ -148,10 +154,10 @@ def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
             60,
             {"window": 50},
             False,
-            "config.data.window=50 and config.data.horizon=3: fewer days expected, as 60 rows",
+            "config.data.window=50 and config.data.horizon=3: more than 60 rows",
         ),
-        (5, {}, False, "config.data.window=4 and config.data.horizon=3: fewer days expected, as 5 rows leave none to"),
-        (2, {"inputs": "raw"}, True, "config.data.window=4 and config.data.horizon=3: fewer days expected, as 2 rows"),
+        (5, {}, False, "config.data.window=4 and config.data.horizon=3: more than 5 rows"),
+        (2, {"inputs": "raw"}, True, "config.data.window=4 and config.data.horizon=3: more than 2 rows"),
         (
             60,
             {"fit_rows": 2},

@@ -13,11 +13,12 @@ from interruptions import interrupt_soon
 
 from configs import stocks
 from nlstm_jax import tasks
-from nlstm_jax.data.prices import generate_prices, write_prices
+from nlstm_jax.data.prices import Prices, generate_prices, write_prices
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.training import fit, fit_together, optimizer
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.member import numbers_of
+from nlstm_jax.training.narrator import Narrator
 from nlstm_jax.training.online import draw_model, smoothed
 from nlstm_jax.training.parallel import make_mesh
 from nlstm_jax.training.plan import Plan
@@ -166,6 +167,48 @@ def test_a_pass_over_a_generated_series_is_numpys(tmp_path: Path) -> None:
     replayed(tmp_path / "walk.csv", tmp_path)
 
 
+@pytest.mark.parametrize("learn_after", [1, 5, 700])
+def test_what_is_learnt_later_is_learnt_later(tmp_path: Path, learn_after: int) -> None:
+    """The errors are those of NumPy's loop that learns from an example when so many more have been forecast."""
+    config = online(data__days=600, data__inputs="standard", data__fit_rows=250, train__learn_after=learn_after)
+    fit(config, tmp_path / "run")
+    task, peer = tasks.build(config), NumPyLSTM(5, 20, 1234)
+    train = task.splits["train"]
+    pairs = [(train.inputs[end : end + 1], target) for end, target in zip(train.ends, train.targets, strict=True)]
+    errors = []
+    for n, (xs, target) in enumerate(pairs):
+        errors.append(abs(peer.learn(xs, target, 0.0)))
+        if n >= learn_after:
+            peer.learn(*pairs[n - learn_after], 0.01)
+    np.testing.assert_allclose([line["root_loss"] for line in lines_of(tmp_path / "run")], errors, rtol=1e-9)
+
+
+def test_nothing_is_known_before_its_time_of_a_walk_that_nothing_can_forecast(tmp_path: Path) -> None:
+    """Learnt from at once, outcomes that overlap are looked up; after the horizon they are not."""
+    moves = np.random.default_rng(0).normal(size=2000)
+    close = 1000 + np.cumsum(moves)
+    rows = np.stack([close, close + 1, close - 1, close, np.full(2000, 5.0)], axis=1)
+    write_prices(tmp_path / "walk.csv", Prices(np.arange("2000-01-01", 2000, dtype="datetime64[D]"), rows))
+    error = {}
+    for learn_after in (0, 5):
+        config = online(
+            data__path=str(tmp_path / "walk.csv"),
+            data__inputs="standard",
+            data__fit_rows=250,
+            data__target="change",
+            optimizer__learning_rate=0.1,
+            train__learn_after=learn_after,
+        )
+        summary = fit(config, tmp_path / str(learn_after))
+        error[learn_after] = summary["valid"]["root_loss"]
+    no_change = np.abs(close[255:] - close[250:-5]).mean()
+    assert error[0] < 0.95 * no_change
+    assert error[5] > no_change
+    text = (tmp_path / "0" / "log.txt").read_text("utf-8")
+    assert "these are no forecaster's errors" in " ".join(text.split())
+    assert "no forecaster's" not in (tmp_path / "5" / "log.txt").read_text("utf-8")
+
+
 def test_an_error_is_forecast_by_those_before_it() -> None:
     told = smoothed([4.0, 0.25], before=2.0)
     assert [line["root_loss"] for line in told] == [2.0, 0.5]
@@ -194,6 +237,29 @@ def test_an_interrupted_pass_ends_as_one_that_was_not(tmp_path: Path, monkeypatc
     assert parted == whole
     with pytest.raises(RunFinishedError):
         fit(config, tmp_path / "whole")
+
+
+def test_a_killed_pass_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = online("cell=nlstm,features=4", data__days=700)
+    fit(config, tmp_path / "whole")
+    monkeypatch.setattr("nlstm_jax.training.online.SECONDS", 0)
+    advance, calls = Narrator.advance, []
+
+    def advance_and_die(*arguments):
+        advance(*arguments)
+        calls.append(arguments[1])
+        if len(calls) == 3:
+            raise MemoryError("killed")
+
+    monkeypatch.setattr(Narrator, "advance", advance_and_die)
+    with pytest.raises(MemoryError):
+        fit(config, tmp_path / "killed")
+    monkeypatch.undo()
+    assert calls == [200, 400, 600]
+    fit(config, tmp_path / "killed")
+    assert "going on from step 400" in (tmp_path / "killed" / "log.txt").read_text("utf-8")
+    killed, whole = ([line["root_loss"] for line in lines_of(tmp_path / run)] for run in ("killed", "whole"))
+    assert killed == whole
 
 
 def test_a_pass_that_diverges_says_where(tmp_path: Path) -> None:
