@@ -288,4 +288,4 @@ def _legend(axes: Axes, drawn: Sequence[_Drawn]) -> None:
     if any(item.curve.half_width for item in drawn if item.split == "valid"):
         handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="95 % t-interval over seeds"))
     if len(handles) > 1 or splits != ["valid"]:  # else the axis says it all
-        axes.legend(handles=handles, loc="upper right", facecolor="white", edgecolor="none", fontsize=8.5)
+        axes.legend(handles=handles, loc="best", facecolor="white", edgecolor="none", fontsize=8.5)
