@@ -37,7 +37,7 @@ def smoothed(losses: Sequence[float], before: float = 1.0) -> list[dict[str, flo
     error under a Gaussian whose mean absolute deviation is the e before it.
 
     >>> smoothed([4.0])
-    [{'log_loss': 2.418..., 'root_loss': 2.0, 'smoothed_error': 1.1}]
+    [{'log_loss': 2.417..., 'root_loss': 2.0, 'smoothed_error': 1.1}]
     """
     told = []
     for loss in losses:

@@ -4,15 +4,16 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def ended(trained, run_scripts):
+def ended(trained_runs, run_scripts):
     pytest.importorskip("sklearn", reason="scikit-learn is missing (the extra report)")
-    stocks = ["baselines", "--config=configs/stocks.py:variant=sequence,smoke", str(trained / "stocks")]
-    return run_scripts(
+    run, text = trained_runs("stocks", "text")
+    stocks = ["baselines", "--config=configs/stocks.py:variant=sequence,smoke", str(run)]
+    return (run, text), run_scripts(
         {
             "same": stocks,
             "horizon": [*stocks, "--config.data.horizon=1"],
             "data": [*stocks, "--config.data.seed=1"],
-            "task": [*stocks[:2], str(trained / "sales")],
+            "task": [*stocks[:2], str(text)],
             "online": ["baselines", "--config=configs/stocks.py:smoke"],
             "poems": ["baselines", "--config=configs/poems.py:smoke"],
         }
@@ -20,6 +21,7 @@ def ended(trained, run_scripts):
 
 
 def test_a_run_stands_beside_the_baselines_of_its_question(ended) -> None:
+    _, ended = ended
     assert (ended["same"].code, ended["same"].err) == (0, "")
     header, rule, *rows = ended["same"].out.splitlines()
     assert header == "| forecast | valid rmse | seeds |"
@@ -30,10 +32,10 @@ def test_a_run_stands_beside_the_baselines_of_its_question(ended) -> None:
     assert values == sorted(values)
 
 
-def test_runs_of_another_question_are_refused(ended, trained, refused) -> None:
-    stocks, sales = trained / "stocks", trained / "sales"
+def test_runs_of_another_question_are_refused(ended, refused) -> None:
+    (stocks, text), ended = ended
     refused(ended["horizon"], 2, f"{stocks}: config.data.horizon=1, as in --config, expected, found 5")
     refused(ended["data"], 2, f"{stocks}: a run on the data of --config expected, found one on other data")
-    refused(ended["task"], 2, f"{sales}: a run of stocks expected, found one of sales")
+    refused(ended["task"], 2, f"{text}: a run of stocks expected, found one of text")
     refused(ended["poems"], 2, "--config: a config of sales or stocks expected, found one of poems")
     refused(ended["online"], 2, "baselines: a task with valid expected, which validates or tests; found one without")

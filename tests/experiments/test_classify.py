@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture(scope="module")
-def ended(trained, run_scripts, tmp_path_factory):
+def ended(trained_runs, run_scripts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("classes")
     (folder / "new.csv").write_text("name,sequence\na,0 1 1 0 0 0\nb,0 0 0 0 3 3\n", "utf-8")
     (folder / "odd.csv").write_text("sequence\n0 1\n0 7\n", "utf-8")
@@ -19,8 +19,9 @@ def ended(trained, run_scripts, tmp_path_factory):
         "same": [f"--input={folder / 'new.csv'}", f"--out={folder / 'new.csv'}"],
         "out": ["--sequence=0 1", f"--out={folder / 'missing' / 'classes.csv'}"],
     }
-    commands = {name: ["classify", f"--workdir={trained / 'classify'}", *flags] for name, flags in cases.items()}
-    commands["poems"] = ["classify", f"--workdir={trained / 'poems'}", "--sequence=0 1"]
+    six, text = trained_runs("classify", "text")
+    commands = {name: ["classify", f"--workdir={six}", *flags] for name, flags in cases.items()}
+    commands["text"] = ["classify", f"--workdir={text}", "--sequence=0 1"]
     return folder, run_scripts(commands)
 
 
@@ -50,4 +51,4 @@ def test_what_does_not_serve_is_told(ended, refused) -> None:
     refused(said["same"], 2, f"--out: another file than --input expected, found {folder / 'new.csv'}")
     out = folder / "missing" / "classes.csv"
     refused(said["out"], 2, f"--out: a file in an existing folder expected, found {out}")
-    refused(said["poems"], 2, "--workdir: a classification run expected, found one of poems")
+    refused(said["text"], 2, "--workdir: a classification run expected, found one of text")

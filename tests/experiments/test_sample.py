@@ -67,11 +67,11 @@ def test_what_does_not_serve_is_told(samples, trained, refused):
 
 
 @pytest.fixture(scope="module")
-def others(trained, run_scripts, tmp_path_factory):
+def others(trained_runs, run_scripts, tmp_path_factory):
     """Copies of the runs of text and echo, and what was said of them."""
     folder = tmp_path_factory.mktemp("others")
-    for name in ("text", "echo"):
-        shutil.copytree(trained / name, folder / name)
+    for run in trained_runs("text", "echo"):
+        shutil.copytree(run, folder / run.name)
     cases = {
         "text": ["text", "--count=2", "--length=30", "--prompt=the", "--seed=1"],
         "text again": ["text", "--count=2", "--length=30", "--prompt=the", "--seed=1"],
