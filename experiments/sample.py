@@ -52,9 +52,9 @@ def main(arguments: list[str]) -> None:
     samples = workdir / SAMPLES
     samples.mkdir(exist_ok=True)
     name = f"step{restored.step}_seed{_SEED.value}_temperature{_TEMPERATURE.value:g}_top{_TOP_K.value}"
-    asked = [_PROMPT.value, _LENGTH.value, _COUNT.value]
-    if asked != ["", 60, 1]:
-        name += f"_{hashlib.sha256(repr(asked).encode()).hexdigest()[:6]}"
+    others = (_PROMPT, _LENGTH, _COUNT)
+    if any(flag.value != flag.default for flag in others):
+        name += f"_{hashlib.sha256(repr([flag.value for flag in others]).encode()).hexdigest()[:6]}"
     with (samples / f"{name}.txt").open("w", encoding="utf-8") as file:
         Console(file=file, width=400).print(content, highlight=False, markup=False, soft_wrap=True)
 

@@ -54,8 +54,10 @@ def read_text(folder: Path, unit: str, largest: int = 0) -> Text:
     symbols = {split: cut(each, unit) for split, each in lines.items()}
     checksums = {path.name: file_sha256(path) for path in files.values()}
     text = encode(symbols, largest, checksums)
+    if unit == "words":
+        return text
     underscores = sum(word.count(SPACE) for each in lines.values() for words in each for word in words)
-    if unit == "characters" and underscores:
+    if underscores:
         text = replace(text, notes=(f"{underscores:,} characters {SPACE} of the files are read as blanks are",))
     return text
 

@@ -21,7 +21,7 @@ from nlstm_jax.data.poems import (
 )
 from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import DataError
-from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory
+from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory, divided
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 
@@ -117,11 +117,10 @@ class PoemTask(WithoutMemory):
 
     def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
         """Log-loss, log-loss per character, and perplexity = exp(log-loss)."""
-        reports = {}
-        for split, sums in totals.items():
-            report = {name: float(total.sum / total.weight) for name, total in sums.items()}
-            reports[split] = {**report, "perplexity": float(np.exp(report["log_loss"]))}
-        return reports
+        return {
+            split: {**means, "perplexity": float(np.exp(means["log_loss"]))}
+            for split, means in divided(totals).items()
+        }
 
     def _fingerprint(self) -> str:
         """Of the poems that this task trains on."""

@@ -12,15 +12,14 @@ import jax
 from jax.sharding import Mesh
 from rich.console import Console
 
-from nlstm_jax import models, settings, tasks
+from nlstm_jax import settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.interruption import Interruption
 from nlstm_jax.runs import RunFolder, check_mirrors, describe_environment, differences, flatten
-from nlstm_jax.tasks.classify import ClassifyTask
-from nlstm_jax.tasks.echo import EchoTask
 from nlstm_jax.training import hosts
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
+from nlstm_jax.training.initial import initial_model
 from nlstm_jax.training.lane import Lane
 from nlstm_jax.training.member import Member, numbers_of
 from nlstm_jax.training.narrator import Narrator
@@ -114,7 +113,7 @@ def fit_together(
             check_mirrors(mirrors)
             task = tasks.build(going[0][0])
             plan = Plan.of(going[0][0], task.splits["train"].size)
-            drawn = [_model(config, task) for config, _ in going]
+            drawn = [initial_model(config, task) for config, _ in going]
             # What is left of several runs goes on as it began, though it be one.
             together = jax.default_backend() != "cpu" if vmap is None else vmap
             lanes = _lanes(going[0][0], task, plan, drawn, apart=len(plain) > 1 and not together)
@@ -187,17 +186,6 @@ def _splits(config: Mapping[str, Any], task: tasks.Task) -> list[str]:
     """What is evaluated."""
     wanted = ("train", "valid", "test") if config["eval"]["test_curve"] else ("train", "valid")
     return [split for split in wanted if split in task.splits]
-
-
-def _model(config: Mapping[str, Any], task: tasks.Task) -> Any:
-    """The model before its first step."""
-    model = models.build(config, task.sizes)
-    if config["cell"]["weights"]:
-        models.load_cell(model, Path(config["cell"]["weights"]))
-    if config["model"].get("vectors"):
-        assert isinstance(task, EchoTask | ClassifyTask)
-        models.load_vectors(model, Path(config["model"]["vectors"]), task.symbols)
-    return model
 
 
 def _check_alike(configs: Sequence[Mapping[str, Any]]) -> None:

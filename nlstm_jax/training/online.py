@@ -17,6 +17,7 @@ from nlstm_jax.interruption import Interruption
 from nlstm_jax.runs import RunFolder, check_mirrors, describe_environment
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
+from nlstm_jax.training.initial import initial_model
 from nlstm_jax.training.member import numbers_of
 from nlstm_jax.training.narrator import Narrator, cell_parameters
 from nlstm_jax.training.parallel import make_mesh, replicate
@@ -194,8 +195,7 @@ def _check(config: Mapping[str, Any]) -> None:
 
 def draw_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
     """The model before its first step, in float64."""
-    model = models.build(config, task.sizes)
-    graph, parameters = models.split(model)
+    graph, parameters = models.split(initial_model(config, task))
     model = models.merge(graph, {name: value.astype(float) for name, value in parameters.items()})
     if config["model"]["initial_values"] == "example":
         models.load_example(model, config["seeds"]["init"])

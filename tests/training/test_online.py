@@ -12,7 +12,8 @@ from changed import changed
 from interruptions import interrupt_soon
 
 from configs import stocks
-from nlstm_jax import tasks
+from nlstm_jax import models, tasks
+from nlstm_jax.adapters import weights
 from nlstm_jax.data.prices import Prices, generate_prices, write_prices
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.training import fit, fit_together, optimizer
@@ -207,6 +208,20 @@ def test_nothing_is_known_before_its_time_of_a_walk_that_nothing_can_forecast(tm
     text = (tmp_path / "0" / "log.txt").read_text("utf-8")
     assert "these are no forecaster's errors" in " ".join(text.split())
     assert "no forecaster's" not in (tmp_path / "5" / "log.txt").read_text("utf-8")
+
+
+def test_a_pass_starts_from_the_weights_that_are_named(tmp_path: Path) -> None:
+    config = online("cell=nlstm,features=3", data__days=300)
+    task = tasks.build(config)
+    cell = models.build(config, task.sizes).cell.cell
+    params = jax.tree.map(lambda leaf: leaf + 0.25, cell.init(jax.random.key(7), 5))
+    weights.save(tmp_path / "cell.safetensors", cell, params)
+    config["cell"]["weights"] = str(tmp_path / "cell.safetensors")
+    with jax.enable_x64(True):
+        found = draw_model(config, task).cell.values
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+        assert ours.dtype == np.float64
+        np.testing.assert_array_equal(ours, np.asarray(theirs))
 
 
 def test_an_error_is_forecast_by_those_before_it() -> None:

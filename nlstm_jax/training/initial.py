@@ -1,0 +1,25 @@
+"""The model that a run starts from: drawn, or with what its configuration names in the place of drawn values."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nlstm_jax import models, tasks
+from nlstm_jax.tasks.classify import ClassifyTask
+from nlstm_jax.tasks.echo import EchoTask
+
+
+def initial_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
+    """The model before its first step.
+
+    Raises:
+        ConfigError: see `models.build`, `models.load_cell` and `models.load_vectors`.
+        DataError: a file of weights or vectors that does not serve.
+    """
+    model = models.build(config, task.sizes)
+    if config["cell"]["weights"]:
+        models.load_cell(model, Path(config["cell"]["weights"]))
+    if config["model"].get("vectors"):
+        assert isinstance(task, EchoTask | ClassifyTask)
+        models.load_vectors(model, Path(config["model"]["vectors"]), task.symbols)
+    return model
