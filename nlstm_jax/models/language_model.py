@@ -12,6 +12,7 @@ from nlstm_jax.cells.base import named_key, product
 from nlstm_jax.cells.initial import check_scheme, draw_vector
 from nlstm_jax.models.cross_entropy import cross_entropy
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
+from nlstm_jax.unroll import fused
 
 
 class LanguageModel(nnx.Module):
@@ -133,8 +134,14 @@ class LanguageModel(nnx.Module):
         carry, ys = self.cell(xs, carry, lengths=lengths, key=cell_key)
         if self.projection is not None:
             assert self.projection.bias is not None
-            ys = product(ys, self.projection.kernel[...], self.dtype) + self.projection.bias[...]
+            ys = self._project(ys, self.projection.kernel[...]) + self.projection.bias[...]
         return carry, self._drop(self.dropout_output, ys, key, "output")
+
+    def _project(self, ys: Float[Array, "T B O"], w: Float[Array, "O P"]) -> Float[Array, "T B P"]:
+        """ys W, whose gradient's products are in `dtype` too."""
+        if self.dtype is None:
+            return product(ys, w)
+        return fused.ahead(lambda w, ys: product(ys, w, self.dtype), w, ys)
 
     def _softmax(self) -> tuple[Float[Array, "F V"], Float[Array, "V"]]:
         if self.softmax is not None:

@@ -308,9 +308,10 @@ def test_the_loop_back_sums_no_weights_and_bends_nothing(name, depth):
     # As many products as the equations have, and as many on the way back.
     assert (forward[1].count("dot_general"), back[1].count("dot_general")) == (2 * depth - 1, 2 * depth - 1)
     assert not {"tanh", "logistic", "exp"}.intersection(back[1])
-    assert forward[1].count("logistic") == 0
-    # One pass over each level's gates, and tanh(c) of each level.
-    assert forward[1].count("tanh") == 2 * depth
+    # Gates i and f of a level are one pass, o is another.
+    assert forward[1].count("logistic") == 2 * depth
+    # tanh(c) of each level, and tanh(g) of each but the outermost of a nested one.
+    assert forward[1].count("tanh") == depth + max(depth - 1, 1)
     # Biases of the levels inside are summed in the loop, as no input's cotangent is theirs; no weight is.
     assert set(back[0]) <= {(B, H), (1, 4 * H)}
     assert len([shape for shape in back[2] if shape == (T, B, 4 * H)]) == depth

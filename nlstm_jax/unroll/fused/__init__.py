@@ -6,9 +6,10 @@ operands of every elementary operation. Here the body is traced once and read as
 - What depends on constants alone (a part of a weight, or its cast) is computed once, before the loop.
 - A product with such a weight is not differentiated in the loop back, which keeps the cotangent ȳ of the result; the
   weight's gradient is one product after the loop, Σ_t x_tᵀ ȳ_t.
-- tanh and σ are differentiated by what they returned, so none is computed on the way back; those of the gates of one
-  block are one pass over the block. A σ that does more than weight something, as one whose logarithm is taken, is
-  JAX's own.
+- A product of bfloat16 factors has a float32 cotangent, which is rounded to bfloat16 before the products on the way
+  back. Sums stay float32.
+- tanh and σ are differentiated by what they returned, so none is computed on the way back; neighboring gates of one
+  block are one pass over the block.
 - The loop back is traced before the loop forward, which stores what that needs and nothing else.
 
 All else of the body is differentiated by JAX, a step at a time. Second derivatives are those of the two loops; forward

@@ -4,12 +4,13 @@ Both have the variables `inputs` and `outputs`; `apply(*operands)` returns the r
 the same on the way back, where they are differentiated.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.extend.core import JaxprEqn, Var
 
 from nlstm_jax.types import Array
@@ -53,8 +54,7 @@ class Product(NamedTuple):
             return y, turned
 
         def backward(turned: Array, y_bar: Array) -> tuple[Any, ...]:
-            (x_bar,) = jax.linear_transpose(lambda x: self._product(x, turned, turned=self._is_plain), x)(y_bar)
-            return x_bar, None, y_bar, None
+            return self._input_cotangent(x, turned, y_bar, turned=self._is_plain), None, y_bar, None
 
         replayed.defvjp(forward, backward)
         return [replayed(x, turned, tap, y)]
@@ -68,23 +68,40 @@ class Product(NamedTuple):
 
         def backward(stored: tuple[Array, Array], y_bar: Array) -> tuple[Array, Array]:
             x, w = stored
-            (x_bar,) = jax.linear_transpose(lambda x: self._product(x, w), x)(y_bar)
-            return x_bar, self.weight_cotangent(x, w, y_bar)
+            return self._input_cotangent(x, w, y_bar), self.weight_cotangent(x, w, y_bar)
 
         product.defvjp(lambda x, w: (self._product(x, w), (x, w)), backward)
         return [product(x, w)]
 
     def weight_cotangent(self, x: Array, w: Array, y_bar: Array) -> Array:
         """xᵀ ȳ; both may have one more leading axis, time."""
+        rounded = self._rounded(y_bar)
         if self._is_plain:
             # JAX would have it the other way round, ȳᵀ x, for which XLA copies ȳ on a CPU: 2 to 3 times slower.
             axes = tuple(range(x.ndim - 1))
-            w_bar = jax.lax.dot_general(x, y_bar, ((axes, axes), ((), ())), preferred_element_type=y_bar.dtype)
+            w_bar = jax.lax.dot_general(x, rounded, ((axes, axes), ((), ())), preferred_element_type=y_bar.dtype)
             return w_bar.astype(w.dtype)
         over_time = x.ndim > len(self.operand.aval.shape)  # type: ignore[attr-defined]
-        product = jax.vmap(self._product, (0, None)) if over_time else self._product
-        (w_bar,) = jax.linear_transpose(lambda w: product(x, w), w)(y_bar)
+        product = partial(self._product, dtype=rounded.dtype)
+        product = jax.vmap(product, (0, None)) if over_time else product
+        (w_bar,) = jax.linear_transpose(lambda w: product(x, w), w)(rounded)
         return w_bar
+
+    def _input_cotangent(self, x: Array, w: Array, y_bar: Array, *, turned: bool = False) -> Array:
+        """ȳ wᵀ, in the precision of x."""
+        rounded = self._rounded(y_bar)
+        product = partial(self._product, w=w, turned=turned, dtype=rounded.dtype)
+        (x_bar,) = jax.linear_transpose(product, x)(rounded)
+        return x_bar
+
+    def _rounded(self, y_bar: Array) -> Array:
+        """ȳ in the precision of the factors.
+
+        Factors in bfloat16 have a product, and so a cotangent, in float32. A product of that with a bfloat16 factor
+        would be computed in float32, which takes several times as long where there is bfloat16 hardware.
+        """
+        factor, weight = (var.aval.dtype for var in (self.operand, self.weight))  # type: ignore[attr-defined]
+        return y_bar.astype(factor) if factor == weight else y_bar
 
     @property
     def _is_plain(self) -> bool:
@@ -93,9 +110,12 @@ class Product(NamedTuple):
         plain = self.equation.params["dimension_numbers"] == (((last,), (0,)), ((), ()))
         return plain and self.equation.invars[0] is self.operand and len(self.weight.aval.shape) == 2  # type: ignore[attr-defined]
 
-    def _product(self, x: Array, w: Array, *, turned: bool = False) -> Array:
+    def _product(self, x: Array, w: Array, *, turned: bool = False, dtype: Any = None) -> Array:
+        """The product; `dtype` is that of the result, if not the equation's own."""
         pair = (x, w) if self.equation.invars[0] is self.operand else (w, x)
         params = dict(self.equation.params)
+        if dtype is not None:
+            params["preferred_element_type"] = dtype
         if turned:
             params["dimension_numbers"] = (((x.ndim - 1,), (1,)), ((), ()))
         return self.equation.primitive.bind(*pair, **params)
@@ -115,17 +135,17 @@ class Curves(NamedTuple):
         return (self.source,)
 
     def apply(self, z: Array) -> list[Array]:
-        """Each piece's curve, all from one pass of tanh: σ(z) = ½ tanh(½ z) + ½."""
-        scales = np.repeat([0.5 if name == "logistic" else 1.0 for name in self.names], self.sizes)
-        whole = jnp.tanh(z if (scales == 1).all() else z * scales.astype(z.dtype))
-        # Without a barrier XLA may compute them anew for everything that uses them.
-        whole = jax.lax.optimization_barrier(whole)
+        """Each piece's curve: neighbors that have the same one are one pass.
+
+        σ(z) = ½ tanh(½ z) + ½ would need one pass for all, but rounds a saturated gate to a multiple of 6e-8.
+        """
         results = []
-        for name, straight, bent in zip(self.names, self._split(z), self._split(whole), strict=True):
-            if name == "logistic":
-                results.append(0.5 * bent + 0.5)
-            else:
-                results.append(bent if name else straight)
+        for name, sizes, block in self._blocks(z):
+            if name:
+                curve = jnp.tanh if name == "tanh" else jax.lax.logistic
+                # Without a barrier XLA may compute it anew for everything that uses it.
+                block = jax.lax.optimization_barrier(curve(block))
+            results.extend(_split(block, sizes))
         return results
 
     def replay(self, z: Array, *pieces: Array) -> list[Array]:
@@ -148,8 +168,18 @@ class Curves(NamedTuple):
         replayed.defvjp(lambda z, pieces: (pieces, pieces), backward)
         return list(replayed(z, pieces))
 
-    def _split(self, whole: Array) -> Sequence[Array]:
-        return jax.lax.split(whole, self.sizes, axis=whole.ndim - 1) if len(self.sizes) > 1 else [whole]
+    def _blocks(self, z: Array) -> Iterator[tuple[str, tuple[int, ...], Array]]:
+        """Neighboring pieces with one curve: its name, the pieces' sizes, and the part of `z` that they are."""
+        pairs = itertools.groupby(zip(self.names, self.sizes, strict=True), key=lambda pair: pair[0])
+        runs = [(name, tuple(int(size) for _, size in pieces)) for name, pieces in pairs]
+        blocks = _split(z, tuple(sum(sizes) for _, sizes in runs))
+        for (name, sizes), block in zip(runs, blocks, strict=True):
+            yield name, sizes, block
+
+
+def _split(array: Array, sizes: tuple[int, ...]) -> Sequence[Array]:
+    """Parts of the last axis."""
+    return jax.lax.split(array, sizes, axis=array.ndim - 1) if len(sizes) > 1 else [array]
 
 
 Operation: TypeAlias = JaxprEqn | Product | Curves

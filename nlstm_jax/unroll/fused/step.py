@@ -1,5 +1,6 @@
 """A loop's body, its equations sorted by what they depend on."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -8,8 +9,8 @@ from jax.extend.core import JaxprEqn, Var
 from nlstm_jax.unroll.fused.equations import Environment, flat, needed, read, run, variables
 from nlstm_jax.unroll.fused.operations import Curves, Operation, Product
 
-GATE_USES = {"mul", "add", "sub", "split", "select_n", "convert_element_type"}
-"""What is done with the σ of a gate."""
+CURVES = ("tanh", "logistic")
+"""Primitives whose derivative is a function of their result."""
 
 
 class Step(NamedTuple):
@@ -107,22 +108,21 @@ def step_of(body: Callable[..., Any], constants: list[Any], carry: list[Any], in
 
 def _recognised(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[Any]) -> list[Operation]:
     """The equations, with products with weights and activations as operations of their own."""
-    uses: dict[Var, list[str]] = {var: ["return"] for var in variables(returned)}
+    uses = Counter(variables(returned))
     for equation in equations:
-        for var in variables(equation.invars):
-            uses.setdefault(var, []).append(equation.primitive.name)
+        uses.update(variables(equation.invars))
     # A piece that is used as it is besides would be needed twice.
     bent = {
         var: equation
         for equation in equations
-        if _is_curve(equation, uses)
+        if equation.primitive.name in CURVES
         for var in variables(equation.invars)
-        if len(uses[var]) == 1
+        if uses[var] == 1
     }
     operations: list[Operation] = []
     done: set[Var] = set()
     for equation in equations:
-        operation = _curves(equation, bent, uses) or _product(equation, fixed) or equation
+        operation = _curves(equation, bent) or _product(equation, fixed) or equation
         if done.isdisjoint(equation.outvars):
             operations.append(operation)
         if isinstance(operation, Curves):
@@ -130,20 +130,12 @@ def _recognised(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[A
     return operations
 
 
-def _is_curve(equation: JaxprEqn, uses: dict[Var, list[str]]) -> bool:
-    """Whether it is a tanh, or a σ by which something is only weighted: small ones, whose logarithm may be taken, are
-    rounded to multiples of 6e-8 by `Curves`.
-    """
-    name = equation.primitive.name
-    return name == "tanh" or (name == "logistic" and GATE_USES.issuperset(uses.get(equation.outvars[0], [])))
-
-
-def _curves(equation: JaxprEqn, bent: dict[Any, JaxprEqn], uses: dict[Var, list[str]]) -> Curves | None:
+def _curves(equation: JaxprEqn, bent: dict[Any, JaxprEqn]) -> Curves | None:
     """An activation, or a split of the last axis with all activations of pieces."""
     name, source = equation.primitive.name, equation.invars[0] if equation.invars else None
     if not isinstance(source, Var) or not (shape := source.aval.shape):  # type: ignore[attr-defined]
         return None
-    if _is_curve(equation, uses):
+    if name in CURVES:
         return Curves(source, (name,), shape[-1:], tuple(equation.outvars))
     pieces = equation.outvars
     if name != "split" or equation.params["axis"] != len(shape) - 1 or bent.keys().isdisjoint(pieces):
