@@ -14,13 +14,19 @@ ARGUMENTS: dict[str, settings.Setting] = {
     "layers": settings.Setting(1, "stacked layers of the cell", low=1, high=64),
     "features": settings.Setting(0, "hidden units; if not given, the config's own", low=1, high=65_536),
     "params": settings.Setting(0, "the width is chosen so that the cell has as many parameters", low=1),
+    "model_params": settings.Setting(0, "widths are chosen so that the whole model has as many parameters", low=1),
     "flops": settings.Setting(0, "the width is chosen so that a step has as many operations", low=1),
     "state": settings.Setting(0, "the width is chosen so that the cell carries as many numbers", low=1),
     "seed": settings.Setting(0, "of initial values, batches and dropout", low=0, high=2**31 - 1),
     "smoke": settings.Setting(False, "seconds on two cores"),
 }
-BUDGETS = {"params": "parameters", "flops": "operations", "state": "state"}
-"""Arguments that decide the width, and the cell's settings that they are."""
+BUDGETS = {
+    "params": "cell.parameters",
+    "model_params": "model.parameters",
+    "flops": "cell.operations",
+    "state": "cell.state",
+}
+"""Arguments that decide the width, and the settings that they are."""
 
 
 def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -75,7 +81,8 @@ def start(task: str, values: dict[str, Any], variants: tuple[str, ...] = ("",)) 
     if values["features"]:
         config.cell.features = values["features"]
     for name, setting in BUDGETS.items():
-        config.cell[setting] = values[name]
+        section, _, key = setting.partition(".")
+        config[section][key] = values[name]
     config.seeds.init = config.seeds.data = config.seeds.dropout = values["seed"]
     return config
 

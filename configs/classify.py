@@ -10,7 +10,8 @@
 Variants: `events` (the default; a symbol that comes twice in a row is the class), `six` (a Keras example's six
 sequences), `cue` (the first symbol is the class, asked for at the end of each window: only the memory knows it).
 
-Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`), and variant=.
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
+`configs.arguments`), and variant=.
 """
 
 from ml_collections import ConfigDict

@@ -2,7 +2,7 @@
 
     python -m experiments.train --config=configs/demo.py:cell=nlstm,depth=2,seed=0 --workdir=demo/runs/nlstm2-seed0
 
-Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """
 
 from ml_collections import ConfigDict

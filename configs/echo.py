@@ -5,8 +5,8 @@
         --config.data.length=50 --workdir=runs/long
     python -m experiments.sample --workdir=runs/echo --count=8
 
-Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`). A budget is that
-of encoder and decoder together.
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
+`configs.arguments`). A budget is that of encoder and decoder together.
 """
 
 from ml_collections import ConfigDict

@@ -3,7 +3,7 @@
     python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=2 --workdir=runs/nlstm2
     python -m experiments.train --config=configs/poems.py:cell=lstm --config.data.path=poems/ --workdir=runs/lstm
 
-Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """
 
 from ml_collections import ConfigDict

@@ -6,9 +6,9 @@
 
 The defaults are the small model of Zaremba, Sutskever and Vinyals, "Recurrent neural network regularization" (arXiv
 1409.2329), for `cell=lstm,layers=2`: 200 units, windows of 20 words of 20 places in the text at once, all parameters
-U(−0.1, 0.1), the loss summed over a window, plain gradient descent at 1.0 for 4 epochs of 13, then halved each epoch.
+U(−0.1, 0.1), the loss summed over a window, plain gradient descent at 1.0 for 5 of 13 epochs, then halved each epoch.
 
-Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """
 
 from ml_collections import ConfigDict
@@ -27,6 +27,7 @@ def get_config(argument: str = "") -> ConfigDict:
         config.cell.forget_bias = 0.0
     config.optimizer.name, config.optimizer.learning_rate, config.optimizer.clip_norm = "sgd", 1.0, 5.0
     config.optimizer.schedule = "halving"
+    config.optimizer.halve_after_epochs = 5.0
     config.train.batch_size, config.train.epochs, config.train.loss_per = 20, 13.0, "sequence"
     config.eval.metric = "perplexity"
     if values["smoke"]:

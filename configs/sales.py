@@ -4,7 +4,7 @@
     python -m experiments.train --config=configs/sales.py:cell=nlstm,depth=2,features=40 \\
         --config.data.path=sales/ --config.data.protocol=notebook --config.cell.gating=add --workdir=runs/notebook
 
-Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """
 
 from ml_collections import ConfigDict

@@ -8,7 +8,8 @@ Variants: `online` (the default), an example of 2015: every day, raw, is forecas
 from a zero state, plain gradient descent at 0.01, in float64, the initial values of NumPy's `RandomState(1234)`;
 `sequence`, the same question asked properly: windows of 20 days, split by time, standard units of the past alone.
 
-Arguments: cell= depth= layers= features= params= flops= state= seed= smoke (see `configs.arguments`), and variant=.
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
+`configs.arguments`), and variant=.
 """
 
 from ml_collections import ConfigDict

@@ -66,6 +66,8 @@ def main(arguments: list[str]) -> None:
         grouping = _GROUP_BY.value, _FACET.value, _AGAINST.value, _TUNED.value, _TAG.value
         asked = Question(look, _named(), planned, *grouping, _REACH.value)
         found = answer(runs, asked)
+        for line in found.warnings:
+            console.print(line, markup=False, style="bold")
         console.print(table.terminal(found.rows, look.metric, console.width))
         for line in (*notes, "", *found.lines):
             console.print(line, markup=False)

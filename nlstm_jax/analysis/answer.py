@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nlstm_jax.analysis import figure, page, table, tuning
-from nlstm_jax.analysis.comparison import Comparison, check_keys, compare, faceted
+from nlstm_jax.analysis.comparison import Comparison, check_keys, code_lines, compare, faceted
 from nlstm_jax.analysis.report import report
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
@@ -48,12 +48,14 @@ class Answer:
         question: what was asked.
         facets: comparisons by their titles.
         rows: of the table.
+        warnings: what comes before all else, that the runs are not of one commit.
         lines: remarks and verdicts.
     """
 
     question: Question
     facets: dict[str, Comparison]
     rows: list[table.Row]
+    warnings: list[str]
     lines: list[str]
 
     def write(self, out: Path, refresh: float = 0) -> list[str]:
@@ -122,7 +124,7 @@ def answer(runs: Sequence[Run], question: Question) -> Answer:
         raise ConfigError(f"--along={look.axis}: runs that say how far they came so expected, found none")
     lines = list(dict.fromkeys([*remarks, *(remark for each in facets.values() for remark in each.remarks)]))
     lines += [f"{title}: {verdict(each, look.metric)}".removeprefix(": ") for title, each in facets.items()]
-    return Answer(question, facets, table.facet_rows(facets, look.metric, question.level), lines)
+    return Answer(question, facets, table.facet_rows(facets, look.metric, question.level), code_lines(facets), lines)
 
 
 def _tagged(runs: Sequence[Run], tags: Sequence[str]) -> Sequence[Run]:

@@ -13,6 +13,8 @@ from nlstm_jax.runs import Run, flatten
 CLOCKS = ("wall_seconds", "examples_per_second", "tokens_per_second")
 CELL_TOLERANCE = 0.01
 """Cells whose numbers of parameters are further apart, as a part of the smaller, are not of equal cost."""
+MODEL_TOLERANCE = 0.02
+"""The same of whole models."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +23,14 @@ class Comparison:
 
     Attributes:
         groups: in the order in which their first runs came, finished ones first.
+        code: which commits the runs were made at, where that is not one commit without changes; else empty.
         incomparable: why no difference between the groups can be read as the models'; empty where it can.
         remarks: lines that a reader has to know; `incomparable` is among them.
         contrast: the labels of two groups whose difference was named in advance as the one to be judged.
     """
 
     groups: tuple[Group, ...]
+    code: str
     incomparable: str
     remarks: tuple[str, ...]
     contrast: tuple[str, str] | None = None
@@ -131,8 +135,17 @@ def compare(
     data, train = ([_section(fact, name) for fact in wholes] for name in ("data", "train"))
     incomparable = _told(labels, data, "not comparable: the data differ")
     training = _told(labels, train, "training differs")
-    remarks = (*notes, incomparable, _cells_remark(groups), training, *_mixed(groups), *_shortened(groups), *repeated)
-    comparison = Comparison(groups, incomparable, tuple(remark for remark in remarks if remark))
+    remarks = (
+        *notes,
+        incomparable,
+        _cells_remark(groups),
+        _models_remark(groups),
+        training,
+        *_mixed(groups),
+        *_shortened(groups),
+        *repeated,
+    )
+    comparison = Comparison(groups, _code_remark(groups), incomparable, tuple(remark for remark in remarks if remark))
     return comparison.named(contrast) if contrast else comparison
 
 
@@ -166,6 +179,20 @@ def cells_differ(first: Group, second: Group) -> bool:
         return False
     counts = sorted(count for group in (first, second) if (count := group.cell_parameters) is not None)
     return len(counts) == 2 and counts[1] > counts[0] * (1 + CELL_TOLERANCE)
+
+
+def models_differ(first: Group, second: Group) -> bool:
+    """Whether two groups' whole models differ by more than `MODEL_TOLERANCE`, as far as is known."""
+    counts = sorted(count for group in (first, second) if (count := group.parameters) is not None)
+    return len(counts) == 2 and counts[1] > counts[0] * (1 + MODEL_TOLERANCE)
+
+
+def commit_of(run: Run) -> str:
+    """The commit that a run was made at, and whether there were changes beside it; `unknown` without one."""
+    commit = run.environment.get("commit")
+    if not commit:
+        return "unknown"
+    return commit[:10] + (" with uncommitted changes" if run.environment.get("uncommitted_diff") else "")
 
 
 def facts_of(run: Run) -> dict[str, Any]:
@@ -245,6 +272,33 @@ def _cells_remark(groups: Sequence[Group]) -> str:
         f"cells of unequal cost: {low.cell_parameters:,} parameters in {low.label}, "
         f"{high.cell_parameters:,} in {high.label}"
     )
+
+
+def code_lines(facets: Mapping[str, Comparison]) -> list[str]:
+    """What several comparisons have to say of their runs' commits, each line once."""
+    return list(dict.fromkeys(comparison.code for comparison in facets.values() if comparison.code))
+
+
+def _models_remark(groups: Sequence[Group]) -> str:
+    known = [group for group in groups if group.parameters is not None]
+    low = min(known, key=lambda group: group.parameters or 0, default=None)
+    high = max(known, key=lambda group: group.parameters or 0, default=None)
+    if low is None or high is None or not models_differ(low, high):
+        return ""
+    return (
+        f"whole models of unequal size: {low.parameters:,} parameters in {low.label}, "
+        f"{high.parameters:,} in {high.label}"
+    )
+
+
+def _code_remark(groups: Sequence[Group]) -> str:
+    """The commits of each group, where they are not all one commit without changes."""
+    commits = {group.label: sorted({commit_of(run) for run in group.runs}) for group in groups}
+    all_commits = {commit for each in commits.values() for commit in each}
+    if len(all_commits) == 1 and "changes" not in next(iter(all_commits)):
+        return ""
+    told = "; ".join(f"{label} {', '.join(each)}" for label, each in commits.items())
+    return f"NOT OF ONE COMMIT: {told}"
 
 
 def _shortened(groups: Sequence[Group]) -> list[str]:

@@ -129,9 +129,15 @@ class Group:
 
     @property
     def budget(self) -> dict[str, int]:
-        """What else than its number of parameters the cell's width was chosen by: `operations` or `state`."""
-        cell = self.runs[0].config.get("cell", {})
-        return {name: cell[name] for name in ("operations", "state") if cell.get(name)}
+        """The budget that decided the cell's width, if it is another than the cell's number of parameters.
+
+        `operations` or `state` of the cell, or `model`, the parameters of the whole model.
+        """
+        config = self.runs[0].config
+        cell = config.get("cell", {})
+        budgets = {name: cell.get(name) for name in ("operations", "state")}
+        budgets["model"] = config.get("model", {}).get("parameters")
+        return {name: budget for name, budget in budgets.items() if budget}
 
     @property
     def parameters(self) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from plotly.offline import get_plotlyjs
 
-from nlstm_jax.analysis.comparison import CLOCKS, Comparison
+from nlstm_jax.analysis.comparison import CLOCKS, Comparison, code_lines
 from nlstm_jax.analysis.curves import AXES, SPLITS, Group, run_status
 from nlstm_jax.analysis.figure import COLOURS, Look
 from nlstm_jax.analysis.table import facet_rows, html_table
@@ -60,7 +60,10 @@ def render(facets: Mapping[str, Comparison], look: Look, *, level: float | None 
             for name in names
         )
 
-    remarks = [_titled(title, remark) for title, comparison in facets.items() for remark in comparison.remarks]
+    remarks = [
+        *code_lines(facets),
+        *(_titled(title, remark) for title, comparison in facets.items() for remark in comparison.remarks),
+    ]
     parts = {
         "title": html.escape(_title(labels)),
         "verdicts": sections(lambda name: "".join(_verdict(*item, name) for item in facets.items())),

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from nlstm_jax.analysis.comparison import Comparison
+from nlstm_jax.analysis.comparison import Comparison, code_lines, commit_of
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.table import Row, markdown, markdown_text
 from nlstm_jax.analysis.verdict import verdict
@@ -19,6 +19,7 @@ def report(facets: Mapping[str, Comparison], rows: Sequence[Row], metric: str) -
     ]
     described = f"{metric} of {' · '.join(dict.fromkeys(group.label for group in all_groups))}"
     parts = [
+        *(f"**{markdown_text(line)}**" for line in code_lines(facets)),
         "Written by `python -m experiments.compare`.",
         f"![{markdown_text(described)}](compare.png)",
         markdown(rows, metric).rstrip(),
@@ -35,7 +36,7 @@ def _provenance(group: Group) -> str:
     """A group's seeds and environments; what its runs do not agree on is listed."""
     seeds = ", ".join(sorted({str(run.config.get("seeds", {}).get("init", "?")) for run in group.runs}))
     environments = [run.environment for run in group.runs]
-    commits = {_commit(environment) for environment in environments}
+    commits = {commit_of(run) for run in group.runs}
     devices = {
         f"{found.get('count')} × {found.get('kind')}"
         for environment in environments
@@ -55,10 +56,3 @@ def _notes(group: Group) -> list[str]:
     found = [(run.path, read_notes(run.path)) for run in group.runs]
     told = [(path.name, "; ".join(filter(None, [", ".join(notes.tags), notes.text]))) for path, notes in found]
     return [markdown_text(f"- {name}: {text}") for name, text in told if text]
-
-
-def _commit(environment: dict) -> str:
-    commit = environment.get("commit")
-    if not commit:
-        return "–"
-    return commit[:10] + (" with uncommitted changes" if environment.get("uncommitted_diff") else "")

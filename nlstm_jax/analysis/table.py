@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from rich.table import Table
 from rich.text import Text
 
-from nlstm_jax.analysis.comparison import Comparison, cells_differ
+from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
 from nlstm_jax.analysis.curves import Group, had_its_slot_alone
 from nlstm_jax.analysis.statistics import Estimate, estimate, written
 from nlstm_jax.runs import higher_is_better
@@ -46,6 +46,7 @@ class Row:
         runs: how many there are.
         cell_parameters, parameters: None while no run says.
         unequal: whether the cells differ by more than 1 % from those of the first row.
+        unequal_models: whether the whole models differ by more than 2 % from those of the first row.
         valid: the best validation value.
         best_steps: the smallest and the largest step of the best values.
         train: at the best steps.
@@ -62,6 +63,7 @@ class Row:
     cell_parameters: int | None
     parameters: int | None
     unequal: bool
+    unequal_models: bool
     valid: Estimate | None
     best_steps: tuple[int, int] | None
     train: Estimate | None
@@ -85,7 +87,10 @@ def rows(comparison: Comparison, metric: str, level: float | None = None) -> lis
     described = [(group, _row(group, metric, level)) for group in comparison.groups]
     described.sort(key=lambda pair: (pair[1].valid is None, sign * pair[1].valid.value if pair[1].valid else 0.0))
     first = described[0][0]
-    return [replace(row, unequal=cells_differ(first, group)) for group, row in described]
+    return [
+        replace(row, unequal=cells_differ(first, group), unequal_models=models_differ(first, group))
+        for group, row in described
+    ]
 
 
 def facet_rows(facets: Mapping[str, Comparison], metric: str, level: float | None = None) -> list[Row]:
@@ -162,6 +167,7 @@ def _record(row: Row, metric: str) -> dict[str, Any]:
         "cell_parameters": row.cell_parameters,
         "parameters": row.parameters,
         "unequal_cells": "yes" if row.unequal else "no",
+        "unequal_models": "yes" if row.unequal_models else "no",
     }
     record["best_step_min"], record["best_step_max"] = row.best_steps or (None, None)
     for name, value in (
@@ -204,6 +210,7 @@ def _row(group: Group, metric: str, level: float | None) -> Row:
         cell_parameters=group.cell_parameters,
         parameters=group.parameters,
         unequal=False,
+        unequal_models=False,
         valid=estimate([best.valid for best in bests]) if bests else None,
         best_steps=(min(steps), max(steps)) if steps else None,
         train=estimate(trains) if trains else None,
@@ -246,7 +253,8 @@ def _cells(table: Sequence[Row], metric: str) -> tuple[list[tuple[str, Literal["
     for row in table:
         seeds = row.valid.seeds if row.valid else 0
         line = [row.facet] * faceted + [row.label, f"{row.runs}" if seeds == row.runs else f"{seeds} of {row.runs}"]
-        line += [_count(row.cell_parameters) + (" ≠ cells" if row.unequal else ""), _count(row.parameters)]
+        line += [_count(row.cell_parameters) + (" ≠ cells" if row.unequal else "")]
+        line += [_count(row.parameters) + (" ≠ models" if row.unequal_models else "")]
         line += [_written(row.valid), _span(row.best_steps), _written(row.train)]
         if tested:
             looks = f" ({row.looks} look{'s' if row.looks != 1 else ''})"

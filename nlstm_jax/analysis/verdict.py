@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nlstm_jax.analysis.bootstrap import crossed
-from nlstm_jax.analysis.comparison import Comparison, cells_differ
+from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import LEVEL, estimate, holm, seeds_to_resolve, welch, written
 from nlstm_jax.runs import Run, higher_is_better
@@ -125,14 +125,21 @@ def _doubts(best: Group, following: Group) -> list[str]:
     doubts = []
     if cells_differ(best, following):
         ratio = (best.cell_parameters or 0) / (following.cell_parameters or 1)
-        more = f"{ratio - 1:.0%} more" if ratio > 1 else f"{1 - ratio:.0%} fewer"
-        doubts.append(f"not at equal cost, as its cell has {more.replace('%', ' %')} parameters")
+        doubts.append(f"not at equal cost, as its cell has {_more_or_fewer(ratio)} parameters")
+    if models_differ(best, following):
+        ratio = (best.parameters or 0) / (following.parameters or 1)
+        doubts.append(f"its whole model has {_more_or_fewer(ratio)} parameters")
     for group in (best, following):
         rest = [f"{count} {name}" for name, count in group.statuses.items() if name != "finished"]
         if rest:
             count = f"{len(group.runs)} run{'s' if len(group.runs) != 1 else ''}"
             doubts.append(f"provisional: of {count} of {group.label}, {', '.join(rest)}")
     return doubts
+
+
+def _more_or_fewer(ratio: float) -> str:
+    text = f"{ratio - 1:.0%} more" if ratio > 1 else f"{1 - ratio:.0%} fewer"
+    return text.replace("%", " %")
 
 
 def _values(group: Group, metric: str) -> list[float]:

@@ -31,7 +31,7 @@ FACTORIES: dict[str, Callable[..., Cell]] = {
     "nlstm": partial(nested_lstm, depth=2),
 }
 
-_STRUCTURE = ("name", "features", *BUDGETS, "layers", "skip", "residual", "weights")
+_STRUCTURE = ("name", "features", "widths", *BUDGETS, "layers", "skip", "residual", "weights")
 NOISE = ("input_dropout", "recurrent_dropout", "weight_drop", "zoneout")
 
 
@@ -83,8 +83,9 @@ def build(
     """The cell that a configuration's `cell` section describes.
 
     Args:
-        options: `name`, `features`, a budget (`parameters`, `operations` or `state`, if > 0, decides the width),
-            `layers`, `skip`, `residual`, the rates of `regularised`, and the options of that cell.
+        options: `name`, `features`, a budget (`parameters`, `operations` or `state`, if > 0, decides the width), or
+            `widths` of the layers in place of these; `layers`, `skip`, `residual`, the rates of `regularised`, and
+            the options of that cell.
         in_features: D; it matters where a budget decides.
         dropout: between layers.
         twin: see `fit_features`.
@@ -102,19 +103,23 @@ def build(
     if options["name"] not in FACTORIES:
         _check_made(options["name"], factory(options.get("features", 4), **own))
 
-    def make(features: int) -> Cell:
-        cell = regularised(factory(features, **own), **noise)
+    def make(*widths: int) -> Cell:
+        made = tuple(regularised(factory(width, **own), **noise) for width in widths)
         if layers == 1:
-            return cell
+            return made[0]
         return Stack(
-            (cell,) * layers,
+            made,
             skip=options.get("skip", False),
             residual=options.get("residual", False),
             dropout=dropout,
         )
 
-    budget = {name: options[name] for name in BUDGETS if options.get(name)}
-    return make(fit_features(make, in_features, twin=twin, **budget) if budget else options["features"])
+    if "widths" in options:
+        return make(*options["widths"])
+    features = options["features"]
+    if budget := {name: options[name] for name in BUDGETS if options.get(name)}:
+        features = fit_features(lambda width: make(*(width,) * layers), in_features, twin=twin, **budget)
+    return make(*(features,) * layers)
 
 
 def _check_made(name: str, cell: Any) -> None:

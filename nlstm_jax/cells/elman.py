@@ -14,7 +14,7 @@ from nlstm_jax.cells.base import (
     no_noise,
     product,
 )
-from nlstm_jax.cells.initial import check_scheme, draw_kernels, draw_vector
+from nlstm_jax.cells.initial import check_scheme, draw_bias, draw_kernels
 from nlstm_jax.types import Array, Float, Noise, PRNGKeyArray
 
 
@@ -75,7 +75,7 @@ class Elman:
     def init(self, key: PRNGKeyArray, in_features: int) -> ElmanParams:
         """Draw the parameters."""
         w_x, w_h = draw_kernels(self.init_scheme, key, in_features, self.features, self.features, gates=1)
-        b = draw_vector(self.init_scheme, named_key(key, "b"), (self.features,), self.features)
+        b = draw_bias(self.init_scheme, named_key(key, "b"), self.features, self.features)
         return ElmanParams(w_x, w_h, b if self.use_bias else None)
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> ElmanCarry:

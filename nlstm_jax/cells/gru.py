@@ -14,7 +14,7 @@ from nlstm_jax.cells.base import (
     no_noise,
     product,
 )
-from nlstm_jax.cells.initial import check_scheme, draw_kernels, draw_vector
+from nlstm_jax.cells.initial import check_scheme, draw_bias, draw_kernels, draw_vector
 from nlstm_jax.types import Array, Float, Noise, PRNGKeyArray
 
 
@@ -88,9 +88,15 @@ class GRU:
         """Draw the parameters."""
         width = self.features
         w_x, w_h = draw_kernels(self.init_scheme, key, in_features, width, width, gates=3)
-        b = draw_vector(self.init_scheme, named_key(key, "b"), (3 * width,), width)
+        if not self.use_bias:
+            return GRUParams(w_x, w_h, None, None)
+        b = draw_bias(self.init_scheme, named_key(key, "b"), 3 * width, width)
+        if not self.reset_after:
+            return GRUParams(w_x, w_h, b, None)
+        # Of the two biases of n one is inside the reset gate's brackets: they are not one sum.
+        n = draw_vector(self.init_scheme, named_key(key, "b"), (3 * width,), width)[2 * width :]
         b_n = draw_vector(self.init_scheme, named_key(key, "b_n"), (width,), width)
-        return GRUParams(w_x, w_h, b if self.use_bias else None, b_n if self.use_bias and self.reset_after else None)
+        return GRUParams(w_x, w_h, b.at[2 * width :].set(n), b_n)
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> GRUCarry:
         """Zeros."""

@@ -1,16 +1,16 @@
 """Initial values of recurrent parameters, by name.
 
-| name           | W_x                            | W_h                             | vectors            |
-|----------------|--------------------------------|---------------------------------|--------------------|
-| `default`      | glorot uniform, gate by gate   | orthogonal, gate by gate        | 0                  |
-| `keras`        | glorot uniform over all gates  | orthogonal over all gates       | 0                  |
-| `keras_inner`  | the two stacked, [W_x; W_h], orthogonal as a whole: the inner level of Keras' Nested LSTM ||
-| `torch`        | U(±1/√H)                       | U(±1/√H)                        | U(±1/√H)           |
-| `uniform(r)`   | U(±r)                          | U(±r)                           | U(±r)              |
-| `normal(s)`    | N(0, s²)                       | N(0, s²)                        | 0                  |
+| name           | W_x                            | W_h                             | biases             | peepholes |
+|----------------|--------------------------------|---------------------------------|--------------------|-----------|
+| `default`      | glorot uniform, gate by gate   | orthogonal, gate by gate        | 0                  | 0         |
+| `keras`        | glorot uniform over all gates  | orthogonal over all gates       | 0                  | 0         |
+| `keras_inner`  | the two stacked, [W_x; W_h], orthogonal as a whole: the inner level of Keras' Nested LSTM |||
+| `torch`        | U(±1/√H)                       | U(±1/√H)                        | U(±1/√H)+U(±1/√H)  | U(±1/√H)  |
+| `uniform(r)`   | U(±r)                          | U(±r)                           | U(±r)              | U(±r)     |
+| `normal(s)`    | N(0, s²)                       | N(0, s²)                        | 0                  | 0         |
 
-A forget gate's bias is added to what the scheme draws for it. Peepholes are vectors, a projection is drawn
-like W_x.
+A forget gate's bias is added to what the scheme draws for it. A projection is drawn like W_x. PyTorch adds two
+biases, one beside each kernel: `torch` draws their sum.
 """
 
 import math
@@ -64,8 +64,16 @@ def draw_projection(scheme: str, key: PRNGKeyArray, features: int, out_features:
     return _draw_alike(scheme, key, (features, out_features), features)
 
 
+def draw_bias(scheme: str, key: PRNGKeyArray, size: int, features: int) -> Float[Array, "size"]:
+    """Draw a bias that stands for all the biases of its gates."""
+    bias = draw_vector(scheme, key, (size,), features)
+    if _parse(scheme)[0] == "torch":
+        bias += draw_vector(scheme, named_key(key, "recurrent"), (size,), features)
+    return bias
+
+
 def draw_vector(scheme: str, key: PRNGKeyArray, shape: tuple[int, ...], features: int) -> Array:
-    """A bias or peepholes."""
+    """Draw one bias of several, or peepholes."""
     if _parse(scheme)[0] in ("torch", "uniform"):
         return _draw_alike(scheme, key, shape, features)
     return jnp.zeros(shape, jnp.float32)

@@ -18,7 +18,7 @@ from nlstm_jax.cells.base import (
     no_noise,
     product,
 )
-from nlstm_jax.cells.initial import check_scheme, draw_kernels, draw_projection, draw_vector
+from nlstm_jax.cells.initial import check_scheme, draw_bias, draw_kernels, draw_projection, draw_vector
 from nlstm_jax.types import Array, Float, Noise, PRNGKeyArray
 
 
@@ -177,5 +177,5 @@ def draw_forget_biased(
     scheme: str, key: PRNGKeyArray, features: int, forget_bias: float
 ) -> Float[Array, "4*{features}"]:
     """b [4H] in the order i, f, g, o, with `forget_bias` added to its second block."""
-    b = draw_vector(scheme, named_key(key, "b"), (4 * features,), features)
+    b = draw_bias(scheme, named_key(key, "b"), 4 * features, features)
     return b.at[features : 2 * features].add(forget_bias)

@@ -4,7 +4,7 @@ Embedding, dense layers and dropout are Flax's; `adapters.nnx.Recurrent` puts a 
 A model draws no randomness of its own: it takes a key when it is called, and without one there is no noise.
 """
 
-from nlstm_jax.models.build import build, load_cell
+from nlstm_jax.models.build import build, fit_budget, load_cell
 from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.example import load_example
 from nlstm_jax.models.forecaster import Forecaster
@@ -21,6 +21,7 @@ __all__ = [
     "Seq2Seq",
     "build",
     "count_parameters",
+    "fit_budget",
     "is_recurrent",
     "load_cell",
     "load_example",

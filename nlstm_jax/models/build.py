@@ -17,6 +17,7 @@ from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
 from nlstm_jax.models.seq2seq import Seq2Seq, decoder_width
+from nlstm_jax.models.sizing import Widths, cache_key, fit_model, resize
 
 Model: TypeAlias = LanguageModel | Forecaster | Seq2Seq | Classifier
 _Options: TypeAlias = Mapping[str, Any]
@@ -32,12 +33,13 @@ def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> Model:
             `channels` and `outputs` of a forecaster.
 
     Raises:
-        ConfigError: a cell or model option that does not serve, or a loop over time that does not for the cell.
+        ConfigError: a cell or model option that does not serve, a budget that no width serves, or a loop over time
+            that does not serve the cell.
     """
-    key = jax.random.key(config["seeds"]["init"])
-    over_time = {name: value or None for name, value in config["unroll"].items()}
+    if config["model"].get("parameters"):
+        config = resize(config, fit_budget(config, sizes)[0])
     try:
-        model = _MAKERS[config["task"]](config["cell"], config["model"], sizes, {"over_time": over_time, "key": key})
+        model = _make(config, sizes)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.cell or config.model: {error}") from error
     for recurrent in (part for part in vars(model).values() if isinstance(part, Recurrent)):
@@ -47,6 +49,37 @@ def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> Model:
             except ValueError as error:
                 raise ConfigError(f"config.unroll: {error}") from error
     return model
+
+
+def fit_budget(config: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Widths, int]:
+    """The widths that `config.model.parameters` decides, and the number of parameters that the model then has.
+
+    Raises:
+        ConfigError: a budget of the cell beside it, one that no width serves, or options that do not serve.
+    """
+    both = [f"config.cell.{name}" for name in cells.BUDGETS if config["cell"].get(name)]
+    if both:
+        raise ConfigError(f"config.model.parameters: no {both[0]} beside it expected, found both")
+    key = cache_key(config, sizes)
+    if key not in _FITTED:
+        projects = bool(config["model"].get("projection")) and not config["model"].get("tied")
+        try:
+            _FITTED[key] = fit_model(lambda config: _make(config, sizes), config, projects=projects)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"config.model.parameters: {error}") from error
+    return _FITTED[key]
+
+
+_FITTED: dict[str, tuple[Widths, int]] = {}
+"""Widths that have been found in this process: several runs ask for the same."""
+
+
+def _make(config: Mapping[str, Any], sizes: Mapping[str, int]) -> Model:
+    """The model of a configuration, at widths that are known."""
+    key = jax.random.key(config["seeds"]["init"])
+    over_time = {name: value or None for name, value in config["unroll"].items()}
+    maker = _MAKERS[config["task"]]
+    return maker(config["cell"], config["model"], sizes, {"over_time": over_time, "key": key})
 
 
 def _language_model(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str, Any]) -> LanguageModel:

@@ -35,6 +35,9 @@ COMMON: dict[str, Setting] = {
     "cell.recurrent_dropout": by_level("rate on what W_h reads, one mask a sequence; by level"),
     "cell.weight_drop": by_level("rate on W_h itself, one mask a batch; by level"),
     "cell.zoneout": by_level("rate of units that keep their old value; of h, then of the memories outside in"),
+    "model.parameters": Setting(
+        0, "if > 0: the cell's width, and a projection's, are chosen so that the whole model has as many", low=0
+    ),
     "unroll.mode": Setting("auto", "the loop over time", choices=("auto", "scan", "fused", "cudnn")),
     "unroll.remat": Setting(False, "store carries √T steps apart alone, and compute the rest anew"),
     "unroll.truncate": Setting(0, "if > 0: the gradient does not leave blocks of so many steps", low=0),

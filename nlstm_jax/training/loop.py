@@ -215,7 +215,8 @@ class _Loop:
         environment = describe_environment(devices, self.members[0].task.facts, jax.process_count())
         if self.together:
             environment |= {"trained_together": len(self.members), "alone": False}
-            self.narrator.introduce(self.members[0].state.parameters)
+            first = self.members[0]
+            self.narrator.introduce(first.state.parameters, first.config, first.task.sizes)
             self.narrator.say(f"{len(self.members)} runs together, {', '.join(each.name for each in self.members)}")
         for member in self.members:
             member.begin(environment)

@@ -68,7 +68,7 @@ class Member:
             self.state = self.checkpoints.restore(self.step, self.state)
             self.narrator.say(f"going on from step {self.step:,}")
         else:
-            self.narrator.introduce(self.state.parameters)
+            self.narrator.introduce(self.state.parameters, self.config, self.task.sizes)
             for note in self.task.notes:
                 self.narrator.say(note)
         self._end_if_due()

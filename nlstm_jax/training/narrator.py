@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nlstm_jax.models import Parameters, is_recurrent
+from nlstm_jax.models import Parameters, fit_budget, is_recurrent
 
 
 class Narrator:
@@ -49,8 +49,14 @@ class Narrator:
         self._log.print(content, highlight=False, soft_wrap=isinstance(content, str))
         self._file.flush()
 
-    def introduce(self, parameters: Parameters) -> None:
-        """A table of the parameters, the cell's and all added up."""
+    def introduce(self, parameters: Parameters, config: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+        """A table of the parameters, the cell's and all added up; the widths, where a budget decided them.
+
+        Args:
+            parameters: of the model.
+            config: its configuration.
+            sizes: what the task asks of a model.
+        """
         table = Table("parameter", "shape", "size", title=None)
         table.columns[2].justify = "right"
         for name, value in parameters.items():
@@ -59,6 +65,9 @@ class Narrator:
         table.add_row("cell", "", f"{cell_parameters(parameters):,}")
         table.add_row("all", "", f"{sum(value.size for value in parameters.values()):,}")
         self.say(table)
+        if budget := config["model"]["parameters"]:
+            widths, count = fit_budget(config, sizes)
+            self.say(f"model.parameters: {widths}: {count:,} parameters, {count / budget - 1:+.2%} from {budget:,}")
 
     def begin(self, step: int, total: int) -> None:
         """Show the bar."""

@@ -118,7 +118,7 @@ class _Pass:
             self._state = checkpoints.restore(self.step, self._state)
             narrator.say(f"going on from step {self.step:,}")
         else:
-            narrator.introduce(self._state.parameters)
+            narrator.introduce(self._state.parameters, config, task.sizes)
             for note in task.notes:
                 narrator.say(note)
             if self._delay < config["data"]["horizon"]:

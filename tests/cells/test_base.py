@@ -187,7 +187,8 @@ def test_keras_inner_is_orthogonal_over_input_and_hidden_rows_together():
 def test_uniform_normal_and_torch_fill_the_parameters():
     for leaf in jax.tree.leaves(LSTM(40, init_scheme="uniform(0.1)", forget_bias=0.0).init(KEY, 30)):
         assert_uniform(leaf, 0.1)
-    for leaf in jax.tree.leaves(LSTM(40, init_scheme="torch", forget_bias=0.0).init(KEY, 30)):
+    torch = LSTM(40, init_scheme="torch", forget_bias=0.0).init(KEY, 30)
+    for leaf in (torch.w_x, torch.w_h):
         assert_uniform(leaf, 1 / np.sqrt(40))
     params = LSTM(40, init_scheme="normal(0.01)", forget_bias=0.0).init(KEY, 30)
     for leaf in (params.w_x, params.w_h):
@@ -250,3 +251,26 @@ def test_another_key_draws_other_parameters():
     references.assert_trees_close(one, same, 0.0)
     assert not np.allclose(one.w_x, other.w_x)
     assert not np.allclose(one.inner.w_h, other.inner.w_h)
+
+
+@pytest.mark.parametrize(
+    ("cell", "sums"),
+    [
+        (LSTM(16, init_scheme="torch", forget_bias=0.0), 4),
+        (GRU(16, init_scheme="torch"), 2),
+        (GRU(16, init_scheme="torch", reset_after=False), 3),
+        (Elman(16, init_scheme="torch"), 1),
+    ],
+    ids=["lstm", "gru", "gru_reset_before", "elman"],
+)
+def test_torch_draws_the_sum_of_two_biases_where_pytorch_adds_two(cell, sums):
+    """U(±1/4) has the deviation 0.144, the sum of two 0.204; the last block of a GRU keeps its two biases apart."""
+    params = [cell.init(key, 3) for key in jax.random.split(KEY, 400)]
+    b = np.stack([each.b for each in params]).reshape(len(params), -1, 16)
+    deviations = b.std((0, 2))
+    np.testing.assert_allclose(deviations[:sums], 0.25 * np.sqrt(2 / 3), rtol=0.02)
+    np.testing.assert_allclose(deviations[sums:], 0.25 / np.sqrt(3), rtol=0.02)
+    if getattr(params[0], "b_n", None) is not None:
+        b_n = np.stack([each.b_n for each in params])
+        np.testing.assert_allclose(b_n.std(), 0.25 / np.sqrt(3), rtol=0.02)
+        assert abs(np.corrcoef(b_n.ravel(), b[:, 2].ravel())[0, 1]) < 0.05

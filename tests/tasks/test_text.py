@@ -188,4 +188,5 @@ def test_the_defaults_are_zarembas_small_model() -> None:
         assert abs(float(value.mean())) < 0.01, name
     rate = optimizers.schedule(config["optimizer"], 13 * 2323, 2323)
     rates = [float(rate(epoch * 2323)) for epoch in range(13)]
-    assert rates == [1.0] * 4 + [0.5 ** (epoch + 1) for epoch in range(9)]
+    assert [float(rate((epoch + 1) * 2323 - 1)) for epoch in range(13)] == rates
+    assert rates == [1.0] * 5 + [0.5 ** (epoch + 1) for epoch in range(8)]

@@ -28,7 +28,7 @@ GATES = {
 
 
 def parameters(cell, gate, z):
-    """Zero weights, and biases by which `gate` has the pre-activation `z` and alone decides how large the output is."""
+    """Zero weights, and biases by which `gate` has the pre-activation `z` and alone decides the output."""
     shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), 1))
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
     if isinstance(cell, GRU):

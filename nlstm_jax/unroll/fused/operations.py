@@ -139,7 +139,7 @@ class Curves(NamedTuple):
 
         σ(z) = ½ tanh(½ z) + ½ would need one pass for all, but rounds a saturated gate to a multiple of 6e-8.
         """
-        results = []
+        results: list[Array] = []
         for name, sizes, block in self._blocks(z):
             if name:
                 curve = jnp.tanh if name == "tanh" else jax.lax.logistic
