@@ -5,7 +5,8 @@ A test module takes its cells by tag: `zoo.parametrize("stack")`, `zoo.cells("no
 | tag | cells that have it |
 |---|---|
 | `single` | one cell, without wrappers: Elman, GRU, LSTM, Nested, a user's own |
-| `elman`, `gru`, `lstm`, `nested`, `deep`, `stack`, `bidirectional` | the outermost kind; `nested` also inside a wrapper |
+| `elman`, `gru`, `lstm`, `deep`, `stack`, `bidirectional`, `own` | the outermost kind |
+| `nested` | a Nested LSTM, also inside a wrapper |
 | `option` | a single cell with one option away from its default |
 | `pair` | several options together, or a wrapper with several; a fault of one option shows here too |
 | `wrapper` | SequenceDropout, Zoneout, DeepTransition, DeepOutput |
@@ -184,7 +185,6 @@ _add("gru_activations", "single gru pair", *_gru(candidate_activation="sigmoid",
 
 _add("lstm", "single lstm fused", *_lstm())
 _add("lstm_add", "single lstm option", *_lstm(gating="add"))
-_add("lstm_identity_candidate", "single lstm option", *_lstm(candidate_activation="identity"))
 _add("lstm_identity_output", "single lstm option", *_lstm(output_activation="identity"))
 _add("lstm_tanh_gates", "single lstm option", *_lstm(gate_activation="tanh"))
 _add(
@@ -340,9 +340,7 @@ _add(
 _add(
     "stack_of_deep",
     "deep wrapper stack pair",
-    lambda dtype: Stack(
-        (DeepOutput(GRU(H, dtype=dtype), widths=(2,)), DeepTransition((Elman(H, dtype=dtype),) * 3))
-    ),
+    lambda dtype: Stack((DeepOutput(GRU(H, dtype=dtype), widths=(2,)), DeepTransition((Elman(H, dtype=dtype),) * 3))),
     references.stack(_output(references.gru()), _transition(*[references.elman()] * 3)),
 )
 
@@ -512,9 +510,7 @@ def names(*tags: str, without: str | Iterable[str] = ()) -> list[str]:
     unwanted = {without} if isinstance(without, str) else set(without)
     unknown = {*tags, *unwanted} - KNOWN
     assert not unknown, f"zoo: tags among {sorted(KNOWN)} expected, found {sorted(unknown)}"
-    return [
-        name for name, entry in ENTRIES.items() if entry.tags.issuperset(tags) and entry.tags.isdisjoint(unwanted)
-    ]
+    return [name for name, entry in ENTRIES.items() if entry.tags.issuperset(tags) and entry.tags.isdisjoint(unwanted)]
 
 
 def cells(*tags: str, without: str | Iterable[str] = ()) -> dict[str, Layer]:

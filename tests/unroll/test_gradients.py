@@ -65,9 +65,7 @@ def test_gradients_equal_differences_along_random_directions(name):
                 np.testing.assert_allclose(references.weigh(direction, gradient), expected, 1e-6, 1e-6)
 
 
-@pytest.mark.parametrize(
-    "name", zoo.marked(["lstm", "nested_2_multiply", "nested_3_multiply"], ["nested_2_multiply"])
-)
+@pytest.mark.parametrize("name", zoo.marked(["lstm", "nested_2_multiply", "nested_3_multiply"], ["nested_2_multiply"]))
 def test_second_derivatives_equal_differences_of_the_gradient(name):
     cell = CELLS[name]
     at = example(cell)

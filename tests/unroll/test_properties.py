@@ -1,8 +1,8 @@
 """What is true of every cell and wrapper, with and without noise, in both directions.
 
-Compiling is nearly all of the time here. So every mark is always given, as an array: a cell has one program a direction,
-with values and gradients, and all properties share it. The default run takes the `core` of the zoo, a noisy cell with
-its noise; `slow` has every cell of the zoo, noisy ones with noise and without.
+Compiling is nearly all of the time here. So every mark is always given, as an array: a cell has one program a
+direction, with values and gradients, and all properties share it. The default run takes the `core` of the zoo, a noisy
+cell with its noise; `slow` has every cell of the zoo, noisy ones with noise and without.
 """
 
 import functools
@@ -29,6 +29,11 @@ CORE = zoo.names("core")
 WITH_NOISE = set(NOISY) - {"stack_of_bidirectional"}
 
 
+def is_default(name, key):
+    """Whether the default run has a cell with this key."""
+    return name in CORE and (key is not None) == (name in WITH_NOISE)
+
+
 def over(names, keyed=()):
     """Parametrize by name and key: every name without noise, those of `keyed` with noise too.
 
@@ -37,7 +42,7 @@ def over(names, keyed=()):
     cases = []
     for name in names:
         for key in (None, KEY) if name in keyed else (None,):
-            quick = name in CORE and (key is not None) == (name in WITH_NOISE)
+            quick = is_default(name, key)
             case = name if key is None else f"{name}-noise"
             cases.append(pytest.param(name, key, id=case, marks=() if quick else pytest.mark.slow))
     return pytest.mark.parametrize(("name", "key"), cases)
@@ -138,7 +143,9 @@ def test_the_place_of_the_padding_does_not_matter(name, key, reverse):
             name,
             key,
             id=name if key is None else f"{name}-noise",
-            marks=() if (name, key) in (("bidirectional", KEY), ("stack_of_bidirectional", None)) else pytest.mark.slow,
+            marks=()
+            if (name, key) in (("bidirectional", KEY), ("stack_of_bidirectional", None))
+            else pytest.mark.slow,
         )
         for name in CELLS
         for key in ((None, KEY) if name in ONCE else (None,))
@@ -281,9 +288,7 @@ def test_without_marks_and_carry_it_is_the_same_and_without_a_key_nothing_is_dra
     close(run(name, key), run(name, key), 0.0)
 
 
-@pytest.mark.parametrize(
-    "name", zoo.marked(CELLS, ["gru", "nested_3_add", "stack", "bidirectional"])
-)
+@pytest.mark.parametrize("name", zoo.marked(CELLS, ["gru", "nested_3_add", "stack", "bidirectional"]))
 def test_carries_outputs_and_gradients_of_bfloat16_products_are_float32(name):
     key = KEY if name in NOISY else None
     params, xs, start = example(name)
