@@ -6,44 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import references
+import zoo
+from zoo import D
 
-from nlstm_jax.cells import (
-    GRU,
-    LSTM,
-    DeepOutput,
-    DeepTransition,
-    Elman,
-    LSTMCarry,
-    Nested,
-    SequenceDropout,
-    Stack,
-    Zoneout,
-    nested_lstm,
-)
 from nlstm_jax.unroll import unroll
 
-T, B, D, H = 5, 3, 2, 3
+T, B = 5, 3
 KEY = jax.random.key(3)
 LENGTHS = np.array([5, 3, 1])
-CELLS = {
-    "elman": Elman(H),
-    "gru": GRU(H),
-    "gru_reset_before": GRU(H, reset_after=False),
-    "lstm": LSTM(H),
-    "lstm_options": LSTM(H, peephole=True, projection=2, layer_norm=True),
-    "lstm_no_bias": LSTM(H, use_bias=False),
-    "nested_2": nested_lstm(H, 2),
-    "nested_3_add": nested_lstm(H, 3, "add"),
-    "nested_gru": Nested(H, GRU(H)),
-    "stack": Stack((LSTM(H), nested_lstm(2, 2)), skip=True, residual=True),
-    "stack_dropout": Stack((LSTM(H), GRU(H)), dropout=0.5),
-    "dropped": SequenceDropout(LSTM(H), inputs=0.5, recurrent=0.5, weights=0.5),
-    "nested_around_dropped": Nested(H, SequenceDropout(GRU(H), recurrent=0.5)),
-    "zoneout": Zoneout(LSTM(H), LSTMCarry(c=0.5, h=0.2)),
-    "transition": DeepTransition((GRU(H), GRU(H))),
-    "output": DeepOutput(LSTM(H), widths=(4, 2)),
-}
-NOISY = ("stack_dropout", "dropped", "nested_around_dropped", "zoneout")
+CELLS = zoo.cells("stepped", without=("own", "option"))
+NOISY = zoo.names("noisy")
+# A cell of each kind: with options, nested around another kind, a stack with noise, wrapped twice.
+every_cell = zoo.parametrize(
+    "stepped", without=("own", "option"), default=("lstm_options", "nested_gru", "stack", "zoneout_dropped_nested")
+)
 
 
 @functools.cache
@@ -52,7 +28,7 @@ def example(cell, seed=0):
     return jax.tree.map(jnp.asarray, references.example(cell, D, T, B, seed))
 
 
-def turned(tree):
+def transposed(tree):
     return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,20 +10,28 @@ import numpy as np
 import optax
 import pytest
 import references
+import zoo
 from flax import nnx
-from flax_contract import CELLS, KEY, LENGTHS, NOISY, B, D, H, T, assert_close, backwards, by_us, example, turned
+from flax_contract import (
+    CELLS,
+    KEY,
+    LENGTHS,
+    NOISY,
+    B,
+    D,
+    T,
+    assert_close,
+    backwards,
+    by_us,
+    every_cell,
+    example,
+    transposed,
+)
 
 from nlstm_jax.adapters.nnx import Recurrent, RNNCell
-from nlstm_jax.cells import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    Elman,
-    Stack,
-)
 from nlstm_jax.unroll import unroll
 
-every_cell = pytest.mark.parametrize("name", CELLS)
+GRADIENTS = ["gru", "nested_2_multiply", "stack", "zoneout", "transition_gru", "output_lstm"]
 
 
 def by_path(tree):
@@ -47,11 +56,11 @@ def rnn_cell(cell, params):
 def by_flax(cell, params, xs, start, lengths):
     """By name what `nnx.RNN` makes of it, time-major."""
     made = rnn_cell(cell, params)
-    batch_major = turned(xs)
+    batch_major = transposed(xs)
 
     def run(inputs, **options):
         carry, ys = nnx.RNN(made, return_carry=True)(inputs, **options)
-        return carry, turned(ys)
+        return carry, transposed(ys)
 
     both = nnx.Bidirectional(nnx.RNN(made), nnx.RNN(rnn_cell(cell, params)), return_carry=True)
     (there, back), both_ys = both(batch_major, initial_carry=(start, start), seq_lengths=lengths)
@@ -59,7 +68,7 @@ def by_flax(cell, params, xs, start, lengths):
         "plain": run(batch_major),
         "lengths": run(batch_major, initial_carry=start, seq_lengths=lengths),
         "reverse": nnx.RNN(made, return_carry=True, unroll=2)(xs, time_major=True, initial_carry=start, reverse=True),
-        "both": ((there, back), turned(both_ys)),
+        "both": ((there, back), transposed(both_ys)),
     }
 
 
@@ -78,7 +87,7 @@ def test_flaxs_layers_run_every_cell_as_unroll_does(name):
 
 
 def test_where_flax_reverses_outputs_with_lengths_the_padding_stays_behind():
-    cell = CELLS["nested_2"]
+    cell = CELLS["nested_2_multiply"]
     params, xs, start = example(cell)
     carry, ys = nnx.RNN(rnn_cell(cell, params), time_major=True, return_carry=True, reverse=True)(
         xs, initial_carry=start, seq_lengths=jnp.asarray(LENGTHS)
@@ -104,7 +113,7 @@ def test_past_the_end_flax_goes_on_where_unroll_puts_out_zeros_and_of_no_steps_i
         np.testing.assert_array_equal(ours[2], given[2])
 
 
-@pytest.mark.parametrize("name", ["gru", "nested_2", "stack", "zoneout", "transition", "output"])
+@pytest.mark.parametrize("name", zoo.marked(GRADIENTS, ["nested_2_multiply", "zoneout"]))
 def test_gradients_through_flaxs_layer_are_unrolls(name):
     cell = CELLS[name]
     params, xs, start = example(cell)
@@ -146,7 +155,7 @@ def made_of(seed):
     return nnx.Rngs(params=seed).params()
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", zoo.marked(CELLS, ["lstm", "stack", "dropped", "zoneout", "nested_around_dropped"]))
 def test_a_cell_that_draws_noise_must_be_asked_for_as_deterministic(name):
     if name in NOISY:
         with pytest.raises(ValueError, match=r"(?s)(?=.*without noise, or deterministic=True)(?=.*Recurrent)"):
@@ -156,23 +165,23 @@ def test_a_cell_that_draws_noise_must_be_asked_for_as_deterministic(name):
 
 
 def test_any_leading_axes_are_a_batch_and_features_are_one_axis():
-    cell = CELLS["nested_2"]
+    cell = CELLS["nested_2_multiply"]
     params, xs, _ = example(cell)
     made = rnn_cell(cell, params)
     assert made.num_feature_axes == 1
     _, expected = references.run(cell, params, xs)
     layer = nnx.RNN(made)
     np.testing.assert_allclose(layer(xs[:, 0]), expected[:, 0], 1e-5, 1e-5)
-    twice = jnp.stack([turned(xs), turned(xs)])
-    np.testing.assert_allclose(layer(twice), jnp.stack([turned(expected)] * 2), 1e-5, 1e-5)
+    twice = jnp.stack([transposed(xs), transposed(xs)])
+    np.testing.assert_allclose(layer(twice), jnp.stack([transposed(expected)] * 2), 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("kind", ["streams", "default", "stream"])
 def test_an_initial_carry_is_drawn_where_an_initializer_is_given(kind):
     streams = nnx.Rngs(5) if kind == "default" else nnx.Rngs(carry=5)
     streams = streams.carry if kind == "stream" else streams
-    made = RNNCell(CELLS["nested_2"], D, rngs=nnx.Rngs(0))
-    expected = CELLS["nested_2"].initial_carry((4, B))
+    made = RNNCell(CELLS["nested_2_multiply"], D, rngs=nnx.Rngs(0))
+    expected = CELLS["nested_2_multiply"].initial_carry((4, B))
     references.assert_trees_close(made.initialize_carry((4, B, D), streams), expected, 0.0)
     drawn = made.initialize_carry((4, B, D), streams, nnx.initializers.normal(1.0))
     assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), drawn) == jax.tree.map(
@@ -209,10 +218,7 @@ def test_flaxs_layer_runs_under_nnx_jit():
     assert_close(run(layer, xs), references.run(cell, other, xs))
 
 
-LAYERS = CELLS | {
-    "both": Bidirectional(LSTM(H), GRU(2)),
-    "stack_of_both": Stack((Bidirectional(GRU(2), GRU(2)), Bidirectional(LSTM(2), Elman(2)), LSTM(H)), dropout=0.5),
-}
+LAYERS = CELLS | zoo.cells("bidirectional", without="option")
 MASK = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 1], [1, 1, 0], [1, 1, 1]], bool)
 RESETS = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0]], bool)
 OVER_TIME = {
@@ -232,15 +238,32 @@ def by_layer(cell, params, xs, start, marks, time_major, reverse=False, go_backw
     return layer(xs, start, **marks, reverse=reverse, go_backwards=go_backwards, key=key, **dict.fromkeys(more, True))
 
 
-@pytest.mark.parametrize(
-    ("over_time", "time_major"), [("lengths", False), ("everything", False), ("everything", True), ("reverse", False)]
+LAYERS_AND_MARKS = list(
+    itertools.product(
+        ("nested_2_multiply", "zoneout", "output_lstm", "stack_of_bidirectional"),
+        (("lengths", False), ("everything", False), ("everything", True), ("reverse", False)),
+    )
 )
-@pytest.mark.parametrize("name", ["nested_2", "zoneout", "output", "stack_of_both"])
+MARKS_BY_DEFAULT = (
+    ("nested_2_multiply", ("lengths", False)),
+    ("zoneout", ("everything", True)),
+    ("output_lstm", ("reverse", False)),
+    ("stack_of_bidirectional", ("everything", False)),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "over_time", "time_major"),
+    [
+        pytest.param(name, *marks, marks=() if (name, marks) in MARKS_BY_DEFAULT else pytest.mark.slow)
+        for name, marks in LAYERS_AND_MARKS
+    ],
+)
 def test_the_layer_is_unroll_on_batches_of_sequences(name, over_time, time_major):
     cell, over_time = LAYERS[name], OVER_TIME[over_time]
     params, xs, start = example(cell)
     expected = references.run(cell, params, xs, start, **over_time, key=KEY)
-    swap = (lambda tree: tree) if time_major else turned
+    swap = (lambda tree: tree) if time_major else transposed
     marks = {key: value for key, value in over_time.items() if key in ("lengths", "mask", "resets")}
     marks = {key: value if key == "lengths" else swap(value) for key, value in marks.items()}
     more = ("return_carries",) if "return_carries" in over_time else ()
@@ -255,11 +278,11 @@ def test_the_layer_is_unroll_on_batches_of_sequences(name, over_time, time_major
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_outputs_of_a_run_backwards_stand_as_they_are_computed(reverse):
-    cell = CELLS["nested_2"]
+    cell = CELLS["nested_2_multiply"]
     params, xs, start = example(cell)
-    carry, ys = by_layer(cell, params, turned(xs), start, {}, False, reverse, go_backwards=True)
+    carry, ys = by_layer(cell, params, transposed(xs), start, {}, False, reverse, go_backwards=True)
     last, expected = references.run(cell, params, xs, start, reverse=True)
-    assert_close((carry, turned(ys)), (last, expected[::-1]))
+    assert_close((carry, transposed(ys)), (last, expected[::-1]))
 
 
 def test_without_a_carry_the_layer_starts_from_the_initial_one():
@@ -268,7 +291,7 @@ def test_without_a_carry_the_layer_starts_from_the_initial_one():
     assert_close(recurrent(cell, params, True)(xs), references.run(cell, params, xs))
 
 
-@pytest.mark.parametrize("name", ["dropped", "stack_of_both"])
+@pytest.mark.parametrize("name", zoo.marked(["dropped", "stack_of_bidirectional"], ["dropped"]))
 def test_noise_is_new_at_every_call_and_the_models_mode_turns_it_off_and_on(name):
     cell = LAYERS[name]
     params, xs, _ = example(cell)
@@ -307,7 +330,7 @@ def test_layers_made_from_the_same_streams_draw_parameters_and_noise_of_their_ow
 
 
 def test_a_layer_without_noise_wants_no_stream_for_it():
-    layer = Recurrent(CELLS["nested_2"], D, rngs=nnx.Rngs(params=0))
+    layer = Recurrent(CELLS["nested_2_multiply"], D, rngs=nnx.Rngs(params=0))
     assert layer.rngs is None
     paths = {"/".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(layer))}
     assert paths == {f"params/{level}{leaf}" for level in ("", "inner/") for leaf in ("w_x", "w_h", "b")}
@@ -339,7 +362,7 @@ def test_marks_of_a_batch_major_layer_are_told_in_its_own_order(name):
 
 
 def test_parameters_are_put_in_place_if_they_fit():
-    cell = CELLS["nested_2"]
+    cell = CELLS["nested_2_multiply"]
     layer, params = Recurrent(cell, D, rngs=KEY), cell.init(jax.random.key(7), D)
     layer.load(params)
     references.assert_trees_close(layer.values, params, 0.0)
@@ -360,7 +383,7 @@ class Sum(nnx.Module):
 
 
 def test_a_model_with_the_layer_learns_under_noise():
-    model = Sum(LAYERS["stack_of_both"], nnx.Rngs(0))
+    model = Sum(LAYERS["stack_of_bidirectional"], nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(0.02), wrt=nnx.Param)
     xs = jax.random.normal(KEY, (16, T, D))
     targets = jnp.cumsum(xs[..., 0], axis=1)
@@ -388,7 +411,7 @@ def test_a_model_with_the_layer_learns_under_noise():
 
 def test_flaxs_layer_learns_as_well():
     model = nnx.Sequential(
-        nnx.RNN(RNNCell(CELLS["nested_2"], D, rngs=nnx.Rngs(0))), nnx.Linear(H, 1, rngs=nnx.Rngs(1))
+        nnx.RNN(RNNCell(CELLS["nested_2_multiply"], D, rngs=nnx.Rngs(0))), nnx.Linear(zoo.H, 1, rngs=nnx.Rngs(1))
     )
     optimizer = nnx.Optimizer(model, optax.adam(0.02), wrt=nnx.Param)
     xs = jax.random.normal(KEY, (16, T, D))

@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
 from jax import export
+from zoo import D
 
 from nlstm_jax.cells import (
     GRU,
@@ -17,6 +19,7 @@ from nlstm_jax.cells import (
     count_operations,
     count_parameters,
     count_state,
+    draws_noise,
     fit_features,
     nested_lstm,
 )
@@ -24,17 +27,10 @@ from nlstm_jax.cells.base import product
 from nlstm_jax.unroll import unroll
 
 KEY = jax.random.key(0)
-CELLS = {
-    "elman": Elman(4),
-    "gru": GRU(4),
-    "gru_reset_before": GRU(4, reset_after=False),
-    "lstm": LSTM(4),
-    "lstm_with_options": LSTM(4, peephole=True, projection=3, layer_norm=True, gating="add", use_bias=False),
-    "nested": nested_lstm(4, 3),
-    "nested_gru": Nested(4, inner=GRU(4)),
-    "stack": Stack((LSTM(4), nested_lstm(3, 2)), skip=True, dropout=0.5),
-}
-every_cell = pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
+CELLS = zoo.cells()
+# A cell of each kind: with options, nested around another kind, a stack with noise, wrapped twice.
+BY_DEFAULT = ("elman", "gru", "lstm_options", "nested_3_add", "nested_gru", "stack", "zoneout_dropped_nested")
+every_stepped_cell = pytest.mark.parametrize("name", zoo.marked(zoo.names("stepped"), BY_DEFAULT))
 
 
 def blocks(matrix, count):
@@ -70,17 +66,30 @@ def test_sums_of_bfloat16_products_are_kept_and_returned_in_float32():
     np.testing.assert_array_equal(product(x[:, :1] * (1 + 2.0**-9), w[:1], jnp.bfloat16), np.ones((2, 3)))
 
 
-@every_cell
-def test_everything_a_cell_makes_is_float32_and_as_wide_as_it_says(cell):
+def test_tags_of_the_zoo_say_which_cells_draw_noise_and_when():
+    noisy = {name for name, cell in CELLS.items() if draws_noise(cell, D)}
+    assert noisy == set(zoo.names("noisy"))
+
+    def noise_of(cell):
+        return cell.prepare(cell.init(KEY, D), KEY, (4, 2, D))[1]
+
+    once = {name for name in noisy if not jax.tree.leaves(jax.eval_shape(lambda name=name: noise_of(CELLS[name])))}
+    assert once == set(zoo.names("once"))
+
+
+@every_stepped_cell
+def test_everything_a_cell_makes_is_float32_and_as_wide_as_it_says(name):
+    cell = CELLS[name]
+
     def made():
-        params, carry = cell.init(KEY, 3), cell.initial_carry((2,))
-        return params, carry, cell.step(params, carry, cell.project(params, jnp.ones((2, 3))))
+        params, carry = cell.init(KEY, D), cell.initial_carry((2,))
+        return params, carry, cell.step(params, carry, cell.project(params, jnp.ones((2, D))))
 
     params, carry, (new, y) = jax.eval_shape(made)
     assert {leaf.dtype for leaf in jax.tree.leaves((params, carry, new, y))} == {jnp.dtype("float32")}
     assert y.shape == (2, cell.out_features)
     assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, carry)
-    assert count_parameters(cell, 3) == sum(leaf.size for leaf in jax.tree.leaves(params))
+    assert count_parameters(cell, D) == sum(leaf.size for leaf in jax.tree.leaves(params))
     assert not any(leaf.any() for leaf in jax.tree.leaves(cell.initial_carry((2,))))
 
 
@@ -102,8 +111,9 @@ def test_every_product_of_a_cell_is_in_the_dtype_that_was_asked_for(make):
         assert references.product_dtypes(lambda *a, cell=cell: unroll(cell, *a), params, xs, carry) == {found}
 
 
-@every_cell
-def test_equal_cells_are_one_to_jit(cell):
+@pytest.mark.parametrize("name", CELLS)
+def test_equal_cells_are_one_to_jit(name):
+    cell = CELLS[name]
     twin = dataclasses.replace(cell)
     assert twin is not cell
     assert twin == cell
@@ -111,9 +121,10 @@ def test_equal_cells_are_one_to_jit(cell):
     assert [other for other in CELLS.values() if other == cell] == [cell]
 
 
-@every_cell
-def test_a_step_takes_any_batch_shape(cell):
-    params, xs, carry = references.example(cell, steps=1, batch=6)
+@pytest.mark.parametrize("name", zoo.marked(zoo.names("stepped", without="own"), BY_DEFAULT))
+def test_a_step_takes_any_batch_shape(name):
+    cell = CELLS[name]
+    params, xs, carry = references.example(cell, D, steps=1, batch=6)
 
     @references.compiled
     def all_shapes(params, x, carry):
@@ -130,16 +141,21 @@ def test_a_step_takes_any_batch_shape(cell):
     references.assert_trees_close(single, jax.tree.map(lambda leaf: leaf[0], flat), 1e-6)
 
 
-@every_cell
-def test_without_a_key_nothing_is_drawn(cell):
-    params, _, _ = references.example(cell)
-    prepared, noise = cell.prepare(params, None, (4, 2, 3))
-    references.assert_trees_close(prepared, params, 0.0)
-    assert jax.tree.leaves(noise) == []
+@pytest.mark.parametrize("name", CELLS)
+def test_without_a_key_nothing_is_drawn(name):
+    """Nor with one by a cell without noise: its parameters are handed on as they are."""
+    cell = CELLS[name]
+    params, _, _ = references.example(cell, D)
+    for key in (None, KEY) if name not in zoo.names("noisy") else (None,):
+        prepared, noise = cell.prepare(params, key, (4, 2, D))
+        references.assert_trees_close(prepared, params, 0.0)
+        assert jax.tree.leaves(noise) == []
 
 
-@every_cell
-def test_a_training_step_is_exported_for_every_platform(cell):
+@pytest.mark.parametrize("name", zoo.marked(CELLS, ["lstm_options", "nested_3_add", "stack"]))
+def test_a_training_step_is_exported_for_every_platform(name):
+    cell = CELLS[name]
+
     def train(params, xs, learning_rate):
         def loss(params):
             return (unroll(cell, params, xs, key=KEY)[1] ** 2).sum()
@@ -147,8 +163,8 @@ def test_a_training_step_is_exported_for_every_platform(cell):
         value, gradients = jax.value_and_grad(loss)(params)
         return value, jax.tree.map(lambda p, g: p - learning_rate * g, params, gradients)
 
-    params = jax.eval_shape(lambda: cell.init(KEY, 3))
-    xs, rate = jax.ShapeDtypeStruct((4, 2, 3), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+    params = jax.eval_shape(lambda: cell.init(KEY, D))
+    xs, rate = jax.ShapeDtypeStruct((4, 2, D), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
     exported = export.export(jax.jit(train), platforms=("cpu", "cuda", "tpu"))(params, xs, rate)
     assert exported.platforms == ("cpu", "cuda", "tpu")
     assert len(exported.out_avals) == 1 + len(jax.tree.leaves(params))

@@ -2,6 +2,8 @@ import jax
 import numpy as np
 import pytest
 import references
+import zoo
+from zoo import D
 
 from nlstm_jax.cells import (
     GRU,
@@ -20,65 +22,28 @@ from nlstm_jax.cells import (
 KEY = jax.random.key(0)
 
 
-def transition(*cells):
-    """A deep transition's reference: the first cell reads the input, the others have none."""
-
-    def step(p, carry, x):
-        for cell, own in zip(cells, p.cells, strict=True):
-            carry, y = cell(own, carry, x)
-            x = np.zeros(0)
-        return carry, y
-
-    return step
-
-
-def output(cell, activation="tanh"):
-    def step(p, carry, x):
-        carry, y = cell(p.cell, carry, x)
-        for layer in p.layers:
-            y = references.ACTIVATIONS[activation](y @ layer.w + layer.b)
-        return carry, y
-
-    return step
+# A transition of three cells, with both forms of a GRU, nested; an output over each kind, twice, and in a stack.
+BY_DEFAULT = (
+    "transition_elman",
+    "transition_options",
+    "transition_nested",
+    "output_projection",
+    "output_transition",
+    "output_output",
+    "stack_of_deep",
+)
 
 
-TRANSITIONS = {
-    "elman": (DeepTransition((Elman(3),) * 3), transition(*[references.elman()] * 3)),
-    "gru": (DeepTransition((GRU(3),) * 2), transition(*[references.gru()] * 2)),
-    "lstm": (DeepTransition((LSTM(3),) * 2), transition(*[references.lstm()] * 2)),
-    "options": (
-        DeepTransition((GRU(3), GRU(3, reset_after=False), GRU(3, use_bias=False))),
-        transition(references.gru(), references.gru(reset_after=False), references.gru(use_bias=False)),
-    ),
-    "nested": (
-        DeepTransition((nested_lstm(3, 2),) * 2),
-        transition(*[references.nested_lstm(2)] * 2),
-    ),
-}
-OUTPUTS = {
-    "lstm": (DeepOutput(LSTM(3), widths=(4, 2)), output(references.lstm())),
-    "projection": (
-        DeepOutput(LSTM(3, projection=2), widths=(3,), activation="softsign"),
-        output(references.lstm(projection=2), "softsign"),
-    ),
-    "transition": (DeepOutput(TRANSITIONS["elman"][0], widths=(2,)), output(TRANSITIONS["elman"][1])),
-    "twice": (DeepOutput(DeepOutput(GRU(3), (2,)), (4,)), output(output(references.gru()))),
-    "stack_of_them": (
-        Stack((DeepOutput(GRU(3), widths=(2,)), TRANSITIONS["elman"][0])),
-        references.stack(output(references.gru()), TRANSITIONS["elman"][1]),
-    ),
-}
-CASES = {f"transition_{name}": case for name, case in TRANSITIONS.items()}
-CASES |= {f"output_{name}": case for name, case in OUTPUTS.items()}
+@zoo.parametrize("deep", "reference", default=BY_DEFAULT)
+def test_values_and_gradients_equal_the_reference(name):
+    references.assert_equals_reference(zoo.build(name), zoo.ENTRIES[name].reference, in_features=D, steps=3, batch=1)
 
 
-@pytest.mark.parametrize(("cell", "reference"), CASES.values(), ids=CASES)
-def test_values_and_gradients_equal_the_reference(cell, reference):
-    references.assert_equals_reference(cell, reference, in_features=2, steps=3, batch=1)
+TRANSITIONS = {name: cell for name, cell in zoo.cells("deep").items() if name.startswith("transition_")}
 
 
 def test_only_the_first_cell_of_a_transition_has_input_weights():
-    for cell, _ in TRANSITIONS.values():
+    for cell in TRANSITIONS.values():
         first, *later = cell.init(KEY, 2).cells
         assert first.w_x.shape[0] == 2
         assert {own.w_x.shape[0] for own in later} == {0}

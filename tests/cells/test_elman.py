@@ -2,18 +2,15 @@ import jax
 import numpy as np
 import pytest
 import references
+import zoo
 
 from nlstm_jax.cells import Elman, ElmanCarry, count_parameters
 from nlstm_jax.unroll import unroll
 
 
-@pytest.mark.parametrize(
-    ("activation", "use_bias"),
-    [("tanh", True), ("tanh", False), ("relu", True), ("hard_sigmoid", True), ("softsign", True)],
-)
-def test_values_and_gradients_equal_the_reference(activation, use_bias):
-    cell = Elman(4, activation=activation, use_bias=use_bias)
-    references.assert_equals_reference(cell, references.elman(activation, use_bias))
+@zoo.parametrize("elman", "reference", default=("elman", "elman_relu_no_bias", "elman_hard_sigmoid", "elman_softsign"))
+def test_values_and_gradients_equal_the_reference(name):
+    references.assert_equals_reference(zoo.build(name), zoo.ENTRIES[name].reference)
 
 
 def test_parameters_have_the_documented_shapes_and_count():

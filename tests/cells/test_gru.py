@@ -3,22 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
 
 from nlstm_jax.cells import GRU, GRUCarry, GRUParams, count_parameters
 from nlstm_jax.unroll import unroll
 
-OPTIONS = {
-    "reset_after": {},
-    "reset_before": {"reset_after": False},
-    "reset_after_no_bias": {"use_bias": False},
-    "reset_before_no_bias": {"reset_after": False, "use_bias": False},
-    "activations": {"candidate_activation": "sigmoid", "gate_activation": "tanh"},
-}
 
-
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_values_and_gradients_equal_the_reference(options):
-    references.assert_equals_reference(GRU(4, **options), references.gru(**options))
+@zoo.parametrize("gru", "reference")
+def test_values_and_gradients_equal_the_reference(name):
+    references.assert_equals_reference(zoo.build(name), zoo.ENTRIES[name].reference)
 
 
 def test_parameters_have_the_documented_shapes_and_count():

@@ -3,44 +3,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
 from flax import nnx
 
 from nlstm_jax.cells import LSTM, LSTMCarry, LSTMNorm, LSTMParams, count_parameters
 from nlstm_jax.unroll import unroll
 
 KEY = jax.random.key(0)
-OPTIONS = {
-    "plain": {},
-    "additive": {"gating": "add"},
-    "identity_candidate": {"candidate_activation": "identity"},
-    "identity_output": {"output_activation": "identity"},
-    "tanh_gates": {"gate_activation": "tanh"},
-    "no_bias": {"use_bias": False},
-    "peephole": {"peephole": True},
-    "projection": {"projection": 3},
-    "wide_projection": {"projection": 5},
-    "layer_norm": {"layer_norm": True},
-    "layer_norm_epsilon": {"layer_norm": True, "norm_epsilon": 0.3},
-    "peephole_projection": {"peephole": True, "projection": 3},
-    "peephole_layer_norm": {"peephole": True, "layer_norm": True},
-    "projection_layer_norm_no_bias": {"projection": 3, "layer_norm": True, "use_bias": False},
-    "everything": {
-        "gating": "add",
-        "candidate_activation": "sigmoid",
-        "output_activation": "identity",
-        "gate_activation": "tanh",
-        "peephole": True,
-        "projection": 2,
-        "layer_norm": True,
-        "norm_epsilon": 0.1,
-        "use_bias": False,
-    },
-}
+# Each option, and each pair of those that meet in an equation.
+BY_DEFAULT = ("lstm", "lstm_no_bias", "lstm_add", "lstm_wide_projection", *zoo.names("lstm", "pair"))
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_values_and_gradients_equal_the_reference(options):
-    references.assert_equals_reference(LSTM(4, **options), references.lstm(**options))
+@zoo.parametrize("lstm", "reference", default=BY_DEFAULT)
+def test_values_and_gradients_equal_the_reference(name):
+    references.assert_equals_reference(zoo.build(name), zoo.ENTRIES[name].reference)
 
 
 def test_parameters_have_the_documented_shapes():

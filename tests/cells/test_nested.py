@@ -6,11 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
+from zoo import D
 
 from nlstm_jax.cells import (
     GRU,
     LSTM,
-    Elman,
     LSTMCarry,
     Nested,
     NestedParams,
@@ -58,56 +59,25 @@ class Addition:
         return SumCarry(h=total), total
 
 
-@pytest.mark.parametrize("gating", ["multiply", "add"])
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_the_nested_lstm_equals_the_papers_equations(depth, gating):
-    references.assert_equals_reference(
-        nested_lstm(4, depth, gating=gating),
-        references.nested_lstm(depth, gating),
-        batch=1 if depth > 2 else 2,
-    )
+# Both gatings, every depth, and every other cell or option inside.
+BY_DEFAULT = (
+    "nested_1_multiply",
+    "nested_2_multiply",
+    "nested_3_multiply",
+    "nested_4_add",
+    "nested_gru_reset_before_add",
+    "nested_nested_gru",
+    "nested_elman",
+    "nested_projected_lstm",
+    "nested_lstm_options",
+    "nested_options",
+)
 
 
-LSTM_INSIDE = {"peephole": True, "layer_norm": True, "projection": 4, "gating": "add", "use_bias": False}
-COMBINATIONS = {
-    "gru": (Nested(4, inner=GRU(4)), references.nested(references.gru())),
-    "gru_reset_before": (
-        Nested(4, inner=GRU(4, reset_after=False), gating="add"),
-        references.nested(references.gru(reset_after=False), gating="add"),
-    ),
-    "gru_twice_inside": (
-        Nested(4, inner=Nested(4, inner=GRU(4), candidate_activation="tanh")),
-        references.nested(references.nested(references.gru(), candidate_activation="tanh")),
-    ),
-    "elman": (Nested(4, inner=Elman(4)), references.nested(references.elman())),
-    "projected_lstm": (
-        Nested(4, inner=LSTM(6, projection=4)),
-        references.nested(references.lstm(projection=4)),
-    ),
-    "rich_lstm": (Nested(4, inner=LSTM(3, **LSTM_INSIDE)), references.nested(references.lstm(**LSTM_INSIDE))),
-    "options": (
-        Nested(
-            4,
-            inner=LSTM(4),
-            candidate_activation="tanh",
-            output_activation="identity",
-            gate_activation="tanh",
-            use_bias=False,
-        ),
-        references.nested(
-            references.lstm(),
-            candidate_activation="tanh",
-            output_activation="identity",
-            gate_activation="tanh",
-            use_bias=False,
-        ),
-    ),
-}
-
-
-@pytest.mark.parametrize(("cell", "reference"), COMBINATIONS.values(), ids=COMBINATIONS)
-def test_whatever_has_an_h_can_be_the_memory(cell, reference):
-    references.assert_equals_reference(cell, reference, batch=1)
+@zoo.parametrize("single", "nested", "reference", default=BY_DEFAULT)
+def test_values_and_gradients_equal_the_reference(name):
+    """The paper's equations at every depth, and any cell with an h as the memory."""
+    references.assert_equals_reference(zoo.build(name), zoo.ENTRIES[name].reference, in_features=D, batch=1)
 
 
 def test_with_addition_as_its_memory_a_nested_is_the_lstm():

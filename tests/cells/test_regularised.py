@@ -1,5 +1,6 @@
 """Noise: its rates and expectation over many draws, its place in the equations, and where it is not."""
 
+import itertools
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from nlstm_jax.cells import (
@@ -233,9 +235,24 @@ BARE = {
 }
 
 
-@pytest.mark.parametrize("reverse", [False, True], ids=["forwards", "backwards"])
-@pytest.mark.parametrize(("bare", "reference"), BARE.values(), ids=BARE)
-def test_dropout_is_the_cell_with_rows_struck_from_its_matrices_on_every_level(bare, reference, reverse):
+STRUCK_BY_DEFAULT = (
+    ("peephole", "forward"),
+    ("layer_norm", "forward"),
+    ("nested_gru", "forward"),
+    ("projection", "reverse"),
+    ("nested_3_add", "reverse"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "direction"),
+    [
+        pytest.param(*case, marks=() if case in STRUCK_BY_DEFAULT else pytest.mark.slow)
+        for case in itertools.product(BARE, ("forward", "reverse"))
+    ],
+)
+def test_dropout_is_the_cell_with_rows_struck_from_its_matrices_on_every_level(name, direction):
+    (bare, reference), reverse = BARE[name], direction == "reverse"
     cell = regularised(bare, input_dropout=(0.4,), recurrent_dropout=(0.4,), weight_drop=(0.2,))
     params, xs, start = references.example(cell, in_features=3, steps=4, batch=3)
     with jax.enable_x64(True):
@@ -309,9 +326,25 @@ ZONED = {
 }
 
 
-@pytest.mark.parametrize("drawn", [True, False])
-@pytest.mark.parametrize(("bare", "reference", "rates"), ZONED.values(), ids=ZONED)
-def test_zoneout_mixes_old_and_new_in_every_vector_of_the_carry_by_its_own_rate(bare, reference, rates, drawn):
+ZONED_BY_DEFAULT = (
+    ("projection", "drawn"),
+    ("memory_alone", "drawn"),
+    ("nested_3", "drawn"),
+    ("elman", "expected"),
+    ("nested_2", "expected"),
+    ("nested_gru", "expected"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "noise"),
+    [
+        pytest.param(*case, marks=() if case in ZONED_BY_DEFAULT else pytest.mark.slow)
+        for case in itertools.product(ZONED, ("drawn", "expected"))
+    ],
+)
+def test_zoneout_mixes_old_and_new_in_every_vector_of_the_carry_by_its_own_rate(name, noise):
+    (bare, reference, rates), drawn = ZONED[name], noise == "drawn"
     cell = Zoneout(bare, rates)
     params, xs, start = references.example(cell, in_features=3, steps=5, batch=2)
     with jax.enable_x64(True):
@@ -358,9 +391,19 @@ def none_of(cell):
     return jax.tree.map(lambda leaf: 0.0, jax.eval_shape(lambda: cell.initial_carry(())))
 
 
-@pytest.mark.parametrize("keyed", [True, False])
-@pytest.mark.parametrize("cell", [LSTM(4), GRU(4), nested_lstm(4, 2)], ids=["lstm", "gru", "nested"])
-def test_at_rate_0_it_is_the_bare_cell_to_the_last_bit(cell, keyed):
+RATE_0_BY_DEFAULT = (("lstm", True), ("nested", False))
+PLAIN = {"lstm": LSTM(4), "gru": GRU(4), "nested": nested_lstm(4, 2)}
+
+
+@pytest.mark.parametrize(
+    ("name", "keyed"),
+    [
+        pytest.param(*case, marks=() if case in RATE_0_BY_DEFAULT else pytest.mark.slow)
+        for case in itertools.product(PLAIN, (True, False))
+    ],
+)
+def test_at_rate_0_it_is_the_bare_cell_to_the_last_bit(name, keyed):
+    cell = PLAIN[name]
     params, xs, start = references.example(cell, in_features=3)
     expected = references.run(cell, params, xs, start)
     for wrapped in (SequenceDropout(cell), Zoneout(cell, 0.0), Zoneout(cell, none_of(cell))):
@@ -432,8 +475,21 @@ def test_noise_of_any_distribution_is_noise():
     assert draws_noise(cell, 3)
 
 
-@pytest.mark.parametrize("cell", NOISY.values(), ids=NOISY)
-def test_a_key_decides_and_without_one_nothing_is_random(cell):
+# Each place from which noise is drawn, in the deepest of the layers that have it.
+NOISY_BY_DEFAULT = (
+    "weights",
+    "nested_twice",
+    "zoneout_0_of_noisy",
+    "transition",
+    "output",
+    "one_direction",
+    "stack_of_directions",
+)
+
+
+@pytest.mark.parametrize("name", zoo.marked(NOISY, NOISY_BY_DEFAULT))
+def test_a_key_decides_and_without_one_nothing_is_random(name):
+    cell = NOISY[name]
     params, xs, _ = jax.tree.map(jnp.asarray, references.example(cell, in_features=3, steps=5, batch=6))
     one, again, other = (references.run(cell, params, xs, key=jax.random.key(seed))[1] for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, again)

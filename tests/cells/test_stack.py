@@ -7,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
+from zoo import D
 
-from nlstm_jax.cells import GRU, LSTM, Elman, Stack, count_parameters, nested_lstm
+from nlstm_jax.cells import GRU, LSTM, Elman, Stack, count_parameters
 from nlstm_jax.unroll import unroll
 
 KEY = jax.random.key(0)
@@ -57,48 +59,26 @@ def stepped(cell, params, xs, key=None):
     return carry, jnp.stack(ys)
 
 
-TWO = (references.lstm(), references.lstm())
-STACKS = {
-    "widths": (Stack((LSTM(4), LSTM(5))), references.stack(*TWO)),
-    "skip": (
-        Stack((LSTM(4), GRU(3), Elman(2)), skip=True),
-        references.stack(references.lstm(), references.gru(), references.elman(), skip=True),
-    ),
-    "residual": (
-        Stack((LSTM(4), LSTM(4), LSTM(3), LSTM(3)), residual=True),
-        references.stack(*TWO, *TWO, residual=True),
-    ),
-    "skip_and_residual": (
-        Stack((LSTM(4), LSTM(4)), skip=True, residual=True),
-        references.stack(*TWO, skip=True, residual=True),
-    ),
-    "input_as_wide_as_the_first_layer": (
-        Stack((LSTM(3), LSTM(3)), residual=True),
-        references.stack(*TWO, residual=True),
-    ),
-    "nested": (
-        Stack((nested_lstm(3, 2), nested_lstm(4, 3))),
-        references.stack(references.nested_lstm(2), references.nested_lstm(3)),
-    ),
-    "projected": (
-        Stack((LSTM(5, projection=2), LSTM(4))),
-        references.stack(references.lstm(projection=2), references.lstm()),
-    ),
-    "stack_of_stacks": (
-        Stack((Stack((LSTM(3), LSTM(2))), Elman(3))),
-        references.stack(references.stack(*TWO), references.elman()),
-    ),
-}
+# Both options together and apart, other widths, other cells; of `stack_widths` and `stack_skip` the others have all.
+BY_DEFAULT = (
+    "stack_skip",
+    "stack_residual",
+    "stack_skip_residual",
+    "stack_as_wide_as_its_input",
+    "stack_nested",
+    "stack_projection",
+    "stack_of_stacks",
+)
 
 
-@pytest.mark.parametrize(("cell", "reference"), STACKS.values(), ids=STACKS)
-def test_values_and_gradients_equal_the_reference(cell, reference):
-    references.assert_equals_reference(cell, reference, batch=1)
+@zoo.parametrize("stack", "reference", without="deep", default=BY_DEFAULT)
+def test_values_and_gradients_equal_the_reference(name):
+    references.assert_equals_reference(zoo.build(name), zoo.ENTRIES[name].reference, in_features=D, batch=1)
 
 
-@pytest.mark.parametrize("name", ["skip_and_residual", "nested", "stack_of_stacks"])
+@pytest.mark.parametrize("name", ["stack_skip_residual", "stack_nested", "stack_of_stacks"])
 def test_layer_by_layer_equals_the_stack_as_one_cell(name):
-    cell, _ = STACKS[name]
+    cell = zoo.build(name)
     params, xs, _ = references.example(cell)
     references.assert_trees_close(references.run(cell, params, xs), stepped(cell, params, xs), 1e-6)
 

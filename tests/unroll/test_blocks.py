@@ -1,22 +1,21 @@
 """Time in blocks: the same values and gradients computed anew, and truncated gradients against windows by hand."""
 
 import inspect
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
+from zoo import D, H
 
-from nlstm_jax.cells import GRU, LSTM, Bidirectional, Stack, nested_lstm, regularised
+from nlstm_jax.cells import GRU, LSTM, nested_lstm
 from nlstm_jax.unroll import unroll
 
-T, B, D, H = 11, 3, 2, 4
-CELLS = {
-    "lstm": LSTM(H),
-    "nested": regularised(nested_lstm(H, 2), zoneout=(0.2,)),
-    "layers": Stack((Bidirectional(LSTM(H), GRU(3)), GRU(H))),
-}
+T, B = 11, 3
+CELLS = zoo.cells("core")
 MARKS = {"lengths": np.array([11, 0, 7]), "mask": np.random.default_rng(1).random((T, B)) < 0.7}
 RESETS = np.random.default_rng(2).random((T, B)) < 0.3
 
@@ -24,27 +23,49 @@ RESETS = np.random.default_rng(2).random((T, B)) < 0.3
 def outcome(cell, mode, **options):
     """Last carry, outputs and all carries, and the gradients of a weighed sum of them by all that goes in."""
     params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
-    shapes = jax.eval_shape(lambda: unroll(cell, params, xs, carry, return_carries=True))
+    shapes = jax.eval_shape(lambda: unroll(cell, params, xs, carry, return_carries=True, mode="scan"))
     weights = jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size)).reshape(leaf.shape), shapes)
     options = {"key": jax.random.key(3), "resets": RESETS, "return_carries": True, **options}
     return references.value_and_gradients(cell, params, xs, carry, weights, mode=mode, **options)
 
 
-@pytest.mark.parametrize("remat", [False, True, 1, 20])
-@pytest.mark.parametrize("reverse", [False, True], ids=["there", "back"])
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-def test_what_is_computed_anew_is_the_same(cell, reverse, remat):
+# With steps left over in both directions, with none left over, and a block longer than the sequence.
+REMAT_BY_DEFAULT = (
+    ("stack_of_bidirectional", "forward", "root"),
+    ("zoneout_dropped_nested", "reverse", "root"),
+    ("lstm_options", "forward", "1"),
+    ("lstm_options", "reverse", "20"),
+)
+REMAT = {"none": False, "root": True, "1": 1, "20": 20}
+
+
+@pytest.mark.parametrize(
+    ("name", "direction", "blocks"),
+    [
+        pytest.param(*case, marks=() if case in REMAT_BY_DEFAULT else pytest.mark.slow)
+        for case in itertools.product(CELLS, ("forward", "reverse"), REMAT)
+    ],
+)
+def test_what_is_computed_anew_is_the_same(name, direction, blocks):
+    reverse = direction == "reverse"
     with jax.enable_x64(True):
         found, expected = (
-            outcome(cell, mode, reverse=reverse, remat=blocks, **MARKS)
-            for mode, blocks in (("fused", remat), ("scan", None))
+            outcome(CELLS[name], mode, reverse=reverse, remat=remat, **MARKS)
+            for mode, remat in (("fused", REMAT[blocks]), ("scan", None))
         )
         references.assert_trees_close(found, expected, 1e-12)
 
 
-@pytest.mark.parametrize("remat", [0, True])
-@pytest.mark.parametrize("mode", ["scan", "fused"])
-@pytest.mark.parametrize("steps", [1, 4, 20])
+TRUNCATE_BY_DEFAULT = ((4, "fused", True), (4, "scan", 0), (1, "scan", 0), (20, "fused", 0))
+
+
+@pytest.mark.parametrize(
+    ("steps", "mode", "remat"),
+    [
+        pytest.param(*case, marks=() if case in TRUNCATE_BY_DEFAULT else pytest.mark.slow)
+        for case in itertools.product((1, 4, 20), ("scan", "fused"), (0, True))
+    ],
+)
 def test_a_truncated_gradient_is_that_of_windows_with_the_carry_passed_on(steps, mode, remat):
     """What a training loop over windows does: one gradient a window, the carry between them a constant."""
     cell = nested_lstm(H, 2)
@@ -64,7 +85,9 @@ def test_a_truncated_gradient_is_that_of_windows_with_the_carry_passed_on(steps,
         def truncated(params, xs, carry):
             return (weights * unroll(cell, params, xs, carry, mode=mode, truncate=steps, remat=remat)[1]).sum()
 
-        found, expected = (jax.value_and_grad(f, (0, 1, 2))(params, xs, carry) for f in (truncated, windowed))
+        found, expected = (
+            references.compiled(jax.value_and_grad(f, (0, 1, 2)))(params, xs, carry) for f in (truncated, windowed)
+        )
         references.assert_trees_close(found, expected, 1e-12)
 
 
@@ -75,8 +98,8 @@ def test_windows_are_counted_from_where_a_run_in_reverse_begins():
     def last(xs, **options):
         return unroll(cell, params, xs, truncate=4, **options)[0].h.sum()
 
-    there = jax.grad(last)(xs[::-1])[::-1]
-    back = jax.grad(lambda xs: last(xs, reverse=True))(xs)
+    there = references.compiled(jax.grad(last))(xs[::-1])[::-1]
+    back = references.compiled(jax.grad(lambda xs: last(xs, reverse=True)))(xs)
     np.testing.assert_allclose(back, there, atol=1e-6)
     # 11 steps are windows of 4, 4 and 3, of which the last carry's gradient reaches one.
     np.testing.assert_array_equal(jnp.any(back != 0, axis=(1, 2)), jnp.arange(T) < 3)

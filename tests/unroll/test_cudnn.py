@@ -4,6 +4,7 @@ With an NVIDIA GPU the same tests run over cuDNN itself.
 """
 
 import inspect
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -38,11 +39,22 @@ def _reference_for_cudnn(monkeypatch):
         monkeypatch.setattr(cudnn.jax, "devices", lambda: [type("Device", (), {"device_kind": "NVIDIA"})])
 
 
+RAGGED = np.array([5, 0, 3, 1])
+BY_DEFAULT = (("lstm", False, True), ("lstm", True, False), ("without bias", False, False))
+BY_DEFAULT += (("without bias", True, True), ("layers", False, True), ("layers", True, False))
+
+
 @pytest.mark.usefixtures("_reference_for_cudnn")
-@pytest.mark.parametrize("lengths", [None, np.array([5, 0, 3, 1])], ids=["whole", "ragged"])
-@pytest.mark.parametrize("reverse", [False, True], ids=["there", "back"])
-@pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
-def test_it_equals_the_plain_scan(layer, reverse, lengths):
+@pytest.mark.parametrize(
+    ("name", "reverse", "ragged"),
+    [
+        pytest.param(*case, marks=() if case in BY_DEFAULT else pytest.mark.slow)
+        for case in itertools.product(LAYERS, (False, True), (False, True))
+    ],
+)
+def test_it_equals_the_plain_scan(name, reverse, ragged):
+    """Each pair of layer, direction and lengths by default."""
+    layer, lengths = LAYERS[name], RAGGED if ragged else None
     params, xs, carry = jax.tree.map(jnp.asarray, references.example(layer, D, T, B))
     shapes = jax.eval_shape(lambda: unroll(layer, params, xs, carry, mode="scan"))
     weights = jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size)).reshape(leaf.shape), shapes)

@@ -1,8 +1,8 @@
 """The fast loop against `jax.lax.scan`, and what makes it fast."""
 
 import functools
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -10,39 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
+from zoo import D, H, Own, OwnCarry, OwnParams
 
-from nlstm_jax.cells import (
-    GRU,
-    LSTM,
-    Bidirectional,
-    DeepOutput,
-    DeepTransition,
-    Elman,
-    Stack,
-    nested_lstm,
-    regularised,
-)
+from nlstm_jax.cells import nested_lstm, regularised
 from nlstm_jax.cells.base import no_noise
 from nlstm_jax.unroll import fused, packed, unroll
 
 KEY = jax.random.key(0)
-T, B, D, H = 6, 3, 2, 4
+T, B = 6, 3
 NOISE = {"input_dropout": (0.2,), "recurrent_dropout": (0.3,), "weight_drop": (0.4,), "zoneout": (0.1,)}
-CELLS = {
-    "elman": Elman(H),
-    "elman_relu": Elman(H, activation="relu", use_bias=False),
-    "gru": GRU(H),
-    "gru_reset_before": GRU(H, reset_after=False),
-    "lstm": LSTM(H),
-    "lstm_with_options": LSTM(H, peephole=True, projection=3, layer_norm=True),
-    "lstm_activations": LSTM(H, candidate_activation="softsign", gate_activation="hard_sigmoid"),
-    "nested_2": nested_lstm(H, 2),
-    "nested_3_add": nested_lstm(H, 3, "add"),
-    "stack": Stack((LSTM(H), GRU(3)), skip=True, dropout=0.3),
-    "bidirectional": Bidirectional(LSTM(H), GRU(3)),
-    "deep": DeepOutput(DeepTransition((GRU(H), GRU(H))), (3,)),
-    "noisy": regularised(nested_lstm(H, 2), **NOISE),
-}
+CELLS = zoo.cells("fused")
+NESTED = CELLS["nested_2_multiply"]
 HOLES = np.random.default_rng(1).random((T, B)) < 0.7
 SEGMENTS = np.array([[1, 1, 2, 2, 2, 0], [0, 1, 1, 2, 3, 3], [1, 1, 1, 1, 1, 1]]).T
 OPTIONS = {
@@ -52,84 +31,71 @@ OPTIONS = {
 }
 
 
+@functools.cache
+def weights_of(cell, steps, batch):
+    """The weights of all that comes out, every carry too."""
+    given = jax.tree.map(jnp.asarray, references.example(cell, D, steps, batch))
+    shapes = jax.eval_shape(lambda: unroll(cell, *given, return_carries=True, mode="scan"))
+    return jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size)).reshape(leaf.shape), shapes)
+
+
 def values_and_gradients(cell, params, xs, carry, mode, **options):
     """All that comes out, every carry too, and the gradient of a weighed sum of it by all that goes in."""
     given = jax.tree.map(jnp.asarray, (params, xs, carry))
-    shapes = jax.eval_shape(lambda: unroll(cell, *given, return_carries=True))
-    weights = jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size)).reshape(leaf.shape), shapes)
+    weights = weights_of(cell, *xs.shape[:2])
     return references.value_and_gradients(cell, *given, weights, mode=mode, return_carries=True, **options)
 
 
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("cell", CELLS.values(), ids=CELLS)
-def test_it_equals_the_plain_scan_to_rounding(cell, options):
+def assert_equals_scan(cell, x64, **options):
+    """The fused loop's values and gradients are the plain scan's, to the rounding of the precision."""
     example = references.example(cell, D, T, B)
-    for x64, values, gradients in ((False, 1e-6, 1e-5), (True, 1e-12, 1e-12)):
-        with jax.enable_x64(x64):
-            found, expected = (values_and_gradients(cell, *example, mode, **options) for mode in ("fused", "scan"))
-            assert jax.tree.leaves(found)[0].dtype == (jnp.float64 if x64 else jnp.float32)
-            references.assert_trees_close(found[0], expected[0], values)
-            references.assert_trees_close(found[1], expected[1], gradients)
+    values, gradients = (1e-12, 1e-12) if x64 else (1e-6, 1e-5)
+    with jax.enable_x64(x64):
+        found, expected = (values_and_gradients(cell, *example, mode, **options) for mode in ("fused", "scan"))
+        assert jax.tree.leaves(found)[0].dtype == (jnp.float64 if x64 else jnp.float32)
+        references.assert_trees_close(found[0], expected[0], values)
+        references.assert_trees_close(found[1], expected[1], gradients)
 
 
-class OwnParams(NamedTuple):
-    """A matrix on the left, one for two gates, and a scalar."""
-
-    left: jax.Array
-    both: jax.Array
-    scale: jax.Array
-
-
-class OwnCarry(NamedTuple):
-    """A memory, what stays as it is, and a counter in some."""
-
-    h: jax.Array
-    kept: jax.Array
-    count: jax.Array
-
-
-@jax.jit
-def _mixed(x, y):
-    return jax.nn.relu(x) + jnp.where(y > 0, y, jnp.expm1(y))
+# Each cell, each option and each precision by default, and every cell that draws noise with a key.
+BY_DEFAULT = {
+    "plain": ("elman", "lstm"),
+    "holes": ("gru", "nested_2_multiply", "bidirectional"),
+    "documents": (
+        "elman_relu_no_bias",
+        "gru_reset_before",
+        "lstm_options",
+        "lstm_activations",
+        "nested_3_add",
+        "stack_dropout",
+        "deep_output_transition",
+        "nested_all_noise",
+    ),
+}
+IN_FLOAT32 = (("lstm_options", "holes"), ("nested_3_add", "plain"))
 
 
-@dataclass(frozen=True)
-class Own:
-    """A cell of all that a user may write: jitted functions, matrices used twice, cut, cast, and on the left."""
-
-    features: int
-    count: str = "float32"
-    prepare = staticmethod(no_noise)
-
-    @property
-    def out_features(self):
-        return self.features
-
-    def init(self, key, in_features):
-        return OwnParams(*(jax.random.normal(key, shape) for shape in ((H, H), (H, 2 * H), ())))
-
-    def initial_carry(self, batch_shape):
-        zeros = jnp.zeros((*batch_shape, self.features))
-        return OwnCarry(zeros, zeros, jnp.zeros(batch_shape, self.count))
-
-    def project(self, params, x):
-        return jnp.tile(x, 2)
-
-    def step(self, params, carry, z, noise=(), read=None):
-        first, second = jnp.split(params.both, 2, axis=-1)
-        once = carry.h @ first + carry.h @ second.astype(jnp.bfloat16).astype(jnp.float32)
-        twice = jnp.tanh(once) @ first * params.both[0, 0]
-        left = (params.left @ carry.h[..., None])[..., 0]
-        gate, piece, straight = jnp.split(jnp.concatenate([twice, left, z], -1), 3, axis=-1)
-        y = jax.nn.sigmoid(gate) * jnp.tanh(piece) * params.scale + _mixed(straight, piece) + np.arange(H)
-        y = y / (1 + jnp.linalg.norm(y, axis=-1, keepdims=True))
-        return OwnCarry(y, carry.kept, carry.count + 1), jnp.concatenate([y[..., :2], jnp.ones_like(y[..., 2:])], -1)
+def combinations():
+    for name in CELLS:
+        for options in OPTIONS:
+            for x64 in (False, True):
+                quick = name in BY_DEFAULT[options] if x64 else (name, options) in IN_FLOAT32
+                case = f"{name}-{options}-{'float64' if x64 else 'float32'}"
+                yield pytest.param(name, options, x64, id=case, marks=() if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("options", [OPTIONS["plain"], OPTIONS["holes"]], ids=["plain", "holes"])
-def test_a_users_own_cell_is_served_whatever_is_in_it(options):
-    example = references.example(Own(H), D, T, B)
-    found, expected = (values_and_gradients(Own(H), *example, mode, **options) for mode in ("fused", "scan"))
+@pytest.mark.parametrize(("name", "options", "x64"), list(combinations()))
+def test_it_equals_the_plain_scan_to_rounding(name, options, x64):
+    assert_equals_scan(CELLS[name], x64, **OPTIONS[options])
+
+
+@pytest.mark.parametrize(
+    "options", [pytest.param({}, marks=pytest.mark.slow, id="plain"), pytest.param(OPTIONS["holes"], id="holes")]
+)
+def test_a_users_own_cell_equals_the_plain_scan(options):
+    cell = zoo.build("own")
+    example = references.example(cell, D, T, B)
+    found, expected = (values_and_gradients(cell, *example, mode, **options) for mode in ("fused", "scan"))
     references.assert_trees_close(found, expected, 1e-5)
 
 
@@ -207,31 +173,39 @@ def test_a_carry_that_has_no_gradient_is_scanned_and_refused_by_name():
         references.run(cell, params, xs, mode="fused")
 
 
-@pytest.mark.parametrize("name", ["gru", "nested_2"])
-def test_only_what_a_gradient_is_asked_of_need_have_one(name):
-    cell = CELLS[name]
-    params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
-    losses = {
-        "carry": lambda results: sum(leaf.sum() for leaf in jax.tree.leaves(results[0])),
-        "ys": lambda results: (results[1] ** 2).sum(),
-        "nothing": lambda results: jnp.float32(3),
-    }
-    for loss in losses.values():
-        for place in range(3):
-
-            def of_one(value, mode, place=place, loss=loss):
-                given = [params, xs, carry]
-                given[place] = value
-                return loss(unroll(cell, *given, mode=mode))
-
-            grad = references.compiled(jax.grad(of_one), static_argnums=1)
-            value = (params, xs, carry)[place]
-            references.assert_trees_close(grad(value, "fused"), grad(value, "scan"), 1e-5)
+LOSSES = {
+    "carry": lambda results: sum(leaf.sum() for leaf in jax.tree.leaves(results[0])),
+    "ys": lambda results: (results[1] ** 2).sum(),
+    "nothing": lambda results: jnp.float32(3),
+}
+BY = ("params", "xs", "carry")
+LOSS_AND_BY_DEFAULT = (("nested_2_multiply", "carry", "params"), ("nested_2_multiply", "ys", "xs"))
+LOSS_AND_BY_DEFAULT += (("gru", "nothing", "carry"), ("gru", "ys", "carry"))
 
 
-@pytest.mark.parametrize("axes", [(0, None), (None, 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("name", "loss", "by"),
+    [
+        pytest.param(*case, marks=() if case in LOSS_AND_BY_DEFAULT else pytest.mark.slow)
+        for case in itertools.product(("gru", "nested_2_multiply"), LOSSES, BY)
+    ],
+)
+def test_gradients_of_one_result_by_one_argument_are_the_scans(name, loss, by):
+    """What a loss does not depend on, and what no gradient is asked of, need have no cotangent."""
+    cell, place = CELLS[name], BY.index(by)
+    given = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
+
+    def of_one(value, mode):
+        arguments = (*given[:place], value, *given[place + 1 :])
+        return LOSSES[loss](unroll(cell, *arguments, mode=mode))
+
+    gradient = references.compiled(jax.grad(of_one), static_argnums=1)
+    references.assert_trees_close(gradient(given[place], "fused"), gradient(given[place], "scan"), 1e-5)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 0), pytest.param((0, 0), marks=pytest.mark.slow)])
 def test_it_can_be_vmapped(axes):
-    cell = CELLS["nested_2"]
+    cell = NESTED
     params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
     many = [
         jax.tree.map(lambda leaf: jnp.stack([leaf, -leaf]), tree) if axis == 0 else tree
@@ -277,7 +251,7 @@ def test_forward_mode_is_the_plain_scans():
 
 @pytest.mark.parametrize("shape", [(0, B), (T, 0), (1, 1)])
 def test_nothing_and_little_are_served(shape):
-    cell = CELLS["nested_2"]
+    cell = NESTED
     params, xs, carry = references.example(cell, D, *shape)
     for found, expected in zip(
         *(values_and_gradients(cell, params, xs, carry, mode) for mode in ("fused", "scan")), strict=True
@@ -301,7 +275,7 @@ def loops(cell, mode):
     return found
 
 
-@pytest.mark.parametrize(("name", "depth"), [("lstm", 1), ("nested_2", 2), ("nested_3_add", 3)])
+@pytest.mark.parametrize(("name", "depth"), [("lstm", 1), ("nested_2_multiply", 2), ("nested_3_add", 3)])
 def test_the_loop_back_sums_no_weights_and_bends_nothing(name, depth):
     forward, back = loops(CELLS[name], "fused")
     assert len(loops(CELLS[name], "scan")) == 2
@@ -342,8 +316,7 @@ def test_what_is_ahead_of_the_loop_is_differentiated_as_it_is():
 
 
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_it_can_be_lowered_for_accelerators(platform, dtype):
+def test_it_can_be_lowered_for_accelerators(dtype):
     """A gradient, with marks, noise and blocks, for machines that are not here."""
     cell = regularised(nested_lstm(H, 3, dtype=dtype), **NOISE)
     params, xs, _ = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
@@ -353,6 +326,6 @@ def test_it_can_be_lowered_for_accelerators(platform, dtype):
         return (unroll(cell, params, xs, key=key, mode="fused", **options)[1] ** 2).sum()
 
     gradient = jax.jit(jax.grad(loss, (0, 1)))
-    exported = jax.export.export(gradient, platforms=[platform])(params, xs, jax.random.key(0))
-    assert exported.platforms == (platform,)
+    exported = jax.export.export(gradient, platforms=["cuda", "tpu"])(params, xs, jax.random.key(0))
+    assert exported.platforms == ("cuda", "tpu")
     assert "stablehlo.while" in exported.mlir_module()

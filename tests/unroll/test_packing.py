@@ -5,26 +5,22 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
+from zoo import D
 
-from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, Stack
 from nlstm_jax.unroll import packed
 
 # Two rows of seven steps; between the second row's documents there is padding.
 SEGMENTS = np.array([[1, 1, 1, 2, 3, 3, 0], [0, 1, 1, 0, 4, 4, 4]]).T
 DOCUMENTS = [(0, range(3)), (0, range(3, 4)), (0, range(4, 6)), (1, range(1, 3)), (1, range(4, 7))]
-LAYERS = {
-    "lstm": LSTM(3),
-    "bidirectional": Bidirectional(LSTM(3), GRU(2)),
-    "bidirectional_stacks": Bidirectional(Stack((GRU(3), Elman(2))), Stack((GRU(2), Elman(2))), merge="sum"),
-    "stack_of_bidirectional": Stack((Bidirectional(GRU(2), GRU(2)), Bidirectional(Elman(3), GRU(3), merge="mul"))),
-}
+LAYERS = zoo.cells("bidirectional", without="option") | {"lstm": zoo.build("lstm")}
 every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 
 
 @functools.cache
 def example(layer):
     """Parameters, inputs and zero carries of two rows."""
-    params, xs, start = references.example(layer, in_features=2, steps=7, batch=2)
+    params, xs, start = references.example(layer, in_features=D, steps=7, batch=2)
     return params, xs, jax.tree.map(np.zeros_like, start)
 
 
@@ -66,7 +62,7 @@ def test_packed_documents_run_backwards_are_each_run_alone(layer):
 
 def test_a_rows_first_step_goes_on_from_the_carry_that_is_given():
     layer = LAYERS["lstm"]
-    params, xs, start = references.example(layer, in_features=2, steps=7, batch=2)
+    params, xs, start = references.example(layer, in_features=D, steps=7, batch=2)
     mask, resets = packed(jnp.array(SEGMENTS))
     going_on, _ = run(layer, params, xs, start, lengths=np.array([3, 0]))
     _, ys = run(layer, params, xs, start, mask, resets)

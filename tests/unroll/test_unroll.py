@@ -1,30 +1,29 @@
 import inspect
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import references
+import zoo
+from zoo import D
 
-from nlstm_jax.cells import GRU, LSTM, Elman, LSTMCarry, Stack, nested_lstm
+from nlstm_jax.cells import GRU, LSTM, Elman, LSTMCarry, nested_lstm
 from nlstm_jax.unroll import unroll
 
 KEY = jax.random.key(0)
 LENGTHS = np.array([0, 5, 3, 1])
 CELLS = {
-    "gru": (GRU(3), references.gru()),
-    "nested": (nested_lstm(3, 2), references.nested_lstm(2)),
-    "stack": (
-        Stack((LSTM(2), Elman(2)), skip=True, residual=True),
-        references.stack(references.lstm(), references.elman(), skip=True, residual=True),
-    ),
+    name: (zoo.build(name), zoo.ENTRIES[name].reference)
+    for name in ("gru", "nested_2_multiply", "stack_skip_residual")
 }
-every_cell = pytest.mark.parametrize(("cell", "reference"), CELLS.values(), ids=CELLS)
+every_cell = pytest.mark.parametrize("name", zoo.marked(CELLS))
 
 
 def batch_of(cell):
     """(params, xs, carry) of 5 steps, 4 examples and 2 input features."""
-    return jax.tree.map(jnp.asarray, references.example(cell, in_features=2, steps=5, batch=4))
+    return jax.tree.map(jnp.asarray, references.example(cell, in_features=D, steps=5, batch=4))
 
 
 def pattern(seed, probability=0.6):
@@ -49,49 +48,61 @@ OVER_TIME = {
 }
 
 
-@pytest.mark.parametrize("over_time", OVER_TIME.values(), ids=OVER_TIME)
-def test_equals_the_reference_run_on_the_valid_steps_of_each_example(over_time):
-    references.assert_equals_reference(GRU(3), references.gru(), in_features=2, steps=5, batch=4, **over_time)
+# Each of lengths, mask and resets with the others and without, in both directions, for one cell.
+REFERENCE_BY_DEFAULT = {
+    "gru": ("mask", "reverse_lengths", "reverse_resets", "everything", "everything_reversed"),
+    "nested_2_multiply": ("everything_reversed",),
+    "stack_skip_residual": ("everything",),
+}
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("name", ["nested", "stack"])
-def test_whatever_the_cell_all_of_it_together_equals_the_reference(name, reverse):
+@pytest.mark.parametrize(
+    ("name", "marks"),
+    [
+        pytest.param(name, marks, marks=() if marks in REFERENCE_BY_DEFAULT[name] else pytest.mark.slow)
+        for name in CELLS
+        for marks in OVER_TIME
+    ],
+)
+def test_equals_the_reference_run_on_the_valid_steps_of_each_example(name, marks):
     cell, reference = CELLS[name]
-    over_time = OVER_TIME["everything"] | {"reverse": reverse}
-    references.assert_equals_reference(cell, reference, in_features=2, steps=5, batch=4, **over_time)
+    references.assert_equals_reference(cell, reference, in_features=D, steps=5, batch=4, **OVER_TIME[marks])
 
 
-@pytest.mark.parametrize("over_time", [{}, OVER_TIME["everything"], OVER_TIME["everything_reversed"]])
-@every_cell
-def test_returned_carries_are_the_carries_after_each_step(cell, reference, over_time):
-    params, xs, start = references.example(cell, in_features=2, steps=5, batch=4)
+CARRIES_BY_DEFAULT = (
+    ("gru", "plain"),
+    ("nested_2_multiply", "everything"),
+    ("stack_skip_residual", "everything_reversed"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "marks"),
+    [
+        pytest.param(*case, marks=() if case in CARRIES_BY_DEFAULT else pytest.mark.slow)
+        for case in itertools.product(CELLS, ("plain", "everything", "everything_reversed"))
+    ],
+)
+def test_returned_carries_are_the_carries_after_each_step(name, marks):
+    (cell, reference), over_time = CELLS[name], OVER_TIME.get(marks, {})
+    params, xs, start = references.example(cell, in_features=D, steps=5, batch=4)
     expected = references.unroll(reference, params, xs, start, **over_time)
     found = references.run(cell, params, xs, start, **over_time, return_carries=True)
     for name, ours, theirs in zip(("last carry", "outputs", "carries"), found, expected, strict=True):
         references.assert_trees_close(ours, theirs, 1e-5, name)
 
 
-@every_cell
-def test_equals_a_python_loop_of_steps(cell, reference):
-    params, xs, start = batch_of(cell)
-    step = references.compiled(lambda carry, x: cell.step(params, carry, cell.project(params, x)))
-    carry, ys = start, []
-    for x in xs:
-        carry, y = step(carry, x)
-        ys.append(y)
-    references.assert_trees_close(references.run(cell, params, xs, start), (carry, np.stack(ys)), 1e-6)
-
-
-@every_cell
-def test_without_a_carry_it_starts_from_the_initial_one(cell, reference):
+@pytest.mark.parametrize("name", zoo.marked(CELLS, ["gru"]))
+def test_without_a_carry_it_starts_from_the_initial_one(name):
+    cell, _ = CELLS[name]
     params, xs, _ = batch_of(cell)
     found = references.run(cell, params, xs)
     references.assert_trees_close(found, references.run(cell, params, xs, cell.initial_carry((4,))), 0.0)
 
 
-@every_cell
-def test_one_step_and_no_step(cell, reference):
+@pytest.mark.parametrize("name", zoo.marked(CELLS, ["nested_2_multiply"]))
+def test_one_step_and_no_step(name):
+    cell, _ = CELLS[name]
     params, xs, start = batch_of(cell)
     carry, ys = references.run(cell, params, xs[:1], start)
     expected = references.compiled(lambda: cell.step(params, start, cell.project(params, xs[0])))()
@@ -102,7 +113,7 @@ def test_one_step_and_no_step(cell, reference):
 
 
 def test_two_windows_with_the_carry_passed_on_are_one_run():
-    cell, _ = CELLS["stack"]
+    cell, _ = CELLS["stack_skip_residual"]
     params, xs, start = batch_of(cell)
     whole = references.run(cell, params, xs, start)
     middle, first = references.run(cell, params, xs[:2], start)
@@ -110,10 +121,12 @@ def test_two_windows_with_the_carry_passed_on_are_one_run():
     references.assert_trees_close((last, np.concatenate([first, second])), whole, 1e-6)
 
 
+@pytest.mark.slow  # By default NaN, for the core of the zoo: test_properties.
 @pytest.mark.parametrize("garbage", [1e30, np.nan])
 @pytest.mark.parametrize("reverse", [False, True])
 @every_cell
-def test_what_stands_in_the_padding_changes_nothing(cell, reference, reverse, garbage):
+def test_values_in_the_padding_change_nothing(name, reverse, garbage):
+    cell, _ = CELLS[name]
     params, xs, start = batch_of(cell)
     valid = (np.arange(5)[:, None] < LENGTHS) & MASK
     dirty = np.where(valid[..., None], xs, garbage)
@@ -140,7 +153,7 @@ def test_past_the_end_outputs_are_zero_and_the_carry_is_frozen():
 
 
 def test_outputs_of_a_reversed_run_belong_to_their_inputs():
-    cell, _ = CELLS["stack"]
+    cell, _ = CELLS["stack_skip_residual"]
     params, xs, start = batch_of(cell)
     found = references.run(cell, params, xs, start, reverse=True)
     expected_carry, flipped = references.run(cell, params, jnp.flip(xs, 0), start)
@@ -150,8 +163,8 @@ def test_outputs_of_a_reversed_run_belong_to_their_inputs():
 def test_equals_torchs_packed_bidirectional_lstm():
     torch = pytest.importorskip("torch", reason="the comparison with packed sequences needs PyTorch")
     cell, lengths = LSTM(3), np.array([5, 3, 1, 2])
-    forward, xs, _ = references.example(cell, in_features=2, steps=5, batch=4, seed=1)
-    backward, _, _ = references.example(cell, in_features=2, seed=2)
+    forward, xs, _ = references.example(cell, in_features=D, steps=5, batch=4, seed=1)
+    backward, _, _ = references.example(cell, in_features=D, seed=2)
     theirs = torch.nn.LSTM(2, 3, bidirectional=True, dtype=torch.float64)
     with torch.no_grad():
         for suffix, params in (("l0", forward), ("l0_reverse", backward)):

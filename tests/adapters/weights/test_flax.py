@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import references
 from flax import linen, nnx
 from flax.traverse_util import flatten_dict, unflatten_dict
 
@@ -22,12 +23,26 @@ def random_like(tree):
     return jax.tree.map(lambda leaf: jnp.asarray(0.6 * generator.standard_normal(leaf.shape), jnp.float32), tree)
 
 
-def ours(cell, params, xs=XS):
-    return jnp.swapaxes(unroll(cell, params, jnp.swapaxes(xs, 0, 1))[1], 0, 1)
+def batch_major(cell, params):
+    return jnp.swapaxes(unroll(cell, params, jnp.swapaxes(XS, 0, 1))[1], 0, 1)
+
+
+ours = references.compiled(batch_major, static_argnums=0)
 
 
 def loss(ys):
     return (ys * jax.random.normal(jax.random.key(2), ys.shape)).sum()
+
+
+def with_gradient(run, params):
+    """The outputs, and the gradient of their loss."""
+
+    def weighed(params):
+        ys = run(params)
+        return loss(ys), ys
+
+    gradient, ys = references.compiled(jax.grad(weighed, has_aux=True))(params)
+    return ys, gradient
 
 
 @every_cell
@@ -36,9 +51,10 @@ def test_linens_cell_outputs_and_gradients(name) -> None:
     variables = random_like(rnn.init(jax.random.key(0), XS))
     cell, params = from_flax(variables["params"]["cell"])
     assert cell == OURS[name]
-    np.testing.assert_allclose(ours(cell, params), rnn.apply(variables, XS), 1e-5, 1e-5)
-    theirs = jax.grad(lambda variables: loss(rnn.apply(variables, XS)))(variables)["params"]["cell"]
-    found = to_flax(cell, jax.grad(lambda params: loss(ours(cell, params)))(params))
+    ys, theirs = with_gradient(lambda variables: rnn.apply(variables, XS), variables)
+    np.testing.assert_allclose(ours(cell, params), ys, 1e-5, 1e-5)
+    theirs = theirs["params"]["cell"]
+    found = to_flax(cell, with_gradient(lambda params: batch_major(cell, params), params)[1])
     assert found.keys() == flatten_dict(theirs, sep="/").keys()
     for path, gradient in flatten_dict(theirs, sep="/").items():
         np.testing.assert_allclose(found[path], gradient, 1e-5, 1e-5, err_msg=path)
@@ -51,9 +67,11 @@ def test_nnx_cell_outputs_and_gradients(name) -> None:
     rnn = nnx.RNN(theirs)
     cell, params = from_flax(nnx.to_pure_dict(nnx.state(theirs, nnx.Param)))
     assert cell == OURS[name]
-    np.testing.assert_allclose(ours(cell, params), rnn(XS), 1e-5, 1e-5)
-    gradients = nnx.to_pure_dict(nnx.grad(lambda rnn: loss(rnn(XS)))(rnn))["cell"]
-    by_params = jax.grad(lambda params: loss(ours(cell, params)))(params)
+    graph, state = nnx.split(rnn)
+    ys, gradients = with_gradient(lambda state: nnx.merge(graph, state)(XS), state)
+    np.testing.assert_allclose(ours(cell, params), ys, 1e-5, 1e-5)
+    gradients = nnx.to_pure_dict(gradients)["cell"]
+    by_params = with_gradient(lambda params: batch_major(cell, params), params)[1]
     if name == "GRUCell":
         by_params = by_params._replace(b_n=jnp.zeros(4))
     _, expected = from_flax(gradients)
