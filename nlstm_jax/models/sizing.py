@@ -71,9 +71,13 @@ def fit_widths(
     while count(widths(above)) < budget:
         if above > WIDEST * least:
             raise ValueError(f"a cell of at most {WIDEST:,} units expected, found a budget of {budget:,} parameters")
-        below, above = above, 2 * above
+        below = above
+        # The number of parameters grows with the square of the width, or slower.
+        above += math.ceil(above * (math.sqrt(budget / count(widths(above))) - 1)) + 1
     while above - below > 1:
-        middle = (below + above) // 2
+        low, high = math.sqrt(count(widths(below))), math.sqrt(count(widths(above)))
+        middle = below + round((above - below) * (math.sqrt(budget) - low) / (high - low))
+        middle = min(max(middle, below + 1), above - 1)
         below, above = (middle, above) if count(widths(middle)) < budget else (below, middle)
     candidates = [widths(below), widths(above)]
     nearest = min(candidates, key=lambda each: _distance(count(each), budget))
