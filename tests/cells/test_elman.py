@@ -20,7 +20,7 @@ def test_parameters_have_the_documented_shapes_and_count():
 
 
 def test_values_and_gradients_equal_torch():
-    torch = pytest.importorskip("torch", reason="the comparison with nn.RNN needs PyTorch")
+    torch = pytest.importorskip("torch", reason="the comparison with nn.RNN needs torch (extra: peers)")
     cell = Elman(4)
     params, xs, carry = references.example(cell)
     theirs = torch.nn.RNN(3, 4, dtype=torch.float64)

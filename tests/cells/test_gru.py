@@ -34,7 +34,7 @@ def test_the_recurrent_product_reads_what_it_is_told_and_the_state_stays_true(re
 
 
 def test_values_and_gradients_equal_torch():
-    torch = pytest.importorskip("torch", reason="the comparison with nn.GRU needs PyTorch")
+    torch = pytest.importorskip("torch", reason="the comparison with nn.GRU needs torch (extra: peers)")
     cell = GRU(4)
     params, xs, carry = references.example(cell)
     theirs = torch.nn.GRU(3, 4, dtype=torch.float64)

@@ -54,7 +54,7 @@ def test_parameter_counts(cell, in_features, expected):
 
 @pytest.mark.parametrize("projection", [None, 2])
 def test_values_and_gradients_equal_torch(projection):
-    torch = pytest.importorskip("torch", reason="the comparison with nn.LSTM needs PyTorch")
+    torch = pytest.importorskip("torch", reason="the comparison with nn.LSTM needs torch (extra: peers)")
     cell = LSTM(4, projection=projection)
     params, xs, carry = references.example(cell)
     theirs = torch.nn.LSTM(3, 4, proj_size=projection or 0, dtype=torch.float64)

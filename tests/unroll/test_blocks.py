@@ -31,7 +31,7 @@ def outcome(cell, mode, **options):
 
 # With steps left over in both directions, with none left over, and a block longer than the sequence.
 REMAT_BY_DEFAULT = (
-    ("stack_of_bidirectional", "forward", "root"),
+    ("bidirectional", "forward", "root"),
     ("zoneout_dropped_nested", "reverse", "root"),
     ("lstm_options", "forward", "1"),
     ("lstm_options", "reverse", "20"),
@@ -69,13 +69,15 @@ TRUNCATE_BY_DEFAULT = ((4, "fused", True), (4, "scan", 0), (1, "scan", 0), (20, 
 def test_a_truncated_gradient_is_that_of_windows_with_the_carry_passed_on(steps, mode, remat):
     """What a training loop over windows does: one gradient a window, the carry between them a constant."""
     cell = nested_lstm(H, 2)
+    # Every window by hand is another loop to compile.
+    length = T if steps > 1 else 4
     with jax.enable_x64(True):
-        params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
-        weights = jnp.cos(jnp.arange(T * B * H, dtype=jnp.float64)).reshape(T, B, H)
+        params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell, D, length, B))
+        weights = jnp.cos(jnp.arange(length * B * H, dtype=jnp.float64)).reshape(length, B, H)
 
         def windowed(params, xs, carry):
             total = 0.0
-            for start in range(0, T, steps):
+            for start in range(0, length, steps):
                 window = slice(start, start + steps)
                 before = carry if start == 0 else jax.lax.stop_gradient(carry)
                 carry, ys = unroll(cell, params, xs[window], before, mode="scan")

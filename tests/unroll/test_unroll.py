@@ -161,7 +161,7 @@ def test_outputs_of_a_reversed_run_belong_to_their_inputs():
 
 
 def test_equals_torchs_packed_bidirectional_lstm():
-    torch = pytest.importorskip("torch", reason="the comparison with packed sequences needs PyTorch")
+    torch = pytest.importorskip("torch", reason="the comparison with packed sequences needs torch (extra: peers)")
     cell, lengths = LSTM(3), np.array([5, 3, 1, 2])
     forward, xs, _ = references.example(cell, in_features=D, steps=5, batch=4, seed=1)
     backward, _, _ = references.example(cell, in_features=D, seed=2)

@@ -36,7 +36,7 @@ CARRIES = {"lstm": LSTMCarry, "gru": GRUCarry, "gru before": GRUCarry, "simple":
 
 @pytest.fixture(scope="module")
 def keras():
-    module = pytest.importorskip("keras", reason="the comparison with Keras' layers needs Keras 3")
+    module = pytest.importorskip("keras", reason="the comparison with Keras' layers needs keras (extra: peers)")
     assert module.backend.backend() == "jax"
     return module
 

@@ -97,7 +97,7 @@ def in_torchs_names(gradients, layers, both):
 @pytest.mark.filterwarnings(WITHOUT_ONEDNN)
 @pytest.mark.parametrize("options", [named(index) for index in range(50)])
 def test_values_and_gradients_equal_torchs(options):
-    torch = pytest.importorskip("torch", reason="the comparison with torch.nn needs PyTorch")
+    torch = pytest.importorskip("torch", reason="the comparison with torch.nn needs torch (extra: peers)")
     kind, layers, both, lengths = (options[name] for name in ("kind", "layers", "both", "lengths"))
     torch.manual_seed(options["seed"])
     theirs = module_of(torch, kind, options["shape"][-1], options["hidden"], layers, both, options["bias"])
@@ -136,7 +136,7 @@ def test_values_and_gradients_equal_torchs(options):
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "tanh", "relu"])
 def test_a_single_cell_of_torchs_equals_one_step(kind):
-    torch = pytest.importorskip("torch", reason="the comparison with torch.nn's cells needs PyTorch")
+    torch = pytest.importorskip("torch", reason="the comparison with torch.nn's cells needs torch (extra: peers)")
     torch.manual_seed(0)
     made = {"lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell}.get(kind, torch.nn.RNNCell)
     theirs = made(3, 4, **({"nonlinearity": "relu"} if kind == "relu" else {}))
@@ -152,7 +152,7 @@ def test_a_single_cell_of_torchs_equals_one_step(kind):
 
 
 def test_a_prefix_picks_a_layer_out_of_a_model():
-    torch = pytest.importorskip("torch", reason="a model's state dict needs PyTorch")
+    torch = pytest.importorskip("torch", reason="a model's state dict needs torch (extra: peers)")
     model = torch.nn.ModuleDict({"encoder": torch.nn.ModuleDict({"rnn": torch.nn.GRU(3, 4)})})
     model["head"] = torch.nn.Linear(4, 2)
     found = from_torch(model.state_dict(), "encoder.rnn.")
@@ -163,7 +163,7 @@ def test_a_prefix_picks_a_layer_out_of_a_model():
 
 @pytest.mark.filterwarnings(WITHOUT_ONEDNN)
 def test_torch_takes_what_is_written_for_it():
-    torch = pytest.importorskip("torch", reason="load_state_dict needs PyTorch")
+    torch = pytest.importorskip("torch", reason="load_state_dict needs torch (extra: peers)")
     layer = Stack(tuple(Bidirectional(LSTM(4, projection=2), LSTM(4, projection=2)) for _ in range(2)))
     params, xs, _ = references.example(layer)
     params = jax.tree.map(jnp.asarray, params)
@@ -214,7 +214,7 @@ def test_half_precision_is_read_as_float32():
 
 
 def test_a_module_in_bfloat16_is_read_as_float32():
-    torch = pytest.importorskip("torch", reason="a module in bfloat16 needs PyTorch")
+    torch = pytest.importorskip("torch", reason="a module in bfloat16 needs torch (extra: peers)")
     module = torch.nn.LSTM(3, 4).to(torch.bfloat16)
     cell, params = from_torch(module.state_dict())
     expected = from_torch(module.float().state_dict())
@@ -277,7 +277,7 @@ def test_a_nonlinearity_is_that_of_a_simple_layer():
 
 
 def test_a_module_is_no_dictionary_but_its_named_parameters_are():
-    torch = pytest.importorskip("torch", reason="a module needs PyTorch")
+    torch = pytest.importorskip("torch", reason="a module needs torch (extra: peers)")
     module = torch.nn.GRU(3, 4)
     with pytest.raises(DataError, match=r"^from_torch: a dictionary of arrays by name expected, found GRU$"):
         from_torch(module)
