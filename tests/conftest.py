@@ -11,6 +11,7 @@ import tempfile
 import jax
 import pytest
 from jaxtyping import install_import_hook
+from processes import Ended, ForkServer, Process
 
 # Scripts and processes that tests start inherit all of this.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -65,3 +66,41 @@ def _programs_are_let_go():
     """Thousands of compiled programs are more mappings than Linux lets a process have, and XLA then crashes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def _fork_server():
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def start_script(_fork_server, tmp_path_factory):
+    """`start_script(script, *arguments)` starts a script of `experiments/`."""
+
+    def start(script: str, *arguments) -> Process:
+        return _fork_server.start(tmp_path_factory.mktemp("script"), *map(str, arguments), script=script)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_scripts(start_script):
+    """`run_scripts({name: [script, *arguments]})` gives the end of each, one after the other."""
+
+    def run(cases: dict[str, list]) -> dict[str, Ended]:
+        return {name: start_script(*arguments).wait() for name, arguments in cases.items()}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_code(_fork_server, tmp_path_factory):
+    """`run_code(code, *arguments)` runs a piece of code in a process of its own, which has to end well."""
+
+    def run(code: str, *arguments) -> None:
+        ended = _fork_server.start(tmp_path_factory.mktemp("code"), *map(str, arguments), code=code).wait()
+        assert ended.code == 0, ended.err
+
+    return run
