@@ -1,14 +1,41 @@
-"""Every annotation at a boundary is checked while the tests run; `--unroll=scan` makes "auto" the plain scan."""
+"""What a whole test run shares: quick compilation, a cache of compiled programs, annotations checked at run time.
+
+`--unroll=scan` makes "auto" the plain scan.
+"""
 
 import os
+import shutil
 import sys
+import tempfile
 
 import jax
 import pytest
 from jaxtyping import install_import_hook
+from processes import Ended, ForkServer, Process
 
+# Scripts and processes that tests start inherit all of this.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("KERAS_BACKEND", "jax")
+# Tests wait for XLA's compiler far more than for the programs that it makes.
+XLA_FLAGS = "--xla_backend_optimization_level=0"
+if jax.__version_info__[:2] == (0, 9):
+    # A flag that XLA does not know ends the process, and another version's XLA may not know these.
+    XLA_FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
+# XLA otherwise writes several lines to stderr for every program that it reads from the cache.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# The first process of a test run makes the cache, and its workers inherit it.
+OWN_CACHE = "" if "NLSTM_JAX_CACHE" in os.environ else tempfile.mkdtemp(prefix="nlstm_jax-tests-")
+if OWN_CACHE:
+    os.environ["NLSTM_JAX_CACHE"] = OWN_CACHE
+COMPILATION_CACHE = {
+    "jax_compilation_cache_dir": os.path.join(os.environ["NLSTM_JAX_CACHE"], "programs"),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_persistent_cache_min_entry_size_bytes": -1,
+}
+for name, value in COMPILATION_CACHE.items():
+    os.environ[name.upper()] = str(value)
+    jax.config.update(name, value)
 
 with install_import_hook(
     ["nlstm_jax.cells", "nlstm_jax.unroll", "nlstm_jax.models", "nlstm_jax.tasks", "nlstm_jax.data"],
@@ -25,6 +52,14 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     sys.modules["nlstm_jax.unroll.unroll"].AUTO = config.getoption("--unroll")
+    # A program that another worker is just writing is compiled again.
+    unreadable = "ignore:Error (reading|writing) persistent compilation cache:UserWarning"
+    config.addinivalue_line("filterwarnings", unreadable)
+
+
+def pytest_unconfigure():
+    if OWN_CACHE:
+        shutil.rmtree(OWN_CACHE, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,3 +67,41 @@ def _programs_are_let_go():
     """Thousands of compiled programs are more mappings than Linux lets a process have, and XLA then crashes."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="session")
+def _fork_server():
+    server = ForkServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def start_script(_fork_server, tmp_path_factory):
+    """`start_script(script, *arguments)` starts a script of `experiments/`."""
+
+    def start(script: str, *arguments) -> Process:
+        return _fork_server.start(tmp_path_factory.mktemp("script"), *map(str, arguments), script=script)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def run_scripts(start_script):
+    """`run_scripts({name: [script, *arguments]})` gives the end of each, one after the other."""
+
+    def run(cases: dict[str, list]) -> dict[str, Ended]:
+        return {name: start_script(*arguments).wait() for name, arguments in cases.items()}
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_code(_fork_server, tmp_path_factory):
+    """`run_code(code, *arguments)` runs a piece of code in a process of its own, which has to end well."""
+
+    def run(code: str, *arguments) -> None:
+        ended = _fork_server.start(tmp_path_factory.mktemp("code"), *map(str, arguments), code=code).wait()
+        assert ended.code == 0, ended.err
+
+    return run

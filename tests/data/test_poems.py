@@ -1,12 +1,12 @@
 """`nlstm_jax.data.poems` on the real files where they are, and on small ones by hand."""
 
 import hashlib
-import os
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pytest
+from requirements import real_data
 
 from nlstm_jax.data.poems import SPLITS, Vocabulary, read_corpus, shared_lines
 from nlstm_jax.errors import DataError
@@ -14,17 +14,9 @@ from nlstm_jax.errors import DataError
 QUATRAIN = "春 風 又 綠 江\t南 岸 明 月 何\t時 照 我 還 家\t鄉 夢 不 成 眠"
 
 
-def real(name: str) -> Path:
-    data = os.environ.get("NLSTM_JAX_DATA")
-    path = Path(data or "") / name
-    if data is None or not path.exists():
-        pytest.skip(f"{name} is not in the folder that NLSTM_JAX_DATA names")
-    return path
-
-
 @pytest.fixture(scope="module")
 def quatrains():
-    return read_corpus(real("poems/qtrain5").parent)
+    return read_corpus(real_data("poems/qtrain5").parent)
 
 
 @pytest.fixture
@@ -58,7 +50,7 @@ def test_the_real_quatrains_are_counted(quatrains):
         "test": 1_025,
     }
     assert set(quatrains.checksums) == {"qtrain5", "qvalid5", "qtest5"}
-    folder = real("poems/qtrain5").parent
+    folder = real_data("poems/qtrain5").parent
     for name, checksum in quatrains.checksums.items():
         assert checksum == hashlib.sha256((folder / name).read_bytes()).hexdigest()
 
@@ -97,7 +89,7 @@ def test_a_unigram_model_reaches_the_disclosed_log_loss(quatrains):
 
 
 def test_the_real_sonnets_are_154_poems_of_which_each_is_in_one_split():
-    path = real("poems/sonnets.txt")
+    path = real_data("poems/sonnets.txt")
     splits = read_corpus(path).splits
     poems = [poem for split in SPLITS for poem in splits[split]]
     assert len(poems) == len(set(poems)) == 154

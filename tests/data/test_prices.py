@@ -1,10 +1,10 @@
 """Daily prices from files of many makes: what is understood, and what is refused by line."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from requirements import real_data
 
 from nlstm_jax.data.prices import generate_prices, read_prices, write_prices
 from nlstm_jax.errors import ConfigError, DataError
@@ -13,7 +13,6 @@ ROWS = ("2020-01-02,10,12,9,11,100", "2020-01-03,11,11.5,10,10.5,0", "2020-01-06
 VALUES = [[10, 12, 9, 11, 100], [11, 11.5, 10, 10.5, 0], [10.5, 13, 10.5, 13, 300.5]]
 DATES = np.array(["2020-01-02", "2020-01-03", "2020-01-06"], "datetime64[D]")
 HEADER = "date,open,high,low,close,volume"
-REAL = Path(os.environ.get("NLSTM_JAX_DATA", "")) / "stocks" / "table_a.csv"
 
 
 def write(tmp_path: Path, *lines: str) -> Path:
@@ -154,9 +153,8 @@ def test_no_file_is_told(tmp_path: Path, content: str | None) -> None:
         read_prices(path)
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="stocks/table_a.csv is missing (NLSTM_JAX_DATA)")
 def test_a_real_file_is_read_whole() -> None:
-    prices = read_prices(REAL)
+    prices = read_prices(real_data("stocks/table_a.csv"))
     assert prices.values.shape == (3452, 5)
     assert (str(prices.dates[0]), str(prices.dates[-1])) == ("1999-11-18", "2013-08-09")
     np.testing.assert_array_equal(prices.values[0], [42.2076, 46.382, 37.4581, 39.1928, 43981812.87])

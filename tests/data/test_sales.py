@@ -1,7 +1,6 @@
 """`nlstm_jax.data.sales` against a plain loop over `csv`, on a generated chain of shops and on the real subset."""
 
 import csv
-import os
 import random
 import re
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from requirements import real_data
 
 from nlstm_jax.data import csv_columns, sales
 from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
@@ -47,11 +47,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def real_folder() -> Path:
-    data = os.environ.get("NLSTM_JAX_DATA")
-    path = Path(data or "") / "sales" / "sales_train.csv"
-    if data is None or not path.is_file():
-        pytest.skip("sales/sales_train.csv is not in the folder that NLSTM_JAX_DATA names")
-    return path.parent
+    return real_data("sales/sales_train.csv").parent
 
 
 def write(path: Path, *lines: str) -> None:

@@ -1,10 +1,8 @@
 """Text files to numbers, and what is refused."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
+from requirements import real_data
 
 from nlstm_jax.data.text import cut, encode, read_text
 from nlstm_jax.errors import DataError
@@ -86,9 +84,7 @@ def test_a_folder_that_is_none_is_named(tmp_path) -> None:
 
 def test_penn_treebank_has_its_sizes() -> None:
     """Mikolov's: 10,000 words, 50 characters."""
-    path = Path(os.environ.get("NLSTM_JAX_DATA", "")) / "ptb"
-    if not os.environ.get("NLSTM_JAX_DATA") or not path.is_dir():
-        pytest.skip("ptb/ptb.train.txt is not in the folder that NLSTM_JAX_DATA names")
+    path = real_data("ptb/ptb.train.txt").parent
     words, characters = read_text(path, "words"), read_text(path, "characters")
     assert {split: len(numbers) for split, numbers in words.splits.items()} == {
         "train": 929_589,

@@ -1,11 +1,12 @@
 """Runs beside baselines, if both answer the same question."""
 
 import pytest
+from requirements import requires
 
 
 @pytest.fixture(scope="module")
 def ended(trained_runs, run_scripts):
-    pytest.importorskip("sklearn", reason="scikit-learn is missing (the extra report)")
+    requires("sklearn")
     run, text = trained_runs("stocks", "text")
     stocks = ["baselines", "--config=configs/stocks.py:variant=sequence,smoke", str(run)]
     return (run, text), run_scripts(

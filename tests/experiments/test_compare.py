@@ -1,9 +1,7 @@
 """The script, from its arguments to its files and exit codes."""
 
 import json
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from absl import flags
@@ -11,8 +9,6 @@ from absl.testing import flagsaver
 
 from experiments import annotate, compare
 from nlstm_jax.errors import ConfigError
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -41,11 +37,6 @@ def runs(tmp_path):
 def run(*arguments, **settings):
     with flagsaver.flagsaver(**settings):
         compare.main(["compare", *map(str, arguments)])
-
-
-def script(*arguments):
-    command = [sys.executable, "-m", "experiments.compare", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def test_a_setting_that_has_come_since_does_not_part_a_group(runs, tmp_path, capsys) -> None:
@@ -160,12 +151,8 @@ def test_without_the_extra_one_line_says_how_to_install_it(runs, tmp_path, monke
     assert not (tmp_path / "out").exists()
 
 
-def test_a_mistake_is_one_line_on_stderr_and_an_exit_code(runs, tmp_path) -> None:
-    done = script(runs / "lstm*", "--metric=log_lss", f"--out={tmp_path / 'out'}")
-    assert done.returncode == 2
-    assert done.stderr == "--metric=log_lss: these runs have log_loss, perplexity; did you mean log_loss?\n"
+def test_a_mistake_is_one_line_on_stderr_and_an_exit_code(run_scripts, refused, runs, tmp_path) -> None:
+    command = ["compare", runs / "lstm*", "--metric=log_lss", f"--out={tmp_path / 'out'}"]
+    ended = run_scripts({"typo": command})["typo"]
+    refused(ended, 2, "--metric=log_lss: these runs have log_loss, perplexity; did you mean log_loss?")
     assert not (tmp_path / "out").exists()
-
-
-def test_help_is_the_docstring() -> None:
-    assert compare.__doc__.splitlines()[0] in script("--help").stdout

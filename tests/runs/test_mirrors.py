@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from requirements import requires
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import RunFolder, check_mirrors
@@ -39,7 +40,9 @@ def expected(*steps: int) -> dict[tuple[str, str, int], float]:
 
 def seen_by_tensorboard(folder: Path) -> dict[tuple[str, str, int], float]:
     """All scalars of all event files; a point that is there twice fails."""
-    event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
+    requires("tensorboardX")
+    from tensorboardX.proto import event_pb2
+
     found: dict[tuple[str, str, int], float] = {}
     for file in sorted((folder / "tensorboard").iterdir()):
         data, place = file.read_bytes(), 0
@@ -56,7 +59,9 @@ def seen_by_tensorboard(folder: Path) -> dict[tuple[str, str, int], float]:
 
 def seen_by_wandb(folder: Path) -> tuple[dict[tuple[str, str, int], float], set[str]]:
     """All points of all offline runs, and the runs' ids."""
-    record_pb2 = pytest.importorskip("wandb.proto.wandb_internal_pb2")
+    requires("wandb")
+    from wandb.proto import wandb_internal_pb2 as record_pb2
+
     found: dict[tuple[str, str, int], float] = {}
     ids = set()
     for file in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb")):
@@ -89,7 +94,7 @@ def leveldb_records(data: bytes) -> Iterator[bytes]:
 
 
 def test_tensorboard_has_every_number_once_also_when_a_run_goes_on(tmp_path) -> None:
-    pytest.importorskip("tensorboardX")
+    requires("tensorboardX")
     train(tmp_path / "run", "tensorboard", 0, 1, 2, 3)
     assert seen_by_tensorboard(tmp_path / "run") == pytest.approx(expected(1, 2, 3))
     train(tmp_path / "run", "tensorboard", 2, 3, 4)
@@ -97,7 +102,7 @@ def test_tensorboard_has_every_number_once_also_when_a_run_goes_on(tmp_path) -> 
 
 
 def test_wandb_offline_has_every_number_and_a_run_that_goes_on_is_the_same_run(tmp_path, monkeypatch) -> None:
-    pytest.importorskip("wandb")
+    requires("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(tmp_path / "run", "wandb", 0, 1, 2)
     found, ids = seen_by_wandb(tmp_path / "run")

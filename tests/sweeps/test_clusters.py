@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from requirements import requires
 from sweep_runs import WIDE, metrics, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,9 +61,15 @@ def expected(file, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def ray():
+    """Ray itself; asked for before the sweep that a test compares with."""
+    return requires("ray")
+
+
+@pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
     """A cluster of this machine: munged, slurmctld and slurmd with folders and ports of their own."""
-    pytest.importorskip("submitit")
+    requires("submitit")
     for program in ("munged", "slurmctld", "slurmd", "sbatch"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed (Debian: slurmctld slurmd slurm-client munge)")
@@ -97,8 +104,7 @@ def sweep(file: Path, workdir: Path, *options: str, environment=None) -> subproc
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_on_ray_the_trials_are_the_same(file, expected, tmp_path) -> None:
-    pytest.importorskip("ray")
+def test_on_ray_the_trials_are_the_same(ray, file, expected, tmp_path) -> None:
     done = sweep(file, tmp_path / "sweep", "--engine=ray")
     assert done.returncode == 0, done.stderr
     assert len(expected) == 24
@@ -171,8 +177,7 @@ def started(command, environment, workdir: Path, number: int) -> int:
             process.kill()
 
 
-def test_a_ray_cluster_that_does_not_answer_is_one_line(file, tmp_path) -> None:
-    pytest.importorskip("ray")
+def test_a_ray_cluster_that_does_not_answer_is_one_line(ray, file, tmp_path) -> None:
     done = sweep(file, tmp_path / "sweep", "--engine=ray", "--address=127.0.0.1:1")
     assert done.returncode == 2
     assert done.stderr.startswith("--address=127.0.0.1:1: a Ray cluster expected, none answers")

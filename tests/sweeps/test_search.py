@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
+from requirements import requires
 
-optuna = pytest.importorskip("optuna")
+optuna = requires("optuna")
 
 from nlstm_jax.errors import ConfigError  # noqa: E402
 from nlstm_jax.sweeps import load  # noqa: E402

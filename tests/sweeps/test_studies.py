@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from requirements import requires
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {"train.steps": 720, "eval.every_steps": 48}
@@ -51,6 +52,7 @@ def outcomes(workdir: Path) -> list[tuple[float, int, float]]:
 
 @pytest.mark.slow
 def test_a_search_finds_the_learning_rate_of_a_fine_grid_in_half_of_its_steps(tmp_path) -> None:
+    requires("optuna")
     (tmp_path / "grid.py").write_text(GRID, "utf-8")
     (tmp_path / "study.py").write_text(STUDY.replace("COUNT", "20"), "utf-8")
     for name, options in (("grid", ["--together=16"]), ("study", [])):
@@ -67,7 +69,7 @@ def test_a_search_finds_the_learning_rate_of_a_fine_grid_in_half_of_its_steps(tm
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
     """A database of PostgreSQL's own, for as long as the tests take; its URL."""
-    pytest.importorskip("psycopg", reason="needs the extra postgres")
+    requires("psycopg")
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
         pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
@@ -97,8 +99,7 @@ def postgres(tmp_path_factory):
 @pytest.mark.slow
 def test_two_sweeps_share_a_study_in_postgres_and_one_takes_over_a_killed_ones_trial(postgres, tmp_path) -> None:
     """One of them is killed with a trial under way: the other tries that again, and both end with one study."""
-    import optuna
-
+    optuna = requires("optuna")
     (tmp_path / "study.py").write_text(STUDY.replace("COUNT", "10"), "utf-8")
     storage, both = f"--storage={postgres}", [tmp_path / "one", tmp_path / "two"]
     one, two = (start(tmp_path / "study.py", workdir, storage, "--slots=1") for workdir in both)

@@ -1,10 +1,8 @@
-import os
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from requirements import real_data
 
 from nlstm_jax.data.sales import SalesHistory, TestPairs, read_sales
 from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
@@ -221,11 +219,7 @@ def test_taking_is_part_of_a_compiled_step():
 
 @pytest.fixture(scope="module")
 def subset(tmp_path_factory):
-    data = os.environ.get("NLSTM_JAX_DATA")
-    path = Path(data or "") / "sales" / "sales_train.csv"
-    if data is None or not path.is_file():
-        pytest.skip("sales/sales_train.csv is not in the folder that NLSTM_JAX_DATA names")
-    return read_sales(path.parent)
+    return read_sales(real_data("sales/sales_train.csv").parent)
 
 
 def test_the_notebooks_table_of_the_real_subset(subset):

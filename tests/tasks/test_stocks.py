@@ -6,6 +6,7 @@ from datetime import date, timedelta
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from requirements import requires
 
 from configs import stocks
 from nlstm_jax import models, tasks
@@ -127,7 +128,7 @@ def test_a_close_that_does_not_move_is_refused() -> None:
 
 
 def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
-    pytest.importorskip("sklearn", reason="scikit-learn is missing (the extra report)")
+    requires("sklearn")
     from nlstm_jax.tasks.baselines import baselines
 
     prices = generate_prices(600, seed=2)

@@ -1,9 +1,6 @@
 """Windows of a text: read in turn they are one long sequence, in training, evaluation and after an interruption."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +21,6 @@ from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.plan import Plan
 from nlstm_jax.training.program import Program
 
-ROOT = Path(__file__).resolve().parents[2]
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
 
@@ -160,13 +156,13 @@ def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> No
         restored.measure_each("valid")
 
 
-def test_two_devices_read_a_text_as_one_does(tmp_path) -> None:
+def test_two_devices_read_a_text_as_one_does(run_scripts, tmp_path) -> None:
     """They share the rows of training; the one row of the validation text each has to itself."""
-    for devices in (1, 2):
-        command = [sys.executable, "-m", "experiments.train", "--config=configs/ptb.py:cell=lstm,layers=2,smoke"]
-        command += [f"--workdir={tmp_path / str(devices)}", f"--cpu_devices={devices}", "--config.train.shards=2"]
-        command += ["--config.train.epochs=1.0"]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=200)
+    command = ["train", "--config=configs/ptb.py:cell=lstm,layers=2,smoke", "--config.train.shards=2"]
+    command += ["--config.train.epochs=1.0"]
+    cases = {str(n): [*command, f"--cpu_devices={n}", f"--workdir={tmp_path / str(n)}"] for n in (1, 2)}
+    ended = run_scripts(cases)
+    assert [ended[name].code for name in cases] == [0, 0]
     assert lines(tmp_path / "2") == lines(tmp_path / "1")
 
 

@@ -1,27 +1,33 @@
 """Several processes, each with devices of its own, train one run: the same as one process trains."""
 
+import functools
 import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from processes import Process
 
 from nlstm_jax import process
 from nlstm_jax.errors import ConfigError
 
-ROOT = Path(__file__).resolve().parents[2]
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 SETTINGS = {"train.shards": 4, "train.steps": 120, "train.steps_per_call": 2, "eval.every_steps": 10}
 
 
-def start(workdir: Path, processes: int, devices: int = 1, own: tuple[str, ...] = ()) -> list[subprocess.Popen]:
-    """A run by so many processes with so many devices each; `own`: what the last of them is told besides."""
-    command = [sys.executable, "-m", "experiments.train", "--config=configs/poems.py:cell=nlstm,depth=2,smoke"]
+@pytest.fixture
+def start(start_script):
+    """`start(workdir, processes)` starts a run; `own`: what the last of its processes is told besides."""
+    return functools.partial(start_run, start_script)
+
+
+def start_run(
+    start_script, workdir: Path, processes: int, devices: int = 1, own: tuple[str, ...] = ()
+) -> list[Process]:
+    command = ["train", "--config=configs/poems.py:cell=nlstm,depth=2,smoke"]
     command += [f"--workdir={workdir}", f"--cpu_devices={devices}"]
     command += [f"--config.{key}={value}" for key, value in SETTINGS.items()]
     if processes > 1:
@@ -32,15 +38,15 @@ def start(workdir: Path, processes: int, devices: int = 1, own: tuple[str, ...] 
     for index in range(processes):
         each = [*command, *([f"--process={index}"] if processes > 1 else [])]
         each += own if index == processes - 1 else []
-        started.append(subprocess.Popen(each, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        started.append(start_script(*each))
     return started
 
 
-def ended(started: list[subprocess.Popen]) -> list[tuple[int, str]]:
+def ended(started: list[Process]) -> list[tuple[int, str]]:
     """The exit code and the last line of each."""
-    errors = [each.communicate(timeout=200)[1] for each in started]
-    lasts = [[line for line in text.splitlines() if not line.startswith("[Gloo]")][-1:] for text in errors]
-    return [(each.returncode, "".join(last)) for each, last in zip(started, lasts, strict=True)]
+    ends = [each.wait() for each in started]
+    lasts = [[line for line in end.err.splitlines() if not line.startswith("[Gloo]")][-1:] for end in ends]
+    return [(end.code, "".join(last)) for end, last in zip(ends, lasts, strict=True)]
 
 
 def metrics(workdir: Path) -> list[dict]:
@@ -50,14 +56,14 @@ def metrics(workdir: Path) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone(start_script, tmp_path_factory):
     """By one process on one device, undisturbed."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
-    assert [code for code, _ in ended(start(workdir, 1))] == [0]
+    assert [code for code, _ in ended(start_run(start_script, workdir, 1))] == [0]
     return workdir
 
 
-def test_two_processes_make_the_run_of_one_bit_for_bit(alone, tmp_path):
+def test_two_processes_make_the_run_of_one_bit_for_bit(start, alone, tmp_path):
     assert [code for code, _ in ended(start(tmp_path / "run", 2))] == [0, 0]
     assert metrics(tmp_path / "run") == metrics(alone)
     environment = json.loads((tmp_path / "run" / "environment.json").read_text("utf-8"))
@@ -65,7 +71,7 @@ def test_two_processes_make_the_run_of_one_bit_for_bit(alone, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_goes_from_four_devices_of_two_processes_to_one_and_back(alone, tmp_path):
+def test_a_run_goes_from_four_devices_of_two_processes_to_one_and_back(start, alone, tmp_path):
     """A signal that one process alone has got stops all of them, and other devices go on from the checkpoint."""
     workdir = tmp_path / "run"
     for number, (processes, devices) in enumerate([(2, 2), (1, 1), (1, 4)], start=1):
@@ -79,7 +85,7 @@ def test_a_run_goes_from_four_devices_of_two_processes_to_one_and_back(alone, tm
     assert metrics(workdir) == metrics(alone)
 
 
-def test_a_mistake_of_one_process_ends_all(tmp_path):
+def test_a_mistake_of_one_process_ends_all(start, tmp_path):
     nowhere = tmp_path / "nowhere"
     (first, told), (second, original) = ended(start(tmp_path / "run", 2, own=(f"--config.data.path={nowhere}",)))
     assert (first, second) == (3, 3)
@@ -98,7 +104,7 @@ def test_a_mistake_of_one_process_ends_all(tmp_path):
         (("--cpu_devices=2",), "number of devices: 1, as in process 0, expected in process 1, found 2"),
     ],
 )
-def test_processes_that_are_told_otherwise_are_refused(tmp_path, own, message):
+def test_processes_that_are_told_otherwise_are_refused(start, tmp_path, own, message):
     assert ended(start(tmp_path / "run", 2, own=own)) == [(2, message)] * 2
     assert not list(tmp_path.iterdir())
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from changed import changed
 from interruptions import interrupt_soon
+from requirements import real_data
 
 from configs import stocks
 from nlstm_jax import models, tasks
@@ -24,9 +24,6 @@ from nlstm_jax.training.online import draw_model, smoothed
 from nlstm_jax.training.parallel import make_mesh
 from nlstm_jax.training.plan import Plan
 from nlstm_jax.training.program import Program
-
-REAL = Path(os.environ.get("NLSTM_JAX_DATA", "")) / "stocks" / "table_a.csv"
-needs_real = pytest.mark.skipif(not REAL.is_file(), reason="stocks/table_a.csv is missing (NLSTM_JAX_DATA)")
 
 PRINTED = """
 1.27395105362 1.62759017944 12.0258903503 0.965957164764 4.66629219055 2.24896335602 17.6596603394
@@ -115,9 +112,8 @@ def trained(run: Path, config) -> dict[str, np.ndarray]:
         return {name: np.asarray(value) for name, value in restored.items()}
 
 
-@needs_real
 def test_the_figures_that_the_example_printed_in_2015(tmp_path: Path) -> None:
-    fit(online(data__path=str(REAL)), tmp_path / "run")
+    fit(online(data__path=str(real_data("stocks/table_a.csv"))), tmp_path / "run")
     lines = lines_of(tmp_path / "run")
     found = [lines[10 * number]["root_loss"] for number in range(21)]
     np.testing.assert_allclose(found, [float(figure) for figure in PRINTED.split()], rtol=0, atol=1e-5)
@@ -158,9 +154,8 @@ def replayed(path: Path, tmp_path: Path, updates: int = 200) -> None:
         assert np.abs(value - moved[name]).max() > 1e-4, name
 
 
-@needs_real
 def test_a_pass_over_a_real_series_is_numpys(tmp_path: Path) -> None:
-    replayed(REAL, tmp_path)
+    replayed(real_data("stocks/table_a.csv"), tmp_path)
 
 
 def test_a_pass_over_a_generated_series_is_numpys(tmp_path: Path) -> None:

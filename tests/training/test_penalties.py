@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from requirements import requires
 
 from nlstm_jax.cells import GRU, LSTM, DeepTransition, Nested, Stack, nested_lstm, regularised
 from nlstm_jax.errors import ConfigError
@@ -190,7 +191,7 @@ def test_a_column_of_zeros_stays_finite_under_the_constraint():
 
 
 def test_the_constraint_is_keras_max_norm():
-    keras = pytest.importorskip("keras", reason="the comparison of constraints needs Keras")
+    keras = requires("keras")
     free = trained({}, steps=1)
     found = trained({"max_norm_input_kernel": (0.8,), "max_norm_bias": (0.8,)}, steps=1)
     for name in ("cell/params/w_x", "cell/params/inner/w_x", "cell/params/b", "cell/params/inner/b"):

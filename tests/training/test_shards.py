@@ -1,7 +1,5 @@
 import functools
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from nlstm_jax.training.plan import Plan
 from nlstm_jax.training.program import Program
 from nlstm_jax.training.shards import add_in_pairs, map_shards
 
-ROOT = Path(__file__).parents[2]
 STEPS = 12
 
 
@@ -50,7 +47,7 @@ def trained(devices, shards, dropout=0.5, runs=0):
 
 
 @pytest.fixture(scope="module")
-def on_devices(tmp_path_factory):
+def on_devices(run_code, tmp_path_factory):
     """`trained` in a process that has four devices, by its arguments."""
     out = tmp_path_factory.mktemp("devices") / "found.npz"
     cases = [{"devices": count, "shards": 4} for count in (2, 4)]
@@ -70,8 +67,7 @@ for case in {cases!r}:
         found[f"{{json.dumps(case)}} {{index:03}}"] = leaf
 np.savez({str(out)!r}, **found)
 """
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=200)
+    run_code(code)
     with np.load(out) as found:
         return {
             json.dumps(case): [found[name] for name in sorted(found) if name.startswith(json.dumps(case))]

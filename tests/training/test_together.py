@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from nlstm_jax.training import fit, fit_together, restore
 from nlstm_jax.training.narrator import Narrator
 
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
-ROOT = Path(__file__).resolve().parents[2]
+AUTO = sys.modules["nlstm_jax.unroll.unroll"].AUTO
 
 
 def smoke(seed=0, **optimizer):
@@ -161,12 +160,12 @@ def test_a_folder_that_does_not_serve_keeps_all_from_being_made(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["second"]
 
 
-DEVICES = """
+ON_DEVICES = """
 import sys
 from pathlib import Path
 import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
-sys.path.insert(0, "tests/training")
+sys.path[:0] = ["tests", "tests/training"]
 from test_together import together
 sys.modules["nlstm_jax.unroll.unroll"].AUTO = sys.argv[4]
 together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
@@ -175,24 +174,17 @@ together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
 
 @pytest.mark.parametrize("how", ["apart", "vmap"])
 @pytest.mark.parametrize("devices", [2, 3])
-def test_devices_share_the_runs(alone, tmp_path, devices, how):
+def test_devices_share_the_runs(run_code, alone, tmp_path, devices, how):
     """Three runs on two devices: two and one, or all batches split; on three devices one each."""
-    on_devices(tmp_path, devices, how)
+    run_code(ON_DEVICES, devices, tmp_path, how, AUTO)
     for name in CONFIGS:
         assert_close(lines(tmp_path / name), lines(alone / name))
         assert how == "vmap" or lines(tmp_path / name) == lines(alone / name)
     assert restore(tmp_path / "first").run.environment["devices"]["count"] == devices
 
 
-def test_the_last_of_several_goes_on_with_a_device_to_itself(alone, tmp_path):
+def test_the_last_of_several_goes_on_with_a_device_to_itself(run_code, alone, tmp_path):
     for name in ("first", "second"):
         shutil.copytree(alone / name, tmp_path / name)
-    on_devices(tmp_path, 2, "apart")
+    run_code(ON_DEVICES, 2, tmp_path, "apart", AUTO)
     assert lines(tmp_path / "faster") == lines(alone / "faster")
-
-
-def on_devices(folder: Path, devices: int, how: str) -> None:
-    loop = sys.modules["nlstm_jax.unroll.unroll"].AUTO
-    command = [sys.executable, "-c", DEVICES, str(devices), str(folder), how, loop]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, timeout=200)

@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from nlstm_jax.runs.files import TENSORBOARD
 from nlstm_jax.runs.mirrors import Line, Mirror, numbers
 
@@ -17,6 +15,9 @@ class TensorBoard:
 
     def __init__(self, folder: Path, lines: Sequence[Line]) -> None:
         """Write the lines that there are."""
+        # Imported where it is used: this module can be imported without the extra.
+        from tensorboardX import SummaryWriter
+
         shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
         self._writer = SummaryWriter(str(folder / TENSORBOARD))
         now, last = time.time(), lines[-1].get("wall_seconds", 0.0) if lines else 0.0

@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import wandb
-
 from nlstm_jax.runs.files import WANDB
 from nlstm_jax.runs.mirrors import Line, Mirror, numbers
 
@@ -16,6 +14,9 @@ class WandB:
 
     def __init__(self, folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> None:
         """Log in as the environment says, and go on with the run of this folder if there is one."""
+        # Imported where it is used: this module can be imported without the extra.
+        import wandb
+
         (folder / WANDB).mkdir(exist_ok=True)
         known = folder / WANDB / "id"
         if not known.exists():

@@ -1,0 +1,34 @@
+"""What only some tests need: optional packages and files of real data. Without it a test skips and names it."""
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXTRAS = {
+    "keras": "peers",
+    "optuna": "sweep",
+    "psycopg": "postgres",
+    "ray": "sweep",
+    "safetensors": "export",
+    "sklearn": "report",
+    "submitit": "sweep",
+    "tensorboardX": "tensorboard",
+    "torch": "peers",
+    "wandb": "wandb",
+}
+"""The extra of this project that brings each optional package."""
+
+
+def requires(package: str) -> ModuleType:
+    """Import an optional package, or skip the test or module that asks for it."""
+    return pytest.importorskip(package, reason=f'{package} is missing: pip install "nlstm_jax[{EXTRAS[package]}]"')
+
+
+def real_data(name: str) -> Path:
+    """The path of a file of real data in the folder `$NLSTM_JAX_DATA`, or skip the test that asks for it."""
+    folder = os.environ.get("NLSTM_JAX_DATA")
+    if not folder or not (Path(folder) / name).exists():
+        pytest.skip(f"{name} is missing in the folder that NLSTM_JAX_DATA names")
+    return Path(folder) / name
