@@ -10,16 +10,19 @@ from ml_collections import ConfigDict
 from configs import arguments, poems
 from nlstm_jax import tasks
 
-PARAMETERS = 60_760
+MODEL_PARAMETERS = 106_500
+"""Of the whole model, on generated poems."""
+CELL_PARAMETERS = 60_760
+"""Of the cell, on a user's poems: how many the embedding has depends on their vocabulary."""
 TARGETS = 1_843_200
 """Seen in a run: 1,200 steps of 64 generated poems."""
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """The configuration of `configs/poems.py`, smaller, with cells of equal size unless the argument says more."""
+    """The configuration of `configs/poems.py`, smaller, with models of equal size unless the argument says more."""
     values = arguments.parse(argument)
     if not any(values[name] for name in ("features", "smoke", *arguments.BUDGETS)):
-        argument = f"{argument},params={PARAMETERS}"
+        argument = f"{argument},model_params={MODEL_PARAMETERS}"
     config = poems.get_config(argument)
     if values["smoke"]:
         return config
@@ -47,6 +50,8 @@ def fitted(path: str) -> dict[str, int | str]:
     steps = max(150, min(1200, round(TARGETS / (batch_size * mean))))
     return {
         "data.path": path,
+        "model.parameters": 0,
+        "cell.parameters": CELL_PARAMETERS,
         "train.batch_size": batch_size,
         "train.steps": steps,
         "eval.batch_size": batch_size,
