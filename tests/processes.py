@@ -5,6 +5,7 @@ A server imports JAX and the project once and forks for every process, before JA
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,8 @@ class ForkServer:
         """Send a job to the server, and return its answer."""
         if self._server is None:
             pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-            self._server = subprocess.Popen([sys.executable, "-c", SERVER], cwd=ROOT, text=True, **pipes)
+            command = [sys.executable, "-c", SERVER]
+            self._server = subprocess.Popen(command, cwd=ROOT, text=True, start_new_session=True, **pipes)
         try:
             self._server.stdin.write(json.dumps(job) + "\n")
             self._server.stdin.flush()
@@ -83,9 +85,9 @@ class ForkServer:
             raise
 
     def close(self) -> None:
-        """Stop the server."""
+        """Stop the server, and with it processes that still run."""
         if self._server is not None:
-            self._server.kill()
+            os.killpg(self._server.pid, signal.SIGKILL)
             self._server.communicate()
             self._server = None
 

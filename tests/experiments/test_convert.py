@@ -12,6 +12,8 @@ from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, SequenceDropout, St
 from nlstm_jax.errors import DataError
 from nlstm_jax.training import restore
 
+# One fixture runs 37 scripts.
+pytestmark = pytest.mark.timeout(600)
 KEY = jax.random.key(0)
 ADDITIVE = ["--config=configs/poems.py:cell=nlstm,smoke", "--config.cell.gating=add"]
 # One step, so short that no weight but a bias of exactly zero can move.

@@ -121,42 +121,37 @@ SCRIPTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if pa
 
 
 @pytest.fixture(scope="module")
-def ends(run_scripts, tmp_path_factory):
-    """How all mistakes and all calls for help end; each mistake in a workdir of its own."""
+def folder(tmp_path_factory):
+    """Damaged data."""
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "bad.txt").write_bytes(b"ab\n\ncd\xff\n")
     (folder / "sales").mkdir()
     rows = [HEADER, "02.01.2013,0,5,30,99.5,2.0", "02.01.2013,0,5,x,99.5,2.0"]
     (folder / "sales" / "sales_train.csv").write_text("\n".join(rows) + "\n")
-    cases = {}
-    for name, (added, _, _) in MISTAKES.items():
-        added = [part.format(folder=folder) for part in added]
-        config = [] if added[0].startswith("--config=") else [POEMS]
-        cases[name] = ["train", *config, f"--workdir={folder}/{name}", *added]
-    cases |= {f"{script} --help": [script, "--help"] for script in SCRIPTS}
-    cases["no workdir"] = ["train", POEMS]
-    cases["no config"] = ["train", f"--workdir={folder}/no config"]
-    return folder, run_scripts(cases)
+    return folder
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line_and_a_code_and_leaves_no_folder(ends, refused, name):
-    folder, ended = ends
-    _, code, message = MISTAKES[name]
-    refused(ended[name], code, message.format(folder=folder))
-    assert not (folder / name).exists()
+def test_a_mistake_is_one_line_and_a_code_and_leaves_no_folder(run_scripts, folder, refused, tmp_path, name):
+    added, code, message = MISTAKES[name]
+    config = [] if added[0].startswith("--config=") else [POEMS]
+    added = [part.format(folder=folder) for part in added]
+    command = ["train", *config, f"--workdir={tmp_path / 'run'}", *added]
+    refused(run_scripts({name: command})[name], code, message.format(folder=folder))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("flag", ["config", "workdir"])
-def test_both_flags_are_needed(ends, refused, flag):
-    folder, ended = ends
-    refused(ended[f"no {flag}"], 2, f"flag --{flag}=None: Flag --{flag} must have a value other than None.")
-    assert not (folder / "no config").exists()
+def test_both_flags_are_needed(run_scripts, refused, tmp_path, flag):
+    given = POEMS if flag == "workdir" else f"--workdir={tmp_path / 'run'}"
+    ended = run_scripts({flag: ["train", given]})[flag]
+    refused(ended, 2, f"flag --{flag}=None: Flag --{flag} must have a value other than None.")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_help_opens_with_what_the_script_is_and_lists_its_flags(ends, script):
-    code, help_text, _ = ends[1][f"{script} --help"]
+def test_help_opens_with_what_the_script_is_and_lists_its_flags(run_scripts, script):
+    code, help_text, _ = run_scripts({script: [script, "--help"]})[script]
     assert code == 0
     docstring = (ROOT / "experiments" / f"{script}.py").read_text("utf-8").split('"""')[1]
     assert docstring.splitlines()[0] in help_text
