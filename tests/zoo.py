@@ -263,7 +263,7 @@ _INSIDE = {"peephole": True, "layer_norm": True, "projection": H, "gating": "add
 _add(
     "nested_lstm_options",
     "single nested pair",
-    lambda dtype: Nested(H, LSTM(2, dtype=dtype, **_INSIDE), dtype=dtype),
+    lambda dtype: Nested(H, LSTM(4, dtype=dtype, **_INSIDE), dtype=dtype),
     references.nested(references.lstm(**_INSIDE)),
 )
 _OUTSIDE = {

@@ -113,7 +113,8 @@ def test_padding_of_nan_changes_no_value_and_no_gradient(name, key, reverse):
     (_, ys, _), (_, xs_gradient, _) = spoilt
     assert not ys[~valid].any()
     assert not xs_gradient[~valid].any()
-    if key is None and "relu" not in name:
+    # Past its bend a piecewise linear activation has no gradient.
+    if key is None and not any(word in name for word in ("relu", "hard_sigmoid", "activations")):
         assert np.asarray(ys)[valid].all()
         assert np.asarray(xs_gradient)[valid].all()
 
