@@ -116,9 +116,10 @@ def build(
 
     if "widths" in options:
         return make(*options["widths"])
-    features = options["features"]
-    if budget := {name: options[name] for name in BUDGETS if options.get(name)}:
-        features = fit_features(lambda width: make(*(width,) * layers), in_features, twin=twin, **budget)
+    budget = {name: options[name] for name in BUDGETS if options.get(name)}
+    if not budget:
+        return make(*(options["features"],) * layers)
+    features = fit_features(lambda width: make(*(width,) * layers), in_features, twin=twin, **budget)
     return make(*(features,) * layers)
 
 

@@ -281,12 +281,12 @@ def test_another_key_draws_other_parameters():
 )
 def test_torch_draws_the_sum_of_two_biases_where_pytorch_adds_two(cell, sums):
     """U(±1/4) has the deviation 0.144, the sum of two 0.204; the last block of a GRU keeps its two biases apart."""
-    params = [cell.init(key, 3) for key in jax.random.split(KEY, 400)]
-    b = np.stack([each.b for each in params]).reshape(len(params), -1, 16)
+    params = jax.vmap(lambda key: cell.init(key, 3))(jax.random.split(KEY, 400))
+    b = np.asarray(params.b).reshape(400, -1, 16)
     deviations = b.std((0, 2))
     np.testing.assert_allclose(deviations[:sums], 0.25 * np.sqrt(2 / 3), rtol=0.02)
     np.testing.assert_allclose(deviations[sums:], 0.25 / np.sqrt(3), rtol=0.02)
-    if getattr(params[0], "b_n", None) is not None:
-        b_n = np.stack([each.b_n for each in params])
+    if getattr(params, "b_n", None) is not None:
+        b_n = np.asarray(params.b_n)
         np.testing.assert_allclose(b_n.std(), 0.25 / np.sqrt(3), rtol=0.02)
         assert abs(np.corrcoef(b_n.ravel(), b[:, 2].ravel())[0, 1]) < 0.05

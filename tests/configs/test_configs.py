@@ -143,7 +143,7 @@ def test_arguments_are_typed_and_have_defaults():
         ("cel=lstm", "config argument 'cel': no such argument; did you mean 'cell'?"),
         (
             "lstm",
-            "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, flops, state, "
+            "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, model_params, flops, state, "
             "seed, smoke",
         ),
         ("layers=2,layers=3", "config argument 'layers': given twice"),
