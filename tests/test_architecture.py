@@ -83,8 +83,3 @@ def test_there_is_no_circle() -> None:
         for room in free:
             done.add(room)
             del waiting[room]
-
-
-@pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("[a-z]*.py")), ids=lambda path: path.stem)
-def test_scripts_are_thin(script: Path) -> None:
-    assert len(script.read_text("utf-8").splitlines()) <= 90

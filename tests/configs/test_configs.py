@@ -36,8 +36,8 @@ VARIANTS = [
     for path in FILES
     for variant in getattr(module_of(path), "VARIANTS", ("",))
 ]
-TRAINED_ELSEWHERE = ("classify cue", "classify events")
-"""Variants that tests/tasks/test_classify.py trains to an accuracy."""
+TRAINED_ELSEWHERE = ("classify events",)
+"""Variants that the default run of tests/tasks/test_classify.py trains to an accuracy."""
 CELLS = ("elman", "gru", "lstm", "peephole", "nlstm,depth=3", "lstm,layers=2")
 SIZED = [
     pytest.param(
@@ -143,8 +143,8 @@ def test_arguments_are_typed_and_have_defaults():
         ("cel=lstm", "config argument 'cel': no such argument; did you mean 'cell'?"),
         (
             "lstm",
-            "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, model_params, flops, state, "
-            "seed, smoke",
+            "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, "
+            "model_params, flops, state, seed, smoke",
         ),
         ("layers=2,layers=3", "config argument 'layers': given twice"),
         ("layers=two", "config argument 'layers': a whole number ≥ 1 and ≤ 64 expected, found 'two'"),

@@ -201,6 +201,7 @@ def test_events_are_held_out_and_learnt(tmp_path: Path) -> None:
     assert fit(config, tmp_path / "run")["valid"]["accuracy"] >= 0.98
 
 
+@pytest.mark.slow
 def test_only_a_memory_that_goes_on_solves_the_cue(tmp_path: Path) -> None:
     accuracy = {}
     for stateful in (True, False):

@@ -25,6 +25,7 @@ CELLS = {
     "stack": lambda dtype: Stack((LSTM(H, dtype=dtype), SequenceDropout(GRU(H, dtype=dtype), weights=0.3)), skip=True),
     "bidirectional": lambda dtype: Bidirectional(LSTM(H, dtype=dtype), GRU(H, dtype=dtype)),
 }
+BY_DEFAULT = ("lstm", "nested_2", "gru")
 
 
 def products(function, *arguments):
@@ -72,7 +73,9 @@ def test_every_product_of_a_language_models_gradient_is_in_bfloat16(cell, tied):
     assert set(products(jax.grad(loss), parameters)) == {("bf16", "bf16")}
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(
+    "name", [name if name in BY_DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in CELLS]
+)
 def test_its_gradient_is_as_near_to_float32s_as_the_plain_scans(name):
     """By the error's norm relative to each gradient's, over four draws of parameters and inputs."""
     exact, fused, plain = (
@@ -87,5 +90,5 @@ def test_its_gradient_is_as_near_to_float32s_as_the_plain_scans(name):
             found = jax.tree.leaves(function(*given))
             pairs = zip(found, expected, strict=True)
             errors[kind].append([np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) for ours, theirs in pairs])
-    assert np.max(errors["fused"]) < 0.01
+    assert np.max(errors["fused"]) < 1.5 * np.max(errors["plain"])
     assert np.mean(errors["fused"]) < 1.15 * np.mean(errors["plain"])

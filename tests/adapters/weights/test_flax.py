@@ -67,8 +67,8 @@ def test_nnx_cell_outputs_and_gradients(name) -> None:
     rnn = nnx.RNN(theirs)
     cell, params = from_flax(nnx.to_pure_dict(nnx.state(theirs, nnx.Param)))
     assert cell == OURS[name]
-    graph, state = nnx.split(rnn)
-    ys, gradients = with_gradient(lambda state: nnx.merge(graph, state)(XS), state)
+    graph, state, others = nnx.split(rnn, nnx.Param, ...)
+    ys, gradients = with_gradient(lambda state: nnx.merge(graph, state, jax.tree.map(jnp.copy, others))(XS), state)
     np.testing.assert_allclose(ours(cell, params), ys, 1e-5, 1e-5)
     gradients = nnx.to_pure_dict(gradients)["cell"]
     by_params = with_gradient(lambda params: batch_major(cell, params), params)[1]
