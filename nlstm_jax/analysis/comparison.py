@@ -15,6 +15,8 @@ CELL_TOLERANCE = 0.01
 """Cells whose numbers of parameters are further apart, as a part of the smaller, are not of equal cost."""
 MODEL_TOLERANCE = 0.02
 """The same of whole models."""
+UNKNOWN = "unknown"
+"""The commit of a run that was made outside of a checkout."""
 
 
 @dataclass(frozen=True)
@@ -188,10 +190,10 @@ def models_differ(first: Group, second: Group) -> bool:
 
 
 def commit_of(run: Run) -> str:
-    """The commit that a run was made at, and whether there were changes beside it; `unknown` without one."""
+    """The commit that a run was made at, and whether there were changes beside it; `UNKNOWN` without one."""
     commit = run.environment.get("commit")
     if not commit:
-        return "unknown"
+        return UNKNOWN
     return commit[:10] + (" with uncommitted changes" if run.environment.get("uncommitted_diff") else "")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from nlstm_jax.analysis.comparison import Comparison, code_lines, commit_of
+from nlstm_jax.analysis.comparison import UNKNOWN, Comparison, code_lines, commit_of
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.table import Row, markdown, markdown_text
 from nlstm_jax.analysis.verdict import verdict
@@ -36,7 +36,7 @@ def _provenance(group: Group) -> str:
     """A group's seeds and environments; what its runs do not agree on is listed."""
     seeds = ", ".join(sorted({str(run.config.get("seeds", {}).get("init", "?")) for run in group.runs}))
     environments = [run.environment for run in group.runs]
-    commits = {commit_of(run) for run in group.runs}
+    commits = {commit_of(run) for run in group.runs} - {UNKNOWN}
     devices = {
         f"{found.get('count')} × {found.get('kind')}"
         for environment in environments

@@ -153,3 +153,43 @@ def test_facets_are_in_the_order_of_their_values(make_run) -> None:
     assert facets["cell.features=4"] == [runs[1]]
     with pytest.raises(ConfigError, match=r"--facet=cell\.width: a setting of these runs"):
         faceted(runs, "cell.width")
+
+
+def code_of(make_run, *environments):
+    """What is said of the commits of two groups of runs."""
+    runs = [
+        make_run(name, seed, valid=[2.0], environment=environment)
+        for name, seed, environment in zip(("lstm", "lstm", "nlstm"), (0, 1, 0), environments, strict=True)
+    ]
+    return compare(runs).code
+
+
+def test_runs_of_several_commits_or_with_changes_are_told(make_run):
+    one = {"commit": "1" * 40, "uncommitted_diff": ""}
+    other = {"commit": "2" * 40, "uncommitted_diff": ""}
+    changed = {"commit": "1" * 40, "uncommitted_diff": "diff --git a/x b/x"}
+    assert code_of(make_run, one, one, one) == ""
+    assert code_of(make_run, None, None, None) == ""
+    assert code_of(make_run, one, other, one) == "NOT OF ONE COMMIT: lstm 1111111111, 2222222222; nlstm 1111111111"
+    assert code_of(make_run, one, one, other) == "NOT OF ONE COMMIT: lstm 1111111111; nlstm 2222222222"
+    assert code_of(make_run, one, one, None) == "NOT OF ONE COMMIT: lstm 1111111111; nlstm unknown"
+    told = "1111111111 with uncommitted changes"
+    assert code_of(make_run, changed, changed, changed) == f"NOT OF ONE COMMIT: lstm {told}; nlstm {told}"
+
+
+@pytest.mark.parametrize(("parameters", "told"), [(5100, False), (5101, True)])
+def test_whole_models_more_than_two_percent_apart_are_told(make_run, parameters, told):
+    runs = [
+        make_run("lstm", 0, valid=[2.0], summary={"parameters": 5000}),
+        make_run("nlstm", 0, valid=[2.0], summary={"parameters": parameters}),
+    ]
+    line = f"whole models of unequal size: 5,000 parameters in lstm, {parameters:,} in nlstm"
+    assert (line in compare(runs).remarks) == told
+
+
+def test_cells_of_one_budget_for_the_whole_model_are_not_of_unequal_cost(make_run):
+    runs = [
+        make_run(name, 0, valid=[2.0], cell_parameters=count, config={"model": {"parameters": 5000}})
+        for name, count in (("lstm", 1000), ("nlstm", 1500))
+    ]
+    assert compare(runs).remarks == ()
