@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> None:
     try:
         from nlstm_jax.tasks.baselines import baselines
     except ImportError:
-        raise ConfigError('baselines: scikit-learn expected; pip install "nlstm_jax[report]" brings it') from None
+        raise ConfigError('baselines: scikit-learn expected; pip install -e ".[report]" brings it') from None
     runs = find_runs(arguments[1:], settings.completed)[0] if arguments[1:] else []
     for run in runs:
         _check_comparable(run, config, task.facts["checksums"])

@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> None:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("matplotlib", "plotly"):
             raise
-        raise ConfigError(f'compare draws with {missing}: pip install "nlstm_jax[report]"') from None
+        raise ConfigError(f'compare draws with {missing}: pip install -e ".[report]"') from None
     # In a pipe or file nothing is gained by being narrow.
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
     out, look = Path(_OUT.value), figure.Look(_METRIC.value, _ALONG.value, _LOG_Y.value, _SHOW_TRAIN.value)

@@ -1,5 +1,7 @@
 """Recurrent memories in JAX: LSTM, stacked LSTM and Nested LSTM as pure cells, scanned with `lax.scan`."""
 
+from importlib import metadata
+
 from nlstm_jax.cells import (
     GRU,
     LSTM,
@@ -19,6 +21,12 @@ from nlstm_jax.cells import (
     nested_lstm,
 )
 from nlstm_jax.unroll import packed, unroll
+
+try:
+    __version__ = metadata.version("nlstm_jax")
+except metadata.PackageNotFoundError:
+    # A source tree that is on the path and not installed.
+    __version__ = "0+unknown"
 
 __all__ = [
     "GRU",

@@ -23,7 +23,7 @@ EXTRAS = {
 
 def requires(package: str) -> ModuleType:
     """Import an optional package, or skip the test or module that asks for it."""
-    return pytest.importorskip(package, reason=f'{package} is missing: pip install "nlstm_jax[{EXTRAS[package]}]"')
+    return pytest.importorskip(package, reason=f'{package} is missing: pip install -e ".[{EXTRAS[package]}]"')
 
 
 def real_data(name: str) -> Path:

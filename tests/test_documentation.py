@@ -54,3 +54,16 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
         if not target.startswith(("http:", "https:")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_one_version_is_named_everywhere() -> None:
+    versions = [
+        re.search(pattern, (ROOT / name).read_text("utf-8"), re.MULTILINE)
+        for name, pattern in (
+            ("setup.cfg", r"^version = (.*)$"),
+            ("CITATION.cff", r"^version: (.*)$"),
+            ("CHANGELOG.md", r"^## (\S+) "),
+        )
+    ]
+    assert len({found[1] for found in versions if found}) == 1
+    assert all(versions)

@@ -30,7 +30,7 @@ def cross_entropy(
         ys: what enters the softmax.
         w, b: the softmax' weights.
         targets: the symbols that come.
-        weights: of the targets; 0 leaves one out.
+        weights: of the targets; 0 leaves one out, whatever symbol or number it is.
         dtype: of the products, e.g. `jnp.bfloat16`; sums and all else stay as they are.
 
     Returns:
@@ -62,7 +62,9 @@ def cross_entropy(
         return *(cotangents[0] * bar for bar in bars), None
 
     summed.defvjp(forward, backward)
-    total, nats = summed(ys, w, b, weights, targets)
+    # A target that is left out may be no symbol, as padding is; its NaN would reach the sum as 0 · NaN.
+    symbols = jnp.where(weights == 0, jnp.clip(targets, 0, w.shape[1] - 1), targets)
+    total, nats = summed(ys, w, b, weights, symbols)
     return total, jax.lax.stop_gradient(nats)
 
 

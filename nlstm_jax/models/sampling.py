@@ -31,7 +31,7 @@ def draw(
         key: the draw.
         count: sequences.
         temperature: logits are divided by it; 0 takes the most probable symbol.
-        top_k: if > 0: only the k most probable of the symbols allowed.
+        top_k: if > 0: only the k most probable of the symbols allowed; of equally probable ones the first in order.
     """
 
     def body(carry: tuple, place: tuple) -> tuple[tuple, Int[Array, "count"]]:
@@ -53,7 +53,8 @@ def _choose(
 ) -> Int[Array, "B"]:
     logits = jnp.where(may, logits, -jnp.inf)
     if top_k:
-        lowest = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))[0][:, -1:]
-        logits = jnp.where(logits >= lowest, logits, -jnp.inf)
+        _, best = jax.lax.top_k(logits, min(top_k, logits.shape[-1]))
+        is_best = jnp.zeros(logits.shape, bool).at[jnp.arange(len(best))[:, None], best].set(True)
+        logits = jnp.where(is_best, logits, -jnp.inf)
     drawn = jax.random.categorical(key, logits / jnp.maximum(temperature, 1e-6))
     return jnp.where(temperature > 0, drawn, logits.argmax(-1)).astype(jnp.int32)

@@ -193,7 +193,7 @@ def _optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError:
-        raise ConfigError('a search expects Optuna: pip install "nlstm_jax[sweep]"') from None
+        raise ConfigError('a search expects Optuna: pip install -e ".[sweep]"') from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     # Optuna would beat itself within `Study.optimize`, which knows no processes elsewhere.

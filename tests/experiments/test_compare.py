@@ -146,7 +146,7 @@ def test_without_the_extra_one_line_says_how_to_install_it(runs, tmp_path, monke
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=rf'compare draws with {module}: pip install "nlstm_jax\[report\]"'):
+    with pytest.raises(ConfigError, match=rf'compare draws with {module}: pip install -e "\.\[report\]"'):
         run(runs / "*", out=str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
 

@@ -132,3 +132,20 @@ def test_a_jitted_function_of_the_targets_can_be_differentiated():
 
     expected = jax.grad(lambda ys: plain(ys, w, b, targets, weights)[0])(ys)
     np.testing.assert_allclose(jax.grad(jax.jit(total))(ys, targets), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("left_out", [-1, 5, 2**31 - 1])
+def test_a_target_without_weight_may_be_no_symbol(left_out):
+    """Padding of any number leaves the sum and all gradients as they are."""
+    ys, w, b, targets, _ = example(4, 3, 4, 5)
+    weights = jnp.ones((4, 3)).at[1:3, 1].set(0.0)
+
+    def outcome(targets):
+        def total(ys, w, b):
+            return cross_entropy(ys, w, b, targets, weights)[0]
+
+        return jax.value_and_grad(total, (0, 1, 2))(ys, w, b)
+
+    found = outcome(jnp.where(weights == 0, left_out, targets))
+    references.assert_trees_close(found, outcome(targets), 0.0)
+    assert np.isfinite(found[0])

@@ -122,5 +122,5 @@ def test_a_mirror_that_is_not_installed_names_the_extra(monkeypatch) -> None:
     with pytest.raises(ConfigError, match="one of tensorboard, wandb expected, found 'mlflow'"):
         check_mirrors(["mlflow"])
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ConfigError, match=r'wandb expected: pip install "nlstm_jax\[wandb\]"'):
+    with pytest.raises(ConfigError, match=r'wandb expected: pip install -e "\.\[wandb\]"'):
         check_mirrors(["wandb"])

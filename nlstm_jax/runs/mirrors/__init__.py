@@ -34,7 +34,7 @@ def check_mirrors(names: Sequence[str]) -> None:
         if name not in _NEEDS:
             raise ConfigError(f"--mirror: one of {', '.join(_NEEDS)} expected, found {name!r}")
         if importlib.util.find_spec(_NEEDS[name]) is None:
-            raise ConfigError(f'--mirror={name}: {_NEEDS[name]} expected: pip install "nlstm_jax[{name}]"')
+            raise ConfigError(f'--mirror={name}: {_NEEDS[name]} expected: pip install -e ".[{name}]"')
 
 
 def open_mirrors(names: Sequence[str], folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> list[Mirror]:

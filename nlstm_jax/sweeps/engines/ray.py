@@ -36,7 +36,7 @@ class RayEngine:
         try:
             import ray
         except ModuleNotFoundError:
-            raise ConfigError('--engine=ray: Ray expected: pip install "nlstm_jax[sweep]"') from None
+            raise ConfigError('--engine=ray: Ray expected: pip install -e ".[sweep]"') from None
         _check_answers(address)
         here: dict[str, Any] = {} if address else {"include_dashboard": False}
         try:

@@ -49,7 +49,7 @@ class SlurmEngine:
             import cloudpickle
             import submitit
         except ModuleNotFoundError:
-            raise ConfigError('--engine=slurm: submitit expected: pip install "nlstm_jax[sweep]"') from None
+            raise ConfigError('--engine=slurm: submitit expected: pip install -e ".[sweep]"') from None
         if shutil.which("sbatch") is None:
             raise ConfigError("--engine=slurm: the command sbatch of a SLURM cluster expected, none found")
         for module in (base, remote):
