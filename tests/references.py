@@ -249,13 +249,8 @@ def weigh(weights: Tree, results: Tree):
     return sum((weight * leaf).sum() for weight, leaf in pairs)
 
 
-# Compiling is most of what these tests take, and with these options it takes a sixth of the time.
-COMPILER_OPTIONS = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_cpu_parallel_codegen_split_count": 1,
-}
-compiled = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
+# Compiling is most of what these tests take. conftest.py has further flags, for the versions of XLA that know them.
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 run = compiled(unroll_under_test, static_argnames=("cell", "reverse", "return_carries", "mode"))
 """The package's `unroll`, compiled."""

@@ -62,7 +62,14 @@ def test_every_product_of_a_gradient_is_in_bfloat16(name):
 @pytest.mark.parametrize("cell", ["lstm", "nested_2", "gru"])
 def test_every_product_of_a_language_models_gradient_is_in_bfloat16(cell, tied):
     model = models.LanguageModel(
-        11, 8, CELLS[cell]("bfloat16"), projection=8, tied=tied, dtype="bfloat16", key=jax.random.key(0)
+        11,
+        8,
+        CELLS[cell]("bfloat16"),
+        projection=8,
+        tied=tied,
+        dtype="bfloat16",
+        over_time={"mode": "fused"},
+        key=jax.random.key(0),
     )
     graph, parameters = models.split(model)
     tokens = jnp.zeros((T, B), int)
