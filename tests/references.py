@@ -250,7 +250,8 @@ def weigh(weights: Tree, results: Tree):
 
 
 # Compiling is most of what these tests take. conftest.py has further flags, for the versions of XLA that know them.
-compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
+compiled = functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
 
 run = compiled(unroll_under_test, static_argnames=("cell", "reverse", "return_carries", "mode"))
 """The package's `unroll`, compiled."""
