@@ -60,8 +60,11 @@ def seen_by_tensorboard(folder: Path) -> dict[tuple[str, str, int], float]:
 def seen_by_wandb(folder: Path) -> tuple[dict[tuple[str, str, int], float], set[str]]:
     """All points of all offline runs, and the runs' ids."""
     requires("wandb")
+    import wandb
     from wandb.proto import wandb_internal_pb2 as record_pb2
 
+    # The run's file is closed by a process of W&B's own, after `finish` has returned; this waits for its end.
+    wandb.teardown()
     found: dict[tuple[str, str, int], float] = {}
     ids = set()
     for file in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb")):
