@@ -49,10 +49,12 @@ def keep_programs() -> None:
 
     XLA takes two of its own preferences for features of the processor, and laments at length that it has not got them,
     whenever it reads a program for a CPU; with `TF_CPP_MIN_LOG_LEVEL=3` in the environment, before JAX is imported, it
-    is silent.
+    is silent. Programs that are compiled in less than 0.1 s are not kept, unless
+    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` in the environment says otherwise.
     """
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

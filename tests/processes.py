@@ -13,8 +13,20 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = """
-import json, os, runpy, sys, warnings
+import atexit, gc, json, os, runpy, sys, traceback, warnings
+
+code = 0
+
+def leave_at_once():
+    # Python would free every object that it has inherited, which takes as long as a short script runs.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+# What is registered first runs last.
+atexit.register(leave_at_once)
 import experiments.command, nlstm_jax.training
+gc.freeze()
 for line in sys.stdin:
     job = json.loads(line)
     if "wait" in job:
@@ -31,12 +43,20 @@ for line in sys.stdin:
         os.dup2(os.open(f"{job['folder']}/{end}", os.O_CREAT | os.O_WRONLY), stream)
     os.environ.clear()
     os.environ.update(job["environment"])
-    if job["script"]:
-        sys.argv = [job["script"], *job["arguments"]]
-        runpy.run_module(f"experiments.{job['script']}", run_name="__main__", alter_sys=True)
-    else:
-        sys.argv = ["-c", *job["arguments"]]
-        exec(job["code"], {"__name__": "__main__"})
+    try:
+        if job["script"]:
+            sys.argv = [job["script"], *job["arguments"]]
+            runpy.run_module(f"experiments.{job['script']}", run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = ["-c", *job["arguments"]]
+            exec(job["code"], {"__name__": "__main__"})
+    except SystemExit as end:
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
     sys.exit()
 """
 

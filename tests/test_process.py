@@ -28,9 +28,9 @@ print(int(kept), sorted(faults)[2])
 
 
 def outcome(*arguments, **environment):
-    """The words on stdout, and stderr, of a process that compiles as users' processes do."""
+    """The words on stdout, and stderr, of a process of its own."""
     command = [sys.executable, "-c", *arguments]
-    inherited = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": "", **environment}
+    inherited = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **environment}
     done = subprocess.run(command, env=inherited, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
     return done.stdout.split(), done.stderr
 

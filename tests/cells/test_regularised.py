@@ -558,6 +558,7 @@ for name, arrays in zip(("drawn", "computed"), noise.drawn_on(4)):
 """
 
 
+@pytest.mark.slow
 def test_one_device_and_four_have_the_same_noise(tmp_path):
     subprocess.run([sys.executable, "-c", ON_DEVICES, __file__, str(tmp_path)], check=True, timeout=200)
     noise, computed = drawn_on(1)

@@ -85,17 +85,20 @@ def test_trials_run_a_copy_of_the_code_and_know_its_commit(undisturbed) -> None:
     assert not (workdir / "code" / "tests").exists()
 
 
-def test_later_edits_do_not_reach_trials_that_wait(files, tmp_path) -> None:
+def test_later_edits_do_not_reach_trials_that_wait(tmp_path) -> None:
     checkout, workdir = tmp_path / "checkout", tmp_path / "sweep"
     for name in ("nlstm_jax", "configs", "experiments"):
         shutil.copytree(ROOT / name, checkout / name, ignore=shutil.ignore_patterns("__pycache__"))
     # The editable installation of the tests' own checkout would be found first by a script, but not by -m.
-    process = subprocess.Popen(command(files["small"], workdir, "--slots=1"), cwd=checkout, stdout=subprocess.PIPE)
-    wait_for(workdir / "jobs" / "smoke,cell=lstm.json")
+    # Trials that fail at once, each with what only the code before the edit says.
+    (tmp_path / "file.py").write_text(SMALL.replace("smoke=True", "settings={'data.path': 'nowhere'}"), "utf-8")
+    options = command(tmp_path / "file.py", workdir, "--slots=1", "--retries=0")
+    process = subprocess.Popen(options, cwd=checkout, stdout=subprocess.PIPE, text=True)
+    wait_for(workdir / "jobs" / "cell=lstm,path=nowhere.json")
     (checkout / "experiments" / "trials.py").write_text("raise SystemExit(9)", "utf-8")
     said, _ = process.communicate(timeout=120)
-    assert process.returncode == 0
-    assert b"2 finished" in said
+    assert process.returncode == 2
+    assert said.count("poems: nowhere: a file of poems, or a folder of quatrain files, expected; there is none") == 2
 
 
 def test_a_mistake_and_a_dry_run_write_nothing(files, tmp_path) -> None:
@@ -136,6 +139,7 @@ def test_the_same_command_once_more_has_nothing_to_do(undisturbed, files) -> Non
     assert {path: path.stat().st_mtime_ns for path in (workdir / "trials").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_together_in_one_process_trials_are_the_same(run_scripts, monkeypatch, files, tmp_path) -> None:
     """Two seeds at two learning rates share a program, each run on one device."""
     done = run(files["few_seeds"], tmp_path / "sweep", "--together=4")

@@ -83,17 +83,11 @@ def test_noise_comes_from_the_key_alone() -> None:
     np.testing.assert_array_equal(model(given, targets), model(given, targets))
 
 
-# Each pair of budget, cell and feed by default.
+# Each budget, cell and feed by default.
 BUDGETS_BY_DEFAULT = (
     ("parameters", "lstm", "context"),
-    ("parameters", "gru", "previous"),
-    ("parameters", "nlstm", "context"),
-    ("operations", "lstm", "previous"),
-    ("operations", "gru", "context"),
     ("operations", "nlstm", "previous"),
-    ("state", "lstm", "context"),
     ("state", "gru", "previous"),
-    ("state", "nlstm", "context"),
 )
 
 

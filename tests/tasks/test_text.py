@@ -156,6 +156,7 @@ def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> No
         restored.measure_each("valid")
 
 
+@pytest.mark.slow
 def test_two_devices_read_a_text_as_one_does(run_scripts, tmp_path) -> None:
     """They share the rows of training; the one row of the validation text each has to itself."""
     command = ["train", "--config=configs/ptb.py:cell=lstm,layers=2,smoke", "--config.train.shards=2"]

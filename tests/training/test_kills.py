@@ -14,8 +14,8 @@ CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 ALREADY_FINISHED = 7
 
 
-def command(workdir: Path, devices: int) -> list[str]:
-    options = [f"--workdir={workdir}", f"--cpu_devices={devices}", "--config.train.epochs=40.0"]
+def command(workdir: Path, devices: int, epochs: int) -> list[str]:
+    options = [f"--workdir={workdir}", f"--cpu_devices={devices}", f"--config.train.epochs={epochs}.0"]
     options += ["--config.train.steps_per_call=3", "--config.eval.every_epochs=0.5"]
     return ["train", "--config=configs/poems.py:cell=nlstm,smoke", *options]
 
@@ -50,9 +50,9 @@ def summary(workdir: Path) -> dict:
     return {key: value for key, value in document.items() if key not in CLOCK}
 
 
-def compare_with_killed_run(start_script, tmp_path: Path, kills: int, devices: int) -> None:
+def compare_with_killed_run(start_script, tmp_path: Path, kills: int, devices: int, epochs: int) -> None:
     def finish(workdir: Path) -> None:
-        ended = start_script(*command(workdir, devices)).wait()
+        ended = start_script(*command(workdir, devices, epochs)).wait()
         assert ended.code in (0, ALREADY_FINISHED), ended.err
 
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
@@ -61,7 +61,7 @@ def compare_with_killed_run(start_script, tmp_path: Path, kills: int, devices: i
     done, in_checkpoints = 0, 0
     for number in range(kills):
         lines = count_lines(killed)
-        process = start_script(*command(killed, devices))
+        process = start_script(*command(killed, devices, epochs))
         # A restart drops lines past its checkpoint, so that one more than before is new.
         moved = wait_for(lambda lines=lines: count_lines(killed) > lines, process)
         if number % 2:
@@ -76,16 +76,16 @@ def compare_with_killed_run(start_script, tmp_path: Path, kills: int, devices: i
     assert in_checkpoints == kills // 2, "every second kill has to hit a checkpoint being written"
     finish(killed)
     assert metrics(killed) == metrics(undisturbed)
-    assert len(metrics(killed)) == 2 * 80
+    assert len(metrics(killed)) == 2 * 2 * epochs
     assert summary(killed) == summary(undisturbed)
 
 
 def test_two_kills(start_script, tmp_path: Path) -> None:
-    compare_with_killed_run(start_script, tmp_path, kills=2, devices=1)
+    compare_with_killed_run(start_script, tmp_path, kills=2, devices=1, epochs=10)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("devices", [1, 2])
 def test_ten_kills(start_script, tmp_path: Path, devices: int) -> None:
-    compare_with_killed_run(start_script, tmp_path, kills=10, devices=devices)
+    compare_with_killed_run(start_script, tmp_path, kills=10, devices=devices, epochs=40)
