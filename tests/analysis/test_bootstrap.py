@@ -51,6 +51,7 @@ def test_examples_on_which_models_differ_widen_the_interval() -> None:
     assert error_of(found, degrees) == pytest.approx(expected, rel=0.06)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_difference() -> None:
     """Other seeds and other examples, 300 times."""
     generator = np.random.default_rng(2)

@@ -1,5 +1,6 @@
 """Windows of a text: read in turn they are one long sequence, in training, evaluation and after an interruption."""
 
+import functools
 import json
 
 import jax
@@ -90,19 +91,20 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
     graph, parameters = models.split(model)
     optimizer = rule(numbers_of(config))
     moments, carry = optimizer.init(parameters), task.memory(model, 3)
+
+    @jax.jit
+    @functools.partial(jax.value_and_grad, has_aux=True)
+    def loss_and_gradient(parameters, carry, window):
+        after, nats, _ = models.merge(graph, parameters).log_loss(
+            window.tokens, window.targets, jnp.ones(window.tokens.shape), carry
+        )
+        return nats / 3, after
+
     for index, batch in enumerate(batches):
         window = task.splits["train"].take(jnp.asarray(batch))
         if index in (0, task.splits["train"].windows):
             carry = task.memory(model, 3)
-
-        @jax.jit
-        def loss(parameters, carry, window):
-            after, nats, _ = models.merge(graph, parameters).log_loss(
-                window.tokens, window.targets, jnp.ones(window.tokens.shape), carry
-            )
-            return nats / 3, after
-
-        (_, carry), gradients = jax.value_and_grad(loss, has_aux=True)(parameters, carry, window)
+        (_, carry), gradients = loss_and_gradient(parameters, carry, window)
         updates, moments = optimizer.update(gradients, moments, parameters)
         parameters = jax.tree.map(jnp.add, parameters, updates)
     state, _ = program.train(state, numbers_of(config), examples, batches, steps)

@@ -68,6 +68,7 @@ def test_on_a_cpu_each_equals_its_own_run_bit_for_bit(alone, tmp_path):
     assert (tmp_path / "first" / "log.txt").read_text("utf-8").count("\nstep ") == 3
 
 
+@pytest.mark.slow
 def test_as_one_program_each_equals_its_own_run_to_rounding(alone, tmp_path):
     together(tmp_path, vmap=True)
     for name in CONFIGS:
@@ -113,7 +114,7 @@ def test_runs_that_are_ahead_wait_for_the_others(alone, tmp_path, monkeypatch, v
         together(tmp_path, vmap=vmap)
 
 
-@pytest.mark.parametrize("vmap", [False, True])
+@pytest.mark.parametrize("vmap", [True, pytest.param(False, marks=SLOW)])
 def test_one_that_diverges_or_stops_early_does_not_disturb_the_others(tmp_path, vmap):
     rates = {"wild": 1e30, "calm": 1e-3, "still": 1e-30}
     settings = {"name": "sgd", "schedule": "constant", "clip_norm": 0.0}
@@ -186,6 +187,7 @@ def test_devices_share_the_runs(run_code, alone, tmp_path, devices, how):
     assert restore(tmp_path / "first").run.environment["devices"]["count"] == devices
 
 
+@pytest.mark.slow
 def test_the_last_of_several_goes_on_with_a_device_to_itself(run_code, alone, tmp_path):
     for name in ("first", "second"):
         shutil.copytree(alone / name, tmp_path / name)
