@@ -15,7 +15,7 @@ import optax
 
 from benchmarks import measure
 from nlstm_jax.models.cross_entropy import cross_entropy
-from nlstm_jax.process import keep_memory
+from nlstm_jax.process import tune_malloc
 from nlstm_jax.types import Array
 
 STEPS, BATCH = 32, 64
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="for each vocabulary")
     parser.add_argument("--out", type=Path, help="a Markdown file")
     arguments = parser.parse_args()
-    keep_memory()
+    tune_malloc()
     table = [
         f"**Cross-entropy with its gradients**, {STEPS * BATCH:,} targets, H = {arguments.features}",
         "",

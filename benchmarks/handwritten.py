@@ -37,7 +37,7 @@ def _forward(params: LSTMParams, xs: Array) -> tuple[Array, Any]:
 
 def _backward(saved: Any, ys_bar: Array) -> tuple[LSTMParams, Array]:
     params, xs, (i, f, g, o, c, y, hs) = saved
-    turned = params.w_h.T
+    transposed = params.w_h.T
 
     def step(carry: tuple[Array, Array], slices: Any) -> tuple[tuple[Array, Array], Array]:
         c_bar, h_bar = carry
@@ -53,7 +53,7 @@ def _backward(saved: Any, ys_bar: Array) -> tuple[LSTMParams, Array]:
             ],
             axis=1,
         )
-        return (c_bar * f, z_bar @ turned), z_bar
+        return (c_bar * f, z_bar @ transposed), z_bar
 
     zeros = jnp.zeros_like(hs[0])
     _, z_bars = jax.lax.scan(step, (zeros, zeros), (ys_bar, i, f, g, o, c, y), reverse=True)

@@ -1,4 +1,4 @@
-"""Timing contestants side by side: in one process, in interleaved rounds, on one set of inputs."""
+"""Timing implementations side by side: in one process, in interleaved rounds, on one set of inputs."""
 
 import os
 import platform
@@ -23,23 +23,25 @@ class Ratio(NamedTuple):
     high: float
 
 
-def interleaved(contestants: Mapping[str, Callable[[], Any]], seconds: float, rounds: int) -> dict[str, np.ndarray]:
+def interleaved(
+    implementations: Mapping[str, Callable[[], Any]], seconds: float, rounds: int
+) -> dict[str, np.ndarray]:
     """The seconds that each contestant took in every round.
 
     Args:
-        contestants: by name, functions that return when all is done.
+        implementations: by name, functions that return when all is done.
         seconds: about as long, but never fewer than 5 rounds.
         rounds: at most so many.
     """
-    for contestant in contestants.values():
+    for contestant in implementations.values():
         contestant()
         contestant()
-    taken: dict[str, list[float]] = {name: [] for name in contestants}
+    taken: dict[str, list[float]] = {name: [] for name in implementations}
     end = time.perf_counter() + seconds
     for index in range(rounds):
         if index >= 5 and time.perf_counter() > end:
             break
-        for name, contestant in contestants.items():
+        for name, contestant in implementations.items():
             start = time.perf_counter()
             contestant()
             taken[name].append(time.perf_counter() - start)
@@ -69,7 +71,7 @@ def finish(module: str, table: list[str], out: Path | None) -> None:
     """Print a table, and write it to a file with what it was measured by and on."""
     print("\n".join(table))
     if out is not None:
-        out.write_text("\n".join([*heading(module, surroundings()), *table, ""]), "utf-8")
+        out.write_text("\n".join([*heading(module, machine_description()), *table, ""]), "utf-8")
 
 
 def heading(module: str, where: Mapping[str, str]) -> list[str]:
@@ -78,12 +80,12 @@ def heading(module: str, where: Mapping[str, str]) -> list[str]:
         f"Written by `{' '.join([f'python -m {module}', *sys.argv[1:]])}`.",
         "",
         ", ".join(f"{name} {value}" for name, value in where.items()) + ".",
-        "All contestants ran in one process, in which freed memory is kept (`nlstm_jax.process.keep_memory`).",
+        "All implementations ran in one process, in which freed memory is kept (`nlstm_jax.process.tune_malloc`).",
         "",
     ]
 
 
-def surroundings() -> dict[str, str]:
+def machine_description() -> dict[str, str]:
     """The machine, the versions of all packages and the commit."""
     environment = describe_environment([], {})
     versions = environment["versions"] | {name: version(name) for name in _PEERS}

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import contestants, measure
-from benchmarks.contestants import KINDS, Shape
+from benchmarks import implementations, measure
+from benchmarks.implementations import KINDS, Shape
 
 _ROOT = Path(__file__).resolve().parents[1]
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("numbers", nargs=5, type=int)
     arguments = parser.parse_args()
     *shape, training = arguments.numbers
-    run = contestants.torch(arguments.kind, Shape(*shape), bool(training))
+    run = implementations.torch(arguments.kind, Shape(*shape), bool(training))
     assert run is not None
     run()
     before = _status("VmRSS")

@@ -26,7 +26,7 @@ class Carry(NamedTuple):
 @dataclass(frozen=True)
 class Coupled:
     features: int
-    prepare = staticmethod(no_noise)
+    sample_noise = staticmethod(no_noise)
 
     @property
     def out_features(self) -> int:
@@ -43,8 +43,10 @@ class Coupled:
     def project(self, params: Params, x: Any) -> Any:
         return x @ params.w_x + params.b
 
-    def step(self, params: Params, carry: Carry, z: Any, noise: Any = (), read: Any = None) -> tuple[Carry, Any]:
-        f, g, o = jnp.split(z + (carry.h if read is None else read) @ params.w_h, 3, axis=-1)
+    def step(
+        self, params: Params, carry: Carry, z: Any, noise: Any = (), recurrent_input: Any = None
+    ) -> tuple[Carry, Any]:
+        f, g, o = jnp.split(z + (carry.h if recurrent_input is None else recurrent_input) @ params.w_h, 3, axis=-1)
         keep = jax.nn.sigmoid(f)
         c = keep * carry.c + (1 - keep) * jnp.tanh(g)
         h = jax.nn.sigmoid(o) * jnp.tanh(c)

@@ -1,9 +1,9 @@
 """How fast a recurrent layer is, beside everyone else's: `python -m benchmarks.recurrent [--out=speed.md]`.
 
 A training step (forward, and the gradients of Σ y² by all parameters and inputs) and a forward pass, of all
-contestants in one process, in interleaved rounds; and the memory of a training step (`benchmarks.memory`). Ours is the
-better of one CPU device and of the batch split over one device for every core; both are shown. Needs a quiet machine,
-and the extras `peers` and `benchmarks` for all peers.
+implementations in one process, in interleaved rounds; and the memory of a training step (`benchmarks.memory`). Ours is
+the better of one CPU device and of the batch split over one device for every core; both are shown. Needs a quiet
+machine, and the extras `peers` and `benchmarks` for all peers.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import contestants, measure
-from benchmarks.contestants import KINDS, Shape
+from benchmarks import implementations, measure
+from benchmarks.implementations import KINDS, Shape
 from benchmarks.memory import megabytes
-from nlstm_jax.process import keep_memory
+from nlstm_jax.process import tune_malloc
 
 SHAPES = (Shape(33, 128, 1, 40), Shape(20, 20, 200, 200), Shape(32, 64, 128, 300), Shape(100, 64, 512, 512))
 EQUAL = "PyTorch, 2-layer LSTM"
@@ -32,11 +32,11 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--shapes", nargs="+", type=int, choices=range(len(SHAPES)), default=range(len(SHAPES)))
     parser.add_argument("--what", nargs="+", choices=["training", "inference"], default=["training", "inference"])
-    parser.add_argument("--seconds", type=float, default=10.0, help="for each table row's contestants together")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each table row's implementations together")
     parser.add_argument("--rounds", type=int, default=200, help="at most")
     parser.add_argument("--out", type=Path, help="a Markdown file; the samples go to a .json beside it")
     arguments = parser.parse_args()
-    keep_memory()
+    tune_malloc()
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     results = []
     for what in arguments.what:
@@ -46,30 +46,30 @@ def main() -> None:
                 results.append(result)
                 print("\n".join(lines(result)), flush=True)
     if arguments.out is not None:
-        surroundings = measure.surroundings()
-        arguments.out.write_text(page(results, surroundings), "utf-8")
+        machine_description = measure.machine_description()
+        arguments.out.write_text(page(results, machine_description), "utf-8")
         rows = ",\n".join(map(json.dumps, results))
-        text = f'{{"surroundings": {json.dumps(surroundings)},\n"results": [\n{rows}\n]}}\n'
+        text = f'{{"surroundings": {json.dumps(machine_description)},\n"results": [\n{rows}\n]}}\n'
         arguments.out.with_suffix(".json").write_text(text, "utf-8")
 
 
 def measured(kind: str, shape: Shape, training: bool, seconds: float, rounds: int) -> dict[str, Any]:
-    """All contestants' seconds, round by round, for one kind of layer at one shape."""
+    """All implementations' seconds, round by round, for one kind of layer at one shape."""
     runs: dict[str, Callable[[], Any]] = {}
     missing, memory = [], {}
-    pairs = [(name, name, kind) for name in contestants.ALL]
+    pairs = [(name, name, kind) for name in implementations.ALL]
     if kind == "NLSTM depth 2":
         pairs.append((EQUAL, "PyTorch", "2-layer LSTM"))
     for title, name, its_kind in pairs:
         try:
-            run = contestants.ALL[name](its_kind, shape, training)
+            run = implementations.ALL[name](its_kind, shape, training)
         except ImportError:
             missing.append(name)
             continue
         if run is not None:
             runs[title] = run
             memory[title] = megabytes(run, its_kind, shape, training) if training else None
-    product, operations = contestants.product()
+    product, operations = implementations.product()
     times = measure.interleaved({**runs, "product": product}, seconds, rounds)
     rate = operations / times.pop("product").min()
     return {
@@ -107,9 +107,9 @@ def lines(result: dict[str, Any]) -> list[str]:
     return [*table, ""]
 
 
-def page(results: list[dict[str, Any]], surroundings: dict[str, str]) -> str:
+def page(results: list[dict[str, Any]], machine_description: dict[str, str]) -> str:
     """The whole page."""
-    head = ["# Speed", "", *measure.heading("benchmarks.recurrent", surroundings)]
+    head = ["# Speed", "", *measure.heading("benchmarks.recurrent", machine_description)]
     return "\n".join([*head, *(line for result in results for line in lines(result))])
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.measure import surroundings
+from benchmarks.measure import machine_description
 from nlstm_jax.data.sales import PUBLIC_ROWS
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -50,7 +50,7 @@ def main() -> None:
         _run(_WRITE, str(folder), str(arguments.rows))
         written = time.perf_counter() - start
         megabytes = (folder / "sales_train.csv").stat().st_size / 1e6
-        print(", ".join(f"{name} {value}" for name, value in surroundings().items()))
+        print(", ".join(f"{name} {value}" for name, value in machine_description().items()))
         print(
             f"\n{arguments.rows:,} rows ({megabytes:.0f} MB), 214,200 test pairs; "
             f"median of {arguments.repeats}, each in a fresh process\n"

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from benchmarks import measure
-from benchmarks.contestants import Shape
+from benchmarks.implementations import Shape
 from nlstm_jax import LSTM, unroll
-from nlstm_jax.process import keep_memory
+from nlstm_jax.process import tune_malloc
 
 LENGTHS = [(steps, 16) for steps in (32, 128, 512, 2048, 8192)]
 BATCHES = [(32, batch) for batch in (16, 64, 256, 1024)]
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="for each table")
     parser.add_argument("--out", type=Path, help="a Markdown file")
     arguments = parser.parse_args()
-    keep_memory()
+    tune_malloc()
     table: list[str] = []
     for name, sizes in (("time", LENGTHS), ("batch", BATCHES)):
         table += growth(name, sizes, arguments.units, arguments.seconds)

@@ -12,23 +12,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import contestants
-from benchmarks.contestants import Shape
+from benchmarks import implementations
+from benchmarks.implementations import Shape
 from nlstm_jax import models
-from nlstm_jax.tasks.base import Shuffled
+from nlstm_jax.tasks.base import ShuffledSampler
 from nlstm_jax.training import optimizer as optimizers
-from nlstm_jax.training.member import numbers_of
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.run import traced_hparams
+from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.training.steps import CompiledSteps
 
 
 def ours(config: Mapping[str, Any], task: Any, *, devices: int = 1, shards: int = 1) -> Callable[[int], None]:
-    """`Program.train`, as `training.fit` calls it."""
+    """`CompiledSteps.train`, as `training.fit` calls it."""
     mesh = make_mesh({}, jax.devices()[:devices])
-    plan = Plan.of(config, task.splits["train"].size)
-    model, numbers = models.build(config, task.sizes), numbers_of(config)
-    program = Program.of(model, task, optimizers.maker(config, plan), mesh, shards=shards)
+    plan = TrainingSchedule.of(config, task.splits["train"].size)
+    model, numbers = models.build(config, task.sizes), traced_hparams(config)
+    program = CompiledSteps.of(model, task, optimizers.maker(config, plan), mesh, shards=shards)
     examples, order, size = replicate(task.splits["train"], mesh), _order(config, task), plan.steps_per_call
     state = [program.start(model, numbers)]
     made = [0]
@@ -54,7 +54,9 @@ def torch(config: Mapping[str, Any], task: Any) -> Callable[[int], None]:
     width = options["embedding"] if words else task.sizes["channels"]
     embedding = nn.Embedding(task.sizes["vocabulary"], width) if words else None
     if config["cell"]["name"] == "nlstm":
-        over_time, parameters = contestants.torch_nested(pytorch, config["cell"]["depth"], Shape(0, 0, width, units))
+        over_time, parameters = implementations.torch_nested(
+            pytorch, config["cell"]["depth"], Shape(0, 0, width, units)
+        )
     else:
         layer = nn.LSTM(width, units)
         over_time, parameters = (lambda xs: layer(xs)[0]), list(layer.parameters())
@@ -164,8 +166,8 @@ class _Batches:
         return jax.tree.map(np.array, self._take(indices))
 
 
-def _order(config: Mapping[str, Any], task: Any) -> Shuffled:
-    return Shuffled(config["seeds"]["data"], task.splits["train"].size, config["train"]["batch_size"])
+def _order(config: Mapping[str, Any], task: Any) -> ShuffledSampler:
+    return ShuffledSampler(config["seeds"]["data"], task.splits["train"].size, config["train"]["batch_size"])
 
 
 _CORES = len(os.sched_getaffinity(0))

@@ -24,7 +24,7 @@ from benchmarks import measure
 from benchmarks.trainers import TRAINERS
 from configs import poems, sales
 from nlstm_jax import tasks
-from nlstm_jax.process import keep_memory
+from nlstm_jax.process import tune_malloc
 
 _ROOT = Path(__file__).resolve().parents[1]
 STEPS = 50
@@ -35,10 +35,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--poems", default="", help="a folder of quatrain files; generated verse if not given")
     parser.add_argument("--sales", default="", help="a folder with Kaggle's files; a generated world if not given")
-    parser.add_argument("--seconds", type=float, default=60.0, help="for each model's contestants together")
+    parser.add_argument("--seconds", type=float, default=60.0, help="for each model's implementations together")
     parser.add_argument("--out", type=Path, help="a Markdown file")
     arguments = parser.parse_args()
-    keep_memory()
+    tune_malloc()
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     table: list[str] = []
     for name, config, path in (

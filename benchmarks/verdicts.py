@@ -27,12 +27,12 @@ from nlstm_jax.analysis.statistics import estimate
 from nlstm_jax.analysis.tuning import tune
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import Run, describe_environment
-from nlstm_jax.tasks.base import Shuffled
+from nlstm_jax.tasks.base import ShuffledSampler
 from nlstm_jax.training import optimizer as optimizers
-from nlstm_jax.training.member import numbers_of
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.run import traced_hparams
+from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.training.steps import CompiledSteps
 from nlstm_jax.types import Float
 
 RATES = (0.003, 0.01, 0.03)
@@ -61,11 +61,11 @@ def train_pool(runs: int, at_once: int = 50) -> Float[np.ndarray, "rates runs"]:
             members = [{**config, "seeds": dict.fromkeys(config["seeds"], seed)} for seed in seeds]
             drawn = [models.build(each, task.sizes) for each in members]
             if program is None or program.runs != len(members):
-                rule = optimizers.maker(config, Plan.of(config, size))
-                program = Program.of(drawn[0], task, rule, mesh, len(members))
-            numbers = [numbers_of(each) for each in members]
+                rule = optimizers.maker(config, TrainingSchedule.of(config, size))
+                program = CompiledSteps.of(drawn[0], task, rule, mesh, len(members))
+            numbers = [traced_hparams(each) for each in members]
             state = program.joined([program.start(*each) for each in zip(drawn, numbers, strict=True)])
-            orders = [Shuffled(seed, size, config["train"]["batch_size"]).batches(0, STEPS) for seed in seeds]
+            orders = [ShuffledSampler(seed, size, config["train"]["batch_size"]).batches(0, STEPS) for seed in seeds]
             state, _ = program.train(
                 state, program.joined(numbers), examples["train"], np.stack(orders, axis=1), STEPS
             )

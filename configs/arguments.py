@@ -93,7 +93,7 @@ def _typed(name: str, setting: settings.Setting, text: str) -> Any:
         value = {"true": True, "false": False}.get(text.lower(), text)
     elif isinstance(setting.default, int):
         value = int(text) if text.removeprefix("-").isdecimal() else text
-    complaint = setting.complaint(value)
-    if complaint:
-        raise ConfigError(f"config argument {name!r}: {complaint} expected, found {text!r}")
+    validation_error = setting.validation_error(value)
+    if validation_error:
+        raise ConfigError(f"config argument {name!r}: {validation_error} expected, found {text!r}")
     return value

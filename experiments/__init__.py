@@ -2,7 +2,7 @@
 
 import os
 
-# Before JAX is imported, whose own default is 1; see `nlstm_jax.process.keep_programs`. What is an error comes as an
-# exception too.
+# Before JAX is imported, whose own default is 1; see `nlstm_jax.process.enable_compilation_cache`. An error is raised
+# as an exception too.
 if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -19,7 +19,7 @@ _REMOVE = flags.DEFINE_list("remove", [], "tags to take away")
 
 def main(arguments: list[str]) -> None:
     """Write, if there is anything to, and show."""
-    runs, notes = find_runs(arguments[1:], settings.completed)
+    runs, notes = find_runs(arguments[1:], settings.with_defaults)
     added = [tag.strip() for tag in _ADD.value if tag.strip()]
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in notes:

@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> None:
         from nlstm_jax.tasks.baselines import baselines
     except ImportError:
         raise ConfigError('baselines: scikit-learn expected; pip install -e ".[report]" brings it') from None
-    runs = find_runs(arguments[1:], settings.completed)[0] if arguments[1:] else []
+    runs = find_runs(arguments[1:], settings.with_defaults)[0] if arguments[1:] else []
     for run in runs:
         _check_comparable(run, config, task.facts["checksums"])
     metric = "rmse_clipped" if isinstance(task, SalesTask) else "rmse"

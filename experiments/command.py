@@ -18,8 +18,8 @@ def run(main: Callable[[list[str]], None]) -> None:
 
     def guarded(arguments: list[str]) -> None:
         process.silence_orbax()
-        process.keep_memory()
-        process.keep_programs()
+        process.tune_malloc()
+        process.enable_compilation_cache()
         try:
             main(arguments)
         except UserError as error:
@@ -76,7 +76,7 @@ def _one_line(error: BaseException, arguments: list[str]) -> str:
         keys = [f".{key}" for key, _ in given if set(key.split(".")).intersection(re.findall(r"\w+", text))]
         return f"--config{''.join(keys[:1])}: no such setting: " + text.replace("'", "")
     for key, value in given:
-        if text.startswith(f"flag --config.{key}=") and (refused := settings.refusal(key, value)):
+        if text.startswith(f"flag --config.{key}=") and (refused := settings.explain_invalid_value(key, value)):
             return refused
     text = f"--config: a config file in Python expected: {text}" if isinstance(error, SyntaxError) else text
     return f"{text.split(': ')[0]}: a setting expected, found a section of them" if "ConfigDict" in text else text
@@ -85,6 +85,6 @@ def _one_line(error: BaseException, arguments: list[str]) -> str:
 def _leave(error: UserError) -> NoReturn:
     print(error, file=sys.stderr, flush=True)
     sys.stdout.flush()
-    process.leave_hosts()
+    process.shutdown_distributed()
     # Not the interpreter's own end, in which orbax laments a checkpoint that cannot be read over many lines.
     os._exit(error.exit_code)

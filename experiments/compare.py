@@ -49,7 +49,7 @@ _WATCH = flags.DEFINE_integer("watch", 0, "Compare anew every so many seconds un
 def main(arguments: list[str]) -> None:
     """Compare the run folders named, once or as they go on."""
     try:
-        from nlstm_jax.analysis.answer import Question, answer, figure
+        from nlstm_jax.analysis.run_comparison import ComparisonRequest, figure, run_comparison
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in ("matplotlib", "plotly"):
@@ -57,15 +57,15 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f'compare draws with {missing}: pip install -e ".[report]"') from None
     # In a pipe or file nothing is gained by being narrow.
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
-    out, look = Path(_OUT.value), figure.Look(_METRIC.value, _ALONG.value, _LOG_Y.value, _SHOW_TRAIN.value)
+    out, look = Path(_OUT.value), figure.PlotOptions(_METRIC.value, _ALONG.value, _LOG_Y.value, _SHOW_TRAIN.value)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out}: a folder expected, a file found")
     while True:
-        runs, notes = find_runs(arguments[1:], settings.completed)
+        runs, notes = find_runs(arguments[1:], settings.with_defaults)
         planned = None if _CONTRAST.value or _GROUP_BY.value else contrast_of(run.path for run in runs)
         grouping = _GROUP_BY.value, _FACET.value, _AGAINST.value, _TUNED.value, _TAG.value
-        asked = Question(look, _named(), planned, *grouping, _REACH.value)
-        found = answer(runs, asked)
+        asked = ComparisonRequest(look, _named(), planned, *grouping, _REACH.value)
+        found = run_comparison(runs, asked)
         for line in found.warnings:
             console.print(line, markup=False, style="bold")
         console.print(table.terminal(found.rows, look.metric, console.width))

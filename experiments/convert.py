@@ -19,7 +19,7 @@ from rich.console import Console
 from experiments import command
 from nlstm_jax.adapters import weights
 from nlstm_jax.adapters.weights import options
-from nlstm_jax.cells import spelled
+from nlstm_jax.cells import spec_repr
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.training import restore
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> None:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    lines = [spelled(layer), f"{count:,} parameters for {_TO.value} in {output}"]
+    lines = [spec_repr(layer), f"{count:,} parameters for {_TO.value} in {output}"]
     if source is not None:
         untold = ", ".join(options.untold(layer))
         lines.insert(1, f"taken to have, as weights do not tell (--option=… says otherwise): {untold}")

@@ -30,7 +30,7 @@ from nlstm_jax.tasks import passages, verses
 from nlstm_jax.tasks.echo import EchoTask, chosen, drawn, echo_table
 from nlstm_jax.tasks.poems import PoemTask
 from nlstm_jax.tasks.text import TextTask
-from nlstm_jax.training import Restored, restore
+from nlstm_jax.training import LoadedRun, restore
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a poems, text or echo run", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> None:
         Console(file=file, width=400).print(content, highlight=False, markup=False, soft_wrap=True)
 
 
-def _samples(restored: Restored) -> str | Table:
+def _samples(restored: LoadedRun) -> str | Table:
     task = restored.task
     write: Callable[[Any], str]
     if isinstance(task, EchoTask):

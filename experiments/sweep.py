@@ -18,15 +18,15 @@ from rich.console import Console
 
 from experiments import command
 from nlstm_jax.errors import InterruptedRunError, UserError
-from nlstm_jax.interruption import Interruption
-from nlstm_jax.runs import check_mirrors
+from nlstm_jax.runs import check_metric_writers
+from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.sweeps import engines, load, table
 from nlstm_jax.sweeps.folder import STUDY, SweepFolder
 from nlstm_jax.sweeps.grouping import grouped
 from nlstm_jax.sweeps.queue import Queue
-from nlstm_jax.sweeps.screen import Screen
+from nlstm_jax.sweeps.screen import LiveDisplay
 from nlstm_jax.sweeps.search import Search, connect
-from nlstm_jax.sweeps.sources import Planned, Source
+from nlstm_jax.sweeps.sources import FixedTrials, Source
 
 _SWEEP = flags.DEFINE_string("sweep", None, "the sweep file", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's folder; made if it is missing", required=True)
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
     command.no_positional(arguments)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 300)
     sweep = load(Path(_SWEEP.value))
-    check_mirrors(_MIRROR.value)
+    check_metric_writers(_MIRROR.value)
     folder = SweepFolder(Path(_WORKDIR.value), _MIRROR.value)
     folder.check(sweep.trials)
     if _DRY_RUN.value:
@@ -64,8 +64,13 @@ def main(arguments: list[str]) -> None:
     engine = engines.make(_ENGINE.value, resources, folder.path)
     storage = connect(_STORAGE.value, retries=_RETRIES.value) if sweep.search and _STORAGE.value else None
     seed = zlib.crc32(str(folder.path.absolute()).encode()) if storage else 0
-    with closing(engine), folder.open(sweep.trials, sweep.contrast), Interruption() as wish, Screen(console) as screen:
-        source: Source = Planned(grouped(sweep.trials, _TOGETHER.value))
+    with (
+        closing(engine),
+        folder.open(sweep.trials, sweep.contrast),
+        GracefulShutdown() as wish,
+        LiveDisplay(console) as screen,
+    ):
+        source: Source = FixedTrials(grouped(sweep.trials, _TOGETHER.value))
         if sweep.search:
             storage = storage or connect(f"sqlite:///{folder.path}/{STUDY}", retries=_RETRIES.value)
             name = _STUDY.value or Path(_SWEEP.value).stem

@@ -56,13 +56,13 @@ def main(arguments: list[str]) -> None:
     jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
     if _COORDINATOR.value and not alone:
         raise ConfigError("--vmap_seeds: runs of one process expected, found --coordinator")
-    process.join_hosts(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
+    process.initialize_distributed(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
     if alone:
-        fit(config, workdir, overwrite=_OVERWRITE.value, mirrors=_MIRROR.value)
+        fit(config, workdir, overwrite=_OVERWRITE.value, metric_writers=_MIRROR.value)
         return
     configs = [_with_seeds(config, ahead) for ahead in range(_VMAP_SEEDS.value)]
     folders = [workdir / f"seed{each.seeds.init}" for each in configs]
-    fit_together(configs, folders, overwrite=_OVERWRITE.value, mirrors=_MIRROR.value)
+    fit_together(configs, folders, overwrite=_OVERWRITE.value, metric_writers=_MIRROR.value)
 
 
 def _with_seeds(config: ConfigDict, ahead: int) -> ConfigDict:

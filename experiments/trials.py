@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
     runs = job["runs"]
     jax.config.update("jax_num_cpu_devices", 1 if len(runs) == 1 else len(os.sched_getaffinity(0)))
     folders = [Path(run["workdir"]) for run in runs]
-    fit_together([run["config"] for run in runs], folders, mirrors=job.get("mirrors", ()))
+    fit_together([run["config"] for run in runs], folders, metric_writers=job.get("mirrors", ()))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("NLSTM_JAX_CACHE", "~/.cache/nlstm_jax")).expanduser()
 
 
-def keep_memory() -> bool:
+def tune_malloc() -> bool:
     """Have glibc's `malloc` keep freed memory in place of giving it back to the operating system.
 
     A training step on a CPU otherwise gets its buffers page by page from the system, every time anew: a sixth to a
@@ -44,7 +44,7 @@ def keep_memory() -> bool:
     return all(library.mallopt(name, value) for name, value in settings.items())
 
 
-def keep_programs() -> None:
+def enable_compilation_cache() -> None:
     """Keep compiled programs in the cache folder, for later processes: only tracing is left to do there.
 
     XLA takes two of its own preferences for features of the processor, and laments at length that it has not got them,
@@ -58,7 +58,7 @@ def keep_programs() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def join_hosts(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
+def initialize_distributed(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
     """Become one of several processes that share all their devices (`jax.distributed`), before JAX is used.
 
     Without arguments SLURM's steps of several tasks and TPU pods are found out; any other process stays by itself.
@@ -111,7 +111,7 @@ def _await(host: str, port: int) -> None:
             return
 
 
-def leave_hosts() -> None:
+def shutdown_distributed() -> None:
     """Before a process ends by itself: one that goes before the others have come to their end would end them."""
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()

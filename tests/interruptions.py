@@ -5,16 +5,16 @@ import signal
 
 import pytest
 
-from nlstm_jax.training.narrator import Narrator
+from nlstm_jax.training.logger import RunLogger
 
 
 def interrupt_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Send this process SIGINT once, when the bar moves for the first time; `monkeypatch.undo()` ends it."""
-    advance, sent = Narrator.advance, []
+    advance, sent = RunLogger.advance, []
 
     def advance_and_interrupt(*arguments):
         advance(*arguments)
         if not sent:
             sent.append(os.kill(os.getpid(), signal.SIGINT))
 
-    monkeypatch.setattr(Narrator, "advance", advance_and_interrupt)
+    monkeypatch.setattr(RunLogger, "advance", advance_and_interrupt)

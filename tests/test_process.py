@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 STEPS = """
 import resource, sys
 from nlstm_jax import process
-kept = process.keep_memory() if sys.argv[1] == "kept" else False
+kept = process.tune_malloc() if sys.argv[1] == "kept" else False
 import jax
 from nlstm_jax import LSTM, unroll
 cell = LSTM(128)
@@ -45,14 +45,14 @@ def test_memory_that_is_kept_is_not_asked_for_again():
 
 
 def test_memory_is_left_alone_where_that_is_asked_for():
-    code = "from nlstm_jax import process; print(process.keep_memory())"
+    code = "from nlstm_jax import process; print(process.tune_malloc())"
     assert outcome(code, NLSTM_JAX_KEEP_MEMORY="0")[0] == ["False"]
 
 
 PROGRAM = """
 import jax
 from nlstm_jax import process
-process.keep_programs()
+process.enable_compilation_cache()
 from nlstm_jax import nested_lstm, unroll
 cell = nested_lstm(8, 3)
 params, xs = cell.init(jax.random.key(0), 4), jax.numpy.ones((7, 2, 4))

@@ -9,7 +9,7 @@ A test module takes its cells by tag: `zoo.parametrize("stack")`, `zoo.cells("no
 | `nested` | a Nested LSTM, also inside a wrapper |
 | `option` | a single cell with one option away from its default |
 | `pair` | several options together, or a wrapper with several; a fault of one option shows here too |
-| `wrapper` | SequenceDropout, Zoneout, DeepTransition, DeepOutput |
+| `wrapper` | VariationalDropout, Zoneout, DeepTransition, DeepOutput |
 | `noisy` | draws noise when it is given a key |
 | `once` | noisy, and its noise is drawn once a sequence: it does not depend on the place of a step |
 | `stepped` | has a `step`: everything but `bidirectional` |
@@ -42,11 +42,11 @@ from nlstm_jax.cells import (
     LSTMCarry,
     Nested,
     NestedCarry,
-    SequenceDropout,
     Stack,
+    VariationalDropout,
     Zoneout,
     nested_lstm,
-    regularised,
+    with_regularizers,
 )
 from nlstm_jax.cells.base import no_noise
 
@@ -95,7 +95,7 @@ class Own:
 
     features: int
     count: str = "float32"
-    prepare = staticmethod(no_noise)
+    sample_noise = staticmethod(no_noise)
 
     @property
     def out_features(self):
@@ -112,7 +112,7 @@ class Own:
     def project(self, params, x):
         return jnp.tile(x, 2)
 
-    def step(self, params, carry, z, noise=(), read=None):
+    def step(self, params, carry, z, noise=(), recurrent_input=None):
         first, second = jnp.split(params.both, 2, axis=-1)
         once = carry.h @ first + carry.h @ second.astype(jnp.bfloat16).astype(jnp.float32)
         twice = jnp.tanh(once) @ first * params.both[0, 0]
@@ -410,9 +410,9 @@ for _kind in _RATES:
     _add(
         f"dropped_{_kind}",
         "wrapper option noisy once",
-        lambda dtype, kind=_kind: SequenceDropout(LSTM(H, dtype=dtype), **{kind: 0.4}),
+        lambda dtype, kind=_kind: VariationalDropout(LSTM(H, dtype=dtype), **{kind: 0.4}),
     )
-_add("dropped", "wrapper pair noisy once core", lambda dtype: SequenceDropout(LSTM(H, dtype=dtype), **_RATES))
+_add("dropped", "wrapper pair noisy once core", lambda dtype: VariationalDropout(LSTM(H, dtype=dtype), **_RATES))
 _add("zoneout", "wrapper noisy", lambda dtype: Zoneout(GRU(H, dtype=dtype), 0.4))
 _add(
     "zoneout_rates",
@@ -422,20 +422,20 @@ _add(
 _add(
     "nested_around_dropped",
     "nested wrapper noisy once",
-    lambda dtype: Nested(H, SequenceDropout(LSTM(H, dtype=dtype), **_RATES), dtype=dtype),
+    lambda dtype: Nested(H, VariationalDropout(LSTM(H, dtype=dtype), **_RATES), dtype=dtype),
 )
 _add(
     "zoneout_dropped_nested",
     "nested wrapper pair noisy core",
     lambda dtype: Zoneout(
-        SequenceDropout(nested_lstm(H, 2, dtype=dtype), inputs=0.3, recurrent=0.3),
+        VariationalDropout(nested_lstm(H, 2, dtype=dtype), inputs=0.3, recurrent=0.3),
         NestedCarry(h=0.2, inner=LSTMCarry(c=0.4, h=0.0)),
     ),
 )
 _add(
     "nested_all_noise",
     "nested wrapper pair noisy fused",
-    lambda dtype: regularised(
+    lambda dtype: with_regularizers(
         nested_lstm(H, 2, dtype=dtype),
         input_dropout=(0.2,),
         recurrent_dropout=(0.3,),
@@ -446,7 +446,7 @@ _add(
 _add(
     "deep_transition",
     "deep wrapper pair noisy once",
-    lambda dtype: DeepTransition((GRU(H, dtype=dtype), SequenceDropout(GRU(H, dtype=dtype), recurrent=0.4))),
+    lambda dtype: DeepTransition((GRU(H, dtype=dtype), VariationalDropout(GRU(H, dtype=dtype), recurrent=0.4))),
 )
 _add(
     "deep_output",
@@ -462,7 +462,7 @@ _add(
 _add(
     "bidirectional",
     "bidirectional noisy once core fused",
-    lambda dtype: Bidirectional(LSTM(H, dtype=dtype), SequenceDropout(GRU(2, dtype=dtype), recurrent=0.4)),
+    lambda dtype: Bidirectional(LSTM(H, dtype=dtype), VariationalDropout(GRU(2, dtype=dtype), recurrent=0.4)),
 )
 for _merge in ("sum", "mul", "ave"):
     _add(

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from nlstm_jax.cells import Cell, Layer, draws_noise, spelled
+from nlstm_jax.cells import Cell, Layer, is_stochastic, spec_repr
 from nlstm_jax.cells.base import check_layer
 from nlstm_jax.types import Array, Carry, Float, Params, PRNGKeyArray
 from nlstm_jax.unroll import unroll
@@ -62,7 +62,7 @@ class Recurrent(nnx.Module):
         self.mode, self.remat, self.truncate = mode, remat, truncate
         streams = rngs if isinstance(rngs, nnx.Rngs) else None
         self.params = _parameters(cell, in_features, rngs)
-        self.draws = streams is not None and draws_noise(cell, in_features)
+        self.draws = streams is not None and is_stochastic(cell, in_features)
         stream = getattr(streams, "dropout", None) if self.draws else None
         self.rngs = nnx.data(None) if stream is None else stream.fork()
 
@@ -120,7 +120,7 @@ class Recurrent(nnx.Module):
             if self.rngs is None:
                 raise ValueError(
                     "Recurrent: a key, deterministic=True, or a stream 'dropout' in the rngs that it was made with, "
-                    f"expected for {spelled(self.cell)}, found none of them"
+                    f"expected for {spec_repr(self.cell)}, found none of them"
                 )
             key = self.rngs()
         options: dict[str, Any] = {
@@ -194,10 +194,10 @@ class RNNCell(nnx.RNNCellBase):
 
 def check_deterministic(cell: Cell, in_features: int, deterministic: bool) -> None:
     """Raise a ValueError for a cell that draws noise where there is no way to hand it any."""
-    if not deterministic and draws_noise(cell, in_features):
+    if not deterministic and is_stochastic(cell, in_features):
         raise ValueError(
             f"RNNCell: a cell without noise, or deterministic=True, expected, as Flax hands no noise to a cell; found "
-            f"{spelled(cell)}; adapters.nnx.Recurrent serves for training it"
+            f"{spec_repr(cell)}; adapters.nnx.Recurrent serves for training it"
         )
 
 

@@ -24,7 +24,7 @@ class Crossed(NamedTuple):
     examples: int
 
 
-def crossed(
+def two_way_bootstrap(
     first: Float[np.ndarray, "S N"],
     second: Float[np.ndarray, "R N"],
     weights: Float[np.ndarray, "N"],

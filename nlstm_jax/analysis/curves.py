@@ -91,7 +91,7 @@ class Group:
         clocks = [
             {line["step"]: line["wall_seconds"] for line in run.metrics if is_number(line.get("wall_seconds"))}
             for run in self.runs
-            if had_its_slot_alone(run)
+            if timing_is_valid(run)
         ]
         clocks = [clock for clock in clocks if all(step in clock for step in steps)]
         return tuple(math.fsum(clock[step] for clock in clocks) / len(clocks) for step in steps) if clocks else None
@@ -105,7 +105,7 @@ class Group:
             if there:
                 step = min(there)
                 clock = next(line for line in run.metrics if line["step"] == step).get("wall_seconds")
-                found.append((step, clock if had_its_slot_alone(run) else None))
+                found.append((step, clock if timing_is_valid(run) else None))
         return found
 
     def by_example(self, metric: str) -> tuple[Float[np.ndarray, "S N"], Float[np.ndarray, "N"]] | None:
@@ -175,7 +175,7 @@ def run_best(run: Run, metric: str) -> Best | None:
     return Best(step, valid[step], run_curve(run, "train", metric).get(step), test, looks)
 
 
-def had_its_slot_alone(run: Run) -> bool:
+def timing_is_valid(run: Run) -> bool:
     """Whether its seconds are its own: not of several runs in one process or on one device."""
     return bool(run.environment.get("alone", "trained_together" not in run.environment))
 

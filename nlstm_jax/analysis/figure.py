@@ -15,7 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 
 from nlstm_jax.analysis.comparison import Comparison, facts_of
 from nlstm_jax.analysis.curves import AXES, Curve, is_number
-from nlstm_jax.analysis.statistics import written
+from nlstm_jax.analysis.statistics import format_estimate
 from nlstm_jax.analysis.verdict import unit
 from nlstm_jax.errors import ConfigError
 
@@ -42,7 +42,7 @@ class _Drawn(NamedTuple):
     along: tuple[float, ...]
 
 
-class Look(NamedTuple):
+class PlotOptions(NamedTuple):
     """What is drawn, and how.
 
     Attributes:
@@ -58,7 +58,7 @@ class Look(NamedTuple):
     show_train: bool = False
 
 
-def draw(comparison: Comparison, look: Look) -> Figure:
+def draw(comparison: Comparison, look: PlotOptions) -> Figure:
     """Mean curves of every group: validation solid, test dotted where there is one, bands of the 95 % t-interval."""
     labels = [textwrap.fill(group.label, 40, break_long_words=False) for group in comparison.groups]
     lines = 1 + max((label.count("\n") for label in labels), default=0)
@@ -71,7 +71,7 @@ def draw(comparison: Comparison, look: Look) -> Figure:
     return figure
 
 
-def draw_facets(facets: Mapping[str, Comparison], look: Look) -> Figure:
+def draw_facets(facets: Mapping[str, Comparison], look: PlotOptions) -> Figure:
     """A panel for each comparison, by its title, all at one scale; a group of one name looks the same in all."""
     columns = min(3, len(facets))
     rows = -(-len(facets) // columns)
@@ -97,7 +97,7 @@ def draw_facets(facets: Mapping[str, Comparison], look: Look) -> Figure:
     return figure
 
 
-def draw_against(facets: Mapping[str, Comparison], key: str, look: Look) -> Figure:
+def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) -> Figure:
     """The best validation value of every group against the setting in which the comparisons differ.
 
     A line is the mean, a dot a seed: where some seeds succeed and others fail an interval would say less.
@@ -142,7 +142,7 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=200, bbox_inches="tight", metadata={"Software": None})
 
 
-def _panel(axes: Axes, comparison: Comparison, look: Look, places: Mapping[str, int]) -> list[_Drawn]:
+def _panel(axes: Axes, comparison: Comparison, look: PlotOptions, places: Mapping[str, int]) -> list[_Drawn]:
     """All curves of a comparison, and its floor."""
     splits = ["train", "test", "valid"] if look.show_train else ["test", "valid"]
     drawn = _curves(comparison, look, splits, places) or _curves(comparison, look, ["train"], places)
@@ -160,7 +160,9 @@ def _panel(axes: Axes, comparison: Comparison, look: Look, places: Mapping[str, 
     return drawn
 
 
-def _curves(comparison: Comparison, look: Look, splits: Sequence[str], places: Mapping[str, int]) -> list[_Drawn]:
+def _curves(
+    comparison: Comparison, look: PlotOptions, splits: Sequence[str], places: Mapping[str, int]
+) -> list[_Drawn]:
     return [
         _Drawn(places[group.label], split, curve, along)
         for split in splits
@@ -169,7 +171,7 @@ def _curves(comparison: Comparison, look: Look, splits: Sequence[str], places: M
     ]
 
 
-def _style(axes: Axes, look: Look, splits: set[str]) -> None:
+def _style(axes: Axes, look: PlotOptions, splits: set[str]) -> None:
     metric = look.metric
     counted = f" ({unit(metric)})" if unit(metric) else ""
     axes.set_xlabel(AXES[look.axis])
@@ -234,7 +236,7 @@ def _draw_curve(axes: Axes, item: _Drawn) -> None:
 
 
 def _draw_floor(axes: Axes, floor: float) -> None:
-    text = f"generator's own log-loss {written(floor)}"
+    text = f"generator's own log-loss {format_estimate(floor)}"
     bottom = axes.get_ylim()[0]
     if floor < bottom:
         axes.annotate(f"{text} ↓ below", (0.01, 0.015), xycoords="axes fraction", color=GREY, fontsize=8)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.curves import Group
-from nlstm_jax.analysis.statistics import estimate, written
+from nlstm_jax.analysis.statistics import estimate, format_estimate
 from nlstm_jax.runs import Run
 
 
@@ -17,12 +17,12 @@ def forecast_table(baselines: Mapping[str, Mapping[str, float]], runs: Sequence[
         split: `valid`, at each run's best step, or `test`, of the runs that were evaluated on it.
         metric: which error, lower being better.
     """
-    rows = [(metrics[metric], name, written(metrics[metric]), "") for name, metrics in baselines.items()]
+    rows = [(metrics[metric], name, format_estimate(metrics[metric]), "") for name, metrics in baselines.items()]
     for group in compare(runs).groups if runs else ():
         values = _values(group, split, metric)
         if values:
             mean = estimate(values)
-            rows.append((mean.value, group.label, written(mean.value, mean.half_width), str(mean.seeds)))
+            rows.append((mean.value, group.label, format_estimate(mean.value, mean.half_width), str(mean.seeds)))
     lines = [f"| forecast | {split} {metric} | seeds |", "| --- | ---: | ---: |"]
     lines += [f"| {name} | {value} | {seeds} |" for _, name, value, seeds in sorted(rows)]
     return "\n".join(lines)

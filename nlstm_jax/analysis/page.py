@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from nlstm_jax.analysis.comparison import CLOCKS, Comparison, code_lines
 from nlstm_jax.analysis.curves import AXES, SPLITS, Group, run_status
-from nlstm_jax.analysis.figure import COLOURS, Look
+from nlstm_jax.analysis.figure import COLOURS, PlotOptions
 from nlstm_jax.analysis.table import facet_rows, html_table
 from nlstm_jax.analysis.verdict import unit, verdict
 from nlstm_jax.runs import read_notes
@@ -35,7 +35,9 @@ SYMBOLS = (
 _PLOT = '<div class="plot" role="img" aria-label="curves of the metric; the table below has the numbers"></div>'
 
 
-def render(facets: Mapping[str, Comparison], look: Look, *, level: float | None = None, refresh: float = 0) -> str:
+def render(
+    facets: Mapping[str, Comparison], look: PlotOptions, *, level: float | None = None, refresh: float = 0
+) -> str:
     """The whole page; every number that occurs in the runs can be chosen, and along what it is drawn.
 
     Args:

@@ -138,10 +138,10 @@ def seeds_to_resolve(
         count += 1
 
 
-def written(value: float, half_width: float | None = None) -> str:
+def format_estimate(value: float, half_width: float | None = None) -> str:
     """A number as text: two significant digits of its half-width decide the decimals, else four of its own.
 
-    >>> written(5.31249, 0.0123), written(5.31249), written(20391.7)
+    >>> format_estimate(5.31249, 0.0123), format_estimate(5.31249), format_estimate(20391.7)
     ('5.312 ± 0.012', '5.312', '20,392')
     """
     if half_width:

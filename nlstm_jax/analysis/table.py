@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
-from nlstm_jax.analysis.curves import Group, had_its_slot_alone
-from nlstm_jax.analysis.statistics import Estimate, estimate, written
+from nlstm_jax.analysis.curves import Group, timing_is_valid
+from nlstm_jax.analysis.statistics import Estimate, estimate, format_estimate
 from nlstm_jax.runs import higher_is_better
 
 _LEFT_OUT_FIRST = ("seconds", "parameters", "train there", "at step")
@@ -201,7 +201,7 @@ def _row(group: Group, metric: str, level: float | None) -> Row:
     seconds = [
         run.summary["wall_seconds"]
         for run in group.runs
-        if run.summary and "wall_seconds" in run.summary and had_its_slot_alone(run)
+        if run.summary and "wall_seconds" in run.summary and timing_is_valid(run)
     ]
     status = ", ".join(f"{count} {name}" for name, count in group.statuses.items())
     return Row(
@@ -277,7 +277,7 @@ def _count(number: int | None) -> str:
 
 
 def _written(value: Estimate | None) -> str:
-    return "–" if value is None else written(value.value, value.half_width)
+    return "–" if value is None else format_estimate(value.value, value.half_width)
 
 
 def _span(steps: tuple[int, int] | None) -> str:

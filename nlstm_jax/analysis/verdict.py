@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from nlstm_jax.analysis.bootstrap import crossed
+from nlstm_jax.analysis.bootstrap import two_way_bootstrap
 from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
 from nlstm_jax.analysis.curves import Group
-from nlstm_jax.analysis.statistics import LEVEL, estimate, holm, seeds_to_resolve, welch, written
+from nlstm_jax.analysis.statistics import LEVEL, estimate, format_estimate, holm, seeds_to_resolve, welch
 from nlstm_jax.runs import Run, higher_is_better
 
 _TOLD = 10
@@ -38,11 +38,11 @@ def verdict(comparison: Comparison, metric: str) -> str:
         best, following = measured[:2]
         corrected = _corrected(list(itertools.combinations(measured, 2)), metric)
         sentence = _difference(best, following, metric, corrected if len(measured) > 2 else {})
-        return "; ".join([sentence, *_doubts(best, following)]) + "."
+        return "; ".join([sentence, *_caveats(best, following)]) + "."
     best, following = named
-    told = "; ".join([_difference(best, following, metric, {}), *_doubts(best, following)])
+    told = "; ".join([_difference(best, following, metric, {}), *_caveats(best, following)])
     others = [pair for pair in itertools.combinations(measured, 2) if pair != (best, following)]
-    return f"Named in advance: {told}.{_explored(others, metric)}"
+    return f"Named in advance: {told}.{_exploratory(others, metric)}"
 
 
 def _corrected(pairs: Sequence[tuple[Group, Group]], metric: str) -> dict[tuple[str, str], float]:
@@ -55,7 +55,7 @@ def _corrected(pairs: Sequence[tuple[Group, Group]], metric: str) -> dict[tuple[
     return dict(zip(found, holm(list(found.values())), strict=True))
 
 
-def _explored(pairs: Sequence[tuple[Group, Group]], metric: str) -> str:
+def _exploratory(pairs: Sequence[tuple[Group, Group]], metric: str) -> str:
     """What the pairs that nobody named in advance show."""
     if not pairs:
         return ""
@@ -105,8 +105,8 @@ def _crossed(best: Group, following: Group, metric: str) -> str:
         return ""
     if ours is None or theirs is None or not np.array_equal(ours[1], theirs[1]):
         return "; no bootstrap over examples, as not all runs have those of their best step"
-    found = crossed(ours[0], theirs[0], ours[1])
-    _, _, half_width = written(found.value, found.half_width).partition(" ± ")
+    found = two_way_bootstrap(ours[0], theirs[0], ours[1])
+    _, _, half_width = format_estimate(found.value, found.half_width).partition(" ± ")
     inside = ", so that other examples may say otherwise" if abs(found.value) <= found.half_width else ""
     return f"; crossed with a bootstrap over {found.examples:,} examples it is ± {half_width}{inside}"
 
@@ -120,7 +120,7 @@ def _why_no_interval(best: Group, following: Group, metric: str) -> str:
     return "the seeds of either group agree exactly: no interval, so no verdict"
 
 
-def _doubts(best: Group, following: Group) -> list[str]:
+def _caveats(best: Group, following: Group) -> list[str]:
     """What a reader has to know before believing it."""
     doubts = []
     if cells_differ(best, following):
@@ -151,4 +151,4 @@ def _seeds(run: Run) -> str:
 
 
 def _measure(amount: float, half_width: float | None, metric: str) -> str:
-    return f"{written(amount, half_width)} {unit(metric)}".rstrip()
+    return f"{format_estimate(amount, half_width)} {unit(metric)}".rstrip()

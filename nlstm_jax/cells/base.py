@@ -46,7 +46,7 @@ class Layer(Protocol):
     def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
         """The memory before the first step: a NamedTuple of float32 zeros."""
 
-    def prepare(self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
+    def sample_noise(self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
         """Draw a sequence's noise, once and outside the scan; without a key there is none.
 
         Args:
@@ -71,7 +71,7 @@ class Cell(Layer, Protocol):
         """All of a step that needs no memory, for any leading axes of `x` at once (all time, usually)."""
 
     def step(
-        self, params: Params, carry: Carry, z: Projected, noise: Noise = (), read: Array | None = None
+        self, params: Params, carry: Carry, z: Projected, noise: Noise = (), recurrent_input: Array | None = None
     ) -> tuple[Carry, Array]:
         """One step on a projected input.
 
@@ -79,7 +79,7 @@ class Cell(Layer, Protocol):
             params: prepared parameters.
             carry: the memory before the step.
             z: `project(params, x)` at this step.
-            noise: this step's part of the noise from `prepare`.
+            noise: this step's part of the noise from `sample_noise`.
             read: what the recurrent product sees in place of `carry.h`; the carry itself stays true.
 
         Returns:
@@ -88,7 +88,7 @@ class Cell(Layer, Protocol):
 
 
 def no_noise(params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
-    """The `prepare` of a cell that draws nothing."""
+    """The `sample_noise` of a cell that draws nothing."""
     del key, shape
     return params, ()
 
@@ -98,29 +98,29 @@ def dropout_mask(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> Floa
     return jax.random.bernoulli(key, 1 - rate, shape).astype(jnp.float32) / (1 - rate)
 
 
-def named_leaves(tree: Any) -> list[tuple[str, Any]]:
+def leaves_with_names(tree: Any) -> list[tuple[str, Any]]:
     """The leaves of a carry or of parameters, by name, e.g. `inner.c`."""
     return [(jax.tree_util.keystr(path)[1:], leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
 
 
-def draws_noise(layer: Layer, in_features: int) -> bool:
+def is_stochastic(layer: Layer, in_features: int) -> bool:
     """Whether `layer` draws anything at all when it is given a key."""
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
-    prepare = jax.make_jaxpr(lambda params, key: layer.prepare(params, key, (1, 1, in_features)))
-    trace = str(prepare(params, jax.random.key(0)))
+    sample_noise = jax.make_jaxpr(lambda params, key: layer.sample_noise(params, key, (1, 1, in_features)))
+    trace = str(sample_noise(params, jax.random.key(0)))
     # Every draw of jax.random ends in one of these primitives.
     return "random_bits" in trace or "random_gamma" in trace
 
 
-def spelled(layer: Any) -> str:
+def spec_repr(layer: Any) -> str:
     """A specification as it would be written: what is at its default is left out.
 
     >>> from nlstm_jax.cells import LSTM, Stack
-    >>> spelled(Stack((LSTM(4), LSTM(5, projection=2))))
+    >>> spec_repr(Stack((LSTM(4), LSTM(5, projection=2))))
     'Stack(cells=(LSTM(features=4), LSTM(features=5, projection=2)))'
     """
     if isinstance(layer, tuple) and not hasattr(layer, "_fields"):
-        return f"({', '.join(map(spelled, layer))}{',' if len(layer) == 1 else ''})"
+        return f"({', '.join(map(spec_repr, layer))}{',' if len(layer) == 1 else ''})"
     if not is_dataclass(layer) or isinstance(layer, type):
         return repr(layer)
     given = [
@@ -128,7 +128,7 @@ def spelled(layer: Any) -> str:
         for field in fields(layer)
         if field.default != getattr(layer, field.name)
     ]
-    return f"{type(layer).__name__}({', '.join(f'{name}={spelled(value)}' for name, value in given)})"
+    return f"{type(layer).__name__}({', '.join(f'{name}={spec_repr(value)}' for name, value in given)})"
 
 
 class LayerNormParams(NamedTuple):
@@ -155,12 +155,12 @@ def product(x: Float[Array, "*b I"], w: Float[Array, "I G"], dtype: Any = None) 
     return jnp.matmul(x.astype(dtype), w.astype(dtype), preferred_element_type=w.dtype)
 
 
-def gated(gating: str, gate: Array, candidate: Array) -> Array:
+def apply_gate(gating: str, gate: Array, candidate: Array) -> Array:
     """What enters a memory: gate ⊙ candidate, or their sum in the variant `"add"` (see `Nested`)."""
     return gate * candidate if gating == "multiply" else gate + candidate
 
 
-def named_key(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
+def fold_in_name(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
     """The key of a thing by its name, so that adding a parameter moves no other parameter's draw."""
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
@@ -219,11 +219,11 @@ def check_single(owner: object, field: str, cell: Cell) -> None:
 def check_inside(owner: object, field: str, cell: Cell) -> None:
     """Raise a ValueError unless `cell` is single and may stand inside another.
 
-    A cell whose class says `outermost = True` may not: its output is not simply its memory `h`, or it needs the
+    A cell whose class says `forbids_nesting = True` may not: its output is not simply its memory `h`, or it needs the
     memory's true old value, which the cell around it replaces.
     """
     check_single(owner, field, cell)
-    if getattr(cell, "outermost", False):
+    if getattr(cell, "forbids_nesting", False):
         raise ValueError(
             f"{type(owner).__name__}: {field}: {type(cell).__name__} goes around {type(owner).__name__}, not inside it"
         )

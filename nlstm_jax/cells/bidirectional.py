@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Layer, check_choice, check_layer, named_key
+from nlstm_jax.cells.base import Layer, check_choice, check_layer, fold_in_name
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray
 
 MERGES: dict[str, Callable[[Array, Array], Array]] = {
@@ -95,23 +95,23 @@ class Bidirectional:
     def init(self, key: PRNGKeyArray, in_features: int) -> BidirectionalParams:
         """Draw both cells' parameters."""
         return BidirectionalParams(
-            self.forward.init(named_key(key, "forward"), in_features),
-            self.backward.init(named_key(key, "backward"), in_features),
+            self.forward.init(fold_in_name(key, "forward"), in_features),
+            self.backward.init(fold_in_name(key, "backward"), in_features),
         )
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> BidirectionalCarry:
         """Both cells'."""
         return BidirectionalCarry(self.forward.initial_carry(batch_shape), self.backward.initial_carry(batch_shape))
 
-    def prepare(
+    def sample_noise(
         self, params: BidirectionalParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[BidirectionalParams, Noise]:
         """Both cells' noise."""
         forward_key, backward_key = (
-            (None, None) if key is None else (named_key(key, "forward"), named_key(key, "backward"))
+            (None, None) if key is None else (fold_in_name(key, "forward"), fold_in_name(key, "backward"))
         )
-        forward, forward_noise = self.forward.prepare(params.forward, forward_key, shape)
-        backward, backward_noise = self.backward.prepare(params.backward, backward_key, shape)
+        forward, forward_noise = self.forward.sample_noise(params.forward, forward_key, shape)
+        backward, backward_noise = self.backward.sample_noise(params.backward, backward_key, shape)
         noise = () if key is None else BidirectionalNoise(forward_noise, backward_noise)
         return BidirectionalParams(forward, backward), noise
 

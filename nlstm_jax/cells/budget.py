@@ -25,13 +25,13 @@ def count_parameters(cell: Layer, in_features: int) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
-def count_operations(cell: Cell, in_features: int) -> int:
+def count_flops(cell: Cell, in_features: int) -> int:
     """The floating-point operations of the matrix products of one step on one sequence, forward.
 
     A multiplication and an addition are two; what is element-wise is not counted. The step back has twice as many.
 
     >>> from nlstm_jax.cells import LSTM
-    >>> count_operations(LSTM(128), in_features=1) == 2 * 4 * 128 * (1 + 128)
+    >>> count_flops(LSTM(128), in_features=1) == 2 * 4 * 128 * (1 + 128)
     True
     """
 
@@ -55,7 +55,7 @@ def count_state(cell: Layer) -> int:
 
 BUDGETS: dict[str, Callable[[Any, int], int]] = {
     "parameters": count_parameters,
-    "operations": count_operations,
+    "operations": count_flops,
     "state": lambda cell, in_features: count_state(cell),
 }
 """What cells can be made equal in."""
@@ -68,7 +68,7 @@ def fit_features(
     *,
     operations: int = 0,
     state: int = 0,
-    twin: Callable[[Any], int] | None = None,
+    decoder_in_features: Callable[[Any], int] | None = None,
 ) -> int:
     """The width H at which `make_cell(H)` comes nearest to a budget; one of the three is to be given.
 
@@ -76,10 +76,10 @@ def fit_features(
         make_cell: a cell of a given width; what is counted must grow with the width.
         in_features: D.
         parameters: as `count_parameters` counts.
-        operations: as `count_operations` counts.
+        operations: as `count_flops` counts.
         state: as `count_state` counts.
-        twin: where a second cell of the same kind and width takes over the first one's carry (a decoder), the D that
-            it reads; its parameters and operations count too.
+        decoder_in_features: where a second cell of the same kind and width takes over the first one's carry (a
+            decoder), the D that it reads; its parameters and operations count too.
 
     Raises:
         ValueError: no budget or several, or no width comes within 1 %.
@@ -97,7 +97,11 @@ def fit_features(
     def count(width: int) -> int:
         cell = make_cell(width)
         own = BUDGETS[name](cell, in_features)
-        return own if twin is None or name == "state" else own + BUDGETS[name](cell, twin(cell))
+        return (
+            own
+            if decoder_in_features is None or name == "state"
+            else own + BUDGETS[name](cell, decoder_in_features(cell))
+        )
 
     below, above = 0, 1
     while count(above) < budget and above < _WIDEST:

@@ -20,7 +20,7 @@ from nlstm_jax.cells.elman import Elman
 from nlstm_jax.cells.gru import GRU
 from nlstm_jax.cells.lstm import LSTM
 from nlstm_jax.cells.nested import nested_lstm
-from nlstm_jax.cells.regularised import regularised
+from nlstm_jax.cells.regularizers import with_regularizers
 from nlstm_jax.cells.stack import Stack
 
 FACTORIES: dict[str, Callable[..., Cell]] = {
@@ -78,17 +78,17 @@ def build(
     options: Mapping[str, Any],
     in_features: int,
     dropout: float = 0.0,
-    twin: Callable[[Cell], int] | None = None,
+    decoder_in_features: Callable[[Cell], int] | None = None,
 ) -> Cell:
     """The cell that a configuration's `cell` section describes.
 
     Args:
         options: `name`, `features`, a budget (`parameters`, `operations` or `state`, if > 0, decides the width), or
-            `widths` of the layers in place of these; `layers`, `skip`, `residual`, the rates of `regularised`, and
-            the options of that cell.
+            `widths` of the layers in place of these; `layers`, `skip`, `residual`, the rates of `with_regularizers`,
+            and the options of that cell.
         in_features: D; it matters where a budget decides.
         dropout: between layers.
-        twin: see `fit_features`.
+        decoder_in_features: see `fit_features`.
 
     Raises:
         ValueError: a name, width or option that does not serve; the message names it.
@@ -104,7 +104,7 @@ def build(
         _check_made(options["name"], factory(options.get("features", 4), **own))
 
     def make(*widths: int) -> Cell:
-        made = tuple(regularised(factory(width, **own), **noise) for width in widths)
+        made = tuple(with_regularizers(factory(width, **own), **noise) for width in widths)
         if layers == 1:
             return made[0]
         return Stack(
@@ -119,7 +119,9 @@ def build(
     budget = {name: options[name] for name in BUDGETS if options.get(name)}
     if not budget:
         return make(*(options["features"],) * layers)
-    features = fit_features(lambda width: make(*(width,) * layers), in_features, twin=twin, **budget)
+    features = fit_features(
+        lambda width: make(*(width,) * layers), in_features, decoder_in_features=decoder_in_features, **budget
+    )
     return make(*(features,) * layers)
 
 
@@ -128,13 +130,18 @@ def _check_made(name: str, cell: Any) -> None:
     owner = f"cell: {name!r}"
     check_layer(owner, "what it makes", cell, Cell)
     try:
-        inspect.signature(cell.step).bind("params", "carry", "z", "noise", "read")
+        inspect.signature(cell.step).bind("params", "carry", "z", "noise", "recurrent_input")
     except TypeError:
         found = inspect.signature(cell.step)
-        raise ValueError(f"{owner}: step(params, carry, z, noise=(), read=None) expected, found step{found}") from None
+        raise ValueError(
+            f"{owner}: step(params, carry, z, noise=(), recurrent_input=None) expected, found step{found}"
+        ) from None
 
     def step() -> Any:
-        carry, (params, _) = cell.initial_carry((2,)), cell.prepare(cell.init(jax.random.key(0), 3), None, (1, 2, 3))
+        carry, (params, _) = (
+            cell.initial_carry((2,)),
+            cell.sample_noise(cell.init(jax.random.key(0), 3), None, (1, 2, 3)),
+        )
         return carry, cell.step(params, carry, cell.project(params, jnp.zeros((2, 3))))
 
     carry, returned = jax.eval_shape(step)

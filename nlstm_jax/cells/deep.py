@@ -13,7 +13,7 @@ from nlstm_jax.cells.base import (
     check_features,
     check_inside,
     check_single,
-    named_key,
+    fold_in_name,
     product,
 )
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
@@ -76,7 +76,7 @@ class DeepTransition:
         """Draw every cell's parameters, those after the first without input weights."""
         return DeepTransitionParams(
             tuple(
-                cell.init(named_key(key, f"transition_{index}"), 0 if index else in_features)
+                cell.init(fold_in_name(key, f"transition_{index}"), 0 if index else in_features)
                 for index, cell in enumerate(self.cells)
             )
         )
@@ -85,14 +85,14 @@ class DeepTransition:
         """The first cell's."""
         return self.cells[0].initial_carry(batch_shape)
 
-    def prepare(
+    def sample_noise(
         self, params: DeepTransitionParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[DeepTransitionParams, Noise]:
         """Every cell's noise."""
         prepared = [
-            cell.prepare(
+            cell.sample_noise(
                 params.cells[index],
-                None if key is None else named_key(key, f"transition_{index}"),
+                None if key is None else fold_in_name(key, f"transition_{index}"),
                 (*shape[:-1], 0) if index else shape,
             )
             for index, cell in enumerate(self.cells)
@@ -110,10 +110,10 @@ class DeepTransition:
         carry: Carry,
         z: Projected,
         noise: Noise = (),
-        read: Float[Array, "*b O"] | None = None,
+        recurrent_input: Float[Array, "*b O"] | None = None,
     ) -> tuple[Carry, Float[Array, "*b O"]]:
-        """One time step: the cells in turn; the first reads `read` in place of h."""
-        carry, y = self.cells[0].step(params.cells[0], carry, z, noise[0] if noise else (), read)
+        """One time step: the cells in turn; the first reads `recurrent_input` in place of h."""
+        carry, y = self.cells[0].step(params.cells[0], carry, z, noise[0] if noise else (), recurrent_input)
         nothing = jnp.zeros((*y.shape[:-1], 0), y.dtype)
         for index, cell in enumerate(self.cells[1:], start=1):
             own = params.cells[index]
@@ -160,7 +160,7 @@ class DeepOutput:
     cell: Cell
     widths: tuple[int, ...]
     activation: str = "tanh"
-    outermost: ClassVar[bool] = True
+    forbids_nesting: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_single(self, "cell", self.cell)
@@ -184,19 +184,19 @@ class DeepOutput:
         """Draw the cell's parameters and the layers'."""
         glorot, layers, below = jax.nn.initializers.glorot_uniform(), [], self.cell.out_features
         for index, width in enumerate(self.widths):
-            layers.append(DenseParams(glorot(named_key(key, f"layer_{index}"), (below, width)), jnp.zeros(width)))
+            layers.append(DenseParams(glorot(fold_in_name(key, f"layer_{index}"), (below, width)), jnp.zeros(width)))
             below = width
-        return DeepOutputParams(self.cell.init(named_key(key, "cell"), in_features), tuple(layers))
+        return DeepOutputParams(self.cell.init(fold_in_name(key, "cell"), in_features), tuple(layers))
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
         """The cell's."""
         return self.cell.initial_carry(batch_shape)
 
-    def prepare(
+    def sample_noise(
         self, params: DeepOutputParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[DeepOutputParams, Noise]:
         """The cell's noise."""
-        prepared, noise = self.cell.prepare(params.cell, key, shape)
+        prepared, noise = self.cell.sample_noise(params.cell, key, shape)
         return params._replace(cell=prepared), noise
 
     def project(self, params: DeepOutputParams, x: Float[Array, "*b D"]) -> Projected:
@@ -209,10 +209,10 @@ class DeepOutput:
         carry: Carry,
         z: Projected,
         noise: Noise = (),
-        read: Array | None = None,
+        recurrent_input: Array | None = None,
     ) -> tuple[Carry, Float[Array, "*b O"]]:
         """The cell's step, and the layers on its output."""
-        carry, y = self.cell.step(params.cell, carry, z, noise, read)
+        carry, y = self.cell.step(params.cell, carry, z, noise, recurrent_input)
         for layer in params.layers:
             y = ACTIVATIONS[self.activation](product(y, layer.w) + layer.b)
         return carry, y

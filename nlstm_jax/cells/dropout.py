@@ -1,7 +1,7 @@
 """A cell under dropout that stays for a sequence.
 
 A wrapped cell has the parameters of the cell inside, under the same names, so noise can be put around weights that
-were trained without it, and taken away again. Noise is drawn by `prepare` alone: without a key there is none.
+were trained without it, and taken away again. Noise is drawn by `sample_noise` alone: without a key there is none.
 """
 
 import functools
@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, check_inside, check_rate, dropout_mask, named_key
+from nlstm_jax.cells.base import Cell, check_inside, check_rate, dropout_mask, fold_in_name
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
-class DroppedParams(NamedTuple):
-    """The prepared parameters of a `SequenceDropout`; a mask is None where its rate is 0."""
+class MaskedParams(NamedTuple):
+    """The prepared parameters of a `VariationalDropout`; a mask is None where its rate is 0."""
 
     cell: Params
     inputs: Float[Array, "*b D"] | None
@@ -24,7 +24,7 @@ class DroppedParams(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SequenceDropout:
+class VariationalDropout:
     """A cell under dropout whose masks stay the same from a sequence's first step to its last.
 
         x_t     ⊙ m_x      inputs: one mask a sequence
@@ -46,9 +46,9 @@ class SequenceDropout:
     (weights).
 
     >>> from nlstm_jax.cells import LSTM
-    >>> cell = SequenceDropout(LSTM(4), recurrent=0.5)
+    >>> cell = VariationalDropout(LSTM(4), recurrent=0.5)
     >>> params = cell.init(jax.random.key(0), in_features=3)
-    >>> prepared, noise = cell.prepare(params, jax.random.key(1), shape=(5, 2, 3))
+    >>> prepared, noise = cell.sample_noise(params, jax.random.key(1), shape=(5, 2, 3))
     >>> sorted({float(value) for value in prepared.recurrent.ravel()})
     [0.0, 2.0]
     """
@@ -65,11 +65,13 @@ class SequenceDropout:
         found = f"found {type(self.cell).__name__}"
         if self.weights and "w_h" not in _parameter_names(self.cell):
             raise ValueError(
-                "SequenceDropout: weights: a cell whose parameters have a field w_h expected, "
+                "VariationalDropout: weights: a cell whose parameters have a field w_h expected, "
                 f"{found} with {', '.join(_parameter_names(self.cell))}"
             )
         if self.recurrent and not _reads(self.cell):
-            raise ValueError(f"SequenceDropout: recurrent: a cell whose step uses `read` expected, {found}")
+            raise ValueError(
+                f"VariationalDropout: recurrent: a cell whose step uses `recurrent_input` expected, {found}"
+            )
 
     @property
     def features(self) -> int:
@@ -89,44 +91,44 @@ class SequenceDropout:
         """The cell's."""
         return self.cell.initial_carry(batch_shape)
 
-    def prepare(
+    def sample_noise(
         self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]
-    ) -> tuple[Params | DroppedParams, Noise]:
+    ) -> tuple[Params | MaskedParams, Noise]:
         """Draw the masks, put the weights' into the weights, and the cell's own noise."""
         if key is None:
-            return self.cell.prepare(params, None, shape)
+            return self.cell.sample_noise(params, None, shape)
         if self.weights:
             w_h = params.w_h
-            params = params._replace(w_h=w_h * dropout_mask(named_key(key, "weights"), self.weights, w_h.shape))
+            params = params._replace(w_h=w_h * dropout_mask(fold_in_name(key, "weights"), self.weights, w_h.shape))
         inputs = recurrent = None
         if self.inputs:
-            inputs = dropout_mask(named_key(key, "inputs"), self.inputs, shape[1:])
+            inputs = dropout_mask(fold_in_name(key, "inputs"), self.inputs, shape[1:])
         if self.recurrent:
             h = jax.eval_shape(lambda: self.cell.initial_carry(shape[1:-1]).h)
-            recurrent = dropout_mask(named_key(key, "recurrent"), self.recurrent, h.shape)
-        prepared, noise = self.cell.prepare(params, named_key(key, "cell"), shape)
-        return DroppedParams(prepared, inputs, recurrent), noise
+            recurrent = dropout_mask(fold_in_name(key, "recurrent"), self.recurrent, h.shape)
+        prepared, noise = self.cell.sample_noise(params, fold_in_name(key, "cell"), shape)
+        return MaskedParams(prepared, inputs, recurrent), noise
 
-    def project(self, params: Params | DroppedParams, x: Float[Array, "*b D"]) -> Projected:
+    def project(self, params: Params | MaskedParams, x: Float[Array, "*b D"]) -> Projected:
         """The cell's projection of x ⊙ m_x."""
-        if not isinstance(params, DroppedParams):
+        if not isinstance(params, MaskedParams):
             return self.cell.project(params, x)
         return self.cell.project(params.cell, x if params.inputs is None else x * params.inputs)
 
     def step(
         self,
-        params: Params | DroppedParams,
+        params: Params | MaskedParams,
         carry: Carry,
         z: Projected,
         noise: Noise = (),
-        read: Float[Array, "*b O"] | None = None,
+        recurrent_input: Float[Array, "*b O"] | None = None,
     ) -> tuple[Carry, Float[Array, "*b O"]]:
         """The cell's step, its recurrent product reading h ⊙ m_h."""
-        if not isinstance(params, DroppedParams):
-            return self.cell.step(params, carry, z, noise, read)
+        if not isinstance(params, MaskedParams):
+            return self.cell.step(params, carry, z, noise, recurrent_input)
         if params.recurrent is not None:
-            read = (carry.h if read is None else read) * params.recurrent
-        return self.cell.step(params.cell, carry, z, noise, read)
+            recurrent_input = (carry.h if recurrent_input is None else recurrent_input) * params.recurrent
+        return self.cell.step(params.cell, carry, z, noise, recurrent_input)
 
 
 @functools.lru_cache(maxsize=256)
@@ -137,11 +139,11 @@ def _parameter_names(cell: Cell) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _reads(cell: Cell) -> bool:
-    """Whether a step uses `read` at all."""
+    """Whether a step uses `recurrent_input` at all."""
 
-    def step(read: Array) -> Any:
-        params, _ = cell.prepare(cell.init(jax.random.key(0), 1), None, (1, 1))
-        return cell.step(params, cell.initial_carry(()), cell.project(params, jnp.zeros(1)), (), read)
+    def step(recurrent_input: Array) -> Any:
+        params, _ = cell.sample_noise(cell.init(jax.random.key(0), 1), None, (1, 1))
+        return cell.step(params, cell.initial_carry(()), cell.project(params, jnp.zeros(1)), (), recurrent_input)
 
     jaxpr = jax.make_jaxpr(step)(jax.eval_shape(lambda: cell.initial_carry(()).h)).jaxpr
     return any(jaxpr.invars[0] is var for equation in jaxpr.eqns for var in equation.invars)

@@ -10,11 +10,11 @@ from nlstm_jax.cells.base import (
     check_choice,
     check_dtype,
     check_features,
-    named_key,
+    fold_in_name,
     no_noise,
     product,
 )
-from nlstm_jax.cells.initial import check_scheme, draw_bias, draw_kernels
+from nlstm_jax.cells.initializers import check_scheme, draw_bias, init_kernels
 from nlstm_jax.types import Array, Float, Noise, PRNGKeyArray
 
 
@@ -42,7 +42,7 @@ class Elman:
         features: H.
         activation: in place of tanh, by name.
         use_bias: whether there is a b.
-        init_scheme: initial values by name (`cells.initial`).
+        init_scheme: initial values by name (`cells.initializers`).
         dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
 
     Source: Elman 1990, "Finding structure in time".
@@ -74,15 +74,15 @@ class Elman:
 
     def init(self, key: PRNGKeyArray, in_features: int) -> ElmanParams:
         """Draw the parameters."""
-        w_x, w_h = draw_kernels(self.init_scheme, key, in_features, self.features, self.features, gates=1)
-        b = draw_bias(self.init_scheme, named_key(key, "b"), self.features, self.features)
+        w_x, w_h = init_kernels(self.init_scheme, key, in_features, self.features, self.features, gates=1)
+        b = draw_bias(self.init_scheme, fold_in_name(key, "b"), self.features, self.features)
         return ElmanParams(w_x, w_h, b if self.use_bias else None)
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> ElmanCarry:
         """Zeros."""
         return ElmanCarry(jnp.zeros((*batch_shape, self.features), jnp.float32))
 
-    prepare = staticmethod(no_noise)
+    sample_noise = staticmethod(no_noise)
 
     def project(self, params: ElmanParams, x: Float[Array, "*b D"]) -> Float[Array, "*b H"]:
         """x W_x + b."""
@@ -95,10 +95,10 @@ class Elman:
         carry: ElmanCarry,
         z: Float[Array, "*b H"],
         noise: Noise = (),
-        read: Float[Array, "*b H"] | None = None,
+        recurrent_input: Float[Array, "*b H"] | None = None,
     ) -> tuple[ElmanCarry, Float[Array, "*b H"]]:
         """One step, as in the equation above."""
         del noise
-        h_read = carry.h if read is None else read
+        h_read = carry.h if recurrent_input is None else recurrent_input
         h = ACTIVATIONS[self.activation](z + product(h_read, params.w_h, self.dtype))
         return ElmanCarry(h), h

@@ -10,11 +10,11 @@ from nlstm_jax.cells.base import (
     check_choice,
     check_dtype,
     check_features,
-    named_key,
+    fold_in_name,
     no_noise,
     product,
 )
-from nlstm_jax.cells.initial import check_scheme, draw_bias, draw_kernels, draw_vector
+from nlstm_jax.cells.initializers import check_scheme, draw_bias, draw_vector, init_kernels
 from nlstm_jax.types import Array, Float, Noise, PRNGKeyArray
 
 
@@ -51,7 +51,7 @@ class GRU:
         candidate_activation: in place of n's tanh, by name.
         gate_activation: in place of σ, by name.
         use_bias: whether there are biases.
-        init_scheme: initial values by name (`cells.initial`).
+        init_scheme: initial values by name (`cells.initializers`).
         dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
 
     Source: Cho et al. 2014, arXiv 1406.1078.
@@ -87,22 +87,22 @@ class GRU:
     def init(self, key: PRNGKeyArray, in_features: int) -> GRUParams:
         """Draw the parameters."""
         width = self.features
-        w_x, w_h = draw_kernels(self.init_scheme, key, in_features, width, width, gates=3)
+        w_x, w_h = init_kernels(self.init_scheme, key, in_features, width, width, gates=3)
         if not self.use_bias:
             return GRUParams(w_x, w_h, None, None)
-        b = draw_bias(self.init_scheme, named_key(key, "b"), 3 * width, width)
+        b = draw_bias(self.init_scheme, fold_in_name(key, "b"), 3 * width, width)
         if not self.reset_after:
             return GRUParams(w_x, w_h, b, None)
         # Of the two biases of n one is inside the reset gate's brackets: they are not one sum.
-        n = draw_vector(self.init_scheme, named_key(key, "b"), (3 * width,), width)[2 * width :]
-        b_n = draw_vector(self.init_scheme, named_key(key, "b_n"), (width,), width)
+        n = draw_vector(self.init_scheme, fold_in_name(key, "b"), (3 * width,), width)[2 * width :]
+        b_n = draw_vector(self.init_scheme, fold_in_name(key, "b_n"), (width,), width)
         return GRUParams(w_x, w_h, b.at[2 * width :].set(n), b_n)
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> GRUCarry:
         """Zeros."""
         return GRUCarry(jnp.zeros((*batch_shape, self.features), jnp.float32))
 
-    prepare = staticmethod(no_noise)
+    sample_noise = staticmethod(no_noise)
 
     def project(self, params: GRUParams, x: Float[Array, "*b D"]) -> Float[Array, "*b G"]:
         """x W_x + b, the three gates side by side."""
@@ -115,12 +115,12 @@ class GRU:
         carry: GRUCarry,
         z: Float[Array, "*b G"],
         noise: Noise = (),
-        read: Float[Array, "*b H"] | None = None,
+        recurrent_input: Float[Array, "*b H"] | None = None,
     ) -> tuple[GRUCarry, Float[Array, "*b H"]]:
         """One step, in the order of the equations above."""
         del noise
         gate, candidate = ACTIVATIONS[self.gate_activation], ACTIVATIONS[self.candidate_activation]
-        h_read = carry.h if read is None else read
+        h_read = carry.h if recurrent_input is None else recurrent_input
         x_rz, x_n = jnp.split(z, (2 * self.features,), axis=-1)
         if self.reset_after:
             h_rz, h_n = jnp.split(product(h_read, params.w_h, self.dtype), (2 * self.features,), axis=-1)

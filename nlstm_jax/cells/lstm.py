@@ -9,16 +9,16 @@ from nlstm_jax.cells.base import (
     ACTIVATIONS,
     GATINGS,
     LayerNormParams,
+    apply_gate,
     check_choice,
     check_dtype,
     check_features,
-    gated,
+    fold_in_name,
     layer_norm,
-    named_key,
     no_noise,
     product,
 )
-from nlstm_jax.cells.initial import check_scheme, draw_bias, draw_kernels, draw_projection, draw_vector
+from nlstm_jax.cells.initializers import check_scheme, draw_bias, draw_projection, draw_vector, init_kernels
 from nlstm_jax.types import Array, Float, Noise, PRNGKeyArray
 
 
@@ -73,7 +73,7 @@ class LSTM:
         layer_norm: normalise as above, every normalisation with its own gain and shift.
         norm_epsilon: added to the variance.
         use_bias: whether there is a b.
-        init_scheme: initial values by name (`cells.initial`).
+        init_scheme: initial values by name (`cells.initializers`).
         dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
 
     Sources: Hochreiter & Schmidhuber 1997; forget gate and peepholes: Gers & Schmidhuber 2000; projection: Sak
@@ -119,14 +119,14 @@ class LSTM:
     def init(self, key: PRNGKeyArray, in_features: int) -> LSTMParams:
         """Draw the parameters."""
         width, out, scheme = self.features, self.out_features, self.init_scheme
-        w_x, w_h = draw_kernels(scheme, key, in_features, out, width, gates=4)
+        w_x, w_h = init_kernels(scheme, key, in_features, out, width, gates=4)
         b = peephole = w_p = norm = None
         if self.use_bias:
             b = draw_forget_biased(scheme, key, width, self.forget_bias)
         if self.peephole:
-            peephole = draw_vector(scheme, named_key(key, "peephole"), (3, width), width)
+            peephole = draw_vector(scheme, fold_in_name(key, "peephole"), (3, width), width)
         if self.projection is not None:
-            w_p = draw_projection(scheme, named_key(key, "w_p"), width, out)
+            w_p = draw_projection(scheme, fold_in_name(key, "w_p"), width, out)
         if self.layer_norm:
             norm = LSTMNorm(*(LayerNormParams(jnp.ones(n), jnp.zeros(n)) for n in (4 * width, 4 * width, width)))
         return LSTMParams(w_x, w_h, b, peephole, w_p, norm)
@@ -136,7 +136,7 @@ class LSTM:
         c = jnp.zeros((*batch_shape, self.features), jnp.float32)
         return LSTMCarry(c, jnp.zeros((*batch_shape, self.out_features), jnp.float32))
 
-    prepare = staticmethod(no_noise)
+    sample_noise = staticmethod(no_noise)
 
     def project(self, params: LSTMParams, x: Float[Array, "*b D"]) -> Float[Array, "*b G"]:
         """x W_x + b, the four gates side by side."""
@@ -151,19 +151,19 @@ class LSTM:
         carry: LSTMCarry,
         z: Float[Array, "*b G"],
         noise: Noise = (),
-        read: Float[Array, "*b O"] | None = None,
+        recurrent_input: Float[Array, "*b O"] | None = None,
     ) -> tuple[LSTMCarry, Float[Array, "*b O"]]:
         """One step, in the order of the equations above."""
         del noise
         gate = ACTIVATIONS[self.gate_activation]
-        recurrent = product(carry.h if read is None else read, params.w_h, self.dtype)
+        recurrent = product(carry.h if recurrent_input is None else recurrent_input, params.w_h, self.dtype)
         if params.norm is not None:
             recurrent = layer_norm(params.norm.h, recurrent, self.norm_epsilon)
         i, f, g, o = jnp.split(z + recurrent, 4, axis=-1)
         if params.peephole is not None:
             i = i + params.peephole[0] * carry.c
             f = f + params.peephole[1] * carry.c
-        c = gate(f) * carry.c + gated(self.gating, gate(i), ACTIVATIONS[self.candidate_activation](g))
+        c = gate(f) * carry.c + apply_gate(self.gating, gate(i), ACTIVATIONS[self.candidate_activation](g))
         if params.peephole is not None:
             o = o + params.peephole[2] * c
         c_out = c if params.norm is None else layer_norm(params.norm.c, c, self.norm_epsilon)
@@ -177,5 +177,5 @@ def draw_forget_biased(
     scheme: str, key: PRNGKeyArray, features: int, forget_bias: float
 ) -> Float[Array, "4*{features}"]:
     """b [4H] in the order i, f, g, o, with `forget_bias` added to its second block."""
-    b = draw_bias(scheme, named_key(key, "b"), 4 * features, features)
+    b = draw_bias(scheme, fold_in_name(key, "b"), 4 * features, features)
     return b.at[features : 2 * features].add(forget_bias)

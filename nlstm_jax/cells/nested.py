@@ -9,15 +9,15 @@ from nlstm_jax.cells.base import (
     ACTIVATIONS,
     GATINGS,
     Cell,
+    apply_gate,
     check_choice,
     check_dtype,
     check_features,
     check_inside,
-    gated,
-    named_key,
+    fold_in_name,
     product,
 )
-from nlstm_jax.cells.initial import check_scheme, draw_kernels
+from nlstm_jax.cells.initializers import check_scheme, init_kernels
 from nlstm_jax.cells.lstm import LSTM, draw_forget_biased
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray
 
@@ -61,7 +61,7 @@ class Nested:
         gate_activation: in place of σ, by name.
         forget_bias: put into b's forget block when it is drawn.
         use_bias: whether there is a b.
-        init_scheme: initial values by name (`cells.initial`).
+        init_scheme: initial values by name (`cells.initializers`).
         dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
 
     Source: Moniz & Krueger 2017, "Nested LSTMs", arXiv 1801.10308.
@@ -107,21 +107,21 @@ class Nested:
     def init(self, key: PRNGKeyArray, in_features: int) -> NestedParams:
         """Draw this level's parameters and the inner cell's."""
         width, scheme = self.features, self.init_scheme
-        w_x, w_h = draw_kernels(scheme, key, in_features, width, width, gates=4)
+        w_x, w_h = init_kernels(scheme, key, in_features, width, width, gates=4)
         b = draw_forget_biased(scheme, key, width, self.forget_bias) if self.use_bias else None
-        return NestedParams(w_x, w_h, b, self.inner.init(named_key(key, "inner"), width))
+        return NestedParams(w_x, w_h, b, self.inner.init(fold_in_name(key, "inner"), width))
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> NestedCarry:
         """Zeros on every level."""
         h = jnp.zeros((*batch_shape, self.features), jnp.float32)
         return NestedCarry(h, self.inner.initial_carry(batch_shape))
 
-    def prepare(
+    def sample_noise(
         self, params: NestedParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[NestedParams, Noise]:
         """The inner cell's noise."""
-        inner_key = None if key is None else named_key(key, "inner")
-        inner, noise = self.inner.prepare(params.inner, inner_key, (*shape[:-1], self.features))
+        inner_key = None if key is None else fold_in_name(key, "inner")
+        inner, noise = self.inner.sample_noise(params.inner, inner_key, (*shape[:-1], self.features))
         return params._replace(inner=inner), noise
 
     def project(self, params: NestedParams, x: Float[Array, "*b D"]) -> Float[Array, "*b G"]:
@@ -135,13 +135,13 @@ class Nested:
         carry: NestedCarry,
         z: Float[Array, "*b G"],
         noise: Noise = (),
-        read: Float[Array, "*b H"] | None = None,
+        recurrent_input: Float[Array, "*b H"] | None = None,
     ) -> tuple[NestedCarry, Float[Array, "*b H"]]:
         """One step, in the order of the equations above."""
         gate = ACTIVATIONS[self.gate_activation]
-        h_read = carry.h if read is None else read
+        h_read = carry.h if recurrent_input is None else recurrent_input
         i, f, g, o = jnp.split(z + product(h_read, params.w_h, self.dtype), 4, axis=-1)
-        x_inner = gated(self.gating, gate(i), ACTIVATIONS[self.candidate_activation](g))
+        x_inner = apply_gate(self.gating, gate(i), ACTIVATIONS[self.candidate_activation](g))
         h_inner = gate(f) * carry.inner.h
         inner_z = self.inner.project(params.inner, x_inner)
         inner, c = self.inner.step(params.inner, carry.inner._replace(h=h_inner), inner_z, noise)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, Layer, check_layer, check_rate, dropout_mask, named_key
+from nlstm_jax.cells.base import Cell, Layer, check_layer, check_rate, dropout_mask, fold_in_name
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -83,21 +83,21 @@ class Stack:
         """Draw every layer's parameters."""
         widths = self._widths(in_features)
         return StackParams(
-            tuple(cell.init(named_key(key, f"layer_{i}"), widths[i]) for i, cell in enumerate(self.cells))
+            tuple(cell.init(fold_in_name(key, f"layer_{i}"), widths[i]) for i, cell in enumerate(self.cells))
         )
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> StackCarry:
         """Every layer's."""
         return StackCarry(tuple(cell.initial_carry(batch_shape) for cell in self.cells))
 
-    def prepare(
+    def sample_noise(
         self, params: StackParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[StackParams, Noise]:
         """Every layer's noise, and the dropout between them."""
         *leading, in_features = shape
-        keys = [None if key is None else named_key(key, f"layer_{index}") for index in range(len(self.cells))]
+        keys = [None if key is None else fold_in_name(key, f"layer_{index}") for index in range(len(self.cells))]
         prepared = [
-            cell.prepare(layer, layer_key, (*leading, width))
+            cell.sample_noise(layer, layer_key, (*leading, width))
             for cell, layer, layer_key, width in zip(
                 self.cells, params.layers, keys, self._widths(in_features), strict=True
             )
@@ -108,7 +108,7 @@ class Stack:
         masks: tuple[Array, ...] = ()
         if self.dropout > 0:
             masks = tuple(
-                dropout_mask(named_key(key, f"dropout_{index}"), self.dropout, (*leading, cell.out_features))
+                dropout_mask(fold_in_name(key, f"dropout_{index}"), self.dropout, (*leading, cell.out_features))
                 for index, cell in enumerate(self.cells[:-1])
             )
         return params, StackNoise(tuple(noise for _, noise in prepared), masks)
@@ -123,15 +123,15 @@ class Stack:
         carry: StackCarry,
         z: StackProjected,
         noise: Noise = (),
-        read: Array | None = None,
+        recurrent_input: Array | None = None,
     ) -> tuple[StackCarry, Float[Array, "*b O"]]:
         """Every layer's step, lowest first.
 
         Raises:
-            ValueError: `read` is given; a stack has no single h to read in place of. Or a layer is no cell.
+            ValueError: `recurrent_input` is given; a stack has no single h to read in place of. Or a layer is no cell.
         """
-        if read is not None:
-            raise ValueError("Stack: read: None expected, as a stack has no single h; give it to its cells")
+        if recurrent_input is not None:
+            raise ValueError("Stack: recurrent_input: None expected, as a stack has no single h; give it to its cells")
         carries, projected, y = [], z.first, None
         for index, cell in enumerate(self._steppable):
             if y is not None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, check_inside, check_rate, named_key, named_leaves
+from nlstm_jax.cells.base import Cell, check_inside, check_rate, fold_in_name, leaves_with_names
 from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -42,14 +42,14 @@ class Zoneout:
 
     cell: Cell
     rates: Any
-    outermost: ClassVar[bool] = True
+    forbids_nesting: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_inside(self, "cell", self.cell)
         for rate in self._rates:
             check_rate(self, "rates", rate)
-        expected = [name for name, _ in named_leaves(self._carry_shape)]
-        if not isinstance(self.rates, int | float) and [name for name, _ in named_leaves(self.rates)] != expected:
+        expected = [name for name, _ in leaves_with_names(self._carry_shape)]
+        if not isinstance(self.rates, int | float) and [name for name, _ in leaves_with_names(self.rates)] != expected:
             raise ValueError(
                 f"Zoneout: rates: a number, or a {type(self._carry_shape).__name__} with a rate for each of "
                 f"{', '.join(expected)} expected, found {self.rates!r}"
@@ -73,16 +73,16 @@ class Zoneout:
         """The cell's."""
         return self.cell.initial_carry(batch_shape)
 
-    def prepare(
+    def sample_noise(
         self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[Params, ZoneoutNoise | Noise]:
         """Draw, for every time step, which units keep their old value; and the cell's own noise."""
         if key is None:
-            return self.cell.prepare(params, None, shape)
-        prepared, noise = self.cell.prepare(params, named_key(key, "cell"), shape)
-        vectors = named_leaves(jax.eval_shape(lambda: self.cell.initial_carry(shape[:-1])))
+            return self.cell.sample_noise(params, None, shape)
+        prepared, noise = self.cell.sample_noise(params, fold_in_name(key, "cell"), shape)
+        vectors = leaves_with_names(jax.eval_shape(lambda: self.cell.initial_carry(shape[:-1])))
         kept = tuple(
-            jax.random.bernoulli(named_key(key, name), rate, vector.shape) if rate else None
+            jax.random.bernoulli(fold_in_name(key, name), rate, vector.shape) if rate else None
             for rate, (name, vector) in zip(self._rates, vectors, strict=True)
         )
         return prepared, ZoneoutNoise(noise, kept)
@@ -97,11 +97,11 @@ class Zoneout:
         carry: Carry,
         z: Projected,
         noise: ZoneoutNoise | Noise = (),
-        read: Float[Array, "*b O"] | None = None,
+        recurrent_input: Float[Array, "*b O"] | None = None,
     ) -> tuple[Carry, Float[Array, "*b O"]]:
         """The cell's step, then old and new mixed."""
         drawn = isinstance(noise, ZoneoutNoise)
-        stepped, _ = self.cell.step(params, carry, z, noise.cell if drawn else noise, read)
+        stepped, _ = self.cell.step(params, carry, z, noise.cell if drawn else noise, recurrent_input)
         old, (new, structure) = jax.tree.leaves(carry), jax.tree.flatten(stepped)
         how = noise.kept if drawn else self._rates
         after = jax.tree.unflatten(structure, [_mixed(*vector) for vector in zip(how, old, new, strict=True)])

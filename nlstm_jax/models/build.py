@@ -106,8 +106,8 @@ def _forecaster(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str
 
 def _seq2seq(cell: _Options, options: _Options, sizes: _Sizes, rest: dict[str, Any]) -> Seq2Seq:
     width, feed = options["embedding"] or sizes["vocabulary"], options["feed"]
-    twin = partial(decoder_width, width=width, feed=feed)
-    built = cells.build(cell, width, options["dropout_between"], twin)
+    decoder_in_features = partial(decoder_width, width=width, feed=feed)
+    built = cells.build(cell, width, options["dropout_between"], decoder_in_features)
     return Seq2Seq(sizes["vocabulary"], built, embedding=options["embedding"] or None, feed=feed, **rest)
 
 
@@ -145,7 +145,7 @@ def load_cell(model: Model, path: Path) -> None:
     layer, params = weights.load(path)
     recurrent = model.cell
     if _plain(layer) != _plain(recurrent.cell):
-        expected, found = (cells.spelled(_plain(each)) for each in (recurrent.cell, layer))
+        expected, found = (cells.spec_repr(_plain(each)) for each in (recurrent.cell, layer))
         raise DataError(f"config.cell.weights: {path}: {expected} expected, found {found}")
     try:
         recurrent.load(params)
@@ -157,7 +157,7 @@ def _plain(layer: Any) -> Any:
     """A layer without its noise, and without what only initial values or the precision of products depend on."""
     if isinstance(layer, tuple):
         return tuple(map(_plain, layer))
-    if isinstance(layer, cells.SequenceDropout | cells.Zoneout):
+    if isinstance(layer, cells.VariationalDropout | cells.Zoneout):
         return _plain(layer.cell)
     if not dataclasses.is_dataclass(layer) or isinstance(layer, type):
         return layer

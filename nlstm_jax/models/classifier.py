@@ -8,7 +8,7 @@ from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import named_key
+from nlstm_jax.cells.base import fold_in_name
 from nlstm_jax.models.symbols import Symbols
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 
@@ -41,11 +41,11 @@ class Classifier(nnx.Module):
             over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
             key: for the initial values.
         """
-        self.symbols = Symbols(vocabulary, embedding, key=named_key(key, "symbols"))
+        self.symbols = Symbols(vocabulary, embedding, key=fold_in_name(key, "symbols"))
         options: dict[str, Any] = {"time_major": True, **(over_time or {})}
-        self.cell = Recurrent(cell, self.symbols.width, rngs=named_key(key, "cell"), **options)
+        self.cell = Recurrent(cell, self.symbols.width, rngs=fold_in_name(key, "cell"), **options)
         self.dropout_output = nnx.Dropout(dropout_output)
-        self.head = nnx.Linear(cell.out_features, classes, rngs=nnx.Rngs(params=named_key(key, "head")))
+        self.head = nnx.Linear(cell.out_features, classes, rngs=nnx.Rngs(params=fold_in_name(key, "head")))
 
     def __call__(
         self,
@@ -63,8 +63,8 @@ class Classifier(nnx.Module):
             carry: the memory to start from.
             key: draws the noise; None: none.
         """
-        cell_key = None if key is None else named_key(key, "cell")
+        cell_key = None if key is None else fold_in_name(key, "cell")
         carry, ys = self.cell(self.symbols(numbers), carry, lengths=lengths, key=cell_key)
         last = jnp.take_along_axis(ys, jnp.maximum(lengths - 1, 0)[None, :, None], axis=0)[0]
-        rngs = None if key is None else named_key(key, "output")
+        rngs = None if key is None else fold_in_name(key, "output")
         return carry, self.head(self.dropout_output(last, deterministic=key is None, rngs=rngs))

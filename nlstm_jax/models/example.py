@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.cells import LSTM, spelled
+from nlstm_jax.cells import LSTM, spec_repr
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models.forecaster import Forecaster
 
@@ -23,7 +23,7 @@ def load_example(model: Forecaster, seed: int) -> None:
     """
     cell = model.cell.cell
     if not isinstance(cell, LSTM) or cell.peephole or cell.projection or cell.layer_norm or not cell.use_bias:
-        raise ConfigError(f"config.model.initial_values=example: a plain LSTM expected, found {spelled(cell)}")
+        raise ConfigError(f"config.model.initial_values=example: a plain LSTM expected, found {spec_repr(cell)}")
     draw, inputs, hidden = np.random.RandomState(seed), model.cell.in_features, cell.features
     w_x, w_h = {}, {}
     for gate in _DRAWN:

@@ -8,7 +8,7 @@ from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import named_key
+from nlstm_jax.cells.base import fold_in_name
 from nlstm_jax.types import Array, Float, PRNGKeyArray
 
 
@@ -38,20 +38,20 @@ class Forecaster(nnx.Module):
             over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
             key: for the initial values.
         """
-        self.cell = Recurrent(cell, channels, time_major=True, rngs=named_key(key, "cell"), **over_time or {})
+        self.cell = Recurrent(cell, channels, time_major=True, rngs=fold_in_name(key, "cell"), **over_time or {})
         self.dropout_output = nnx.Dropout(dropout_output)
         self.head = nnx.Linear(
             cell.out_features,
             outputs,
             kernel_init=jax.nn.initializers.glorot_uniform(),
-            rngs=nnx.Rngs(params=named_key(key, "head")),
+            rngs=nnx.Rngs(params=fold_in_name(key, "head")),
         )
 
     def __call__(self, xs: Float[Array, "T B C"], *, key: PRNGKeyArray | None = None) -> Float[Array, "B outputs"]:
         """The head's outputs after the last month; `key` draws the dropout, None: none."""
-        cell_key = None if key is None else named_key(key, "cell")
+        cell_key = None if key is None else fold_in_name(key, "cell")
         _, ys = self.cell(xs, key=cell_key)
         last = self.dropout_output(
-            ys[-1], deterministic=key is None, rngs=None if key is None else named_key(key, "output")
+            ys[-1], deterministic=key is None, rngs=None if key is None else fold_in_name(key, "output")
         )
         return self.head(last)

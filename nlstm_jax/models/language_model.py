@@ -8,8 +8,8 @@ from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import named_key, product
-from nlstm_jax.cells.initial import check_scheme, draw_vector
+from nlstm_jax.cells.base import fold_in_name, product
+from nlstm_jax.cells.initializers import check_scheme, draw_vector
 from nlstm_jax.models.cross_entropy import cross_entropy
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 from nlstm_jax.unroll import fused
@@ -63,13 +63,13 @@ class LanguageModel(nnx.Module):
             )
 
         def rngs(name: str) -> nnx.Rngs:
-            return nnx.Rngs(params=named_key(key, name))
+            return nnx.Rngs(params=fold_in_name(key, name))
 
         draw = _uniform(init_scheme)
         dense: dict[str, Any] = {} if draw is None else {"kernel_init": draw, "bias_init": draw}
         embedded: dict[str, Any] = {} if draw is None else {"embedding_init": draw}
         self.embedding = nnx.Embed(vocabulary, embedding, rngs=rngs("embedding"), **embedded)
-        self.cell = Recurrent(cell, embedding, time_major=True, rngs=named_key(key, "cell"), **over_time or {})
+        self.cell = Recurrent(cell, embedding, time_major=True, rngs=fold_in_name(key, "cell"), **over_time or {})
         self.projection = (
             None if projection is None else nnx.Linear(cell.out_features, projection, rngs=rngs("projection"), **dense)
         )
@@ -130,7 +130,7 @@ class LanguageModel(nnx.Module):
     ) -> tuple[Carry, Float[Array, "T B F"]]:
         """What enters the softmax."""
         xs = self._drop(self.dropout_input, self.embedding(tokens), key)
-        cell_key = None if key is None else named_key(key, "cell")
+        cell_key = None if key is None else fold_in_name(key, "cell")
         carry, ys = self.cell(xs, carry, lengths=lengths, key=cell_key)
         if self.projection is not None:
             assert self.projection.bias is not None
@@ -141,7 +141,7 @@ class LanguageModel(nnx.Module):
         """ys W, whose gradient's products are in `dtype` too."""
         if self.dtype is None:
             return product(ys, w)
-        return fused.ahead(lambda w, ys: product(ys, w, self.dtype), w, ys)
+        return fused.hoisted(lambda w, ys: product(ys, w, self.dtype), w, ys)
 
     def _softmax(self) -> tuple[Float[Array, "F V"], Float[Array, "V"]]:
         if self.softmax is not None:
@@ -152,7 +152,7 @@ class LanguageModel(nnx.Module):
 
     @staticmethod
     def _drop(dropout: nnx.Dropout, x: Array, key: PRNGKeyArray | None, name: str = "input") -> Array:
-        return dropout(x, deterministic=key is None, rngs=None if key is None else named_key(key, name))
+        return dropout(x, deterministic=key is None, rngs=None if key is None else fold_in_name(key, name))
 
 
 def _uniform(scheme: str) -> Callable[..., Array] | None:

@@ -9,7 +9,7 @@ from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import named_key
+from nlstm_jax.cells.base import fold_in_name
 from nlstm_jax.models.symbols import Symbols
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 
@@ -55,12 +55,12 @@ class Seq2Seq(nnx.Module):
         if feed not in FEEDS:
             raise ValueError(f"feed: one of {', '.join(FEEDS)} expected, found {feed!r}")
         self.feed = feed
-        self.symbols = Symbols(vocabulary, embedding, key=named_key(key, "symbols"))
+        self.symbols = Symbols(vocabulary, embedding, key=fold_in_name(key, "symbols"))
         options: dict[str, Any] = {"time_major": True, **(over_time or {})}
-        self.encoder = Recurrent(cell, self.symbols.width, rngs=named_key(key, "encoder"), **options)
+        self.encoder = Recurrent(cell, self.symbols.width, rngs=fold_in_name(key, "encoder"), **options)
         read = decoder_width(cell, self.symbols.width, feed)
-        self.decoder = Recurrent(cell, read, rngs=named_key(key, "decoder"), **options)
-        self.softmax = nnx.Linear(cell.out_features, vocabulary, rngs=nnx.Rngs(params=named_key(key, "softmax")))
+        self.decoder = Recurrent(cell, read, rngs=fold_in_name(key, "decoder"), **options)
+        self.softmax = nnx.Linear(cell.out_features, vocabulary, rngs=nnx.Rngs(params=fold_in_name(key, "softmax")))
 
     def __call__(
         self, given: Int[Array, "T B"], targets: Int[Array, "S B"], *, key: PRNGKeyArray | None = None
@@ -78,7 +78,7 @@ class Seq2Seq(nnx.Module):
         else:
             before = jnp.concatenate([jnp.full_like(targets[:1], _NOTHING), targets[:-1]])
             inputs = self.symbols(before)
-        _, ys = self.decoder(inputs, carry, key=None if key is None else named_key(key, "decoder"))
+        _, ys = self.decoder(inputs, carry, key=None if key is None else fold_in_name(key, "decoder"))
         return self.softmax(ys)
 
     def write(self, given: Int[Array, "T B"], count: int) -> Int[Array, "count B"]:
@@ -96,7 +96,7 @@ class Seq2Seq(nnx.Module):
         return jax.lax.scan(step, (carry, nothing), length=count)[1]
 
     def _encode(self, given: Int[Array, "T B"], key: PRNGKeyArray | None) -> tuple[Carry, Float[Array, "B O"]]:
-        carry, ys = self.encoder(self.symbols(given), key=None if key is None else named_key(key, "encoder"))
+        carry, ys = self.encoder(self.symbols(given), key=None if key is None else fold_in_name(key, "encoder"))
         return carry, ys[-1]
 
 

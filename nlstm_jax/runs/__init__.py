@@ -16,17 +16,17 @@ from nlstm_jax.runs.environment import describe_environment
 from nlstm_jax.runs.examples import read_examples, write_examples
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
-from nlstm_jax.runs.looks import check_test_look, record_test_look
+from nlstm_jax.runs.metric_writers import check_metric_writers
 from nlstm_jax.runs.metrics import higher_is_better
-from nlstm_jax.runs.mirrors import check_mirrors
 from nlstm_jax.runs.notes import read_notes, write_notes
 from nlstm_jax.runs.reader import Run, read_run
 from nlstm_jax.runs.search import find_runs
+from nlstm_jax.runs.split_access import check_test_look, record_test_look
 
 __all__ = [
     "Run",
     "RunFolder",
-    "check_mirrors",
+    "check_metric_writers",
     "check_test_look",
     "describe_environment",
     "differences",

@@ -11,8 +11,8 @@ from nlstm_jax.errors import ConfigError, RunFinishedError
 from nlstm_jax.runs import files
 from nlstm_jax.runs.configuration import differences
 from nlstm_jax.runs.files import make_folder
-from nlstm_jax.runs.lock import hold
-from nlstm_jax.runs.mirrors import Mirror, open_mirrors
+from nlstm_jax.runs.lock import acquire_lock
+from nlstm_jax.runs.metric_writers import MetricWriter, open_metric_writers
 from nlstm_jax.runs.reader import Completed, as_it_stands, read_run
 
 _OURS = (
@@ -44,8 +44,8 @@ class RunFolder:
         config: Mapping[str, Any],
         *,
         overwrite: bool = False,
-        completed: Completed = as_it_stands,
-        mirrors: Sequence[str] = (),
+        with_defaults: Completed = as_it_stands,
+        metric_writers: Sequence[str] = (),
     ) -> None:
         """Make the folder, or find it again to go on.
 
@@ -53,8 +53,8 @@ class RunFolder:
             path: the folder; made with its parents where it is missing.
             config: the resolved configuration, plain JSON values.
             overwrite: start anew, deleting what an earlier run left here (and nothing else).
-            completed: what is done to the configuration that is found there, before the two are compared.
-            mirrors: where the metrics are also shown, see `runs.mirrors`.
+            with_defaults: what is done to the configuration that is found there, before the two are compared.
+            mirrors: where the metrics are also shown, see `runs.metric_writers`.
 
         Raises:
             ConfigError: the folder holds a run of another configuration, or files that are no run's.
@@ -62,19 +62,19 @@ class RunFolder:
             RunFolderInUseError: another process holds the folder.
         """
         self.path = path
-        self.check(path, config, overwrite=overwrite, completed=completed)
+        self.check(path, config, overwrite=overwrite, with_defaults=with_defaults)
         make_folder(path, "workdir")
-        self._lock = hold(path)
+        self._lock = acquire_lock(path)
         if overwrite:
             self._clear()
         if not (path / files.CONFIG).exists():
             files.write_json(path / files.CONFIG, dict(config))
-        self._config, self._names = config, mirrors
-        self._mirrors: list[Mirror] = []
+        self._config, self._names = config, metric_writers
+        self._mirrors: list[MetricWriter] = []
 
     @staticmethod
     def check(
-        path: Path, config: Mapping[str, Any], *, overwrite: bool = False, completed: Completed = as_it_stands
+        path: Path, config: Mapping[str, Any], *, overwrite: bool = False, with_defaults: Completed = as_it_stands
     ) -> None:
         """Raise what making the folder would, but for a lock that another process holds; nothing is written."""
         if path.exists() and not path.is_dir():
@@ -90,7 +90,7 @@ class RunFolder:
             return
         if overwrite:
             return
-        run = read_run(path, completed)
+        run = read_run(path, with_defaults)
         differing = differences(run.config, json.loads(json.dumps(config)))
         if differing:
             listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())
@@ -131,14 +131,14 @@ class RunFolder:
         path = self.path / files.METRICS
         return files.parse_metrics(path.read_text("utf-8")) if path.exists() else []
 
-    def keep_metrics_until(self, step: int) -> list[dict[str, Any]]:
+    def truncate_metrics(self, step: int) -> list[dict[str, Any]]:
         """Drop lines past `step` (and a line cut off by a crash): the run goes on from there and rewrites them.
 
         Mirrors are opened then, on the lines that are kept.
         """
         kept = [line for line in self.read_metrics() if line["step"] <= step]
         files.write_text_atomically(self.path / files.METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-        self._mirrors = open_mirrors(self._names, self.path, self._config, kept)
+        self._mirrors = open_metric_writers(self._names, self.path, self._config, kept)
         return kept
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:

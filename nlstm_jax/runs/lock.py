@@ -10,7 +10,7 @@ from nlstm_jax.errors import RunFolderInUseError
 from nlstm_jax.runs import files
 
 
-def hold(folder: Path, what: str = "run folder") -> IO[str]:
+def acquire_lock(folder: Path, what: str = "run folder") -> IO[str]:
     """Lock a folder until the file returned is closed, or the process ends in whatever way.
 
     Raises:

@@ -36,12 +36,12 @@ class Run:
     summary: dict[str, Any] | None
 
 
-def read_run(path: Path | str, completed: Completed = as_it_stands) -> Run:
+def read_run(path: Path | str, with_defaults: Completed = as_it_stands) -> Run:
     """Read a run folder.
 
     Args:
         path: the folder.
-        completed: what is done to the configuration.
+        with_defaults: what is done to the configuration.
 
     Raises:
         DataError: the folder has no `config.json`, one of its files is not JSON, or its schema is another.
@@ -61,7 +61,7 @@ def read_run(path: Path | str, completed: Completed = as_it_stands) -> Run:
         raise DataError(f"{metrics_path}: one JSON object a line expected: {error}") from None
     return Run(
         folder,
-        completed(config),
+        with_defaults(config),
         _read_json(folder / files.ENVIRONMENT) or {},
         metrics,
         _read_json(folder / files.SUMMARY),

@@ -9,12 +9,12 @@ from nlstm_jax.runs.files import CONFIG
 from nlstm_jax.runs.reader import Completed, Run, as_it_stands, read_run
 
 
-def find_runs(names: Sequence[str], completed: Completed = as_it_stands) -> tuple[list[Run], list[str]]:
+def find_runs(names: Sequence[str], with_defaults: Completed = as_it_stands) -> tuple[list[Run], list[str]]:
     """The runs in folders and patterns, each folder once.
 
     Args:
         names: folders, each of which has to be a run, and patterns such as `runs/*`, which pass over what is none.
-        completed: what is done to every configuration.
+        with_defaults: what is done to every configuration.
 
     Returns:
         The runs, and a note on every folder passed over.
@@ -38,4 +38,4 @@ def find_runs(names: Sequence[str], completed: Completed = as_it_stands) -> tupl
         notes += [f"skipped {path}: no run folder, it has no {CONFIG}" for path in found if path not in runs]
         for path in runs:
             folders.setdefault(path.resolve(), path)
-    return [read_run(path, completed) for path in folders.values()], notes
+    return [read_run(path, with_defaults) for path in folders.values()], notes

@@ -7,18 +7,18 @@ options (`cells.build.cell_options`).
 from nlstm_jax.settings.common import COMMON
 from nlstm_jax.settings.page import describe
 from nlstm_jax.settings.setting import Setting
-from nlstm_jax.settings.table import NUMBERS, check, compiled, completed, defaults, refusal
+from nlstm_jax.settings.table import TRACED_HPARAMS, check, compile_key, defaults, explain_invalid_value, with_defaults
 from nlstm_jax.settings.tasks import TASKS
 
 __all__ = [
     "COMMON",
-    "NUMBERS",
     "TASKS",
+    "TRACED_HPARAMS",
     "Setting",
     "check",
-    "compiled",
-    "completed",
+    "compile_key",
     "defaults",
     "describe",
-    "refusal",
+    "explain_invalid_value",
+    "with_defaults",
 ]

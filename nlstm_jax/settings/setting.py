@@ -27,14 +27,14 @@ class Setting:
     below: float | None = None
     choices: tuple[str, ...] = ()
 
-    def complaint(self, value: Any) -> str | None:
+    def validation_error(self, value: Any) -> str | None:
         """What would be accepted, if `value` is not."""
         if isinstance(self.default, tuple):
             one = replace(self, default=self.default[0])
             several = isinstance(value, tuple | list) and len(value) > 0
-            complaints = [one.complaint(part) for part in value] if several else [one.complaint(None)]
-            complaint = next(filter(None, complaints), None)
-            return complaint and f"{complaint} (or several, with commas between them)"
+            complaints = [one.validation_error(part) for part in value] if several else [one.validation_error(None)]
+            validation_error = next(filter(None, complaints), None)
+            return validation_error and f"{validation_error} (or several, with commas between them)"
         if isinstance(self.default, bool):
             return None if isinstance(value, bool) else "True or False"
         if isinstance(self.default, str):

@@ -14,10 +14,10 @@ from nlstm_jax.settings.common import COMMON
 from nlstm_jax.settings.tasks import TASKS
 
 
-def refusal(key: str, value: Any) -> str | None:
+def explain_invalid_value(key: str, value: Any) -> str | None:
     """Why a value is none for a setting, of whatever task has it first; None where it is one, or nothing is known."""
     setting = next((table[key] for table in (COMMON, *TASKS.values()) if key in table), None)
-    wanted = setting.complaint(value) if setting else None
+    wanted = setting.validation_error(value) if setting else None
     return wanted and f"config.{key}: {wanted} expected, found {value!r}"
 
 
@@ -44,11 +44,11 @@ def defaults(task: str, cell: str) -> ConfigDict:
     return config
 
 
-NUMBERS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
+TRACED_HPARAMS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
 """The optimizer's settings that are given to a compiled program: one serves all their values."""
 
 
-def completed(config: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """A configuration of an older run, with what has become a setting since at its default."""
     if config.get("task") not in TASKS:
         return dict(config)
@@ -64,12 +64,12 @@ def completed(config: Mapping[str, Any]) -> dict[str, Any]:
     return whole | {"cell": {name: default for name, (default, _) in options.items()} | whole["cell"]}
 
 
-def compiled(config: Mapping[str, Any]) -> dict[str, Any]:
+def compile_key(config: Mapping[str, Any]) -> dict[str, Any]:
     """What the compiled program of a run depends on, by dotted key: runs that agree in it can be trained together."""
     flat = {key: value for key, value in flatten(config).items() if key != "name" and not key.startswith("seeds.")}
     clipped = {"optimizer.clip_norm": bool(flat["optimizer.clip_norm"])}
     return {
-        key: value for key, value in flat.items() if key not in {f"optimizer.{name}" for name in NUMBERS}
+        key: value for key, value in flat.items() if key not in {f"optimizer.{name}" for name in TRACED_HPARAMS}
     } | clipped
 
 
@@ -92,9 +92,9 @@ def check(config: Mapping[str, Any]) -> None:
     for key, setting in settings.items():
         if key not in flat:
             raise ConfigError(f"config.{key}: missing")
-        complaint = setting.complaint(flat[key])
-        if complaint:
-            raise ConfigError(f"config.{key}: {complaint} expected, found {flat[key]!r}")
+        validation_error = setting.validation_error(flat[key])
+        if validation_error:
+            raise ConfigError(f"config.{key}: {validation_error} expected, found {flat[key]!r}")
     for key, value in flat.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"config.{key}: a finite number expected, found {value!r}")

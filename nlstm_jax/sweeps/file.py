@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.sweeps.search import Plan
-from nlstm_jax.sweeps.space import Space, Trial, load_module
+from nlstm_jax.sweeps.search import SearchSpec
+from nlstm_jax.sweeps.space import Trial, TrialCollector, load_module
 
 
 class Sweep(NamedTuple):
@@ -18,7 +18,7 @@ class Sweep(NamedTuple):
     """
 
     trials: list[Trial]
-    search: Plan | None = None
+    search: SearchSpec | None = None
     contrast: tuple[str, str] | None = None
 
 
@@ -37,7 +37,7 @@ def load(path: Path) -> Sweep:
         found = "both" if callable(sweep) else "none"
         raise ConfigError(f"{path}: a function sweep(add), or one suggest(trial, add), expected, {found} found")
     if callable(sweep):
-        space = Space(str(path))
+        space = TrialCollector(str(path))
         space.run(path, sweep)
         if not space.trials:
             raise ConfigError(f"{path}: sweep(add): at least one trial expected, none added")
@@ -50,6 +50,6 @@ def load(path: Path) -> Sweep:
     for name, value in options.items():
         if not callable(getattr(value, "sample_relative" if name == "sampler" else "prune", None)):
             raise ConfigError(f"{path}: {name.upper()}, a {name} of Optuna's, expected, found {value!r}")
-    plan = Plan(path, suggest, count, options)
+    plan = SearchSpec(path, suggest, count, options)
     plan.examples(1)
     return Sweep([], plan, contrast and tuple(contrast))

@@ -10,7 +10,7 @@ from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import differences, make_folder
 from nlstm_jax.runs.files import LOCK, read_json, write_json
-from nlstm_jax.runs.lock import hold
+from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.sweeps import snapshot
 from nlstm_jax.sweeps.space import Trial
 
@@ -33,14 +33,14 @@ class SweepFolder:
     jobs/, logs/    what each process was asked to train, and what it said
     """
 
-    def __init__(self, path: Path, mirrors: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, metric_writers: Sequence[str] = ()) -> None:
         """Name a folder; nothing is written.
 
         Args:
             path: the folder.
             mirrors: where the trials' metrics are also shown.
         """
-        self.path, self._mirrors = path.absolute(), list(mirrors)
+        self.path, self._mirrors = path.absolute(), list(metric_writers)
 
     def check(self, trials: Iterable[Trial]) -> None:
         """Raise a ConfigError if the folder has other things, or a trial by the same name that is another."""
@@ -59,7 +59,7 @@ class SweepFolder:
         for trial in trials:
             if trial.name not in earlier:
                 continue
-            found = differences(settings.completed(earlier[trial.name]["config"]), trial.config)
+            found = differences(settings.with_defaults(earlier[trial.name]["config"]), trial.config)
             if found:
                 listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in found.items())
                 raise ConfigError(
@@ -78,7 +78,7 @@ class SweepFolder:
             RunFolderInUseError: another process holds it.
         """
         make_folder(self.path, "workdir")
-        self._lock = hold(self.path, "sweep")
+        self._lock = acquire_lock(self.path, "sweep")
         if not (self.path / CODE).exists():
             snapshot.take(Path(__file__).resolve().parents[2], self.path / CODE)
         for name in (TRIALS, LOGS, JOBS):

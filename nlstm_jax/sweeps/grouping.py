@@ -12,7 +12,7 @@ def grouped(trials: Sequence[Trial], size: int) -> list[list[Trial]]:
     groups: list[list[Trial]] = []
     open_groups: dict[str, list[Trial]] = {}
     for trial in trials:
-        program = json.dumps(settings.compiled(trial.config), sort_keys=True)
+        program = json.dumps(settings.compile_key(trial.config), sort_keys=True)
         group = open_groups.get(program)
         if group is None or len(group) >= size:
             group = open_groups[program] = []

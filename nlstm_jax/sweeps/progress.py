@@ -12,7 +12,7 @@ ENDED = ("finished", "diverged")
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrialProgress:
     """What a run folder says.
 
     Attributes:
@@ -37,14 +37,14 @@ class Progress:
         return self.status in ENDED
 
 
-def progress_of(folder: Path) -> Progress:
+def progress_of(folder: Path) -> TrialProgress:
     """Read it.
 
     Raises:
         DataError: files that are not a run's.
     """
     if not (folder / CONFIG).exists():
-        return Progress()
+        return TrialProgress()
     run = read_run(folder)
     lines = [line for line in run.metrics if line.get("split") == "valid"]
     metric = run.config["eval"]["metric"]
@@ -52,11 +52,11 @@ def progress_of(folder: Path) -> Progress:
     choose = max if higher_is_better(metric) else min
     status = run.summary["status"] if run.summary else None
     if not run.metrics:
-        return Progress(status)
+        return TrialProgress(status)
     last = run.metrics[-1]
     left = None if status in ENDED else _seconds_left(run, last)
     best = choose(values.values(), default=None)
-    return Progress(status, last["step"], best, values, left, last.get("wall_seconds", 0.0))
+    return TrialProgress(status, last["step"], best, values, left, last.get("wall_seconds", 0.0))
 
 
 def _seconds_left(run: Run, last: dict[str, Any]) -> float | None:

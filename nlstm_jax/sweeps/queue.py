@@ -10,7 +10,7 @@ from pathlib import Path
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError, RunFolderInUseError
 from nlstm_jax.sweeps.engines.base import Engine, Job, Process
 from nlstm_jax.sweeps.folder import CODE, SweepFolder
-from nlstm_jax.sweeps.progress import Progress, progress_of
+from nlstm_jax.sweeps.progress import TrialProgress, progress_of
 from nlstm_jax.sweeps.sources import Source
 from nlstm_jax.sweeps.space import Trial
 
@@ -24,7 +24,7 @@ _LAST_LINES = 5
 
 
 @dataclass
-class Entry:
+class QueuedTrial:
     """A trial in the queue.
 
     Attributes:
@@ -38,7 +38,7 @@ class Entry:
 
     trial: Trial
     state: str = "waiting"
-    progress: Progress = field(default_factory=Progress)
+    progress: TrialProgress = field(default_factory=TrialProgress)
     failures: int = 0
     seconds: float = 0.0
     pruned: bool = False
@@ -52,11 +52,11 @@ class Entry:
 
 
 @dataclass
-class _Going:
+class RunningJob:
     """A job that has been started."""
 
     name: str
-    entries: list[Entry]
+    entries: list[QueuedTrial]
     process: Process
     begun: float
     looked: float = 0.0
@@ -73,7 +73,7 @@ class Queue:
         engine: Engine,
         *,
         retries: int,
-        show: Callable[[Sequence[Entry]], None],
+        show: Callable[[Sequence[QueuedTrial]], None],
     ) -> None:
         """Nothing is started yet.
 
@@ -85,11 +85,11 @@ class Queue:
             show: called again and again with all entries.
         """
         self._folder, self._source, self._engine, self._retries, self._show = folder, source, engine, retries, show
-        self._groups: list[list[Entry]] = []
-        self._going: list[_Going] = []
+        self._groups: list[list[QueuedTrial]] = []
+        self._going: list[RunningJob] = []
 
     @property
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[QueuedTrial]:
         """All trials so far."""
         return [entry for group in self._groups for entry in group]
 
@@ -119,7 +119,7 @@ class Queue:
     def _add(self) -> None:
         """Take trials from the source, with what earlier calls have left of them."""
         free = self._engine.places - len(self._going) - sum(_is_waiting(group) for group in self._groups)
-        groups = [[Entry(trial) for trial in group] for group in self._source.more(free)]
+        groups = [[QueuedTrial(trial) for trial in group] for group in self._source.more(free)]
         if not groups:
             return
         self._folder.record([entry.trial for group in groups for entry in group])
@@ -138,11 +138,11 @@ class Queue:
         waiting = [[entry for entry in group if entry.state == "waiting"] for group in ready]
         jobs = [self._job(entries) for entries in waiting]
         for entries, job, process in zip(waiting, jobs, self._engine.start(jobs), strict=True):
-            self._going.append(_Going(job.name, entries, process, now))
+            self._going.append(RunningJob(job.name, entries, process, now))
             for entry in entries:
                 entry.state = "running"
 
-    def _look(self, going: _Going, stopping: bool) -> None:
+    def _look(self, going: RunningJob, stopping: bool) -> None:
         """How far the trials of a process are, and whether it has ended."""
         code, now = going.process.poll(), time.monotonic()
         if code is None and now - going.looked < _LOOK:
@@ -163,7 +163,7 @@ class Queue:
             going.stopped = True
             going.process.stop()
 
-    def _job(self, entries: Sequence[Entry]) -> Job:
+    def _job(self, entries: Sequence[QueuedTrial]) -> Job:
         """Named after its first trial; of the code in the snapshot, and of what the user has beside the checkout."""
         name, here = entries[0].trial.name, Path.cwd()
         command = self._folder.write_job(name, [entry.trial for entry in entries])
@@ -171,7 +171,7 @@ class Queue:
         path = os.pathsep.join(filter(None, [str(self._folder.path / CODE), str(here), *own]))
         return Job(name, command, here, self._folder.log(name), {"PYTHONPATH": path})
 
-    def _settle(self, going: _Going, code: int, stopping: bool) -> None:
+    def _settle(self, going: RunningJob, code: int, stopping: bool) -> None:
         """What a process that has ended has left of each of its trials."""
         now = time.monotonic()
         for entry in going.entries:
@@ -190,7 +190,7 @@ class Queue:
                     entry.said = self._last_lines(going.name)
                     self._end(entry, "failed")
 
-    def _end(self, entry: Entry, state: str) -> None:
+    def _end(self, entry: QueuedTrial, state: str) -> None:
         entry.state = state
         self._source.settle(entry.trial, state, entry.progress)
 
@@ -200,12 +200,12 @@ class Queue:
         return "\n".join([line for line in text.splitlines() if line.strip()][-_LAST_LINES:])
 
 
-def _is_waiting(group: Sequence[Entry]) -> bool:
+def _is_waiting(group: Sequence[QueuedTrial]) -> bool:
     """Whether some of a group's trials wait, and none runs."""
     states = {entry.state for entry in group}
     return "waiting" in states and "running" not in states
 
 
-def _is_ready(group: Sequence[Entry], now: float) -> bool:
+def _is_ready(group: Sequence[QueuedTrial], now: float) -> bool:
     """Whether it waits, and it is not too early to try again."""
     return _is_waiting(group) and all(entry.not_before <= now for entry in group if entry.state == "waiting")

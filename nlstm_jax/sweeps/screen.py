@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.live import Live
 
 from nlstm_jax.sweeps import table
-from nlstm_jax.sweeps.queue import Entry
+from nlstm_jax.sweeps.queue import QueuedTrial
 
 
-class Screen:
+class LiveDisplay:
     """A context manager; call it with all entries, again and again."""
 
     def __init__(self, console: Console) -> None:
@@ -21,7 +21,7 @@ class Screen:
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._states: dict[str, str] = {}
 
-    def __call__(self, entries: Sequence[Entry]) -> None:
+    def __call__(self, entries: Sequence[QueuedTrial]) -> None:
         """Show how things are."""
         if self._live is not None:
             self._live.update(table.going(entries, shutil.get_terminal_size().lines), refresh=True)

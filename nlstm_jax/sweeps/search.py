@@ -9,8 +9,8 @@ from typing import Any
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import higher_is_better
-from nlstm_jax.sweeps.progress import Progress
-from nlstm_jax.sweeps.space import Space, Trial
+from nlstm_jax.sweeps.progress import TrialProgress
+from nlstm_jax.sweeps.space import Trial, TrialCollector
 
 _HEARTBEAT = 15
 """Seconds; a trial that has not been heard of for four times as long is taken for dead, and tried again."""
@@ -19,7 +19,7 @@ _FOLDER, _NAME, _COMMAND, _CONFIG, _FAILED = "folder", "name", "command", "confi
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchSpec:
     """What a sweep file says of a search.
 
     Attributes:
@@ -40,7 +40,7 @@ class Plan:
         Raises:
             ConfigError: none or several, or one that does not serve.
         """
-        space = Space(str(self.path))
+        space = TrialCollector(str(self.path))
         space.run(self.path, lambda add: self.suggest(asked, add))
         if (found := len(space.trials)) != 1:
             raise ConfigError(f"{self.path}: suggest(trial, add): one trial added expected, {found} found")
@@ -89,7 +89,7 @@ def connect(url: str, *, retries: int) -> Any:
 class Search:
     """A study of Optuna's as the source of a queue's trials; several sweeps can share one by its storage."""
 
-    def __init__(self, plan: Plan, *, name: str, storage: Any, folder: Path, seed: int = 0) -> None:
+    def __init__(self, plan: SearchSpec, *, name: str, storage: Any, folder: Path, seed: int = 0) -> None:
         """Open the study, or go on with it.
 
         Args:
@@ -134,7 +134,7 @@ class Search:
         """Not before the trials of other sweeps have ended too: those of one that dies are tried again here."""
         return self._known(running=False) >= self._plan.count
 
-    def look(self, trial: Trial, progress: Progress) -> bool:
+    def look(self, trial: Trial, progress: TrialProgress) -> bool:
         """Report what is new, and ask the pruner."""
         self._beat()
         if (asked := self._going.get(trial.name)) is None:
@@ -144,7 +144,7 @@ class Search:
             asked.report(sign * value, step)
         return bool(progress.values) and bool(asked.should_prune())
 
-    def settle(self, trial: Trial, state: str, progress: Progress) -> None:
+    def settle(self, trial: Trial, state: str, progress: TrialProgress) -> None:
         """Tell the study; a trial that diverged counts as one without hope."""
         if (asked := self._going.pop(trial.name, None)) is None:
             return

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from nlstm_jax.sweeps.progress import Progress
+from nlstm_jax.sweeps.progress import TrialProgress
 from nlstm_jax.sweeps.space import Trial
 
 
@@ -17,14 +17,14 @@ class Source(Protocol):
     def done(self) -> bool:
         """Whether nothing more can come, once all that was given has ended."""
 
-    def look(self, trial: Trial, progress: Progress) -> bool:
+    def look(self, trial: Trial, progress: TrialProgress) -> bool:
         """What a running trial has reached; whether it is to be stopped, as there is no hope for it."""
 
-    def settle(self, trial: Trial, state: str, progress: Progress) -> None:
+    def settle(self, trial: Trial, state: str, progress: TrialProgress) -> None:
         """A trial has ended: finished, diverged, failed, or pruned."""
 
 
-class Planned:
+class FixedTrials:
     """All trials of a plan, at once."""
 
     def __init__(self, groups: Sequence[Sequence[Trial]]) -> None:
@@ -41,9 +41,9 @@ class Planned:
         """Once they were given."""
         return not self._groups
 
-    def look(self, trial: Trial, progress: Progress) -> bool:
+    def look(self, trial: Trial, progress: TrialProgress) -> bool:
         """Every trial is trained to its end."""
         return False
 
-    def settle(self, trial: Trial, state: str, progress: Progress) -> None:
+    def settle(self, trial: Trial, state: str, progress: TrialProgress) -> None:
         """Nothing depends on it."""

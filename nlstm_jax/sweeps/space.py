@@ -37,7 +37,7 @@ class Trial:
 
 
 @dataclass
-class Space:
+class TrialCollector:
     """Gathers trials; `add` is what a sweep file's function is given."""
 
     where: str
@@ -57,7 +57,7 @@ class Space:
         Raises:
             ConfigError: an argument, key or value that does not serve, or a name that is taken.
 
-        >>> space = Space("an example")
+        >>> space = TrialCollector("an example")
         >>> space.add("configs/poems.py", cell="lstm", seed=1, settings={"optimizer.learning_rate": 0.01})
         >>> space.trials[0].name
         'cell=lstm,seed=1,learning_rate=0.01'

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from nlstm_jax.sweeps.queue import Entry
+from nlstm_jax.sweeps.queue import QueuedTrial
 from nlstm_jax.sweeps.space import Trial
 
 _COLOURS = {
@@ -34,7 +34,7 @@ def planned(trials: Sequence[Trial]) -> Table:
     return table
 
 
-def going(entries: Sequence[Entry], height: int) -> RenderableType:
+def going(entries: Sequence[QueuedTrial], height: int) -> RenderableType:
     """All trials that so many lines hold, those first that one wants to see, and a line on all."""
     table = Table(box=None, header_style="bold")
     for title in ("trial", "state", "step", "best valid", "time left"):
@@ -48,20 +48,20 @@ def going(entries: Sequence[Entry], height: int) -> RenderableType:
     return Group(table, *rest, Text(counted(entries)))
 
 
-def line(entry: Entry) -> str:
+def line(entry: QueuedTrial) -> str:
     """One trial in a line."""
     step, best, _ = _numbers(entry)
     reached = f" at step {step}" + (f", best valid {best}" if best else "") if step else ""
     return f"{entry.trial.name}: {entry.state}{reached}"
 
 
-def counted(entries: Sequence[Entry]) -> str:
+def counted(entries: Sequence[QueuedTrial]) -> str:
     """How many are in which state."""
     counts = Counter(entry.state for entry in entries)
     return ", ".join(f"{counts[state]:,} {state}" for state in _FIRST if counts[state])
 
 
-def overhead(entries: Sequence[Entry]) -> str:
+def overhead(entries: Sequence[QueuedTrial]) -> str:
     """What a trial took beside its training; empty where nothing was trained."""
     taken = [
         entry.seconds - entry.progress.seconds for entry in entries if entry.seconds and entry.state == "finished"
@@ -69,7 +69,7 @@ def overhead(entries: Sequence[Entry]) -> str:
     return f"a trial took {np.median(taken):.1f} s beside its training (median of {len(taken)})" if taken else ""
 
 
-def _numbers(entry: Entry) -> tuple[str, str, str]:
+def _numbers(entry: QueuedTrial) -> tuple[str, str, str]:
     progress = entry.progress
     left = "" if progress.seconds_left is None else str(timedelta(seconds=round(progress.seconds_left)))
     best = "" if progress.best is None else f"{progress.best:.4f}"

@@ -11,7 +11,7 @@ import numpy as np
 from nlstm_jax.types import Array, Bool, Float, Int, PRNGKeyArray
 
 
-class Mean(NamedTuple):
+class WeightedSum(NamedTuple):
     """A mean that has not been divided yet: a sum over targets, and how many there are."""
 
     sum: Float[Array, ""]
@@ -29,21 +29,21 @@ class Examples(Protocol):
     def take(self, indices: Int[Array, "B"]) -> Any:
         """The batch of these examples, time-major; traced, so that it is part of the compiled step."""
 
-    def order(self, seed: int, batch_size: int) -> "Order":
+    def order(self, seed: int, batch_size: int) -> "BatchSampler":
         """Which examples make a batch when they are trained on."""
 
-    def in_order(self, batch_size: int, count: int | None = None) -> tuple[Int[Any, "n B"], Float[Any, "n B"]]:
+    def eval_batches(self, batch_size: int, count: int | None = None) -> tuple[Int[Any, "n B"], Float[Any, "n B"]]:
         """All examples, or `count` that stand for them, in batches, with weights: 0 for what only fills up a batch."""
 
 
-class Order(Protocol):
+class BatchSampler(Protocol):
     """Which examples make a batch: a pure function of n."""
 
     def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
         """Batches start … stop−1."""
 
 
-class Independent(ABC):
+class ShuffledExamples(ABC):
     """Examples that know nothing of each other: shuffled for training, spread evenly where some stand for all."""
 
     @property
@@ -51,13 +51,13 @@ class Independent(ABC):
     def size(self) -> int:
         """The number of examples."""
 
-    def order(self, seed: int, batch_size: int) -> "Shuffled":
+    def order(self, seed: int, batch_size: int) -> "ShuffledSampler":
         """A permutation for each epoch."""
-        return Shuffled(seed, self.size, batch_size)
+        return ShuffledSampler(seed, self.size, batch_size)
 
-    def in_order(self, batch_size: int, count: int | None = None) -> tuple[Int[Any, "n B"], Float[Any, "n B"]]:
-        """See `in_order`."""
-        return in_order(self.size, batch_size, count)
+    def eval_batches(self, batch_size: int, count: int | None = None) -> tuple[Int[Any, "n B"], Float[Any, "n B"]]:
+        """See `eval_batches`."""
+        return eval_batches(self.size, batch_size, count)
 
 
 @runtime_checkable
@@ -91,45 +91,47 @@ class Task(Protocol):
     def memory(self, model: Any, batch_size: int) -> Any:
         """What goes from one batch into the next, before the first: arrays [B, …], or `()`."""
 
-    def train_on(self, model: Any, batch: Any, memory: Any, key: PRNGKeyArray | None) -> tuple[Mean, Any]:
+    def train_loss(self, model: Any, batch: Any, memory: Any, key: PRNGKeyArray | None) -> tuple[WeightedSum, Any]:
         """What training minimises, over the batch's targets, and the memory after it; `key` draws the noise."""
 
-    def measure_on(
+    def eval_step(
         self, model: Any, batch: Any, memory: Any, weight: Float[Array, "B"]
-    ) -> tuple[dict[str, Mean], Any]:
+    ) -> tuple[dict[str, WeightedSum], Any]:
         """Sums for `report`, each example counted `weight` times (0 for padding), and the memory after it."""
 
-    def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """The metrics of every split, from its sums over all its examples; `train` is always among them."""
 
 
-class WithoutMemory(ABC):
+class StatelessTask(ABC):
     """A task whose batches know nothing of each other: it has a `loss` and a `measure` of one batch."""
 
     @abstractmethod
-    def loss(self, model: Any, batch: Any, key: PRNGKeyArray | None) -> Mean:
+    def loss(self, model: Any, batch: Any, key: PRNGKeyArray | None) -> WeightedSum:
         """What training minimises."""
 
     @abstractmethod
-    def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, Mean]:
+    def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Sums for `report`."""
 
     def memory(self, model: Any, batch_size: int) -> tuple[()]:
         """Nothing."""
         return ()
 
-    def train_on(self, model: Any, batch: Any, memory: tuple[()], key: PRNGKeyArray | None) -> tuple[Mean, tuple[()]]:
+    def train_loss(
+        self, model: Any, batch: Any, memory: tuple[()], key: PRNGKeyArray | None
+    ) -> tuple[WeightedSum, tuple[()]]:
         """The `loss`."""
         return self.loss(model, batch, key), memory
 
-    def measure_on(
+    def eval_step(
         self, model: Any, batch: Any, memory: tuple[()], weight: Float[Array, "B"]
-    ) -> tuple[dict[str, Mean], tuple[()]]:
+    ) -> tuple[dict[str, WeightedSum], tuple[()]]:
         """What `measure` says."""
         return self.measure(model, batch, weight), memory
 
 
-def divided(totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
     """The means of every split, by name."""
     return {
         split: {name: float(total.sum / total.weight) for name, total in sums.items()}
@@ -137,7 +139,7 @@ def divided(totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, flo
     }
 
 
-def restarted(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
+def reset_where(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
     """The memory [B, …], with a fresh one in its place where a sequence begins."""
 
     def chosen(new: Array, old: Array) -> Array:
@@ -146,7 +148,7 @@ def restarted(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
     return jax.tree.map(chosen, fresh, memory)
 
 
-class Shuffled(NamedTuple):
+class ShuffledSampler(NamedTuple):
     """A permutation of all examples an epoch: a pure function of (seed, n)."""
 
     seed: int
@@ -159,7 +161,7 @@ class Shuffled(NamedTuple):
         Batch n holds the positions nB … (n+1)B−1 of an endless line of permutations of all examples, one an epoch:
         every batch is full, and every example is seen equally often.
 
-        >>> Shuffled(seed=0, size=4, batch_size=3).batches(0, 4).reshape(3, 4).tolist()
+        >>> ShuffledSampler(seed=0, size=4, batch_size=3).batches(0, 4).reshape(3, 4).tolist()
         [[1, 2, 0, 3], [0, 3, 1, 2], [1, 2, 3, 0]]
         """
         positions = np.arange(start * self.batch_size, stop * self.batch_size)
@@ -174,14 +176,14 @@ class Shuffled(NamedTuple):
         return np.random.Generator(np.random.Philox(key=(self.seed, epoch))).permutation(self.size)
 
 
-def in_order(
+def eval_batches(
     size: int, batch_size: int, count: int | None = None
 ) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
     """All examples, or `count` evenly spread ones, in batches; the last is filled up with examples of weight 0.
 
-    >>> in_order(3, 2)[1].tolist()
+    >>> eval_batches(3, 2)[1].tolist()
     [[1.0, 1.0], [1.0, 0.0]]
-    >>> in_order(9, 3, count=3)[0].tolist()
+    >>> eval_batches(9, 3, count=3)[0].tolist()
     [[0, 3, 6]]
     """
     count = size if count is None else min(count, size)

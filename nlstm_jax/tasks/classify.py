@@ -13,7 +13,7 @@ from nlstm_jax.data.sequences import ABSENT, SequenceData, encode, generated, re
 from nlstm_jax.data.splits import SPLITS
 from nlstm_jax.data.synthetic import SIX, Classified, cues, events
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.tasks.base import Mean, Shuffled, divided, in_order, restarted
+from nlstm_jax.tasks.base import ShuffledSampler, WeightedSum, eval_batches, reset_where, to_means
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 
@@ -81,20 +81,20 @@ class Windows:
             (lengths - 1) // self.window == window,
         )
 
-    def order(self, seed: int, batch_size: int) -> "InWindows":
+    def order(self, seed: int, batch_size: int) -> "WindowSampler":
         """The windows of some sequences in turn, then those of others; a permutation of the sequences each epoch."""
-        return InWindows(Shuffled(seed, self.sequences, batch_size), self.windows)
+        return WindowSampler(ShuffledSampler(seed, self.sequences, batch_size), self.windows)
 
-    def in_order(
+    def eval_batches(
         self, batch_size: int, count: int | None = None
     ) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
         """All windows, or those of evenly spread sequences, `count` in all."""
         sequences = None if count is None else -(-count // self.windows)
-        indices, weights = in_order(self.sequences, batch_size, sequences)
+        indices, weights = eval_batches(self.sequences, batch_size, sequences)
         return _windowed(indices, self.windows), np.repeat(weights, self.windows, axis=0)
 
 
-class InWindows(NamedTuple):
+class WindowSampler(NamedTuple):
     """Batches of sequences, each of which is as many batches of windows.
 
     Attributes:
@@ -102,13 +102,13 @@ class InWindows(NamedTuple):
         windows: of a sequence.
     """
 
-    of_sequences: Shuffled
+    of_sequences: ShuffledSampler
     windows: int
 
     def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
         """Batches start … stop−1.
 
-        >>> InWindows(Shuffled(seed=0, size=4, batch_size=2), windows=3).batches(1, 4).tolist()
+        >>> WindowSampler(ShuffledSampler(seed=0, size=4, batch_size=2), windows=3).batches(1, 4).tolist()
         [[4, 7], [5, 8], [0, 9]]
         """
         first, end = start // self.windows, -(-stop // self.windows)
@@ -159,15 +159,17 @@ class ClassifyTask:
         goes_on = self._stateful and self._window > 0
         return model.cell.cell.initial_carry((batch_size,)) if goes_on else ()
 
-    def train_on(self, model: Any, batch: WindowBatch, memory: Any, key: PRNGKeyArray | None) -> tuple[Mean, Any]:
+    def train_loss(
+        self, model: Any, batch: WindowBatch, memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[WeightedSum, Any]:
         """Nats over the windows that have a symbol."""
         memory, logits = self._read(model, batch, memory, key)
         real = (batch.lengths > 0).astype(logits.dtype)
-        return Mean((self._nats(logits, batch.classes) * real).sum(), real.sum()), memory
+        return WeightedSum((self._nats(logits, batch.classes) * real).sum(), real.sum()), memory
 
-    def measure_on(
+    def eval_step(
         self, model: Any, batch: WindowBatch, memory: Any, weight: Float[Array, "B"]
-    ) -> tuple[dict[str, Mean], Any]:
+    ) -> tuple[dict[str, WeightedSum], Any]:
         """Nats and right answers at the ends of the sequences."""
         memory, logits = self._read(model, batch, memory, None)
         counted = weight * batch.last
@@ -175,11 +177,11 @@ class ClassifyTask:
             "log_loss": self._nats(logits, batch.classes),
             "accuracy": (logits.argmax(-1) == batch.classes).astype(jnp.float32),
         }
-        return {name: Mean((values * counted).sum(), counted.sum()) for name, values in means.items()}, memory
+        return {name: WeightedSum((values * counted).sum(), counted.sum()) for name, values in means.items()}, memory
 
-    def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """The two means."""
-        return divided(totals)
+        return to_means(totals)
 
     def probabilities(
         self, model: Any, sequences: Sequence[Sequence[str]], names: Sequence[str] = ()
@@ -226,7 +228,7 @@ class ClassifyTask:
     ) -> tuple[Any, Float[Array, "B K"]]:
         carry = None
         if jax.tree.leaves(memory):
-            carry = restarted(batch.first, self.memory(model, batch.first.size), memory)
+            carry = reset_where(batch.first, self.memory(model, batch.first.size), memory)
         after, logits = model(batch.symbols, batch.lengths, carry, key=key)
         return (memory if carry is None else after), logits
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from nlstm_jax.data.splits import SPLITS
 from nlstm_jax.data.synthetic import distinct_sequences
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory, divided
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 BLANK = -1
@@ -28,7 +28,7 @@ class EchoBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class EchoExamples(Independent):
+class EchoExamples(ShuffledExamples):
     """Sequences of symbols.
 
     Attributes:
@@ -53,7 +53,7 @@ class EchoExamples(Independent):
         return EchoBatch(given, chosen[: self.echo_length])
 
 
-class EchoTask(WithoutMemory):
+class EchoTask(StatelessTask):
     """Log-loss in nats per symbol, and how many symbols and whole sequences are echoed right. See `tasks.base.Task`.
 
     The log-loss is that of the right echo, each symbol given the right ones before it; for the accuracies the decoder
@@ -101,25 +101,25 @@ class EchoTask(WithoutMemory):
             "checksums": {"generated": hashlib.sha256(drawn.tobytes()).hexdigest()},
         }
 
-    def loss(self, model: Any, batch: EchoBatch, key: PRNGKeyArray | None) -> Mean:
+    def loss(self, model: Any, batch: EchoBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Nats over all symbols to be echoed."""
         nats = _nats(model(batch.given, batch.targets, key=key), batch.targets)
-        return Mean(nats.sum(), jnp.float32(nats.size))
+        return WeightedSum(nats.sum(), jnp.float32(nats.size))
 
-    def measure(self, model: Any, batch: EchoBatch, weight: Float[Array, "B"]) -> dict[str, Mean]:
+    def measure(self, model: Any, batch: EchoBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Nats, and what the decoder gets right when it runs freely."""
         nats = _nats(model(batch.given, batch.targets), batch.targets)
         right = model.write(batch.given, len(batch.targets)) == batch.targets
         tokens = weight.sum() * len(batch.targets)
         return {
-            "log_loss": Mean((nats * weight).sum(), tokens),
-            "token_accuracy": Mean((right * weight).sum(), tokens),
-            "sequence_accuracy": Mean((right.all(0) * weight).sum(), weight.sum()),
+            "log_loss": WeightedSum((nats * weight).sum(), tokens),
+            "token_accuracy": WeightedSum((right * weight).sum(), tokens),
+            "sequence_accuracy": WeightedSum((right.all(0) * weight).sum(), weight.sum()),
         }
 
-    def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """The three means."""
-        return divided(totals)
+        return to_means(totals)
 
 
 def drawn(task: EchoTask, count: int, seed: int) -> Int[np.ndarray, "N L"]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from nlstm_jax.tasks.base import in_order
+from nlstm_jax.tasks.base import eval_batches
 from nlstm_jax.tasks.sales import LARGEST, SalesTask
 from nlstm_jax.types import Array, Float, Int
 
@@ -36,7 +36,7 @@ def forecast(task: SalesTask, model: Any) -> Float[np.ndarray, "n"]:
     def expected(indices: Int[Array, "B"]) -> Float[Array, "B"]:
         return task.likelihood.mean(model(questions.take(indices).inputs))
 
-    indices, real = in_order(questions.size, _BATCH)
+    indices, real = eval_batches(questions.size, _BATCH)
     means = np.concatenate([np.asarray(expected(batch)) for batch in indices])[real.reshape(-1) > 0]
     strangers = np.flatnonzero(~has_history)
     if strangers.size:

@@ -21,7 +21,7 @@ from nlstm_jax.data.poems import (
 )
 from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import DataError
-from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory, divided
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 
@@ -40,7 +40,7 @@ class PoemBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class PoemExamples(Independent):
+class PoemExamples(ShuffledExamples):
     """A split's poems as rows of symbol numbers, and how many targets each has."""
 
     tokens: Int[AnyArray, "N S"]
@@ -56,7 +56,7 @@ class PoemExamples(Independent):
         return PoemBatch(jnp.asarray(self.tokens)[indices].T, jnp.asarray(self.lengths)[indices])
 
 
-class PoemTask(WithoutMemory):
+class PoemTask(StatelessTask):
     """Log-loss in nats per target: every symbol, line end and poem end. See `tasks.base.Task`.
 
     Attributes:
@@ -99,27 +99,27 @@ class PoemTask(WithoutMemory):
         if floor:
             self.facts["floor"] = dict(floor)
 
-    def loss(self, model: Any, batch: PoemBatch, key: PRNGKeyArray | None) -> Mean:
+    def loss(self, model: Any, batch: PoemBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Nats over all targets of the batch."""
         real = batch.real
         _, nats, _ = model.log_loss(batch.tokens[:-1], batch.tokens[1:], real, lengths=batch.lengths, key=key)
-        return Mean(nats, real.sum())
+        return WeightedSum(nats, real.sum())
 
-    def measure(self, model: Any, batch: PoemBatch, weight: Float[Array, "B"]) -> dict[str, Mean]:
+    def measure(self, model: Any, batch: PoemBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Nats over all targets, and over characters (line and poem ends left out)."""
         real, targets = batch.real * weight, batch.tokens[1:]
         _, total, nats = model.log_loss(batch.tokens[:-1], targets, real, lengths=batch.lengths)
         character = real * (targets >= FIRST_CHARACTER)
         return {
-            "log_loss": Mean(total, real.sum()),
-            "log_loss_per_character": Mean((nats * character).sum(), character.sum()),
+            "log_loss": WeightedSum(total, real.sum()),
+            "log_loss_per_character": WeightedSum((nats * character).sum(), character.sum()),
         }
 
-    def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """Log-loss, log-loss per character, and perplexity = exp(log-loss)."""
         return {
             split: {**means, "perplexity": float(np.exp(means["log_loss"]))}
-            for split, means in divided(totals).items()
+            for split, means in to_means(totals).items()
         }
 
     def _fingerprint(self) -> str:
@@ -160,7 +160,7 @@ def build_poems(data: Mapping[str, Any], batch_size: int) -> PoemTask:
 def _generate(data: Mapping[str, Any]) -> tuple[Corpus, dict[str, dict[str, float]]]:
     """Verse by the English grammar; the validation split's floor is the grammar's own log-loss on it."""
     splits = generate_poems(data)
-    return Corpus(splits, separator=" "), {"valid": own_log_loss(splits["valid"])}
+    return Corpus(splits, separator=" "), {"valid": generator_log_loss(splits["valid"])}
 
 
 def generate_poems(data: Mapping[str, Any]) -> dict[str, list[Poem]]:
@@ -171,7 +171,7 @@ def generate_poems(data: Mapping[str, Any]) -> dict[str, list[Poem]]:
     return {split: poems[bounds[n] : bounds[n + 1]] for n, split in enumerate(SPLITS)}
 
 
-def own_log_loss(poems: list[Poem]) -> dict[str, float]:
+def generator_log_loss(poems: list[Poem]) -> dict[str, float]:
     """The English grammar's log-loss on poems of its own, in nats per target and per word."""
     log_probabilities = ENGLISH_VERSE.log_probabilities(poems)
     ends = np.cumsum([len(line) + 1 for line in poems[0]]) - 1

@@ -15,7 +15,7 @@ from nlstm_jax.data.sales import JoinedPairs, SalesHistory, TestPairs, join_pair
 from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.process import cache_folder
-from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory, divided
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
@@ -32,7 +32,7 @@ class SalesBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Windows(Independent):
+class Windows(ShuffledExamples):
     """Every pair's windows that end just before one of the months `first` … `first + months − 1`.
 
     Attributes:
@@ -62,7 +62,7 @@ class Windows(Independent):
         return SalesBatch(jnp.moveaxis(inputs, 1, 0), jnp.asarray(self.targets)[pairs, months])
 
 
-class SalesTask(WithoutMemory):
+class SalesTask(StatelessTask):
     """Counts of the next month. See `tasks.base.Task`.
 
     With the honest protocol, T the last month with data: targets up to T−1−`origins` are trained on, the `origins`
@@ -125,12 +125,12 @@ class SalesTask(WithoutMemory):
         sizes = ", ".join(f"{split} {examples.size:,}" for split, examples in self.splits.items())
         self.notes = (*history.notes, f"{data['protocol']} protocol, last month with data {last}; windows: {sizes}")
 
-    def loss(self, model: Any, batch: SalesBatch, key: PRNGKeyArray | None) -> Mean:
+    def loss(self, model: Any, batch: SalesBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """The likelihood's loss over the batch."""
         losses = self.likelihood.loss(model(batch.inputs, key=key), batch.targets)
-        return Mean(losses.sum(), jnp.float32(losses.size))
+        return WeightedSum(losses.sum(), jnp.float32(losses.size))
 
-    def measure(self, model: Any, batch: SalesBatch, weight: Float[Array, "B"]) -> dict[str, Mean]:
+    def measure(self, model: Any, batch: SalesBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """The likelihood's loss, squared errors as they are and clipped."""
         head = model(batch.inputs)
         mean, target = self.likelihood.mean(head), batch.targets
@@ -139,14 +139,14 @@ class SalesTask(WithoutMemory):
             "mse": jnp.square(mean - target),
             "mse_clipped": jnp.square(jnp.clip(mean, 0, LARGEST) - jnp.clip(target, 0, LARGEST)),
         }
-        return {name: Mean((error * weight).sum(), weight.sum()) for name, error in errors.items()}
+        return {name: WeightedSum((error * weight).sum(), weight.sum()) for name, error in errors.items()}
 
-    def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """Log-loss in nats per target, MSE, and RMSE of clipped forecasts and counts.
 
         Trained by squared error, the forecast is a Gaussian of the training residuals' variance.
         """
-        means = divided(totals)
+        means = to_means(totals)
         reports = {}
         for split, values in means.items():
             log_loss = values["loss"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from nlstm_jax.data.prices import VALUES, Prices, generate_prices, read_prices
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.tasks.base import Independent, Mean, WithoutMemory, divided
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
@@ -27,7 +27,7 @@ class StockBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Days(Independent):
+class Days(ShuffledExamples):
     """Windows of one series, in the order of time.
 
     Attributes:
@@ -53,7 +53,7 @@ class Days(Independent):
         return StockBatch(jnp.asarray(self.inputs)[days], jnp.asarray(self.targets)[indices])
 
 
-class StocksTask(WithoutMemory):
+class StocksTask(StatelessTask):
     """The change of the close over some days. See `tasks.base.Task`.
 
     The example of day t reads `window` days, the last of which is t − `lag`, and looks from t to t + `horizon`. Train,
@@ -123,28 +123,28 @@ class StocksTask(WithoutMemory):
             + ", ".join(f"{split} {len(chosen):,} ({prices.dates[chosen[0]]} on)" for split, chosen in days.items()),
         )
 
-    def loss(self, model: Any, batch: StockBatch, key: PRNGKeyArray | None) -> Mean:
+    def loss(self, model: Any, batch: StockBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """The likelihood's loss over the batch."""
         losses = self.likelihood.loss(model(batch.inputs, key=key), batch.targets)
-        return Mean(losses.sum(), jnp.asarray(losses.size, losses.dtype))
+        return WeightedSum(losses.sum(), jnp.asarray(losses.size, losses.dtype))
 
-    def measure(self, model: Any, batch: StockBatch, weight: Float[Array, "B"]) -> dict[str, Mean]:
+    def measure(self, model: Any, batch: StockBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """The likelihood's loss, squared errors, and whether the sign is right (of days on which the price moves)."""
         head = model(batch.inputs)
         mean, target = self.likelihood.mean(head), batch.targets
         moves = weight * (target != 0)
         return {
-            "loss": Mean((self.likelihood.loss(head, target) * weight).sum(), weight.sum()),
-            "mse": Mean((jnp.square(mean - target) * weight).sum(), weight.sum()),
-            "direction": Mean(((mean > 0) == (target > 0)).astype(weight.dtype) @ moves, moves.sum()),
+            "loss": WeightedSum((self.likelihood.loss(head, target) * weight).sum(), weight.sum()),
+            "mse": WeightedSum((jnp.square(mean - target) * weight).sum(), weight.sum()),
+            "direction": WeightedSum(((mean > 0) == (target > 0)).astype(weight.dtype) @ moves, moves.sum()),
         }
 
-    def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """Log-loss in nats per target and errors, in the unit of the targets.
 
         Trained by squared error, the forecast is a Gaussian of the training residuals' variance.
         """
-        means, reports = divided(totals), {}
+        means, reports = to_means(totals), {}
         for split, values in means.items():
             log_loss = values["loss"]
             if isinstance(self.likelihood, SquaredError):

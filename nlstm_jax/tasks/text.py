@@ -11,8 +11,8 @@ import numpy as np
 
 from nlstm_jax.data.text import Text, cut, encode, read_text
 from nlstm_jax.errors import DataError
-from nlstm_jax.tasks.base import Mean, divided, restarted
-from nlstm_jax.tasks.poems import generate_poems, own_log_loss
+from nlstm_jax.tasks.base import WeightedSum, reset_where, to_means
+from nlstm_jax.tasks.poems import generate_poems, generator_log_loss
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 
@@ -88,22 +88,22 @@ class Rows:
         real = (places < self.length).astype(jnp.float32)
         return TextBatch(tokens[row, places], tokens[row, places + 1], real, window == 0)
 
-    def order(self, seed: int, batch_size: int) -> "InTurn":
+    def order(self, seed: int, batch_size: int) -> "SequentialSampler":
         """One window of every row after the other, epoch by epoch; nothing is drawn."""
         del seed
         assert batch_size == self.rows
-        return InTurn(self.rows, self.windows)
+        return SequentialSampler(self.rows, self.windows)
 
-    def in_order(
+    def eval_batches(
         self, batch_size: int, count: int | None = None
     ) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
         """All windows, or the first, `count` in all; a batch is one of every row, whatever `batch_size` is."""
         windows = self.windows if count is None else min(self.windows, -(-count // self.rows))
-        batches = InTurn(self.rows, self.windows).batches(0, windows)
+        batches = SequentialSampler(self.rows, self.windows).batches(0, windows)
         return batches, np.ones(batches.shape, np.float32)
 
 
-class InTurn(NamedTuple):
+class SequentialSampler(NamedTuple):
     """Batches that follow each other in a text."""
 
     rows: int
@@ -112,7 +112,7 @@ class InTurn(NamedTuple):
     def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
         """Batches start … stop−1.
 
-        >>> InTurn(rows=2, windows=3).batches(1, 4).tolist()
+        >>> SequentialSampler(rows=2, windows=3).batches(1, 4).tolist()
         [[2, 3], [4, 5], [0, 1]]
         """
         windows = np.arange(start, stop) % self.windows
@@ -175,29 +175,31 @@ class TextTask:
         """The cell's initial carry."""
         return model.cell.cell.initial_carry((batch_size,))
 
-    def train_on(self, model: Any, batch: TextBatch, memory: Any, key: PRNGKeyArray | None) -> tuple[Mean, Any]:
+    def train_loss(
+        self, model: Any, batch: TextBatch, memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[WeightedSum, Any]:
         """Nats over the targets of a window of every row."""
         memory, nats, _ = self._read(model, batch, memory, batch.real, key)
         weight = jnp.float32(batch.first.size) if self._per_sequence else batch.real.sum()
-        return Mean(nats, weight), memory
+        return WeightedSum(nats, weight), memory
 
-    def measure_on(
+    def eval_step(
         self, model: Any, batch: TextBatch, memory: Any, weight: Float[Array, "B"]
-    ) -> tuple[dict[str, Mean], Any]:
+    ) -> tuple[dict[str, WeightedSum], Any]:
         """Nats over the targets."""
         real = batch.real * weight
         memory, nats, _ = self._read(model, batch, memory, real, None)
-        return {"log_loss": Mean(nats, real.sum())}, memory
+        return {"log_loss": WeightedSum(nats, real.sum())}, memory
 
-    def report(self, totals: Mapping[str, Mapping[str, Mean]]) -> dict[str, dict[str, float]]:
+    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """Log-loss, and perplexity = exp(log-loss)."""
-        losses = {split: means["log_loss"] for split, means in divided(totals).items()}
+        losses = {split: means["log_loss"] for split, means in to_means(totals).items()}
         return {split: {"log_loss": loss, "perplexity": float(np.exp(loss))} for split, loss in losses.items()}
 
     def _read(
         self, model: Any, batch: TextBatch, memory: Any, weights: Float[Array, "T B"], key: PRNGKeyArray | None
     ) -> tuple[Any, Float[Array, ""], Float[Array, "T B"]]:
-        carry = restarted(batch.first, self.memory(model, batch.first.size), memory)
+        carry = reset_where(batch.first, self.memory(model, batch.first.size), memory)
         return model.log_loss(batch.tokens, batch.targets, weights, carry, key=key)
 
 
@@ -230,5 +232,5 @@ def _generate(data: Mapping[str, Any]) -> tuple[Text, dict[str, dict[str, float]
     text = encode(symbols, data["vocabulary"])
     if data["unit"] != "words" or data["vocabulary"]:
         return text, None
-    own = own_log_loss(parts["valid"])["log_loss"]
+    own = generator_log_loss(parts["valid"])["log_loss"]
     return text, {"valid": {"log_loss": own, "perplexity": float(np.exp(own))}}

@@ -67,7 +67,7 @@ class Checkpoints:
         if not hosts.is_first():
             return
         if jax.process_count() > 1:
-            state = hosts.to_host(state)
+            state = hosts.device_get(state)
         metrics = None if metric is None else {"metric": metric}
         self._manager.save(step, args=ocp.args.StandardSave(_without_empty(state)), metrics=metrics, force=True)
 
@@ -79,11 +79,11 @@ class Checkpoints:
         """
         if jax.process_count() == 1:
             return self._restore(step, like)
-        found = hosts.to_host(like)
-        with hosts.all_or_none():
+        found = hosts.device_get(like)
+        with hosts.raise_everywhere():
             if hosts.is_first():
-                found = hosts.to_host(self._restore(step, jax.device_put(found, jax.local_devices()[0])))
-        return jax.tree.map(lambda leaf, array: place(array, leaf.sharding), like, hosts.arrays_of_first(found))
+                found = hosts.device_get(self._restore(step, jax.device_put(found, jax.local_devices()[0])))
+        return jax.tree.map(lambda leaf, array: place(array, leaf.sharding), like, hosts.broadcast_from_first(found))
 
     def _restore(self, step: int, like: Any) -> Any:
         if step not in self.steps:

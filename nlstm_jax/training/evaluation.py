@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 from nlstm_jax.models import Parameters
 from nlstm_jax.tasks import Examples
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.steps import CompiledSteps
 
 
 def evaluate(
-    program: Program,
+    program: CompiledSteps,
     parameters: Parameters,
     examples: Mapping[str, Examples],
     batch_size: int,

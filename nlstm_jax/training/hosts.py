@@ -48,7 +48,7 @@ def _rows(row: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def all_or_none() -> Iterator[None]:
+def raise_everywhere() -> Iterator[None]:
     """A user's mistake that comes out in one process ends all of them, and all say it."""
     mistake: UserError | None = None
     try:
@@ -63,7 +63,7 @@ def all_or_none() -> Iterator[None]:
             raise getattr(errors, found[0])(f"process {number}: {found[1]}")
 
 
-def check_alike(own: Mapping[str, Any]) -> None:
+def assert_equal_across_processes(own: Mapping[str, Any]) -> None:
     """Raise a ConfigError in all that names the first key in which a process has not what the first one has."""
     first, *others = gather(dict(own))
     for index, other in enumerate(others, start=1):
@@ -73,11 +73,11 @@ def check_alike(own: Mapping[str, Any]) -> None:
             )
 
 
-def to_host(tree: Any) -> Any:
+def device_get(tree: Any) -> Any:
     """Arrays that every process has whole, as its own."""
     return jax.tree.map(np.asarray, tree)
 
 
-def arrays_of_first(tree: Any) -> Any:
+def broadcast_from_first(tree: Any) -> Any:
     """The first process' arrays, in all."""
     return multihost_utils.broadcast_one_to_all(tree)

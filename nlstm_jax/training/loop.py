@@ -14,20 +14,20 @@ from rich.console import Console
 
 from nlstm_jax import settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
-from nlstm_jax.interruption import Interruption
-from nlstm_jax.runs import RunFolder, check_mirrors, describe_environment, differences, flatten
+from nlstm_jax.runs import RunFolder, check_metric_writers, describe_environment, differences, flatten
+from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.training import hosts
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
+from nlstm_jax.training.group import RunGroup
 from nlstm_jax.training.initial import initial_model
-from nlstm_jax.training.lane import Lane
-from nlstm_jax.training.member import Member, numbers_of
-from nlstm_jax.training.narrator import Narrator
+from nlstm_jax.training.logger import RunLogger
 from nlstm_jax.training.online import fit_online
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.run import TrainingRun, traced_hparams
+from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.shards import check_shards
+from nlstm_jax.training.steps import CompiledSteps
 
 
 def fit(
@@ -36,13 +36,13 @@ def fit(
     *,
     overwrite: bool = False,
     console: Console | None = None,
-    mirrors: Sequence[str] = (),
+    metric_writers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train what a configuration says, in a run folder; the same call again goes on where this one stopped.
 
-    Everything is checked, and the data read, before the folder is made. Of several processes (`process.join_hosts`)
-    the first has the folder, and all share every batch. The test split is not looked at, unless
-    `config.eval.test_curve` asks for its curve, and decides nothing.
+    Everything is checked, and the data read, before the folder is made. Of several processes
+    (`process.initialize_distributed`) the first has the folder, and all share every batch. The test split is not
+    looked at, unless `config.eval.test_curve` asks for its curve, and decides nothing.
 
     Args:
         config: a configuration of `configs/`, or a mapping of the same form.
@@ -62,8 +62,8 @@ def fit(
         RunFinishedError, RunFolderInUseError: see `RunFolder`.
     """
     if config["train"].get("online"):
-        return fit_online(config, workdir, overwrite=overwrite, console=console, mirrors=mirrors)
-    return fit_together([config], [workdir], overwrite=overwrite, console=console, mirrors=mirrors)[0]
+        return fit_online(config, workdir, overwrite=overwrite, console=console, metric_writers=metric_writers)
+    return fit_together([config], [workdir], overwrite=overwrite, console=console, metric_writers=metric_writers)[0]
 
 
 def fit_together(
@@ -73,7 +73,7 @@ def fit_together(
     overwrite: bool = False,
     console: Console | None = None,
     vmap: bool | None = None,
-    mirrors: Sequence[str] = (),
+    metric_writers: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """`fit` for several configurations at once, in one process: data are read and steps compiled once for all.
 
@@ -105,33 +105,45 @@ def fit_together(
         folders, console = list(workdirs), console or Console()
         if not hosts.is_first():
             scratch = Path(stack.enter_context(TemporaryDirectory()))
-            folders, console, mirrors = [scratch / str(index) for index in range(len(plain))], Console(quiet=True), ()
+            folders, console, metric_writers = (
+                [scratch / str(index) for index in range(len(plain))],
+                Console(quiet=True),
+                (),
+            )
         told = {f"config.{key}": value for key, value in flatten(plain[0]).items() if key != "data.path"}
-        hosts.check_alike({**told, "number of devices": jax.local_device_count()})
-        with hosts.all_or_none():
+        hosts.assert_equal_across_processes({**told, "number of devices": jax.local_device_count()})
+        with hosts.raise_everywhere():
             going = _going(plain, folders, overwrite)
-            check_mirrors(mirrors)
+            check_metric_writers(metric_writers)
             task = tasks.build(going[0][0])
-            plan = Plan.of(going[0][0], task.splits["train"].size)
+            plan = TrainingSchedule.of(going[0][0], task.splits["train"].size)
             drawn = [initial_model(config, task) for config, _ in going]
             # What is left of several runs goes on as it began, though it be one.
             together = jax.default_backend() != "cpu" if vmap is None else vmap
             lanes = _lanes(going[0][0], task, plan, drawn, apart=len(plain) > 1 and not together)
-        hosts.check_alike({f"sha256 of {name}": digest for name, digest in task.facts["checksums"].items()})
-        with hosts.all_or_none():
+        hosts.assert_equal_across_processes(
+            {f"sha256 of {name}": digest for name, digest in task.facts["checksums"].items()}
+        )
+        with hosts.raise_everywhere():
             for index, ((config, workdir), model) in enumerate(zip(going, drawn, strict=True)):
                 folder = stack.enter_context(
-                    RunFolder(workdir, config, overwrite=overwrite, completed=settings.completed, mirrors=mirrors)
+                    RunFolder(
+                        workdir,
+                        config,
+                        overwrite=overwrite,
+                        with_defaults=settings.with_defaults,
+                        metric_writers=metric_writers,
+                    )
                 )
                 checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
                 shown = console if len(going) == 1 else Console(quiet=True)
-                narrator = stack.enter_context(Narrator(folder.log, shown))
+                narrator = stack.enter_context(RunLogger(folder.log, shown))
                 lane = lanes[index % len(lanes)]
-                state = lane.program.start(model, numbers_of(config), config["train"]["batch_size"])
-                lane.members.append(Member(config, task, plan, folder, checkpoints, narrator, state))
+                state = lane.program.start(model, traced_hparams(config), config["train"]["batch_size"])
+                lane.members.append(TrainingRun(config, task, plan, folder, checkpoints, narrator, state))
         if len(going) > 1:
-            narrator = stack.enter_context(Narrator(None, console))
-        return _Loop(lanes, narrator, stack.enter_context(Interruption())).go()
+            narrator = stack.enter_context(RunLogger(None, console))
+        return _Loop(lanes, narrator, stack.enter_context(GracefulShutdown())).go()
 
 
 def _going(
@@ -149,7 +161,7 @@ def _going(
     going = []
     for config, workdir in zip(configs, workdirs, strict=True):
         try:
-            RunFolder.check(workdir, config, overwrite=overwrite, completed=settings.completed)
+            RunFolder.check(workdir, config, overwrite=overwrite, with_defaults=settings.with_defaults)
         except RunFinishedError:
             if len(configs) == 1:
                 raise
@@ -161,16 +173,16 @@ def _going(
 
 
 def _lanes(
-    config: Mapping[str, Any], task: tasks.Task, plan: Plan, drawn: Sequence[Any], *, apart: bool
-) -> list[Lane]:
+    config: Mapping[str, Any], task: tasks.Task, plan: TrainingSchedule, drawn: Sequence[Any], *, apart: bool
+) -> list[RunGroup]:
     """Lanes without members yet: one of all devices for all runs drawn, or, `apart`, one with a device for each."""
     devices = [[device] for device in jax.devices()[: len(drawn)]]
     meshes = [make_mesh({}, each) for each in devices] if apart else [_mesh(config, len(drawn))]
     optimizer, runs = optimizers.maker(config, plan), 0 if apart or len(drawn) == 1 else len(drawn)
-    programs = [Program.of(drawn[0], task, optimizer, mesh, runs, config["train"]["shards"]) for mesh in meshes]
+    programs = [CompiledSteps.of(drawn[0], task, optimizer, mesh, runs, config["train"]["shards"]) for mesh in meshes]
     examples = [{split: replicate(task.splits[split], mesh) for split in _splits(config, task)} for mesh in meshes]
     places = [index % len(meshes) for index in range(len(drawn) if apart else 1)]
-    return [Lane(programs[place], [], examples[place]) for place in places]
+    return [RunGroup(programs[place], [], examples[place]) for place in places]
 
 
 def _mesh(config: Mapping[str, Any], runs: int) -> Mesh:
@@ -190,9 +202,9 @@ def _splits(config: Mapping[str, Any], task: tasks.Task) -> list[str]:
 
 def _check_alike(configs: Sequence[Mapping[str, Any]]) -> None:
     """Raise a ConfigError that names a setting in which runs that are to be trained together may not differ."""
-    first = settings.compiled(configs[0])
+    first = settings.compile_key(configs[0])
     for other in configs[1:]:
-        for key in differences(first, settings.compiled(other)):
+        for key in differences(first, settings.compile_key(other)):
             one, two = (flatten(config).get(key) for config in (configs[0], other))
             raise ConfigError(
                 f"config.{key}: one value for all runs trained together expected, found {one!r} and {two!r}"
@@ -202,7 +214,7 @@ def _check_alike(configs: Sequence[Mapping[str, Any]]) -> None:
 class _Loop:
     """One call of `fit_together`, once everything is in place."""
 
-    def __init__(self, lanes: list[Lane], narrator: Narrator, interruption: Interruption) -> None:
+    def __init__(self, lanes: list[RunGroup], narrator: RunLogger, interruption: GracefulShutdown) -> None:
         self.lanes, self.narrator, self.interruption = lanes, narrator, interruption
         self.members = [member for lane in lanes for member in lane.members]
         self.config, self.plan = self.members[0].config, self.members[0].plan
@@ -236,12 +248,12 @@ class _Loop:
             raise DivergedError(self._lament(diverged))
         return [member.summary for member in self.members if member.summary]
 
-    def _next(self) -> list[Lane]:
+    def _next(self) -> list[RunGroup]:
         """The lanes with runs that go on and are furthest behind."""
         steps = {index: group[0].step for index, lane in enumerate(self.lanes) if (group := lane.behind)}
         return [self.lanes[index] for index, step in steps.items() if step == min(steps.values())]
 
-    def _advance(self, lanes: list[Lane]) -> None:
+    def _advance(self, lanes: list[RunGroup]) -> None:
         """Train to the next evaluation and evaluate, or to an interruption."""
         first = lanes[0].behind[0].step
         step, evaluation = first, self.plan.next_evaluation(first)
@@ -284,7 +296,7 @@ class _Loop:
         if finite:
             self.narrator.advance(step, sum(finite) / len(finite), speed)
 
-    def _lament(self, diverged: list[Member]) -> str:
+    def _lament(self, diverged: list[TrainingRun]) -> str:
         places = ", ".join(
             f"{f'{member.name}: ' if self.together else ''}the loss is not finite at step {member.step:,}"
             for member in diverged

@@ -13,16 +13,16 @@ from rich.console import Console
 
 from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError
-from nlstm_jax.interruption import Interruption
-from nlstm_jax.runs import RunFolder, check_mirrors, describe_environment
+from nlstm_jax.runs import RunFolder, check_metric_writers, describe_environment
+from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.initial import initial_model
-from nlstm_jax.training.member import numbers_of
-from nlstm_jax.training.narrator import Narrator, cell_parameters
+from nlstm_jax.training.logger import RunLogger, cell_parameters
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.run import traced_hparams
+from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.training.steps import CompiledSteps
 
 STEPS = 200
 """In one compiled call, after which an interruption is heard."""
@@ -55,7 +55,7 @@ def fit_online(
     *,
     overwrite: bool = False,
     console: Console | None = None,
-    mirrors: Sequence[str] = (),
+    metric_writers: Sequence[str] = (),
 ) -> dict[str, Any]:
     """`fit` for `config.train.online`: the metrics have a line a step, of the example before it was learnt from.
 
@@ -64,16 +64,22 @@ def fit_online(
     config = json.loads(config.to_json()) if hasattr(config, "to_json") else dict(config)
     settings.check(config)
     _check(config)
-    RunFolder.check(workdir, config, overwrite=overwrite, completed=settings.completed)
-    check_mirrors(mirrors)
+    RunFolder.check(workdir, config, overwrite=overwrite, with_defaults=settings.with_defaults)
+    check_metric_writers(metric_writers)
     task = tasks.build(config)
     with jax.enable_x64(True):
         model = draw_model(config, task)
         with (
-            RunFolder(workdir, config, overwrite=overwrite, completed=settings.completed, mirrors=mirrors) as folder,
+            RunFolder(
+                workdir,
+                config,
+                overwrite=overwrite,
+                with_defaults=settings.with_defaults,
+                metric_writers=metric_writers,
+            ) as folder,
             Checkpoints(folder.checkpoints) as checkpoints,
-            Narrator(folder.log, console or Console()) as narrator,
-            Interruption() as interruption,
+            RunLogger(folder.log, console or Console()) as narrator,
+            GracefulShutdown() as interruption,
         ):
             one = _Pass(config, task, model, folder, checkpoints, narrator)
             while one.status is None:
@@ -99,19 +105,21 @@ class _Pass:
         model: Any,
         folder: RunFolder,
         checkpoints: Checkpoints,
-        narrator: Narrator,
+        narrator: RunLogger,
     ) -> None:
         """Begin, or go on from the last checkpoint."""
         self.folder, self.checkpoints, self.narrator = folder, checkpoints, narrator
         self.status: str | None = None
         self.size = task.splits["train"].size
-        self._program = Program.of(model, task, optimizers.maker(config, Plan.of(config, self.size)), make_mesh({}))
-        self._numbers, self._delay = numbers_of(config), config["train"]["learn_after"]
+        self._program = CompiledSteps.of(
+            model, task, optimizers.maker(config, TrainingSchedule.of(config, self.size)), make_mesh({})
+        )
+        self._numbers, self._delay = traced_hparams(config), config["train"]["learn_after"]
         self._state = self._program.start(model, self._numbers)
         self._examples = replicate(task.splits["train"], self._program.mesh)
         folder.write_environment(describe_environment([each.device_kind for each in jax.devices()], task.facts, 1))
         self.step = checkpoints.steps[-1] if checkpoints.steps else 0
-        self.lines = folder.keep_metrics_until(self.step)
+        self.lines = folder.truncate_metrics(self.step)
         self._saved = time.monotonic()
         self._started = self._saved - (self.lines[-1]["wall_seconds"] if self.lines else 0.0)
         if self.step:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from nlstm_jax.training import penalties
-from nlstm_jax.training.plan import Plan
+from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.types import Array
 
 
@@ -41,7 +41,7 @@ def build(
     """Penalties, clipping by the global norm, the optimizer, constraints.
 
     Args:
-        options: the settings; `settings.NUMBERS` may be arrays.
+        options: the settings; `settings.TRACED_HPARAMS` may be arrays.
         learning_rate: by step.
         penalty: `config.penalty`.
     """
@@ -61,8 +61,10 @@ def build(
     return optax.chain(*chain) if len(chain) > 1 else rule
 
 
-def maker(config: Mapping[str, Any], plan: Plan) -> Callable[[Mapping[str, Array]], optax.GradientTransformation]:
-    """What makes a configuration's optimizer from its `settings.NUMBERS`, so that these may be arrays."""
+def maker(
+    config: Mapping[str, Any], plan: TrainingSchedule
+) -> Callable[[Mapping[str, Array]], optax.GradientTransformation]:
+    """What makes a configuration's optimizer from its `settings.TRACED_HPARAMS`, so that these may be arrays."""
 
     def make(numbers: Mapping[str, Array]) -> optax.GradientTransformation:
         options = {**config["optimizer"], **numbers}

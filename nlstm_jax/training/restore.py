@@ -8,17 +8,17 @@ from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import CheckpointError, DataError
 from nlstm_jax.runs import Run, read_run
 from nlstm_jax.runs.files import CHECKPOINTS
-from nlstm_jax.tasks import Mean
+from nlstm_jax.tasks import WeightedSum
 from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.training.best import BestSoFar
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.evaluation import evaluate
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.program import Program
-from nlstm_jax.training.progress import Progress
+from nlstm_jax.training.steps import CompiledSteps
 
 
 @dataclass(frozen=True, eq=False)
-class Restored:
+class LoadedRun:
     """What a run folder holds, ready to be used.
 
     Attributes:
@@ -31,7 +31,7 @@ class Restored:
 
     run: Run
     task: Any
-    program: Program
+    program: CompiledSteps
     parameters: models.Parameters
     step: int
 
@@ -47,13 +47,13 @@ class Restored:
         counts = {"train": options["train_examples"]} if split != "train" else {}
         return evaluate(self.program, self.parameters, examples, options["batch_size"], counts)[0][split]
 
-    def measure_each(self, split: str) -> dict[str, Mean]:
+    def measure_each(self, split: str) -> dict[str, WeightedSum]:
         """What every example of a split adds to the task's sums, arrays of N."""
         examples = replicate(self.task.splits[split], self.program.mesh)
         return self.program.measure_each(self.parameters, examples, self.run.config["eval"]["batch_size"])
 
 
-def restore(workdir: Path, checkpoint: str = "best") -> Restored:
+def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
     """Load a run's data and one of its checkpoints, `best` or `last`.
 
     Raises:
@@ -61,7 +61,7 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
         CheckpointError: no checkpoint that can be restored.
     """
     run = read_run(workdir)
-    config = settings.completed(run.config)
+    config = settings.with_defaults(run.config)
     # All loops compute the same, and the one that it was trained with may not be had here.
     config["unroll"]["mode"] = "auto"
     if not (workdir / CHECKPOINTS).is_dir():
@@ -77,13 +77,13 @@ def restore(workdir: Path, checkpoint: str = "best") -> Restored:
             )
     model = models.build(config, task.sizes)
     rule = optimizers.build(config["optimizer"], lambda step: 0.0 * step, config["penalty"])
-    program = Program.of(model, task, lambda numbers: rule, make_mesh({}))
+    program = CompiledSteps.of(model, task, lambda numbers: rule, make_mesh({}))
     state = program.start(model, {}, config["train"]["batch_size"])
     with Checkpoints(workdir / CHECKPOINTS, read_only=True) as checkpoints:
         if not checkpoints.steps:
             raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
-        best = Progress.of(run.metrics, config["eval"]["metric"]).best_step
+        best = BestSoFar.of(run.metrics, config["eval"]["metric"]).best_step
         last = checkpoints.steps[-1]
         step = last if checkpoint == "last" or best is None or config["train"].get("online") else best
         parameters = checkpoints.restore(step, state).parameters
-    return Restored(run, task, program, parameters, step)
+    return LoadedRun(run, task, program, parameters, step)

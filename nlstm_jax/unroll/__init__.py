@@ -3,7 +3,7 @@
 `scan` is the plain `lax.scan`, the definition of right.
 """
 
+from nlstm_jax.unroll.api import unroll
 from nlstm_jax.unroll.packing import Packed, packed
-from nlstm_jax.unroll.unroll import unroll
 
 __all__ = ["Packed", "packed", "unroll"]

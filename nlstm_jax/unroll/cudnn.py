@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import rnn
 
-from nlstm_jax.cells import LSTM, Bidirectional, Layer, Stack, spelled
+from nlstm_jax.cells import LSTM, Bidirectional, Layer, Stack, spec_repr
 from nlstm_jax.cells.lstm import LSTMCarry, LSTMParams
 from nlstm_jax.types import Array, Float, Int
 
@@ -23,7 +23,7 @@ def check(layer: Layer, params: Any, **without: Any) -> None:
     for each in _single(layer):
         plain = isinstance(each, LSTM) and _without_initial_values(each) == LSTM(each.features)
         if not plain:
-            raise ValueError(f"unroll: mode='cudnn': an LSTM without options expected, found {spelled(each)}")
+            raise ValueError(f"unroll: mode='cudnn': an LSTM without options expected, found {spec_repr(each)}")
     for name, given in without.items():
         if given is not None and given is not False:
             raise ValueError(f"unroll: mode='cudnn': no {name} expected, which cuDNN has not got, found {given!r}")

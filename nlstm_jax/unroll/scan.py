@@ -12,7 +12,7 @@ from nlstm_jax.unroll import cudnn, fused
 from nlstm_jax.unroll.blocks import Run, rematerialised, truncated
 
 
-class Marks(NamedTuple):
+class StepMasks(NamedTuple):
     """What is special about single steps of single sequences; None: nothing anywhere.
 
     `valid`: steps that are neither masked nor past the end; `within`: those that are not past the end.
@@ -22,7 +22,7 @@ class Marks(NamedTuple):
     resets: Bool[Array, "T B"] | None
     within: Bool[Array, "T B"] | None
 
-    def mirrored(self, reverse: bool) -> "Marks":
+    def reversed_in_time(self, reverse: bool) -> "StepMasks":
         """The marks for the other direction: what starts a document in this one ends it in the other.
 
         Args:
@@ -36,7 +36,7 @@ class Marks(NamedTuple):
         return self._replace(resets=resets if self.within is None else resets & self.within)
 
 
-class Part(NamedTuple):
+class LayerState(NamedTuple):
     """What one layer brings to a run.
 
     `params` are prepared, `noise` has the leading axis T; the run starts from `carry`, a reset puts `fresh` in place.
@@ -48,7 +48,7 @@ class Part(NamedTuple):
     fresh: Carry
 
 
-class Course(NamedTuple):
+class ScanOptions(NamedTuple):
     """What all layers of a run have in common.
 
     `reverse`: from the last step to the first, every output staying at its input's place; `return_carries`: whether
@@ -56,20 +56,20 @@ class Course(NamedTuple):
     is computed anew on the way back, in one that the gradient does not leave; 0: no blocks.
     """
 
-    marks: Marks
+    marks: StepMasks
     reverse: bool
     return_carries: bool
     mode: str
     remat: int
     truncate: int
 
-    def mirrored(self) -> "Course":
+    def reversed_in_time(self) -> "ScanOptions":
         """The other direction over the same sequences."""
-        return self._replace(marks=self.marks.mirrored(self.reverse), reverse=not self.reverse)
+        return self._replace(marks=self.marks.reversed_in_time(self.reverse), reverse=not self.reverse)
 
 
 def scan(
-    cell: Cell, xs: Float[Array, "T B D"], part: Part, course: Course
+    cell: Cell, xs: Float[Array, "T B D"], part: LayerState, course: ScanOptions
 ) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
     """Run `cell` along the first axis of `xs`; inputs of steps that are not valid have no effect.
 
@@ -96,7 +96,7 @@ def scan(
         lengths = None if marks.within is None else marks.within.sum(0)
         return *cudnn.lstm(part.params, xs, part.carry, lengths, course.reverse), None
     if course.mode == "fused":
-        project, loop = partial(fused.ahead, cell.project), fused.scan
+        project, loop = partial(fused.hoisted, cell.project), fused.scan
 
     def whole(carry: Carry, inputs: tuple, length: int) -> tuple[Carry, tuple[Array, Carry | None]]:
         z = project(part.params, inputs[0])

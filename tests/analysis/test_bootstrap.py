@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-from nlstm_jax.analysis.bootstrap import crossed
+from nlstm_jax.analysis.bootstrap import two_way_bootstrap
 
 WEIGHTS = np.full(400, 5.0)
 
@@ -28,7 +28,7 @@ def test_what_is_hard_for_both_cancels() -> None:
     hard = generator.normal(0, 50.0, WEIGHTS.size)
     first = group(generator, 6, mean=-0.3, by_seed=0.1, by_example=hard)
     second = group(generator, 6, by_seed=0.1, by_example=hard)
-    found = crossed(first, second, WEIGHTS)
+    found = two_way_bootstrap(first, second, WEIGHTS)
     means = [rows.sum(1) / WEIGHTS.sum() for rows in (first, second)]
     assert found.value == pytest.approx(means[0].mean() - means[1].mean(), abs=1e-9)
     assert found.examples == WEIGHTS.size
@@ -42,7 +42,7 @@ def test_examples_on_which_models_differ_widen_the_interval() -> None:
     own = generator.normal(0, 4.0, WEIGHTS.size)
     first = group(generator, 8, by_seed=0.05, by_example=own)
     second = group(generator, 8, by_seed=0.05)
-    found = crossed(first, second, WEIGHTS)
+    found = two_way_bootstrap(first, second, WEIGHTS)
     means = [rows.sum(1) / WEIGHTS.sum() for rows in (first, second)]
     seeds = sum(each.var(ddof=1) / 8 for each in means)
     variances = [each.var(ddof=1) / 8 for each in means]
@@ -60,7 +60,7 @@ def test_the_interval_covers_the_true_difference() -> None:
         own = generator.normal(0, 1.5, WEIGHTS.size)
         first = group(generator, 5, mean=0.2, by_seed=0.1, by_example=own)
         second = group(generator, 5, by_seed=0.1)
-        found = crossed(first, second, WEIGHTS, draws=500)
+        found = two_way_bootstrap(first, second, WEIGHTS, draws=500)
         inside += abs(found.value - 0.2) <= found.half_width
     assert 0.93 <= inside / 300 <= 0.99
 
@@ -68,10 +68,10 @@ def test_the_interval_covers_the_true_difference() -> None:
 def test_longer_examples_count_more() -> None:
     weights = np.array([1.0, 3.0])
     first, second = np.array([[2.0, 3.0], [2.0, 3.3]]), np.array([[1.0, 3.0], [1.0, 3.3]])
-    assert crossed(first, second, weights).value == pytest.approx(0.25)
+    assert two_way_bootstrap(first, second, weights).value == pytest.approx(0.25)
 
 
 def test_one_seed_has_no_interval() -> None:
     rows = np.ones((1, 400))
     with pytest.raises(ValueError, match="two runs or more in each group"):
-        crossed(rows, rows, WEIGHTS)
+        two_way_bootstrap(rows, rows, WEIGHTS)

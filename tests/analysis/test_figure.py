@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import COLOURS, MARKERS, Look, draw, draw_against, draw_facets, save
+from nlstm_jax.analysis.figure import COLOURS, MARKERS, PlotOptions, draw, draw_against, draw_facets, save
 from nlstm_jax.errors import ConfigError
 
 FLOOR = {"data": {"floor": {"valid": {"log_loss": 1.9}}}}
@@ -35,7 +35,7 @@ def texts(figure):
 
 
 def test_validation_is_solid_and_test_dotted(comparison) -> None:
-    drawn = lines(draw(comparison, Look("log_loss")))
+    drawn = lines(draw(comparison, PlotOptions("log_loss")))
     assert {"valid 0", "valid 1", "test 0"} <= drawn.keys()
     assert "test 1" not in drawn
     assert "train 0" not in drawn
@@ -43,14 +43,14 @@ def test_validation_is_solid_and_test_dotted(comparison) -> None:
 
 
 def test_the_legend_says_what_the_lines_mean(comparison) -> None:
-    legend = draw(comparison, Look("log_loss")).axes[0].get_legend()
+    legend = draw(comparison, PlotOptions("log_loss")).axes[0].get_legend()
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["valid", "test", "95 % t-interval over seeds"]
     assert legend.get_lines()[1].get_linestyle() == ":"
 
 
 def test_one_seed_of_validation_alone_needs_no_legend(make_run) -> None:
-    axes = draw(compare([make_run("lstm", 0, valid=[3.0, 2.0])]), Look("log_loss")).axes[0]
+    axes = draw(compare([make_run("lstm", 0, valid=[3.0, 2.0])]), PlotOptions("log_loss")).axes[0]
     assert axes.get_legend() is None
     assert axes.get_ylabel() == "valid log_loss (nats)"
 
@@ -58,20 +58,20 @@ def test_one_seed_of_validation_alone_needs_no_legend(make_run) -> None:
 @pytest.mark.parametrize("evaluations", [3, 15, 120])
 def test_steps_begin_at_0_and_have_ticks_enough(make_run, evaluations) -> None:
     run = make_run("lstm", 0, valid=[3.0 - n / evaluations for n in range(evaluations)])
-    axes = draw(compare([run]), Look("log_loss")).axes[0]
+    axes = draw(compare([run]), PlotOptions("log_loss")).axes[0]
     ticks = [tick for tick in axes.get_xticks() if 0 <= tick <= axes.get_xlim()[1]]
     assert axes.get_xlim()[0] == ticks[0] == 0
     assert 4 <= len(ticks) <= 9
 
 
 def test_training_is_thin_and_faint_where_it_is_asked_for(comparison) -> None:
-    drawn = lines(draw(comparison, Look("log_loss", show_train=True)))
+    drawn = lines(draw(comparison, PlotOptions("log_loss", show_train=True)))
     assert drawn["train 0"].get_linewidth() < drawn["valid 0"].get_linewidth() / 2
     assert drawn["train 0"].get_alpha() < 0.5
 
 
 def test_curves_are_the_means_and_bands_the_intervals(comparison) -> None:
-    figure = draw(comparison, Look("log_loss"))
+    figure = draw(comparison, PlotOptions("log_loss"))
     curve = comparison.groups[1].curve("valid", "log_loss")
     assert tuple(lines(figure)["valid 1"].get_xdata()) == curve.steps
     assert tuple(lines(figure)["valid 1"].get_ydata()) == curve.mean
@@ -82,7 +82,7 @@ def test_curves_are_the_means_and_bands_the_intervals(comparison) -> None:
 
 
 def test_groups_differ_in_colour_and_in_marker(comparison) -> None:
-    first, second = (lines(draw(comparison, Look("log_loss")))[f"valid {place}"] for place in (0, 1))
+    first, second = (lines(draw(comparison, PlotOptions("log_loss")))[f"valid {place}"] for place in (0, 1))
     assert (first.get_color(), first.get_marker()) == ("#0072B2", "o")
     assert (second.get_color(), second.get_marker()) == ("#D55E00", "s")
     pairs = {(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n in range(60)}
@@ -90,13 +90,13 @@ def test_groups_differ_in_colour_and_in_marker(comparison) -> None:
 
 
 def test_the_first_evaluations_do_not_set_the_height(comparison) -> None:
-    low, high = draw(comparison, Look("log_loss")).axes[0].get_ylim()
+    low, high = draw(comparison, PlotOptions("log_loss")).axes[0].get_ylim()
     assert low < 1.9 < 2.1  # the floor, and the lowest value
     assert 2.5 + 0.6 < high < 4.0
 
 
 def test_the_floor_is_a_dashed_line_with_its_number(comparison) -> None:
-    figure = draw(comparison, Look("log_loss"))
+    figure = draw(comparison, PlotOptions("log_loss"))
     assert lines(figure)["floor"].get_linestyle() == "--"
     assert set(lines(figure)["floor"].get_ydata()) == {1.9}
     assert "generator's own log-loss 1.900" in texts(figure)
@@ -104,14 +104,16 @@ def test_the_floor_is_a_dashed_line_with_its_number(comparison) -> None:
 
 def test_a_floor_far_below_is_named_and_flattens_nothing(make_run) -> None:
     environment = {"data": {"floor": {"valid": {"log_loss": 0.1}}}}
-    figure = draw(compare([make_run("lstm", 0, valid=[2.2, 2.1, 2.0], environment=environment)]), Look("log_loss"))
+    figure = draw(
+        compare([make_run("lstm", 0, valid=[2.2, 2.1, 2.0], environment=environment)]), PlotOptions("log_loss")
+    )
     assert "floor" not in lines(figure)
     assert "generator's own log-loss 0.1000 ↓ below" in texts(figure)
     assert figure.axes[0].get_ylim()[0] > 1.9
 
 
 def test_every_curve_is_named_beside_its_end_and_no_name_covers_another(comparison) -> None:
-    figure = draw(comparison, Look("log_loss"))
+    figure = draw(comparison, PlotOptions("log_loss"))
     names = {text.get_text(): text for text in figure.axes[0].texts}
     assert names["lstm"].get_position()[1] < names["nlstm"].get_position()[1]
     figure.canvas.draw()
@@ -121,7 +123,7 @@ def test_every_curve_is_named_beside_its_end_and_no_name_covers_another(comparis
 
 def test_names_of_curves_that_end_together_are_pushed_apart(make_run) -> None:
     runs = [make_run(f"lstm {n}", 0, valid=[3.0, 2.0]) for n in range(12)]
-    figure = draw(compare(runs), Look("log_loss"))
+    figure = draw(compare(runs), PlotOptions("log_loss"))
     figure.canvas.draw()
     extents = sorted((text.get_window_extent() for text in figure.axes[0].texts), key=lambda box: box.y0)
     assert len(extents) == 12
@@ -129,7 +131,7 @@ def test_names_of_curves_that_end_together_are_pushed_apart(make_run) -> None:
 
 
 def test_a_logarithmic_axis_has_plain_numbers(comparison) -> None:
-    axes = draw(comparison, Look("log_loss", log_y=True)).axes[0]
+    axes = draw(comparison, PlotOptions("log_loss", log_y=True)).axes[0]
     axes.figure.canvas.draw()
     assert axes.get_yscale() == "log"
     shown = [label.get_text() for label in axes.get_yticklabels()]
@@ -137,19 +139,19 @@ def test_a_logarithmic_axis_has_plain_numbers(comparison) -> None:
 
 
 def test_training_is_drawn_where_nothing_was_validated(make_run) -> None:
-    drawn = lines(draw(compare([make_run("lstm", 0, train=[3.0, 2.0])]), Look("log_loss")))
+    drawn = lines(draw(compare([make_run("lstm", 0, train=[3.0, 2.0])]), PlotOptions("log_loss")))
     assert tuple(drawn["train 0"].get_ydata()) == (3.0, 2.0)
 
 
 def test_a_name_is_no_mathematics(make_run) -> None:
-    figure = draw(compare([make_run("lstm $x_{$", 0, valid=[3.0, 2.0])]), Look("log_loss"))
+    figure = draw(compare([make_run("lstm $x_{$", 0, valid=[3.0, 2.0])]), PlotOptions("log_loss"))
     figure.canvas.draw()
     assert "lstm $x_{$" in texts(figure)
 
 
 def test_the_same_figure_is_the_same_file(comparison, tmp_path) -> None:
     for name in ("one.png", "two.png"):
-        save(draw(comparison, Look("log_loss")), tmp_path / name)
+        save(draw(comparison, PlotOptions("log_loss")), tmp_path / name)
     content = (tmp_path / "one.png").read_bytes()
     assert content == (tmp_path / "two.png").read_bytes()
     width, height = struct.unpack(">II", content[16:24])
@@ -163,7 +165,7 @@ def test_long_labels_stand_in_several_lines_and_leave_the_axes_their_room(make_r
     runs = [
         make_run("nlstm", 0, valid=[3.0, value], config={"cell": cell}) for value, cell in ((2, noisy), (1, plain))
     ]
-    figure = draw(compare(runs), Look("log_loss"))
+    figure = draw(compare(runs), PlotOptions("log_loss"))
     save(figure, tmp_path / "long.png")
     label = next(text for text in texts(figure) if "0.1,0.2" in text)
     assert label.split() == [
@@ -184,7 +186,7 @@ def test_facets_share_the_looks_of_a_group(make_run) -> None:
     """A group that is missing in one panel changes no other's colour."""
     runs = {name: make_run(name, 0, valid=[3.0, 2.0]) for name in ("lstm", "nlstm")}
     facets = {"data.window=1": compare([runs["lstm"], runs["nlstm"]]), "data.window=2": compare([runs["nlstm"]])}
-    figure = draw_facets(facets, Look("log_loss"))
+    figure = draw_facets(facets, PlotOptions("log_loss"))
     assert [axes.get_title() for axes in figure.axes] == list(facets)
     first, second = (
         {line.get_gid(): line.get_color() for line in axes.get_lines() if line.get_gid()} for axes in figure.axes
@@ -204,7 +206,7 @@ def test_the_best_values_stand_against_the_setting_with_every_seed(make_run) -> 
             if (name, length) != ("nlstm", 50)
         ]
         facets[f"data.length={length}"] = compare(runs)
-    axes = draw_against(facets, "data.length", Look("accuracy")).axes[0]
+    axes = draw_against(facets, "data.length", PlotOptions("accuracy")).axes[0]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("data.length", "valid accuracy")
     drawn = lines(axes.figure)
     assert drawn["valid 0"].get_xdata().tolist() == [5, 20, 50]
@@ -221,11 +223,11 @@ def test_the_best_values_stand_against_the_setting_with_every_seed(make_run) -> 
 def test_a_setting_that_is_no_number_is_refused(make_run) -> None:
     facets = {"name=lstm": compare([make_run("lstm", 0, valid=[1.0])])}
     with pytest.raises(ConfigError, match=r"^--against=name: a setting that is a number expected, found 'lstm'$"):
-        draw_against(facets, "name", Look("log_loss"))
+        draw_against(facets, "name", PlotOptions("log_loss"))
 
 
 def test_curves_along_another_axis(make_run) -> None:
     comparison = compare([make_run("lstm", 0, valid=[3.0, 2.0], environment={"tokens_per_step": 5})])
-    axes = draw(comparison, Look("log_loss", axis="tokens")).axes[0]
+    axes = draw(comparison, PlotOptions("log_loss", axis="tokens")).axes[0]
     assert axes.get_xlabel() == "training tokens"
     assert lines(axes.figure)["valid 0"].get_xdata().tolist() == [50.0, 100.0]

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import MARKERS, Look
+from nlstm_jax.analysis.figure import MARKERS
 from nlstm_jax.analysis.page import SYMBOLS, render, script_json
 from nlstm_jax.analysis.verdict import verdict
 
@@ -29,7 +29,7 @@ def comparison(make_run):
 
 @pytest.fixture
 def page(comparison):
-    return render({"": comparison}, Look("log_loss"))
+    return render({"": comparison}, PlotOptions("log_loss"))
 
 
 def embedded(page):
@@ -100,15 +100,15 @@ def test_every_metric_has_its_verdict_and_table(page, comparison) -> None:
 
 
 def test_the_metric_asked_for_comes_first(comparison) -> None:
-    page = render({"": comparison}, Look("examples_per_second"))
+    page = render({"": comparison}, PlotOptions("examples_per_second"))
     assert re.findall('<option value="(\\w+)"', page)[0] == "examples_per_second"
 
 
 def test_splits_that_occur_can_be_chosen(make_run) -> None:
     boxes = re.compile(r'<input type="checkbox" value="(\w+)"( checked)?>')
-    page = render({"": compare([make_run("lstm", 0, valid=[3.0], train=[2.0])])}, Look("log_loss"))
+    page = render({"": compare([make_run("lstm", 0, valid=[3.0], train=[2.0])])}, PlotOptions("log_loss"))
     assert boxes.findall(page) == [("valid", " checked"), ("train", "")]
-    page = render({"": compare([make_run("lstm", 0, train=[2.0])])}, Look("log_loss"))
+    page = render({"": compare([make_run("lstm", 0, train=[2.0])])}, PlotOptions("log_loss"))
     assert boxes.findall(page) == [("train", " checked")]
 
 

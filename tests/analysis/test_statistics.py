@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nlstm_jax.analysis.statistics import Estimate, estimate, holm, seeds_to_resolve, welch, written
+from nlstm_jax.analysis.statistics import Estimate, estimate, format_estimate, holm, seeds_to_resolve, welch
 
 FIRST = [3.31, 3.29, 3.36, 3.30]
 SECOND = [3.22, 3.40, 3.18]
@@ -132,7 +132,7 @@ def test_seeds_to_resolve_at_its_ends() -> None:
     ],
 )
 def test_written(value, half_width, text) -> None:
-    assert written(value, half_width) == text
+    assert format_estimate(value, half_width) == text
 
 
 @pytest.mark.parametrize("count", [5, 10])

@@ -16,11 +16,11 @@ from nlstm_jax.cells import (
     Elman,
     Nested,
     Stack,
-    count_operations,
+    count_flops,
     count_parameters,
     count_state,
-    draws_noise,
     fit_features,
+    is_stochastic,
     nested_lstm,
 )
 from nlstm_jax.cells.base import product
@@ -67,11 +67,11 @@ def test_sums_of_bfloat16_products_are_kept_and_returned_in_float32():
 
 
 def test_tags_of_the_zoo_say_which_cells_draw_noise_and_when():
-    noisy = {name for name, cell in CELLS.items() if draws_noise(cell, D)}
+    noisy = {name for name, cell in CELLS.items() if is_stochastic(cell, D)}
     assert noisy == set(zoo.names("noisy"))
 
     def noise_of(cell):
-        return cell.prepare(cell.init(KEY, D), KEY, (4, 2, D))[1]
+        return cell.sample_noise(cell.init(KEY, D), KEY, (4, 2, D))[1]
 
     once = {name for name in noisy if not jax.tree.leaves(jax.eval_shape(lambda name=name: noise_of(CELLS[name])))}
     assert once == set(zoo.names("once"))
@@ -114,10 +114,10 @@ def test_every_product_of_a_cell_is_in_the_dtype_that_was_asked_for(make):
 @pytest.mark.parametrize("name", CELLS)
 def test_equal_cells_are_one_to_jit(name):
     cell = CELLS[name]
-    twin = dataclasses.replace(cell)
-    assert twin is not cell
-    assert twin == cell
-    assert hash(twin) == hash(cell)
+    decoder_in_features = dataclasses.replace(cell)
+    assert decoder_in_features is not cell
+    assert decoder_in_features == cell
+    assert hash(decoder_in_features) == hash(cell)
     assert [other for other in CELLS.values() if other == cell] == [cell]
 
 
@@ -147,7 +147,7 @@ def test_without_a_key_nothing_is_drawn(name):
     cell = CELLS[name]
     params, _, _ = references.example(cell, D)
     for key in (None, KEY) if name not in zoo.names("noisy") else (None,):
-        prepared, noise = cell.prepare(params, key, (4, 2, D))
+        prepared, noise = cell.sample_noise(params, key, (4, 2, D))
         references.assert_trees_close(prepared, params, 0.0)
         assert jax.tree.leaves(noise) == []
 
@@ -238,7 +238,7 @@ def products_by_hand(width, inputs, levels=1):
     ],
 )
 def test_operations_and_state_are_those_counted_by_hand(cell, operations, state):
-    assert count_operations(cell, in_features=3) == operations
+    assert count_flops(cell, in_features=3) == operations
     assert count_state(cell) == state
 
 

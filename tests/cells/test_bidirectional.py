@@ -14,8 +14,8 @@ from nlstm_jax.cells import (
     DeepTransition,
     Elman,
     Nested,
-    SequenceDropout,
     Stack,
+    VariationalDropout,
     Zoneout,
     nested_lstm,
 )
@@ -113,11 +113,11 @@ def test_a_reset_parts_the_sequence_for_both_cells():
 
 
 def test_each_cell_draws_its_own_parameters_and_noise():
-    dropped = SequenceDropout(LSTM(3), recurrent=0.5)
+    dropped = VariationalDropout(LSTM(3), recurrent=0.5)
     layer = Bidirectional(dropped, dropped)
     params = layer.init(KEY, 2)
     assert not np.allclose(params.forward.w_x, params.backward.w_x)
-    prepared, _ = layer.prepare(params, KEY, (5, 40, 2))
+    prepared, _ = layer.sample_noise(params, KEY, (5, 40, 2))
     assert not np.array_equal(prepared.forward.recurrent, prepared.backward.recurrent)
 
 
@@ -157,7 +157,7 @@ def test_a_stack_with_a_layer_of_both_directions_cannot_be_stepped():
 
 WRAPPERS = {
     "nested": lambda cell: Nested(6, inner=cell),
-    "dropout": lambda cell: SequenceDropout(cell, inputs=0.1),
+    "dropout": lambda cell: VariationalDropout(cell, inputs=0.1),
     "zoneout": lambda cell: Zoneout(cell, 0.1),
     "transition": lambda cell: DeepTransition((cell, cell)),
 }
@@ -170,7 +170,7 @@ WRAPPERS = {
 )
 @pytest.mark.parametrize("wrapper", WRAPPERS.values(), ids=WRAPPERS)
 def test_a_wrapper_goes_around_single_cells_only(wrapper, layer):
-    names = rf"(?=.*(Nested|SequenceDropout|Zoneout|DeepTransition))(?=.*a single cell)(?=.*{type(layer).__name__})"
+    names = rf"(?=.*(Nested|VariationalDropout|Zoneout|DeepTransition))(?=.*a single cell)(?=.*{type(layer).__name__})"
     with pytest.raises(ValueError, match=names):
         wrapper(layer)
 

@@ -20,15 +20,15 @@ class Short(Elman):
 class Swapped(Elman):
     """A step that returns the output first."""
 
-    def step(self, params, carry, z, noise=(), read=None):
-        return super().step(params, carry, z, noise, read)[::-1]
+    def step(self, params, carry, z, noise=(), recurrent_input=None):
+        return super().step(params, carry, z, noise, recurrent_input)[::-1]
 
 
 class Wide(Elman):
     """An output that is not as wide as it says."""
 
-    def step(self, params, carry, z, noise=(), read=None):
-        carry, y = super().step(params, carry, z, noise, read)
+    def step(self, params, carry, z, noise=(), recurrent_input=None):
+        carry, y = super().step(params, carry, z, noise, recurrent_input)
         return carry, jnp.concatenate([y, y], -1)
 
 

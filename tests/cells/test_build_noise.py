@@ -20,14 +20,14 @@ from nlstm_jax.cells import (
     LSTMCarry,
     Nested,
     NestedCarry,
-    SequenceDropout,
     Stack,
+    VariationalDropout,
     Zoneout,
     build,
     count_parameters,
-    draws_noise,
+    is_stochastic,
     nested_lstm,
-    regularised,
+    with_regularizers,
 )
 from nlstm_jax.cells.build import NOISE
 from nlstm_jax.errors import ConfigError
@@ -44,8 +44,8 @@ RATES = {
     "zoneout": [0.05, 0.5, 0.25],
 }
 BY_HAND = Zoneout(
-    SequenceDropout(
-        Nested(4, SequenceDropout(LSTM(4), inputs=0.2, recurrent=0.3)),
+    VariationalDropout(
+        Nested(4, VariationalDropout(LSTM(4), inputs=0.2, recurrent=0.3)),
         inputs=0.1,
         weights=0.4,
     ),
@@ -83,25 +83,25 @@ def test_what_a_command_line_says_is_what_is_built():
     ("options", "expected"),
     [
         ({"name": "elman", "zoneout": [0.1]}, Zoneout(Elman(4), ElmanCarry(h=0.1))),
-        ({"name": "gru", "recurrent_dropout": [0.1]}, SequenceDropout(GRU(4), recurrent=0.1)),
+        ({"name": "gru", "recurrent_dropout": [0.1]}, VariationalDropout(GRU(4), recurrent=0.1)),
         ({"name": "gru", "zoneout": [0.3]}, Zoneout(GRU(4), GRUCarry(h=0.3))),
         ({"name": "lstm", "zoneout": [0.05, 0.5]}, Zoneout(LSTM(4), LSTMCarry(h=0.05, c=0.5))),
-        ({"name": "peephole", "weight_drop": [0.5]}, SequenceDropout(LSTM(4, peephole=True), weights=0.5)),
-        ({"name": "nlstm", "depth": 1, "input_dropout": [0.5]}, SequenceDropout(nested_lstm(4, 1), inputs=0.5)),
+        ({"name": "peephole", "weight_drop": [0.5]}, VariationalDropout(LSTM(4, peephole=True), weights=0.5)),
+        ({"name": "nlstm", "depth": 1, "input_dropout": [0.5]}, VariationalDropout(nested_lstm(4, 1), inputs=0.5)),
         (
             {"name": "nlstm", "depth": 3, "zoneout": [0.1, 0.2, 0.3, 0.4]},
             Zoneout(nested_lstm(4, 3), NestedCarry(0.1, NestedCarry(0.2, LSTMCarry(h=0.3, c=0.4)))),
         ),
         (
             {"name": "nlstm", "depth": 3, "recurrent_dropout": [0.0, 0.5, 0.0]},
-            Nested(4, SequenceDropout(nested_lstm(4, 3).inner, recurrent=0.5)),
+            Nested(4, VariationalDropout(nested_lstm(4, 3).inner, recurrent=0.5)),
         ),
     ],
 )
 def test_every_cell_takes_noise(options, expected):
     cell = build({"features": 4, **options}, in_features=3)
     assert cell == expected
-    assert draws_noise(cell, 3)
+    assert is_stochastic(cell, 3)
 
 
 def test_one_rate_is_every_levels():
@@ -113,14 +113,14 @@ def test_one_rate_is_every_levels():
 def test_where_all_rates_are_0_there_is_no_wrapper(options):
     bare = build(options, in_features=3)
     assert build(options | NONE, in_features=3) == bare
-    assert not draws_noise(bare, 3)
+    assert not is_stochastic(bare, 3)
 
 
 def test_every_layer_is_wrapped_by_itself_and_draws_noise_of_its_own():
     stack = build(NLSTM | RATES | {"layers": 3}, in_features=4, dropout=0.5)
     assert stack == Stack((BY_HAND,) * 3, dropout=0.5)
     params = stack.init(KEY, 4)
-    prepared, noise = references.compiled(lambda: stack.prepare(params, KEY, (5, 50, 4)))()
+    prepared, noise = references.compiled(lambda: stack.sample_noise(params, KEY, (5, 50, 4)))()
     layers = [(own.inputs, own.cell.inner.inputs, own.cell.inner.recurrent) for own in prepared.layers]
     layers = [(*masks, *zoned.kept) for masks, zoned in zip(layers, noise.layers, strict=True)]
     for kind in zip(*layers, strict=True):
@@ -175,9 +175,9 @@ def test_another_number_of_rates_than_levels_or_vectors_is_refused_by_name(noise
 @pytest.mark.parametrize(
     ("name", "named"),
     [
-        ("input_dropout", "SequenceDropout: inputs"),
-        ("recurrent_dropout", "SequenceDropout: recurrent"),
-        ("weight_drop", "SequenceDropout: weights"),
+        ("input_dropout", "VariationalDropout: inputs"),
+        ("recurrent_dropout", "VariationalDropout: recurrent"),
+        ("weight_drop", "VariationalDropout: weights"),
         ("zoneout", "Zoneout: rates"),
     ],
 )
@@ -195,32 +195,34 @@ def test_a_rate_that_is_no_probability_below_1_is_refused_by_name_from_both_side
 def own(monkeypatch):
     """A user's module of factories, as `own:name`."""
     module = types.ModuleType("own")
-    module.stack = lambda features, rate=0.5: Stack((regularised(LSTM(features), recurrent_dropout=(rate,)),) * 2)
+    module.stack = lambda features, rate=0.5: Stack(
+        (with_regularizers(LSTM(features), recurrent_dropout=(rate,)),) * 2
+    )
     module.around = lambda features: Nested(features, GRU(features))
     monkeypatch.setitem(sys.modules, "own", module)
 
 
 def test_a_users_cell_is_given_noise_as_ours_are(own):
     found = build({"name": "own:around", "features": 4, "input_dropout": [0.0, 0.5], "zoneout": [0.1, 0.2]}, 3)
-    expected = Zoneout(Nested(4, SequenceDropout(GRU(4), inputs=0.5)), NestedCarry(0.1, GRUCarry(0.2)))
+    expected = Zoneout(Nested(4, VariationalDropout(GRU(4), inputs=0.5)), NestedCarry(0.1, GRUCarry(0.2)))
     assert found == expected
 
 
 def test_layers_of_a_users_stack_draw_noise_of_their_own(own):
     stack = build({"name": "own:stack", "features": 4} | NONE, 4)
-    assert stack == Stack((SequenceDropout(LSTM(4), recurrent=0.5),) * 2)
-    prepared, _ = stack.prepare(stack.init(KEY, 4), KEY, (5, 50, 4))
+    assert stack == Stack((VariationalDropout(LSTM(4), recurrent=0.5),) * 2)
+    prepared, _ = stack.sample_noise(stack.init(KEY, 4), KEY, (5, 50, 4))
     first, second = (layer.recurrent for layer in prepared.layers)
     assert not np.array_equal(first, second)
     twice = build({"name": "own:stack", "features": 4, "layers": 2} | NONE, 4)
-    prepared, _ = twice.prepare(twice.init(KEY, 4), KEY, (5, 50, 4))
+    prepared, _ = twice.sample_noise(twice.init(KEY, 4), KEY, (5, 50, 4))
     masks = [layer.recurrent for inner in prepared.layers for layer in inner.layers]
     assert len({np.asarray(mask).tobytes() for mask in masks}) == 4
 
 
 @pytest.mark.parametrize(
     ("name", "named"),
-    [("input_dropout", "SequenceDropout"), ("weight_drop", "SequenceDropout"), ("zoneout", "Zoneout")],
+    [("input_dropout", "VariationalDropout"), ("weight_drop", "VariationalDropout"), ("zoneout", "Zoneout")],
 )
 def test_a_stack_is_no_single_cell_to_put_noise_around(own, name, named):
     with pytest.raises(ValueError, match=f"{named}: cell: a single cell, .* expected, found Stack"):

@@ -12,8 +12,8 @@ from nlstm_jax.cells import (
     DeepTransition,
     Elman,
     Nested,
-    SequenceDropout,
     Stack,
+    VariationalDropout,
     Zoneout,
     count_parameters,
     nested_lstm,
@@ -76,17 +76,19 @@ def test_only_the_first_cell_of_a_transition_reads_what_is_given_in_place_of_the
     params, xs, start = references.example(cell, in_features=2, steps=1)
     params, xs, start = jax.tree.map(jax.numpy.asarray, (params, xs, start))
     first, later = cell.cells
-    read = start.h + 1.0
-    middle, _ = first.step(params.cells[0], start, first.project(params.cells[0], xs[0]), read=read)
+    recurrent_input = start.h + 1.0
+    middle, _ = first.step(
+        params.cells[0], start, first.project(params.cells[0], xs[0]), recurrent_input=recurrent_input
+    )
     expected = later.step(params.cells[1], middle, later.project(params.cells[1], xs[0, :, :0]))
-    found = cell.step(params, start, cell.project(params, xs[0]), read=read)
+    found = cell.step(params, start, cell.project(params, xs[0]), recurrent_input=recurrent_input)
     references.assert_trees_close(found, expected, 1e-6)
 
 
 def test_every_cell_of_a_transition_has_its_own_noise():
-    dropped = SequenceDropout(GRU(3), recurrent=0.5)
+    dropped = VariationalDropout(GRU(3), recurrent=0.5)
     cell = DeepTransition((dropped, dropped))
-    prepared, _ = cell.prepare(cell.init(KEY, 2), KEY, (4, 40, 2))
+    prepared, _ = cell.sample_noise(cell.init(KEY, 2), KEY, (4, 40, 2))
     first, later = (own.recurrent for own in prepared.cells)
     assert not np.array_equal(first, later)
 
@@ -112,8 +114,8 @@ REFUSED = {
     "a_stack_under_an_output": (lambda: DeepOutput(Stack((GRU(3),)), (4,)), ("DeepOutput", "single cell", "Stack")),
     "zoneout_in_nested": (lambda: Nested(3, inner=Zoneout(GRU(3), 0.1)), ("Nested", "inner", "Zoneout")),
     "zoneout_in_dropout": (
-        lambda: SequenceDropout(Zoneout(GRU(3), 0.1), inputs=0.1),
-        ("SequenceDropout", "cell", "Zoneout"),
+        lambda: VariationalDropout(Zoneout(GRU(3), 0.1), inputs=0.1),
+        ("VariationalDropout", "cell", "Zoneout"),
     ),
     "zoneout_in_zoneout": (lambda: Zoneout(Zoneout(GRU(3), 0.1), 0.1), ("Zoneout", "cell", "not inside it")),
     "zoneout_in_transition": (
@@ -123,8 +125,8 @@ REFUSED = {
     "output_in_nested": (lambda: Nested(3, inner=DeepOutput(GRU(3), (3,))), ("Nested", "inner", "DeepOutput")),
     "output_in_zoneout": (lambda: Zoneout(DeepOutput(GRU(3), (3,)), 0.1), ("Zoneout", "cell", "DeepOutput")),
     "output_in_dropout": (
-        lambda: SequenceDropout(DeepOutput(GRU(3), (3,)), inputs=0.1),
-        ("SequenceDropout", "cell", "DeepOutput"),
+        lambda: VariationalDropout(DeepOutput(GRU(3), (3,)), inputs=0.1),
+        ("VariationalDropout", "cell", "DeepOutput"),
     ),
     "output_in_transition": (
         lambda: DeepTransition((DeepOutput(GRU(3), (3,)),)),

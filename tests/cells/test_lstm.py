@@ -157,7 +157,7 @@ def test_the_recurrent_product_reads_what_it_is_told_and_the_memory_stays_true()
     cell = LSTM(4, peephole=True)
     params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell))
     z = cell.project(params, xs[0])
-    found = cell.step(params, carry, z, read=jnp.zeros((2, 4)))
+    found = cell.step(params, carry, z, recurrent_input=jnp.zeros((2, 4)))
     expected = cell.step(params._replace(w_h=0 * params.w_h), carry, z)
     references.assert_trees_close(found, expected, 1e-6)
 

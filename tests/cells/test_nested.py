@@ -48,14 +48,14 @@ class Addition:
     def initial_carry(self, batch_shape):
         return SumCarry(h=jnp.zeros((*batch_shape, self.features)))
 
-    def prepare(self, params, key, shape):
+    def sample_noise(self, params, key, shape):
         return params, ()
 
     def project(self, params, x):
         return x
 
-    def step(self, params, carry, z, noise=(), read=None):
-        total = z + (carry.h if read is None else read)
+    def step(self, params, carry, z, noise=(), recurrent_input=None):
+        total = z + (carry.h if recurrent_input is None else recurrent_input)
         return SumCarry(h=total), total
 
 
@@ -158,7 +158,7 @@ def test_the_recurrent_product_reads_what_it_is_told_and_the_memory_stays_true()
     cell = nested_lstm(4, 2)
     params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell))
     z = cell.project(params, xs[0])
-    found = cell.step(params, carry, z, read=jnp.zeros((2, 4)))
+    found = cell.step(params, carry, z, recurrent_input=jnp.zeros((2, 4)))
     expected = cell.step(params._replace(w_h=0 * params.w_h), carry, z)
     references.assert_trees_close(found, expected, 1e-6)
 

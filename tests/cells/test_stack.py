@@ -36,13 +36,13 @@ class PassThrough:
     def initial_carry(self, batch_shape):
         return Nothing()
 
-    def prepare(self, params, key, shape):
+    def sample_noise(self, params, key, shape):
         return params, ()
 
     def project(self, params, x):
         return x
 
-    def step(self, params, carry, z, noise=(), read=None):
+    def step(self, params, carry, z, noise=(), recurrent_input=None):
         return carry, z
 
 
@@ -50,7 +50,7 @@ class PassThrough:
 def stepped(cell, params, xs, key=None):
     """A Python loop over `cell.step`: the stack as one cell."""
     length, batch, _ = xs.shape
-    params, noise = cell.prepare(params, key, xs.shape)
+    params, noise = cell.sample_noise(params, key, xs.shape)
     carry, ys = cell.initial_carry((batch,)), []
     for t in range(length):
         step_noise = jax.tree.map(lambda leaf, t=t: leaf[t], noise)

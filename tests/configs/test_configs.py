@@ -138,7 +138,7 @@ def test_arguments_are_typed_and_have_defaults():
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "validation_error"),
     [
         ("cel=lstm", "config argument 'cel': no such argument; did you mean 'cell'?"),
         (
@@ -162,10 +162,10 @@ def test_arguments_are_typed_and_have_defaults():
         ("flops=300,state=100", "config arguments 'flops' and 'state': one of them expected, found both"),
     ],
 )
-def test_an_argument_that_does_not_serve_is_named(text, complaint):
+def test_an_argument_that_does_not_serve_is_named(text, validation_error):
     with pytest.raises(ConfigError) as caught:
         arguments.parse(text)
-    assert str(caught.value) == complaint
+    assert str(caught.value) == validation_error
 
 
 def test_a_variant_is_an_argument_of_the_configs_that_have_some():
@@ -213,7 +213,7 @@ def test_the_settings_of_a_configuration_are_exactly_those_of_the_table():
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "complaint"),
+    ("key", "value", "validation_error"),
     [
         ("train.batch_size", 0, "a whole number ≥ 1 expected, found 0"),
         ("train.batch_size", 1.5, "a whole number ≥ 1 expected, found 1.5"),
@@ -229,13 +229,13 @@ def test_the_settings_of_a_configuration_are_exactly_those_of_the_table():
         ("seeds.init", -1, "a whole number ≥ 0 and ≤ 2,147,483,647 expected, found -1"),
     ],
 )
-def test_a_value_out_of_bounds_is_refused_by_name(key, value, complaint):
+def test_a_value_out_of_bounds_is_refused_by_name(key, value, validation_error):
     config = plain(settings.defaults("poems", "lstm"))
     section, _, field = key.partition(".")
     config[section][field] = value
     with pytest.raises(ConfigError) as caught:
         settings.check(config)
-    assert str(caught.value) == f"config.{key}: {complaint}"
+    assert str(caught.value) == f"config.{key}: {validation_error}"
 
 
 @pytest.mark.parametrize(

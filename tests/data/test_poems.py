@@ -33,7 +33,7 @@ def write(path: Path, text: str | bytes) -> Path:
     return path
 
 
-def complaint(path: Path) -> str:
+def validation_error(path: Path) -> str:
     with pytest.raises(DataError) as caught:
         read_corpus(path)
     return str(caught.value)
@@ -132,68 +132,68 @@ def test_bytes_that_are_not_utf8_are_placed(folder):
     file = folder / "qtrain5"
     first = f"{QUATRAIN}\n".encode()
     write(file, first + b"\xff" + QUATRAIN.encode())
-    assert complaint(folder) == f"poems: {file}: UTF-8 expected, found 0xff at byte {len(first)} (line 2)"
+    assert validation_error(folder) == f"poems: {file}: UTF-8 expected, found 0xff at byte {len(first)} (line 2)"
     file = write(folder / "poems.txt", b"\xef\xbb\xbfab\n\ncaf\xe9\n")
-    assert complaint(file) == f"poems: {file}: UTF-8 expected, found 0xe9 at byte 10 (line 3)"
+    assert validation_error(file) == f"poems: {file}: UTF-8 expected, found 0xe9 at byte 10 (line 3)"
 
 
 def test_a_nul_is_placed(folder):
     file = write(folder / "qvalid5", QUATRAIN.encode() + b"\n\0")
     nul = len(QUATRAIN.encode()) + 1
-    assert complaint(folder) == f"poems: {file}: text expected, found a NUL at byte {nul} (line 2)"
+    assert validation_error(folder) == f"poems: {file}: text expected, found a NUL at byte {nul} (line 2)"
 
 
 @pytest.mark.parametrize("text", ["", "\n", " \t\r\n \n"])
 def test_a_file_without_poems_is_empty(tmp_path, text):
     file = write(tmp_path / "poems.txt", text)
-    assert complaint(file) == f"poems: {file}: poems expected, the file is empty"
+    assert validation_error(file) == f"poems: {file}: poems expected, the file is empty"
 
 
 def test_a_file_of_nothing_but_blanks_beyond_ascii_has_no_poems(tmp_path):
     file = write(tmp_path / "poems.txt", "\u3000\n\u00a0\n")
-    assert complaint(file) == f"poems: {file}: poems parted by blank lines expected, found none"
+    assert validation_error(file) == f"poems: {file}: poems parted by blank lines expected, found none"
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_poem_with_a_verse_line_too_few_is_placed(folder, split):
     three = QUATRAIN.rpartition("\t")[0]
     file = write(folder / f"q{split}5", f"{QUATRAIN}\n{QUATRAIN}\n{three}\n{QUATRAIN}")
-    assert complaint(folder) == f"poems: {file} line 3: 4 verse lines expected, 3 found"
+    assert validation_error(folder) == f"poems: {file} line 3: 4 verse lines expected, 3 found"
 
 
 def test_a_verse_line_with_a_character_too_many_is_placed(folder):
     file = write(folder / "qtest5", QUATRAIN + "\n" + QUATRAIN.replace("我", "我 我"))
-    assert complaint(folder) == f"poems: {file} line 2: 5 characters in verse line 3 expected, 6 found"
+    assert validation_error(folder) == f"poems: {file} line 2: 5 characters in verse line 3 expected, 6 found"
 
 
 def test_a_split_of_another_form_than_the_training_poems_is_refused(folder):
     file = write(folder / "qvalid5", "a b\tc d\te f\tg h")
-    assert complaint(folder) == f"poems: {file} line 1: 5 characters in verse line 1 expected, 2 found"
+    assert validation_error(folder) == f"poems: {file} line 1: 5 characters in verse line 1 expected, 2 found"
 
 
 def test_a_blank_line_among_quatrains_is_placed(folder):
     file = write(folder / "qtrain5", f"{QUATRAIN}\n\n{QUATRAIN}")
-    assert complaint(folder).startswith(f"poems: {file} line 2: ")
+    assert validation_error(folder).startswith(f"poems: {file} line 2: ")
 
 
 def test_an_empty_verse_line_in_the_first_quatrain_is_placed(folder):
     file = write(folder / "qtrain5", "a b\t\tc d")
-    assert complaint(folder) == (
+    assert validation_error(folder) == (
         f"poems: {file} line 1: verse lines parted by TAB expected, found {'a b' + chr(9) * 2 + 'c d'!r}"
     )
 
 
 def test_a_split_without_a_file_or_with_two_is_named(folder):
     (folder / "qvalid5").unlink()
-    assert complaint(folder) == f"poems: {folder}: one file qvalid… expected, found none"
+    assert validation_error(folder) == f"poems: {folder}: one file qvalid… expected, found none"
     write(folder / "qvalid5", QUATRAIN)
     write(folder / "qtrain7", QUATRAIN)
-    assert complaint(folder) == f"poems: {folder}: one file qtrain… expected, found qtrain5, qtrain7"
+    assert validation_error(folder) == f"poems: {folder}: one file qtrain… expected, found qtrain5, qtrain7"
 
 
 def test_a_path_that_leads_nowhere_is_named(tmp_path):
     path = tmp_path / "nowhere.txt"
-    assert complaint(path) == (
+    assert validation_error(path) == (
         f"poems: {path}: a file of poems, or a folder of quatrain files, expected; there is none"
     )
 
@@ -269,4 +269,4 @@ def test_a_leak_is_two_lines_of_one_training_poem():
 @pytest.mark.parametrize("symbol", ["<bos>", "<eol>", "<eos>"])
 def test_a_reserved_symbol_is_refused(folder, symbol):
     file = write(folder / "qtrain5", f"{QUATRAIN}\n{QUATRAIN.replace(QUATRAIN[0], symbol, 1)}")
-    assert complaint(folder) == f"poems: {file} line 2: characters expected, found {symbol}, which is reserved"
+    assert validation_error(folder) == f"poems: {file} line 2: characters expected, found {symbol}, which is reserved"

@@ -86,7 +86,7 @@ def test_generated_prices_are_read_back_as_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "complaint"),
+    ("lines", "validation_error"),
     [
         ([HEADER, *days("2020-01-02", "2020-01-02")], "line 3, column date: '2020-01-02' found, a date later than"),
         ([HEADER, *days("2020-01-02", "2020-01-06", "2020-01-03")], "line 4, column date: '2020-01-03' found, a date"),
@@ -108,15 +108,15 @@ def test_generated_prices_are_read_back_as_written(tmp_path: Path) -> None:
         ([HEADER, "2020-01-02,10,12,9,11"], "line 2: 5 fields found, 6 accepted"),
     ],
 )
-def test_rows_that_do_not_serve_are_named(tmp_path: Path, lines: list[str], complaint: str) -> None:
+def test_rows_that_do_not_serve_are_named(tmp_path: Path, lines: list[str], validation_error: str) -> None:
     path = write(tmp_path, *lines)
     with pytest.raises(DataError) as caught:
         read_prices(path)
-    assert str(caught.value).startswith(f"{path} {complaint}")
+    assert str(caught.value).startswith(f"{path} {validation_error}")
 
 
 @pytest.mark.parametrize(
-    ("lines", "columns", "complaint"),
+    ("lines", "columns", "validation_error"),
     [
         (
             ["2020-01-02,10,12,9,11"],
@@ -136,12 +136,12 @@ def test_rows_that_do_not_serve_are_named(tmp_path: Path, lines: list[str], comp
     ],
 )
 def test_columns_that_are_not_told_rightly_are_refused(
-    tmp_path: Path, lines: list[str], columns: str, complaint: str
+    tmp_path: Path, lines: list[str], columns: str, validation_error: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         read_prices(write(tmp_path, *lines), columns)
     assert str(caught.value).startswith("config.data.columns: ")
-    assert complaint in str(caught.value)
+    assert validation_error in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", None], ids=["empty", "missing"])

@@ -290,17 +290,19 @@ WRONG_ROWS = {
 
 
 @pytest.mark.parametrize("block", [48, 1 << 21])
-@pytest.mark.parametrize(("row", "complaint"), WRONG_ROWS.values(), ids=WRONG_ROWS.keys())
-def test_wrong_rows(row: str, complaint: str, block: int, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("row", "validation_error"), WRONG_ROWS.values(), ids=WRONG_ROWS.keys())
+def test_wrong_rows(
+    row: str, validation_error: str, block: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(csv_columns, "_BLOCK_BYTES", block)
     path = folder / "sales_train.csv"
     write(path, TRAIN, *ROWS, row, ROWS[0])
-    assert complaint_about(folder) == separated(path, 6, complaint)
+    assert complaint_about(folder) == separated(path, 6, validation_error)
 
 
-def separated(path: Path, line: int, complaint: str) -> str:
+def separated(path: Path, line: int, validation_error: str) -> str:
     """A complaint about a column follows a comma, one about the whole line a colon."""
-    return f"{path} line {line}{',' if complaint.startswith('column') else ':'} {complaint}"
+    return f"{path} line {line}{',' if validation_error.startswith('column') else ':'} {validation_error}"
 
 
 def complaint_about(folder: Path) -> str:
@@ -323,7 +325,7 @@ def test_the_line_is_the_files_even_after_empty_lines_and_quoted_newlines(folder
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "complaint"),
+    ("name", "content", "validation_error"),
     [
         ("sales_train.csv", "", f": an empty file found, a line with {TRAIN_NAMES} and rows accepted"),
         ("sales_train.csv", TRAIN + "\n", " line 1: a header without rows found, at least one row accepted"),
@@ -366,9 +368,9 @@ def test_the_line_is_the_files_even_after_empty_lines_and_quoted_newlines(folder
         ),
     ],
 )
-def test_wrong_files(name: str, content: str, complaint: str, folder: Path) -> None:
+def test_wrong_files(name: str, content: str, validation_error: str, folder: Path) -> None:
     (folder / name).write_text(content)
-    assert complaint_about(folder) == f"{folder / name}{complaint}"
+    assert complaint_about(folder) == f"{folder / name}{validation_error}"
 
 
 def test_missing_file_says_where_to_get_it(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def test_numbers_are_in_the_order_of_their_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "complaint"),
+    ("lines", "validation_error"),
     [
         (["class,sequence"], "{path} line 1: a header without rows found, at least one row accepted"),
         (["label,sequence", "1,a"], "{path} line 1, column class: no such column found in 'label, sequence'"),
@@ -97,8 +97,8 @@ def test_numbers_are_in_the_order_of_their_size(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_does_not_serve_is_named(tmp_path: Path, lines: list[str], complaint: str) -> None:
+def test_what_does_not_serve_is_named(tmp_path: Path, lines: list[str], validation_error: str) -> None:
     path = write(tmp_path, *lines)
     with pytest.raises(DataError) as caught:
         read_sequences(path)
-    assert complaint.format(path=path) in str(caught.value)
+    assert validation_error.format(path=path) in str(caught.value)

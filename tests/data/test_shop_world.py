@@ -134,7 +134,7 @@ def test_some_test_pairs_have_no_history() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "complaint"),
+    ("sizes", "validation_error"),
     [
         ({"rows": 0}, "rows: 0 found, at least 1 accepted"),
         ({"shops": 2, "items": 3, "test_pairs": 7}, "test_pairs: 7 found, at most 6 accepted"),
@@ -142,6 +142,6 @@ def test_some_test_pairs_have_no_history() -> None:
         ({"seed": -1}, "seed: -1 found, at least 0 accepted"),
     ],
 )
-def test_impossible_worlds(sizes: dict[str, int], complaint: str) -> None:
-    with pytest.raises(ValueError, match=f"^{complaint}$"):
+def test_impossible_worlds(sizes: dict[str, int], validation_error: str) -> None:
+    with pytest.raises(ValueError, match=f"^{validation_error}$"):
         ShopWorld(**sizes)

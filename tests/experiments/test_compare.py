@@ -107,12 +107,12 @@ def test_against_a_setting_by_flag(runs, tmp_path) -> None:
     run(runs / "*", out=str(out), against="data.seed")
     assert (out / "compare.png").read_bytes().startswith(b"\x89PNG")
     assert "| data.seed=" in (out / "compare.md").read_text("utf-8")
-    for asked, complaint in (
+    for asked, validation_error in (
         ({"against": "data.sed"}, r"--against=data.sed: a setting of these runs, such as cell.name, expected; did"),
         ({"against": "name"}, r"--against=name: a setting that is a number expected, found 'lstm'"),
         ({"against": "name", "facet": "name"}, r"--facet or --against: one of them expected, found both"),
     ):
-        with pytest.raises(ConfigError, match=complaint):
+        with pytest.raises(ConfigError, match=validation_error):
             run(runs / "*", out=str(out), **asked)
 
 
@@ -140,7 +140,7 @@ def test_out_that_is_a_file_is_refused_before_anything_is_read(runs, tmp_path) -
 
 @pytest.mark.parametrize("module", ["matplotlib", "plotly"])
 def test_without_the_extra_one_line_says_how_to_install_it(runs, tmp_path, monkeypatch, module) -> None:
-    for name in ("answer", "figure", "page"):
+    for name in ("run_comparison", "figure", "page"):
         monkeypatch.delitem(sys.modules, f"nlstm_jax.analysis.{name}", raising=False)
         monkeypatch.delattr(f"nlstm_jax.analysis.{name}", raising=False)
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:

@@ -8,7 +8,7 @@ import references
 from configs import poems
 from nlstm_jax import models
 from nlstm_jax.adapters.weights import from_keras, load, read_tensors, save, to_keras, to_torch, write_tensors
-from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, SequenceDropout, Stack, nested_lstm
+from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, Stack, VariationalDropout, nested_lstm
 from nlstm_jax.errors import DataError
 from nlstm_jax.training import restore
 
@@ -263,7 +263,7 @@ def model_of(argument, **options):
 def test_what_only_initial_values_noise_or_precision_depend_on_may_differ(tmp_path):
     layer = nested_lstm(16, 2, forget_bias=0.0, init_scheme="uniform(0.1)")
     params = layer.init(KEY, 16)
-    save(tmp_path / "cell.safetensors", SequenceDropout(layer, inputs=0.5), params)
+    save(tmp_path / "cell.safetensors", VariationalDropout(layer, inputs=0.5), params)
     model = model_of("cell=nlstm,smoke", zoneout=(0.1,), recurrent_dropout=(0.2, 0.3), dtype="bfloat16")
     models.load_cell(model, tmp_path / "cell.safetensors")
     references.assert_trees_close(model.cell.values, params, 0.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nlstm_jax.runs.lock import hold
+from nlstm_jax.runs.lock import acquire_lock
 
 ROOT = Path(__file__).resolve().parents[2]
 POEMS = "--config=configs/poems.py:cell=nlstm,smoke"
@@ -168,7 +168,7 @@ def test_a_run_folder_is_refused_to_another_run(trained, run_scripts, refused, t
     (tmp_path / "held").mkdir()
     shutil.copy(done / "config.json", tmp_path / "held")
     before = {path: path.read_bytes() for path in done.rglob("*") if path.is_file()}
-    with hold(tmp_path / "held"):
+    with acquire_lock(tmp_path / "held"):
         ended = run_scripts(
             {
                 "finished": ["train", POEMS, f"--workdir={done}"],

@@ -12,7 +12,7 @@ from flax import nnx
 from configs import echo
 from nlstm_jax import cells, models
 from nlstm_jax.cells import LSTM, Elman
-from nlstm_jax.cells.budget import count_operations, count_parameters, count_state
+from nlstm_jax.cells.budget import count_flops, count_parameters, count_state
 from nlstm_jax.models import Seq2Seq, is_recurrent, merge, split
 
 KEY = jax.random.key(0)
@@ -74,7 +74,7 @@ def test_only_the_symbol_before_reaches_a_decoder_that_is_fed_with_it() -> None:
 
 
 def test_noise_comes_from_the_key_alone() -> None:
-    cell = cells.regularised(LSTM(8), recurrent_dropout=(0.5,))
+    cell = cells.regularizers(LSTM(8), recurrent_dropout=(0.5,))
     model = Seq2Seq(V, cell, key=KEY)
     given, targets = jnp.ones((4, 2), jnp.int32), jnp.ones((S, 2), jnp.int32)
     one, two = (model(given, targets, key=jax.random.key(number)) for number in (1, 2))
@@ -108,7 +108,7 @@ def test_a_budget_is_that_of_encoder_and_decoder(budget: str, cell: str, feed: s
     model = nnx.eval_shape(lambda: models.build(config, {"vocabulary": V}))
     encoder, decoder = model.encoder, model.decoder
     assert (encoder.in_features, decoder.in_features) == (V, V if feed == "previous" else encoder.cell.out_features)
-    count = {"parameters": count_parameters, "operations": count_operations}.get(budget)
+    count = {"parameters": count_parameters, "operations": count_flops}.get(budget)
     found = count_state(encoder.cell)
     if count:
         found = count(encoder.cell, encoder.in_features) + count(decoder.cell, decoder.in_features)

@@ -38,7 +38,7 @@ def test_a_file_of_vectors_is_in_the_model(tmp_path: Path, lines: tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    ("lines", "complaint"),
+    ("lines", "validation_error"),
     [
         (LINES[:3], ": a vector of each of 3 symbols expected, none found of 1, '2' for one"),
         ((*LINES, "0 1 1"), " line 5: '0' found twice, once expected"),
@@ -49,11 +49,11 @@ def test_a_file_of_vectors_is_in_the_model(tmp_path: Path, lines: tuple[str, ...
         (("word",), " line 1: a symbol and finite numbers expected, found 'word'"),
     ],
 )
-def test_a_line_that_does_not_serve_is_named(tmp_path: Path, lines: tuple[str, ...], complaint: str) -> None:
+def test_a_line_that_does_not_serve_is_named(tmp_path: Path, lines: tuple[str, ...], validation_error: str) -> None:
     path = write(tmp_path, *lines)
     with pytest.raises(DataError) as caught:
         read_vectors(path, NAMES)
-    assert str(caught.value) == f"config.model.vectors: {path}{complaint}"
+    assert str(caught.value) == f"config.model.vectors: {path}{validation_error}"
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

@@ -107,13 +107,13 @@ def test_an_older_run_goes_on_where_a_setting_has_come_since(tmp_path):
     fill(tmp_path)
     newer = {**CONFIG, "train": {"shards": 1}}
 
-    def completed(config):
+    def with_defaults(config):
         return {"train": {"shards": 1}, **config}
 
-    with RunFolder(tmp_path, newer, completed=completed) as folder:
+    with RunFolder(tmp_path, newer, with_defaults=with_defaults) as folder:
         assert len(folder.read_metrics()) == 1
     with pytest.raises(ConfigError, match=r"train\.shards: 1 there, 2 here"):
-        RunFolder(tmp_path, {**CONFIG, "train": {"shards": 2}}, completed=completed)
+        RunFolder(tmp_path, {**CONFIG, "train": {"shards": 2}}, with_defaults=with_defaults)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -182,7 +182,7 @@ def test_a_last_line_that_a_crash_cut_off_is_dropped_and_the_file_mended(tmp_pat
         whole = (tmp_path / "metrics.jsonl").read_text()
         (tmp_path / "metrics.jsonl").write_text(whole + '{"step": 16, "spl')
         assert folder.read_metrics() == lines
-        assert folder.keep_metrics_until(16) == lines
+        assert folder.truncate_metrics(16) == lines
         folder.append_metrics([{"step": 16, "split": "valid"}])
         assert folder.read_metrics() == [*lines, {"step": 16, "split": "valid"}]
 
@@ -191,9 +191,9 @@ def test_lines_past_the_checkpoint_are_dropped(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
         folder.append_metrics([{"step": 8, "log_loss": 0.1}, {"step": 16, "log_loss": 1 / 3}])
         first = (tmp_path / "metrics.jsonl").read_text().split("\n")[0] + "\n"
-        assert folder.keep_metrics_until(8) == [{"step": 8, "log_loss": 0.1}]
+        assert folder.truncate_metrics(8) == [{"step": 8, "log_loss": 0.1}]
         assert (tmp_path / "metrics.jsonl").read_text() == first
-        assert folder.keep_metrics_until(0) == []
+        assert folder.truncate_metrics(0) == []
         assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 

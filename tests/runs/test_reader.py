@@ -55,7 +55,7 @@ def test_a_folder_without_a_configuration_is_none(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "summary.json"])
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    ("text", "validation_error"),
     [
         ('{"schema": 2, "task": "poems"}', "schema 1 expected, 2 found"),
         ('{"task": "poems"}', "schema 1 expected, None found"),
@@ -64,11 +64,11 @@ def test_a_folder_without_a_configuration_is_none(tmp_path, name):
         ("", "JSON expected: "),
     ],
 )
-def test_a_file_that_is_not_of_the_form_is_named(folder, name, text, complaint):
+def test_a_file_that_is_not_of_the_form_is_named(folder, name, text, validation_error):
     (folder / name).write_text(text)
     with pytest.raises(DataError) as caught:
         read_run(folder)
-    assert str(caught.value).startswith(f"{folder / name}: {complaint}")
+    assert str(caught.value).startswith(f"{folder / name}: {validation_error}")
 
 
 @pytest.mark.parametrize("line", [b"step 16\n", b'{"step": 16\n', b"\n", b'{"step": "\xff"}\n'])

@@ -10,8 +10,8 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps import queue as queues
 from nlstm_jax.sweeps.folder import SweepFolder
 from nlstm_jax.sweeps.queue import Queue
-from nlstm_jax.sweeps.sources import Planned
-from nlstm_jax.sweeps.space import Space
+from nlstm_jax.sweeps.sources import FixedTrials
+from nlstm_jax.sweeps.space import TrialCollector
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "poems.py")
 
@@ -75,12 +75,12 @@ def quick(monkeypatch):
 
 
 def sweep(tmp_path, codes, *, retries=1, places=1, interrupted=lambda: False, groups=None):
-    space = Space("here")
+    space = TrialCollector("here")
     for name in codes:
         space.add(CONFIG, name=name)
     trials = {trial.name: trial for trial in space.trials}
     engine, shown = Scripted(codes, places), []
-    planned = Planned([[trials[name] for name in group] for group in groups or [[name] for name in codes]])
+    planned = FixedTrials([[trials[name] for name in group] for group in groups or [[name] for name in codes]])
     folder = SweepFolder(tmp_path / "sweep")
     folder.check(space.trials)
     with folder.open(space.trials):
@@ -100,11 +100,11 @@ def test_every_trial_is_run_once_in_order_and_never_more_at_once_than_there_are_
 
 
 def test_a_trial_without_hope_is_asked_to_stop_once_and_one_that_has_ended_is_left_to_close(tmp_path) -> None:
-    class Hopeless(Planned):
+    class Hopeless(FixedTrials):
         def look(self, trial, progress) -> bool:
             return trial.name == "bad"
 
-    space = Space("here")
+    space = TrialCollector("here")
     for name in ("bad", "good"):
         space.add(CONFIG, name=name)
     engine = Slow({"bad": [0], "good": [0]}, places=2)
@@ -191,7 +191,7 @@ def test_a_folder_of_something_else_and_a_changed_trial_are_refused(tmp_path) ->
         sweep(tmp_path, {"a": [0]})
     (folder / "thesis.tex").unlink()
     sweep(tmp_path, {"a": [0]})
-    space = Space("here")
+    space = TrialCollector("here")
     space.add(CONFIG, name="a", seed=1)
     with pytest.raises(ConfigError, match=r"a trial a of another configuration \(seeds\.\w+: 0 there, 1 here"):
         SweepFolder(folder).check(space.trials)

@@ -11,7 +11,7 @@ optuna = requires("optuna")
 from nlstm_jax.errors import ConfigError  # noqa: E402
 from nlstm_jax.sweeps import load  # noqa: E402
 from nlstm_jax.sweeps import search as searches  # noqa: E402
-from nlstm_jax.sweeps.progress import Progress  # noqa: E402
+from nlstm_jax.sweeps.progress import TrialProgress  # noqa: E402
 from nlstm_jax.sweeps.search import Search, connect  # noqa: E402
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "poems.py")
@@ -43,9 +43,9 @@ def study(tmp_path):
     return optuna.load_study(study_name="rates", storage=f"sqlite:///{tmp_path}/study.db")
 
 
-def reached(*values: float) -> Progress:
+def reached(*values: float) -> TrialProgress:
     by_step = {8 * number: value for number, value in enumerate(values, start=1)}
-    return Progress("finished", 8 * len(values), min(values, default=None), by_step)
+    return TrialProgress("finished", 8 * len(values), min(values, default=None), by_step)
 
 
 def test_trials_come_as_there_are_places_until_there_are_as_many_as_asked_for(plan, tmp_path) -> None:
@@ -83,7 +83,7 @@ def test_a_trial_without_hope_is_stopped(plan, tmp_path) -> None:
     for trial, value in ((good, 3.0), (better, 2.0)):
         assert not source.look(trial, reached(value + 1, value))
         source.settle(trial, "finished", reached(value + 1, value))
-    assert not source.look(bad, Progress())
+    assert not source.look(bad, TrialProgress())
     assert source.look(bad, reached(9.0))
 
 
@@ -117,7 +117,7 @@ def test_better_is_higher_for_an_accuracy(plan, tmp_path) -> None:
     source = search(plan, tmp_path)
     (trial,) = source.more(1)[0]
     trial.config["eval"]["metric"] = "accuracy"
-    source.settle(trial, "finished", Progress("finished", 8, 0.75, {8: 0.75}))
+    source.settle(trial, "finished", TrialProgress("finished", 8, 0.75, {8: 0.75}))
     assert study(tmp_path).best_value == -0.75
 
 

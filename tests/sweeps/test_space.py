@@ -10,7 +10,7 @@ from configs import poems
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps import load, log_uniform
 from nlstm_jax.sweeps.grouping import grouped
-from nlstm_jax.sweeps.space import Space
+from nlstm_jax.sweeps.space import TrialCollector
 
 POEMS = str(Path(poems.__file__))
 
@@ -26,7 +26,7 @@ def write(tmp_path):
 
 
 def add_all(*many: dict) -> list:
-    space = Space("here")
+    space = TrialCollector("here")
     for each in many:
         space.add(POEMS, **each)
     return space.trials

@@ -3,12 +3,12 @@ import itertools
 import numpy as np
 import pytest
 
-from nlstm_jax.tasks.base import Shuffled, in_order
+from nlstm_jax.tasks.base import ShuffledSampler, eval_batches
 
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (7, 7), (5, 12), (64, 32), (1, 4)])
 def test_a_batch_depends_on_nothing_but_its_number(size, batch_size):
-    order = Shuffled(seed=5, size=size, batch_size=batch_size)
+    order = ShuffledSampler(seed=5, size=size, batch_size=batch_size)
     whole = order.batches(0, 40)
     assert whole.shape == (40, batch_size)
     assert whole.dtype == np.int32
@@ -20,24 +20,24 @@ def test_a_batch_depends_on_nothing_but_its_number(size, batch_size):
 
 @pytest.mark.parametrize(("size", "batch_size"), [(10, 3), (7, 7), (5, 12), (64, 32)])
 def test_every_example_is_seen_once_an_epoch(size, batch_size):
-    line = Shuffled(seed=1, size=size, batch_size=batch_size).batches(0, 10 * size).reshape(-1)
+    line = ShuffledSampler(seed=1, size=size, batch_size=batch_size).batches(0, 10 * size).reshape(-1)
     epochs = line.reshape(-1, size)
     assert all(sorted(epoch) == list(range(size)) for epoch in epochs.tolist())
     assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
 
 
 def test_another_seed_is_another_order():
-    orders = [Shuffled(seed, size=100, batch_size=10).batches(0, 10) for seed in (0, 1, 2**31 - 1)]
+    orders = [ShuffledSampler(seed, size=100, batch_size=10).batches(0, 10) for seed in (0, 1, 2**31 - 1)]
     assert not np.array_equal(orders[0], orders[1])
     assert not np.array_equal(orders[0], orders[2])
 
 
 def test_no_batches_are_an_empty_array():
-    assert Shuffled(seed=0, size=4, batch_size=3).batches(7, 7).shape == (0, 3)
+    assert ShuffledSampler(seed=0, size=4, batch_size=3).batches(7, 7).shape == (0, 3)
 
 
 def test_the_order_is_far_from_that_of_the_file():
-    permutation = Shuffled(seed=0, size=1000, batch_size=1000).batches(0, 1)[0]
+    permutation = ShuffledSampler(seed=0, size=1000, batch_size=1000).batches(0, 1)[0]
     # Of a random permutation: mean |place − number| ≈ size / 3, correlation 0 ± 0.03.
     assert abs(np.corrcoef(permutation, np.arange(1000))[0, 1]) < 0.13
 
@@ -45,7 +45,7 @@ def test_the_order_is_far_from_that_of_the_file():
 @pytest.mark.parametrize("size", [1, 2, 7, 64, 65])
 @pytest.mark.parametrize("batch_size", [1, 3, 64, 100])
 def test_in_order_covers_every_example_exactly_once(size, batch_size):
-    indices, weights = in_order(size, batch_size)
+    indices, weights = eval_batches(size, batch_size)
     assert indices.shape == weights.shape == (-(-size // batch_size), batch_size)
     assert indices[weights > 0].tolist() == list(range(size))
     assert set(np.unique(weights)) <= {0.0, 1.0}
@@ -56,9 +56,9 @@ def test_in_order_covers_every_example_exactly_once(size, batch_size):
 
 @pytest.mark.parametrize(("size", "count"), [(100, 10), (100, 33), (7, 3), (5, 5), (5, 9), (11_274, 1000)])
 def test_a_part_is_evenly_spread_and_holds_no_example_twice(size, count):
-    indices, weights = in_order(size, 8, count)
+    indices, weights = eval_batches(size, 8, count)
     chosen = indices[weights > 0]
     assert len(set(chosen.tolist())) == len(chosen) == min(size, count)
     gaps = np.diff([*chosen, size])
     assert gaps.max() - gaps.min() <= 1
-    np.testing.assert_array_equal(in_order(size, 3, count)[0][in_order(size, 3, count)[1] > 0], chosen)
+    np.testing.assert_array_equal(eval_batches(size, 3, count)[0][eval_batches(size, 3, count)[1] > 0], chosen)

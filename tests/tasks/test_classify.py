@@ -17,7 +17,7 @@ from nlstm_jax.errors import DataError, InterruptedRunError
 from nlstm_jax.tasks.classify import ClassifyTask
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.steps import CompiledSteps
 
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
@@ -41,7 +41,7 @@ def model_of(task: ClassifyTask, cell: str = "cell=nlstm", **changes):
 
 
 def report_of(task: ClassifyTask, model, batch_size: int) -> dict[str, float]:
-    program = Program.of(model, task, lambda numbers: None, make_mesh({}))
+    program = CompiledSteps.of(model, task, lambda numbers: None, make_mesh({}))
     examples = replicate(task.splits["valid"], program.mesh)
     return task.report({"valid": program.measure(models.split(model)[1], examples, batch_size)[0]})["valid"]
 
@@ -143,13 +143,13 @@ def test_no_gradient_goes_from_a_window_into_the_one_before() -> None:
 
     def loss(parameters, through: bool):
         model = models.merge(graph, parameters)
-        _, memory = task.train_on(model, first, task.memory(model, 50), None)
+        _, memory = task.train_loss(model, first, task.memory(model, 50), None)
         memory = memory if through else jax.lax.stop_gradient(memory)
-        return task.train_on(model, second, memory, None)[0].sum
+        return task.train_loss(model, second, memory, None)[0].sum
 
     cut, whole = (jax.grad(loss)(parameters, through) for through in (False, True))
-    _, memory = task.train_on(model, first, task.memory(model, 50), None)
-    step = jax.grad(lambda parameters: task.train_on(models.merge(graph, parameters), second, memory, None)[0].sum)
+    _, memory = task.train_loss(model, first, task.memory(model, 50), None)
+    step = jax.grad(lambda parameters: task.train_loss(models.merge(graph, parameters), second, memory, None)[0].sum)
     for name, gradient in step(parameters).items():
         np.testing.assert_allclose(gradient, cut[name], rtol=1e-5, atol=1e-6)
     assert max(float(jnp.abs(cut[name] - whole[name]).max()) for name in cut) > 1e-3

@@ -14,7 +14,7 @@ from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.echo import chosen, drawn, echo_table
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.steps import CompiledSteps
 
 
 def smoke(argument: str = "cell=lstm", **changes):
@@ -24,7 +24,7 @@ def smoke(argument: str = "cell=lstm", **changes):
 def measured(config) -> tuple[object, object, dict[str, float]]:
     task = tasks.build(config)
     model = models.build(config, task.sizes)
-    program = Program.of(model, task, lambda numbers: None, make_mesh({}))
+    program = CompiledSteps.of(model, task, lambda numbers: None, make_mesh({}))
     examples = replicate(task.splits["valid"], program.mesh)
     totals = program.measure(models.split(model)[1], examples, batch_size=64)[0]
     return task, model, task.report({"valid": totals})["valid"]
@@ -109,7 +109,7 @@ def test_training_stops_at_a_tolerance(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "complaint"),
+    ("changes", "validation_error"),
     [
         (
             {"data__echo_length": 6},
@@ -122,7 +122,7 @@ def test_training_stops_at_a_tolerance(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_settings_that_do_not_go_together_are_named(changes: dict, complaint: str) -> None:
+def test_settings_that_do_not_go_together_are_named(changes: dict, validation_error: str) -> None:
     with pytest.raises(ConfigError) as caught:
         tasks.build(smoke(**changes))
-    assert str(caught.value) == complaint
+    assert str(caught.value) == validation_error

@@ -8,7 +8,7 @@ from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import DataError
 from nlstm_jax.models import LanguageModel
 from nlstm_jax.settings import defaults
-from nlstm_jax.tasks.base import Mean, in_order
+from nlstm_jax.tasks.base import WeightedSum, eval_batches
 from nlstm_jax.tasks.poems import PoemExamples, PoemTask, build_poems
 
 RNG = np.random.default_rng(0)
@@ -35,10 +35,10 @@ def report(task, model, examples, batch_size) -> dict:
     """What the task says of a split that is measured in batches of this size."""
     sums: dict[str, list] = {}
     measure = jax.jit(lambda indices, weight: task.measure(model, examples.take(indices), weight))
-    for indices, weight in zip(*in_order(examples.size, batch_size), strict=True):
+    for indices, weight in zip(*eval_batches(examples.size, batch_size), strict=True):
         for name, mean in measure(indices, weight).items():
             sums.setdefault(name, []).append([float(mean.sum), float(mean.weight)])
-    totals = {name: Mean(*np.sum(parts, axis=0)) for name, parts in sums.items()}
+    totals = {name: WeightedSum(*np.sum(parts, axis=0)) for name, parts in sums.items()}
     return task.report({"train": totals})["train"]
 
 

@@ -8,7 +8,7 @@ from nlstm_jax.data.sales import SalesHistory, TestPairs, read_sales
 from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.settings import defaults
-from nlstm_jax.tasks.base import Mean, in_order
+from nlstm_jax.tasks.base import WeightedSum, eval_batches
 from nlstm_jax.tasks.sales import SalesTask, build_sales
 
 OPTIONS = {"protocol": "honest", "window": 4, "origins": 1, "price": False, "scale": "raw"}
@@ -151,11 +151,11 @@ def measured(task, model, batch_size) -> dict:
     totals = {}
     for split, examples in task.splits.items():
         sums: dict[str, list] = {}
-        for indices, weight in zip(*in_order(examples.size, batch_size), strict=True):
+        for indices, weight in zip(*eval_batches(examples.size, batch_size), strict=True):
             batch = examples.take(jnp.asarray(indices))
             for name, mean in task.measure(model, batch, jnp.asarray(weight)).items():
                 sums.setdefault(name, []).append([float(mean.sum), float(mean.weight)])
-        totals[split] = {name: Mean(*np.sum(parts, axis=0)) for name, parts in sums.items()}
+        totals[split] = {name: WeightedSum(*np.sum(parts, axis=0)) for name, parts in sums.items()}
     return task.report(totals)
 
 

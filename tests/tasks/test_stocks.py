@@ -14,7 +14,7 @@ from nlstm_jax.data.prices import Prices, generate_prices
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.stocks import StocksTask
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.steps import CompiledSteps
 
 
 def data(**changes):
@@ -99,7 +99,7 @@ def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> Non
     config["model"]["likelihood"] = likelihood
     task = tasks.build(config)
     model = models.build(config, task.sizes)
-    program = Program.of(model, task, lambda numbers: None, make_mesh({}))
+    program = CompiledSteps.of(model, task, lambda numbers: None, make_mesh({}))
     totals, heads, targets = {}, {}, {}
     for split, examples in task.splits.items():
         totals[split] = program.measure(models.split(model)[1], replicate(examples, program.mesh), 64)[0]
@@ -149,7 +149,7 @@ def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "changes", "online", "complaint"),
+    ("rows", "changes", "online", "validation_error"),
     [
         (
             60,
@@ -167,7 +167,7 @@ def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
         ),
     ],
 )
-def test_a_series_that_is_too_short_is_told(rows: int, changes: dict, online: bool, complaint: str) -> None:
+def test_a_series_that_is_too_short_is_told(rows: int, changes: dict, online: bool, validation_error: str) -> None:
     with pytest.raises(ConfigError) as caught:
         StocksTask(numbered(rows), data(**changes), "mse", online=online)
-    assert str(caught.value).startswith(complaint)
+    assert str(caught.value).startswith(validation_error)

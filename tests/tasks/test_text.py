@@ -17,10 +17,10 @@ from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
 from nlstm_jax.tasks.text import Rows, TextTask
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training import optimizer as optimizers
-from nlstm_jax.training.member import numbers_of
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.run import traced_hparams
+from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.training.steps import CompiledSteps
 
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
@@ -45,7 +45,7 @@ def test_windows_in_turn_are_the_rows_of_the_text(rows, window, whole) -> None:
     cut = Rows.of(numbers, rows, window, whole=whole)
     each = 107 // rows
     targets = (each - 1) // window * window if whole else each - 1
-    batches, weights = cut.in_order(batch_size=999)
+    batches, weights = cut.eval_batches(batch_size=999)
     assert weights.all()
     taken = [cut.take(jnp.asarray(batch)) for batch in batches]
     tokens, following, real = (
@@ -67,8 +67,8 @@ def test_a_split_read_in_windows_has_the_log_loss_of_one_long_sequence(window) -
     config = smoke("cell=nlstm", data__window=window)
     task = TextTask(text(), rows=2, window=window)
     model = model_of(task, config)
-    program = Program.of(model, task, optimizers.maker(config, Plan.of(config, 10)), make_mesh({}))
-    parameters = program.start(model, numbers_of(config), 2).parameters
+    program = CompiledSteps.of(model, task, optimizers.maker(config, TrainingSchedule.of(config, 10)), make_mesh({}))
+    parameters = program.start(model, traced_hparams(config), 2).parameters
     sums = program.measure(parameters, replicate(task.splits["valid"], program.mesh), 64)[0]["log_loss"]
     numbers = jnp.asarray(text().splits["valid"])[:, None]
     _, nats, _ = model.log_loss(numbers[:-1], numbers[1:], jnp.ones((56, 1)))
@@ -80,16 +80,16 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
     config = smoke(train__batch_size=3, data__window=5)
     task = TextTask(text(), rows=3, window=5, loss_per="sequence")
     model = model_of(task, config)
-    plan = Plan.of(config, task.splits["train"].size)
+    plan = TrainingSchedule.of(config, task.splits["train"].size)
     rule = optimizers.maker(config, plan)
-    program = Program.of(model, task, rule, make_mesh({}))
-    state = program.start(model, numbers_of(config), 3)
+    program = CompiledSteps.of(model, task, rule, make_mesh({}))
+    state = program.start(model, traced_hparams(config), 3)
     examples = replicate(task.splits["train"], program.mesh)
     steps = task.splits["train"].windows + 2
     batches = task.splits["train"].order(0, 3).batches(0, steps)
 
     graph, parameters = models.split(model)
-    optimizer = rule(numbers_of(config))
+    optimizer = rule(traced_hparams(config))
     moments, carry = optimizer.init(parameters), task.memory(model, 3)
 
     @jax.jit
@@ -107,7 +107,7 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
         (_, carry), gradients = loss_and_gradient(parameters, carry, window)
         updates, moments = optimizer.update(gradients, moments, parameters)
         parameters = jax.tree.map(jnp.add, parameters, updates)
-    state, _ = program.train(state, numbers_of(config), examples, batches, steps)
+    state, _ = program.train(state, traced_hparams(config), examples, batches, steps)
     for name, found in state.parameters.items():
         np.testing.assert_allclose(found, parameters[name], rtol=1e-4, atol=1e-6, err_msg=name)
     for found, expected in zip(jax.tree.leaves(state.memory), jax.tree.leaves(carry), strict=True):
@@ -119,12 +119,12 @@ def test_shards_carry_their_rows_memories() -> None:
         config = smoke(train__batch_size=4, train__shards=shards)
         task = TextTask(text(), rows=4, window=5)
         model = model_of(task, config)
-        rule = optimizers.maker(config, Plan.of(config, task.splits["train"].size))
-        program = Program.of(model, task, rule, make_mesh({}), shards=shards)
+        rule = optimizers.maker(config, TrainingSchedule.of(config, task.splits["train"].size))
+        program = CompiledSteps.of(model, task, rule, make_mesh({}), shards=shards)
         examples = replicate(task.splits["train"], program.mesh)
         state, _ = program.train(
-            program.start(model, numbers_of(config), 4),
-            numbers_of(config),
+            program.start(model, traced_hparams(config), 4),
+            traced_hparams(config),
             examples,
             task.splits["train"].order(0, 4).batches(0, 8),
             8,

@@ -7,7 +7,7 @@ import pytest
 
 from nlstm_jax.errors import CheckpointError
 from nlstm_jax.training.checkpoint import Checkpoints
-from nlstm_jax.training.program import TrainState
+from nlstm_jax.training.steps import TrainState
 
 
 def state(step, width=3):

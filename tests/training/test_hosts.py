@@ -124,15 +124,15 @@ def test_processes_that_are_told_otherwise_are_refused(start, tmp_path, own, mes
 )
 def test_hosts_that_are_half_told_are_refused(arguments, message):
     with pytest.raises(ConfigError, match=message):
-        process.join_hosts(**arguments)
+        process.initialize_distributed(**arguments)
 
 
 def test_a_first_process_that_does_not_answer_is_told(monkeypatch):
     monkeypatch.setattr(process, "_PATIENCE", 0.5)
     with pytest.raises(ConfigError, match=r"--coordinator: no process answers at 127\.0\.0\.1:1: "):
-        process.join_hosts(coordinator="127.0.0.1:1", processes=2, process=1)
+        process.initialize_distributed(coordinator="127.0.0.1:1", processes=2, process=1)
 
 
 def test_without_other_hosts_a_process_stays_by_itself(monkeypatch):
     monkeypatch.setitem(os.environ, "SLURM_STEP_NUM_TASKS", "1")
-    process.join_hosts()
+    process.initialize_distributed()

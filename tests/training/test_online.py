@@ -18,12 +18,12 @@ from nlstm_jax.data.prices import Prices, generate_prices, write_prices
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.training import fit, fit_together, optimizer
 from nlstm_jax.training.checkpoint import Checkpoints
-from nlstm_jax.training.member import numbers_of
-from nlstm_jax.training.narrator import Narrator
+from nlstm_jax.training.logger import RunLogger
 from nlstm_jax.training.online import draw_model, smoothed
 from nlstm_jax.training.parallel import make_mesh
-from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.run import traced_hparams
+from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.training.steps import CompiledSteps
 
 PRINTED = """
 1.27395105362 1.62759017944 12.0258903503 0.965957164764 4.66629219055 2.24896335602 17.6596603394
@@ -104,10 +104,12 @@ class NumPyLSTM:
 def trained(run: Path, config) -> dict[str, np.ndarray]:
     """The parameters at the end, in float64, as they were kept."""
     task = tasks.build(config)
-    plan = Plan.of(config, task.splits["train"].size)
+    plan = TrainingSchedule.of(config, task.splits["train"].size)
     with jax.enable_x64(True), Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         model = draw_model(config, task)
-        like = Program.of(model, task, optimizer.maker(config, plan), make_mesh({})).start(model, numbers_of(config))
+        like = CompiledSteps.of(model, task, optimizer.maker(config, plan), make_mesh({})).start(
+            model, traced_hparams(config)
+        )
         restored = checkpoints.restore(checkpoints.steps[-1], like).parameters
         return {name: np.asarray(value) for name, value in restored.items()}
 
@@ -254,7 +256,7 @@ def test_a_killed_pass_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypa
     config = online("cell=nlstm,features=4", data__days=700)
     fit(config, tmp_path / "whole")
     monkeypatch.setattr("nlstm_jax.training.online.SECONDS", 0)
-    advance, calls = Narrator.advance, []
+    advance, calls = RunLogger.advance, []
 
     def advance_and_die(*arguments):
         advance(*arguments)
@@ -262,7 +264,7 @@ def test_a_killed_pass_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypa
         if len(calls) == 3:
             raise MemoryError("killed")
 
-    monkeypatch.setattr(Narrator, "advance", advance_and_die)
+    monkeypatch.setattr(RunLogger, "advance", advance_and_die)
     with pytest.raises(MemoryError):
         fit(config, tmp_path / "killed")
     monkeypatch.undo()
@@ -282,7 +284,7 @@ def test_a_pass_that_diverges_says_where(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("argument", "changes", "complaint"),
+    ("argument", "changes", "validation_error"),
     [
         (
             "cell=lstm",
@@ -303,11 +305,11 @@ def test_a_pass_that_diverges_says_where(tmp_path: Path) -> None:
     ],
 )
 def test_what_has_no_meaning_in_a_pass_is_refused(
-    tmp_path: Path, argument: str, changes: dict, complaint: str
+    tmp_path: Path, argument: str, changes: dict, validation_error: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         fit(online(f"{argument},smoke", **changes), tmp_path / "run")
-    assert str(caught.value).startswith(complaint)
+    assert str(caught.value).startswith(validation_error)
     assert not (tmp_path / "run").exists()
 
 

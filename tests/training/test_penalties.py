@@ -9,7 +9,7 @@ import optax
 import pytest
 from requirements import requires
 
-from nlstm_jax.cells import GRU, LSTM, DeepTransition, Nested, Stack, nested_lstm, regularised
+from nlstm_jax.cells import GRU, LSTM, DeepTransition, Nested, Stack, nested_lstm, with_regularizers
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import LanguageModel, split
 from nlstm_jax.settings import COMMON
@@ -95,7 +95,7 @@ MODELS = {
     "nested_gru": Nested(4, Nested(4, GRU(4))),
     "stack": Stack((nested_lstm(4, 2), LSTM(4, projection=2))),
     "transition": DeepTransition((LSTM(4), LSTM(4))),
-    "dropped": regularised(nested_lstm(4, 2), recurrent_dropout=(0.5,), zoneout=(0.1,)),
+    "dropped": with_regularizers(nested_lstm(4, 2), recurrent_dropout=(0.5,), zoneout=(0.1,)),
 }
 FIELDS = {"input_kernel": {"w_x"}, "recurrent_kernel": {"w_h"}, "bias": {"b", "b_n"}}
 

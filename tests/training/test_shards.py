@@ -11,14 +11,14 @@ import pytest
 from configs import poems
 from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.tasks.base import Shuffled
+from nlstm_jax.tasks.base import ShuffledSampler
 from nlstm_jax.training import fit
 from nlstm_jax.training import optimizer as optimizers
-from nlstm_jax.training.member import numbers_of
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.run import traced_hparams
+from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.shards import add_in_pairs, map_shards
+from nlstm_jax.training.steps import CompiledSteps
 
 STEPS = 12
 
@@ -31,12 +31,12 @@ def trained(devices, shards, dropout=0.5, runs=0):
     task = tasks.build(config)
     size = task.splits["train"].size
     mesh = make_mesh({}, jax.devices()[:devices])
-    rule = optimizers.maker(config, Plan.of(config, size))
-    model, numbers = models.build(config, task.sizes), numbers_of(config)
-    program = Program.of(model, task, rule, mesh, runs, shards)
+    rule = optimizers.maker(config, TrainingSchedule.of(config, size))
+    model, numbers = models.build(config, task.sizes), traced_hparams(config)
+    program = CompiledSteps.of(model, task, rule, mesh, runs, shards)
     state = program.joined([program.start(model, numbers)] * (runs or 1))
     examples = {split: replicate(task.splits[split], mesh) for split in ("train", "valid")}
-    batches = Shuffled(config["seeds"]["data"], size, 32).batches(0, STEPS)
+    batches = ShuffledSampler(config["seeds"]["data"], size, 32).batches(0, STEPS)
     batches = np.stack([batches] * runs, axis=1) if runs else batches
     numbers = program.joined([numbers] * (runs or 1))
     state, report = program.train(state, numbers, examples["train"], batches, STEPS)
@@ -52,7 +52,7 @@ def on_devices(run_code, tmp_path_factory):
 
     def on_devices(**arguments):
         out = tmp_path_factory.mktemp("devices") / "leaves.npz"
-        run_code(ON_DEVICES, json.dumps(arguments), out, sys.modules["nlstm_jax.unroll.unroll"].AUTO)
+        run_code(ON_DEVICES, json.dumps(arguments), out, sys.modules["nlstm_jax.unroll.api"].AUTO)
         with np.load(out) as leaves:
             return [leaves[name] for name in leaves.files]
 
@@ -65,7 +65,7 @@ import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 4)
 sys.path[:0] = ["tests", "tests/training"]
 from test_shards import trained
-sys.modules["nlstm_jax.unroll.unroll"].AUTO = sys.argv[3]
+sys.modules["nlstm_jax.unroll.api"].AUTO = sys.argv[3]
 np.savez(sys.argv[2], *trained(**json.loads(sys.argv[1])))
 """
 
@@ -103,13 +103,15 @@ def test_every_shard_draws_its_own_noise():
     config = json.loads(poems.get_config("smoke").to_json())
     config["model"]["dropout_input"] = 0.5
     task = tasks.build(config)
-    model, numbers, examples = models.build(config, task.sizes), numbers_of(config), task.splits["train"]
+    model, numbers, examples = models.build(config, task.sizes), traced_hparams(config), task.splits["train"]
     key = jax.random.fold_in(jax.random.key(config["seeds"]["dropout"]), 0)
     first, second = (
         task.loss(model, examples.take(jnp.arange(4)), jax.random.fold_in(key, shard)) for shard in (0, 1)
     )
     assert first.sum != second.sum
-    program = Program.of(model, task, optimizers.maker(config, Plan.of(config, 8)), make_mesh({}), shards=2)
+    program = CompiledSteps.of(
+        model, task, optimizers.maker(config, TrainingSchedule.of(config, 8)), make_mesh({}), shards=2
+    )
     twice = np.tile(np.arange(4), (1, 2))
     _, report = program.train(program.start(model, numbers), numbers, examples, twice, 1)
     assert report.loss == pytest.approx(float((first.sum + second.sum) / (first.weight + second.weight)), rel=1e-6)

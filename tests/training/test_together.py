@@ -13,11 +13,11 @@ import pytest
 from configs import sales
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.training import fit, fit_together, restore
-from nlstm_jax.training.narrator import Narrator
+from nlstm_jax.training.logger import RunLogger
 
 SLOW = pytest.mark.slow
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
-AUTO = sys.modules["nlstm_jax.unroll.unroll"].AUTO
+AUTO = sys.modules["nlstm_jax.unroll.api"].AUTO
 
 
 def smoke(seed=0, **optimizer):
@@ -85,16 +85,16 @@ def assert_close(found: list[dict], expected: list[dict]) -> None:
 @pytest.mark.parametrize("vmap", [False, pytest.param(True, marks=SLOW)])
 def test_runs_that_are_ahead_wait_for_the_others(alone, tmp_path, monkeypatch, vmap):
     """After an interruption, one that was then trained alone for a while, and one that has ended."""
-    advance = Narrator.advance
+    advance = RunLogger.advance
 
     def interrupted(when, run):
         def advance_and_interrupt(self, step, *arguments):
             advance(self, step, *arguments)
             if step >= when:
-                monkeypatch.setattr(Narrator, "advance", advance)
+                monkeypatch.setattr(RunLogger, "advance", advance)
                 os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr(Narrator, "advance", advance_and_interrupt)
+        monkeypatch.setattr(RunLogger, "advance", advance_and_interrupt)
         with pytest.raises(InterruptedRunError):
             run()
 
@@ -169,7 +169,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 sys.path[:0] = ["tests", "tests/training"]
 from test_together import together
-sys.modules["nlstm_jax.unroll.unroll"].AUTO = sys.argv[4]
+sys.modules["nlstm_jax.unroll.api"].AUTO = sys.argv[4]
 together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
 """
 

@@ -13,7 +13,7 @@ import references
 import zoo
 from zoo import D, H, Own, OwnCarry, OwnParams
 
-from nlstm_jax.cells import nested_lstm, regularised
+from nlstm_jax.cells import nested_lstm, with_regularizers
 from nlstm_jax.cells.base import no_noise
 from nlstm_jax.unroll import fused, packed, unroll
 
@@ -104,7 +104,7 @@ class Odd(NamedTuple):
 
     change: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     features = out_features = H
-    prepare = staticmethod(no_noise)
+    sample_noise = staticmethod(no_noise)
     project = staticmethod(lambda params, x: x @ params.left)
 
     def init(self, key, in_features):
@@ -114,7 +114,7 @@ class Odd(NamedTuple):
         zeros = jnp.zeros((*batch_shape, H))
         return OwnCarry(zeros, zeros, jnp.zeros(batch_shape))
 
-    def step(self, params, carry, z, noise=(), read=None):
+    def step(self, params, carry, z, noise=(), recurrent_input=None):
         h, y = self.change(params.both, carry.h, z)
         return carry._replace(h=h), y
 
@@ -310,7 +310,7 @@ def test_what_is_ahead_of_the_loop_is_differentiated_as_it_is():
 
     plain, ours = (
         jax.jit(jax.value_and_grad(functools.partial(loss, run), (0, 1)))
-        for run in (function, functools.partial(fused.ahead, function))
+        for run in (function, functools.partial(fused.hoisted, function))
     )
     references.assert_trees_close(ours(params, x), plain(params, x), 1e-5)
 
@@ -318,7 +318,7 @@ def test_what_is_ahead_of_the_loop_is_differentiated_as_it_is():
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
 def test_it_can_be_lowered_for_accelerators(dtype):
     """A gradient, with marks, noise and blocks, for machines that are not here."""
-    cell = regularised(nested_lstm(H, 3, dtype=dtype), **NOISE)
+    cell = with_regularizers(nested_lstm(H, 3, dtype=dtype), **NOISE)
     params, xs, _ = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
 
     def loss(params, xs, key):

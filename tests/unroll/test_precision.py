@@ -10,7 +10,7 @@ import pytest
 import references
 
 from nlstm_jax import models
-from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, SequenceDropout, Stack, nested_lstm
+from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, Stack, VariationalDropout, nested_lstm
 from nlstm_jax.unroll import unroll
 
 T, B, D, H = 12, 8, 6, 16
@@ -22,7 +22,9 @@ CELLS = {
     "gru": lambda dtype: GRU(H, dtype=dtype),
     "gru_reset_before": lambda dtype: GRU(H, reset_after=False, dtype=dtype),
     "elman": lambda dtype: Elman(H, dtype=dtype),
-    "stack": lambda dtype: Stack((LSTM(H, dtype=dtype), SequenceDropout(GRU(H, dtype=dtype), weights=0.3)), skip=True),
+    "stack": lambda dtype: Stack(
+        (LSTM(H, dtype=dtype), VariationalDropout(GRU(H, dtype=dtype), weights=0.3)), skip=True
+    ),
     "bidirectional": lambda dtype: Bidirectional(LSTM(H, dtype=dtype), GRU(H, dtype=dtype)),
 }
 BY_DEFAULT = ("lstm", "nested_2", "gru")

@@ -184,7 +184,7 @@ def test_reversed_inputs_run_in_reverse_have_mirrored_outputs_and_gradients(name
     place = np.arange(T)[:, None]
     mirror = np.where(place < LENGTHS, LENGTHS - 1 - place, place)
 
-    def mirrored(array):
+    def reversed_in_time(array):
         array = np.asarray(array)
         return np.take_along_axis(array, mirror if array.ndim == 2 else mirror[..., None], 0)
 
@@ -192,14 +192,14 @@ def test_reversed_inputs_run_in_reverse_have_mirrored_outputs_and_gradients(name
     (last_, ys_, _), (by_params_, by_xs_, by_start_) = run(
         name,
         key,
-        xs=mirrored(example(name)[1]),
+        xs=reversed_in_time(example(name)[1]),
         lengths=LENGTHS,
-        mask=mirrored(MASK),
-        resets=mirrored(RESETS),
+        mask=reversed_in_time(MASK),
+        resets=reversed_in_time(RESETS),
         reverse=True,
     )
     close((last_, by_params_, by_start_), (last, by_params, by_start))
-    close((ys_, by_xs_), (mirrored(ys), mirrored(by_xs)))
+    close((ys_, by_xs_), (reversed_in_time(ys), reversed_in_time(by_xs)))
 
 
 @over(CELLS, ONCE)
@@ -220,7 +220,7 @@ def test_a_reset_is_the_start_of_a_new_sequence(name, key):
 @functools.partial(references.compiled, static_argnames="cell")
 def stepped(cell, params, key, xs, carry, t, lengths, mask, resets):
     """The step at time t of a loop in Python: (carry, output), with all marks."""
-    prepared, noise = cell.prepare(params, key, xs.shape)
+    prepared, noise = cell.sample_noise(params, key, xs.shape)
     x, now = jax.tree.map(lambda leaf: leaf[t], (xs, noise))
     within, valid, reset = (marks[:, None] for marks in (t < lengths, (t < lengths) & mask[t], resets[t]))
     cleared = jax.tree.map(lambda leaf: jnp.where(reset & within, 0, leaf), carry)
@@ -331,6 +331,6 @@ def test_a_key_is_one_noise_and_another_key_another(name):
 
 @pytest.mark.parametrize("name", zoo.marked(zoo.names(without=["noisy", "own"]), ["gru"]))
 def test_where_nothing_is_drawn_a_key_changes_nothing(name):
-    """That such a cell's `prepare` hands on its parameters, key or not, is tested with the cells."""
+    """That such a cell's `sample_noise` hands on its parameters, key or not, is tested with the cells."""
     given = (CELLS[name], *example(name))
     close(references.run(*given, key=KEY), references.run(*given), 0.0)

@@ -122,6 +122,10 @@ def _described(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else jnp.dtype(value).name
 
 
+_EARLIER_NAMES = {"SequenceDropout": "VariationalDropout"}
+"""Names of layers in files of version 0.2 and earlier, and what they are called now."""
+
+
 def _built(description: Any) -> Any:
     """The specification that was described."""
     if isinstance(description, list):
@@ -129,6 +133,7 @@ def _built(description: Any) -> Any:
     if not isinstance(description, dict):
         return description
     fields = {field: _built(value) for field, value in description.items() if field != "type"}
-    if description["type"] not in cells.__all__:
-        raise ValueError(f"{description['type']!r} is no layer of nlstm_jax.cells")
-    return getattr(cells, description["type"])(**fields)
+    name = _EARLIER_NAMES.get(description["type"], description["type"])
+    if name not in cells.__all__:
+        raise ValueError(f"{name!r} is no layer of nlstm_jax.cells")
+    return getattr(cells, name)(**fields)

@@ -105,7 +105,9 @@ def _of_one_layer(source: Tensors, inputs: str, hidden: str) -> Converted:
     features, width = w_h.shape
     gates = gates_of(width, features)
     if gates is None:
-        raise source.complaint(f"{hidden}/kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(w_h.shape)}")
+        raise source.validation_error(
+            f"{hidden}/kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(w_h.shape)}"
+        )
     kernels = parameter(source.take(f"{inputs}/kernel", None, width)), parameter(w_h)
     b = parameter(source.take(f"{hidden if gates == 4 else inputs}/bias", width))
     if gates == 4:

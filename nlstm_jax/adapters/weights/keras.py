@@ -104,7 +104,7 @@ def from_keras(
         source.only(tuple(place for places in found_layers.values() for place in places))
     elif recurrent and len(recurrent) < len(found_layers):
         place = next(places[0] for name, places in found_layers.items() if name not in recurrent)
-        raise source.complaint(
+        raise source.validation_error(
             f"{place}recurrent_kernel",
             f"missing; if that is no recurrent layer, layers=… picks those that are: {', '.join(recurrent)}",
         )
@@ -180,7 +180,7 @@ def _places(source: Tensors) -> dict[str, list[str]]:
     for found in layers.values():
         for direction, other in (("forward", "backward"), ("backward", "forward")):
             if direction in found and other not in found:
-                raise source.complaint(
+                raise source.validation_error(
                     found[direction], f"a {other} layer beside it expected, found none of that name"
                 )
     return {name: [found[each] for each in sorted(found, reverse=True)] for name, found in layers.items()}
@@ -201,7 +201,7 @@ def _cell_from(source: Tensors, place: str, features: int | None) -> Converted:
     hidden, width = recurrent.shape
     gates = gates_of(width, hidden)
     if gates is None:
-        raise source.complaint(
+        raise source.validation_error(
             f"{place}recurrent_kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(recurrent.shape)}"
         )
     kernel = source.take(f"{place}kernel", features, width)
@@ -236,7 +236,7 @@ def _gru_from(source: Tensors, place: str, kernel: np.ndarray, recurrent: np.nda
         reset_after = len(source.shape(f"{place}bias")) == 2
         if source.told("reset_after") == (not reset_after):
             shape, other = (f"[2, {width}]", f"[{width}]")[:: 1 if reset_after else -1]
-            raise source.complaint(
+            raise source.validation_error(
                 f"{place}bias", f"the shape {other} expected with reset_after={not reset_after}, found {shape}"
             )
         if reset_after:

@@ -55,7 +55,7 @@ def _cell_from(source: Tensors, place: str, features: int | None, forget_bias: f
     width = bias.shape[0]
     hidden = width // 4
     if not hidden or width % 4:
-        raise source.complaint(f"{place}bias", f"4 blocks of one length expected, found {list(bias.shape)}")
+        raise source.validation_error(f"{place}bias", f"4 blocks of one length expected, found {list(bias.shape)}")
     projection = w_p = peephole = None
     if f"{place}projection/kernel" in source:
         w_p = parameter(source.take(f"{place}projection/kernel", hidden, None))
@@ -66,7 +66,9 @@ def _cell_from(source: Tensors, place: str, features: int | None, forget_bias: f
     kernel = source.take(f"{place}kernel", None if features is None else features + out, 4 * hidden)
     features = kernel.shape[0] - out
     if features < 1:
-        raise source.complaint(f"{place}kernel", f"rows for an input and for h expected, found {list(kernel.shape)}")
+        raise source.validation_error(
+            f"{place}kernel", f"rows for an input and for h expected, found {list(kernel.shape)}"
+        )
     w_x, w_h = np.split(reordered(kernel, _ORDER), [features])
     b = parameter(reordered(bias, _ORDER)) + jnp.repeat(jnp.array([0.0, forget_bias, 0.0, 0.0]), hidden)
     cell = LSTM(

@@ -12,9 +12,9 @@ from nlstm_jax.cells import (
     BidirectionalParams,
     Cell,
     Layer,
-    SequenceDropout,
     Stack,
     StackParams,
+    VariationalDropout,
     Zoneout,
 )
 from nlstm_jax.errors import DataError
@@ -79,7 +79,7 @@ class Tensors:
             want is not None and want != size for want, size in zip(shape, array.shape, strict=True)
         ):
             wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            raise self.complaint(name, f"the shape [{wanted}] expected, found {list(array.shape)}")
+            raise self.validation_error(name, f"the shape [{wanted}] expected, found {list(array.shape)}")
         self._left.discard(name)
         return array
 
@@ -97,7 +97,7 @@ class Tensors:
         """Leave out of account what is not in one of these places."""
         self._left = {name for name in self._left if name.startswith(places)}
 
-    def complaint(self, name: str, text: str) -> DataError:
+    def validation_error(self, name: str, text: str) -> DataError:
         """An error about the tensor of that name."""
         return DataError(f"{self._owner}: {self._prefix}{name}: {text}")
 
@@ -174,7 +174,7 @@ def directions_of(layer: Layer, params: Params) -> list[Converted]:
 
 def bare(cell: Layer) -> Layer:
     """The cell without dropout, which has no parameters and no part in an evaluation."""
-    return bare(cell.cell) if isinstance(cell, SequenceDropout) else cell
+    return bare(cell.cell) if isinstance(cell, VariationalDropout) else cell
 
 
 def expect(owner: str, cell: Any, **options: Any) -> None:

@@ -23,7 +23,7 @@ from nlstm_jax.adapters.weights.tensors import (
     parameter,
     stacked,
 )
-from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, ElmanParams, GRUParams, Layer, LSTMParams, spelled
+from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, ElmanParams, GRUParams, Layer, LSTMParams, spec_repr
 from nlstm_jax.types import Params
 
 
@@ -76,11 +76,12 @@ def to_torch(layer: Layer, params: Params, prefix: str = "") -> dict[str, np.nda
         if isinstance(each, Bidirectional):
             expect("to_torch", each, merge="concat")
         if len(directions_of(each, weights)) != directions:
-            raise ValueError(f"to_torch: {directions} direction(s) in every layer expected, found {spelled(each)}")
+            raise ValueError(f"to_torch: {directions} direction(s) in every layer expected, found {spec_repr(each)}")
         for suffix, (cell, own) in zip(("", "_reverse"), directions_of(each, weights), strict=False):
             if bare(cell) != first:
                 raise ValueError(
-                    f"to_torch: layers and directions alike expected, found {spelled(first)} and {spelled(bare(cell))}"
+                    f"to_torch: layers and directions alike expected, found {spec_repr(first)} and "
+                    f"{spec_repr(bare(cell))}"
                 )
             tensors |= {f"{prefix}{name}_l{index}{suffix}": value for name, value in _cell_to(bare(cell), own).items()}
     return tensors
@@ -112,7 +113,7 @@ def _cell_from(source: Tensors, suffix: str, features: int | None) -> Converted:
     hidden = source.take(f"weight_hr{suffix}", out, None).shape[1] if projected else out
     gates = gates_of(rows, hidden)
     if gates is None or (projected and gates != 4):
-        raise source.complaint(
+        raise source.validation_error(
             f"weight_hh{suffix}", f"1, 3 or 4 blocks of {hidden} rows expected, found {rows} rows and {out} columns"
         )
     w_x = parameter(source.take(f"weight_ih{suffix}", rows, features).T)

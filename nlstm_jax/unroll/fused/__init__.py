@@ -19,6 +19,6 @@ mode is JAX's alone, through a plain scan.
 body's equations, `loop` runs them forward and back.
 """
 
-from nlstm_jax.unroll.fused.loop import ahead, scan
+from nlstm_jax.unroll.fused.loop import hoisted, scan
 
-__all__ = ["ahead", "scan"]
+__all__ = ["hoisted", "scan"]

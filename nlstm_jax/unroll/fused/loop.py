@@ -13,7 +13,7 @@ from jax.extend.core import JaxprEqn, Var
 
 from nlstm_jax.types import Array
 from nlstm_jax.unroll.fused.equations import Environment, flat, needed, read, run, variables
-from nlstm_jax.unroll.fused.operations import Product
+from nlstm_jax.unroll.fused.operations import WeightMatmul
 from nlstm_jax.unroll.fused.step import Step, step_of
 
 Values: TypeAlias = list[Any]
@@ -33,13 +33,13 @@ def scan(
 
     @jax.custom_vjp
     def over_time(constants: Values, carry: Values, xs: Values) -> tuple[Values, Values]:
-        prepared = step.prepare(constants)
+        prepared = step.prepare_constants(constants)
         return jax.lax.scan(lambda carry, x: step.run(prepared, carry, x, _apply), carry, xs, length, reverse)
 
     def forward(*groups: Any) -> Any:
         wanted = [leaf.perturbed and _is_float(leaf.value) for leaf in groups[2]]
         constants, carry, xs = ([leaf.value for leaf in group] for group in groups)
-        prepared = step.prepare(constants)
+        prepared = step.prepare_constants(constants)
         back = _back_of(step, wanted, _shapes(prepared), _shapes(carry), _shapes(xs, axes=1))
 
         def recording(carry: Values, inputs: Values) -> Any:
@@ -52,7 +52,7 @@ def scan(
     def backward(stored: Any, cotangents: Any) -> Any:
         run_back, constants, xs, kept = stored
         end_bar, ys_bar = jax.tree.map(_instantiated, cotangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero))
-        prepared, transpose = jax.vjp(step.prepare, constants)
+        prepared, transpose = jax.vjp(step.prepare_constants, constants)
         prepared_bar, carry_bar, xs_bar = run_back(prepared, xs, kept, end_bar, ys_bar, length, not reverse)
         return (*transpose(prepared_bar), carry_bar, xs_bar)
 
@@ -60,16 +60,16 @@ def scan(
     return rebuilt(*over_time(*leaves))
 
 
-def ahead(function: Callable[[Any, Any], Any], constants: Any, xs: Any) -> Any:
+def hoisted(function: Callable[[Any, Any], Any], constants: Any, xs: Any) -> Any:
     """`function(constants, xs)`, outside of any loop, with the weights' gradients as fast as `scan` has them."""
 
     def handle(operation: Any, *operands: Array) -> Values:
-        return operation.whole(*operands) if isinstance(operation, Product) else operation.apply(*operands)
+        return operation.whole(*operands) if isinstance(operation, WeightMatmul) else operation.apply(*operands)
 
     step, leaves, rebuilt = _traced(lambda constants, _, xs: ((), function(constants, xs)), constants, (), xs, axes=0)
     if step.has_effects:
         return function(constants, xs)
-    return rebuilt(*step.run(step.prepare(leaves[0]), leaves[1], leaves[2], handle))[1]
+    return rebuilt(*step.run(step.prepare_constants(leaves[0]), leaves[1], leaves[2], handle))[1]
 
 
 def _traced(
@@ -132,8 +132,8 @@ class _Back(NamedTuple):
         """The cotangents of what is prepared, of the initial carry and of the inputs."""
         carry_bar, direct_bar, inputs_bar, products_bar = self.returned
         record = list(itertools.compress(self.given[5], self.kept))
-        turned = self.step.turned(prepared)
-        fixed = self.literals | dict(zip((*self.given[2], *self.given[3]), (*prepared, *turned), strict=True))
+        transposed = self.step.transposed(prepared)
+        fixed = self.literals | dict(zip((*self.given[2], *self.given[3]), (*prepared, *transposed), strict=True))
         # One and the same cotangent, as a gate's is its product's and its bias' too, is stacked once.
         stacked = list(dict.fromkeys(variables(inputs_bar + products_bar)))
         summed = [var for var in dict.fromkeys(variables(direct_bar)) if var not in stacked]
@@ -172,13 +172,13 @@ def _back_of(step: Step, wanted: list[bool], prepared: Values, carry: Values, in
     places = [index for index, is_wanted in enumerate(wanted) if is_wanted]
 
     def back(
-        after_bar: Values, ys_bar: Values, prepared: Values, turned: Values, inputs: Values, record: Values
+        after_bar: Values, ys_bar: Values, prepared: Values, transposed: Values, inputs: Values, record: Values
     ) -> Any:
         def replay(carry: Values, prepared_part: Values, inputs_part: Values, taps: Values) -> Any:
-            values, spare, weights = iter(record[len(carry) :]), iter(taps), iter(turned)
+            values, spare, weights = iter(record[len(carry) :]), iter(taps), iter(transposed)
 
             def handle(operation: Any, *operands: Array) -> Values:
-                if isinstance(operation, Product):
+                if isinstance(operation, WeightMatmul):
                     next(values)
                     operands = (operands[0], next(weights), next(spare))
                 return operation.replay(*operands, *itertools.islice(values, len(operation.outputs)))
@@ -192,7 +192,7 @@ def _back_of(step: Step, wanted: list[bool], prepared: Values, carry: Values, in
         return transpose((after_bar, ys_bar))
 
     after, ys, record = jax.eval_shape(lambda *groups: _recorded(step, *groups), prepared, carry, inputs)
-    groups = (after, ys, prepared, jax.eval_shape(step.turned, prepared), inputs, record)
+    groups = (after, ys, prepared, jax.eval_shape(step.transposed, prepared), inputs, record)
     jaxpr, literals = flat(back, *groups)
     given = _grouped(jaxpr.invars, groups)
     returned = _grouped(jaxpr.outvars, (carry, direct, places, step.products))
@@ -208,7 +208,7 @@ def _recorded(step: Step, prepared: Values, carry: Values, inputs: Values) -> tu
 
     def handle(operation: Any, *operands: Array) -> Values:
         results = operation.apply(*operands)
-        record.extend((operands[0], *results) if isinstance(operation, Product) else results)
+        record.extend((operands[0], *results) if isinstance(operation, WeightMatmul) else results)
         return results
 
     return *step.run(prepared, carry, inputs, handle), record
@@ -219,7 +219,7 @@ def _operands(step: Step, inputs: list[Var], record: list[Var]) -> list[Var]:
     given = dict(zip((*step.inputs, *step.carry), (*inputs, *record), strict=False))
     operands, place = [], len(step.carry)
     for operation in step.operations:
-        if isinstance(operation, Product):
+        if isinstance(operation, WeightMatmul):
             operands.append(given.get(operation.operand, record[place]))
             place += 1
         place += 0 if isinstance(operation, JaxprEqn) else len(operation.outputs)

@@ -16,7 +16,7 @@ from jax.extend.core import JaxprEqn, Var
 from nlstm_jax.types import Array
 
 
-class Product(NamedTuple):
+class WeightMatmul(NamedTuple):
     """A product of something of the step's with a weight, which depends on constants alone."""
 
     equation: JaxprEqn
@@ -37,27 +37,27 @@ class Product(NamedTuple):
         """The product."""
         return [self._product(x, w)]
 
-    def turned(self, w: Array) -> Array:
+    def transposed(self, w: Array) -> Array:
         """The weight as `replay` takes it: wᵀ, if this is x w, as a loop over ȳ wᵀ is faster with wᵀ in memory."""
         return w.T if self._is_plain else w
 
-    def replay(self, x: Array, turned: Array, tap: Array, y: Array) -> list[Array]:
+    def replay(self, x: Array, transposed: Array, tap: Array, y: Array) -> list[Array]:
         """`y`, which `apply` returned: the cotangent of x is ȳ wᵀ, that of `tap` is ȳ, and w has none."""
 
         @jax.custom_vjp
-        def replayed(x: Array, turned: Array, tap: Array, y: Array) -> Array:
-            del x, turned, tap
+        def replayed(x: Array, transposed: Array, tap: Array, y: Array) -> Array:
+            del x, transposed, tap
             return y
 
-        def forward(x: Array, turned: Array, tap: Array, y: Array) -> tuple[Array, Array]:
+        def forward(x: Array, transposed: Array, tap: Array, y: Array) -> tuple[Array, Array]:
             del tap
-            return y, turned
+            return y, transposed
 
-        def backward(turned: Array, y_bar: Array) -> tuple[Any, ...]:
-            return self._input_cotangent(x, turned, y_bar, turned=self._is_plain), None, y_bar, None
+        def backward(transposed: Array, y_bar: Array) -> tuple[Any, ...]:
+            return self._input_cotangent(x, transposed, y_bar, transposed=self._is_plain), None, y_bar, None
 
         replayed.defvjp(forward, backward)
-        return [replayed(x, turned, tap, y)]
+        return [replayed(x, transposed, tap, y)]
 
     def whole(self, x: Array, w: Array) -> list[Array]:
         """The product outside of a loop, its weight's cotangent as in `weight_cotangent`."""
@@ -87,10 +87,10 @@ class Product(NamedTuple):
         (w_bar,) = jax.linear_transpose(lambda w: product(x, w), w)(rounded)
         return w_bar
 
-    def _input_cotangent(self, x: Array, w: Array, y_bar: Array, *, turned: bool = False) -> Array:
+    def _input_cotangent(self, x: Array, w: Array, y_bar: Array, *, transposed: bool = False) -> Array:
         """ȳ wᵀ, in the precision of x."""
         rounded = self._rounded(y_bar)
-        product = partial(self._product, w=w, turned=turned, dtype=rounded.dtype)
+        product = partial(self._product, w=w, transposed=transposed, dtype=rounded.dtype)
         (x_bar,) = jax.linear_transpose(product, x)(rounded)
         return x_bar
 
@@ -110,18 +110,18 @@ class Product(NamedTuple):
         plain = self.equation.params["dimension_numbers"] == (((last,), (0,)), ((), ()))
         return plain and self.equation.invars[0] is self.operand and len(self.weight.aval.shape) == 2  # type: ignore[attr-defined]
 
-    def _product(self, x: Array, w: Array, *, turned: bool = False, dtype: Any = None) -> Array:
+    def _product(self, x: Array, w: Array, *, transposed: bool = False, dtype: Any = None) -> Array:
         """The product; `dtype` is that of the result, if not the equation's own."""
         pair = (x, w) if self.equation.invars[0] is self.operand else (w, x)
         params = dict(self.equation.params)
         if dtype is not None:
             params["preferred_element_type"] = dtype
-        if turned:
+        if transposed:
             params["dimension_numbers"] = (((x.ndim - 1,), (1,)), ((), ()))
         return self.equation.primitive.bind(*pair, **params)
 
 
-class Curves(NamedTuple):
+class GateActivations(NamedTuple):
     """σ, tanh or nothing (by the name "") of each piece of one array, side by side along its last axis."""
 
     source: Var
@@ -182,5 +182,5 @@ def _split(array: Array, sizes: tuple[int, ...]) -> Sequence[Array]:
     return jax.lax.split(array, sizes, axis=array.ndim - 1) if len(sizes) > 1 else [array]
 
 
-Operation: TypeAlias = JaxprEqn | Product | Curves
+Operation: TypeAlias = JaxprEqn | WeightMatmul | GateActivations
 """What a step is made of."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from jax.extend.core import JaxprEqn, Var
 
 from nlstm_jax.unroll.fused.equations import Environment, flat, needed, read, run, variables
-from nlstm_jax.unroll.fused.operations import Curves, Operation, Product
+from nlstm_jax.unroll.fused.operations import GateActivations, Operation, WeightMatmul
 
 CURVES = ("tanh", "logistic")
 """Primitives whose derivative is a function of their result."""
@@ -38,20 +38,20 @@ class Step(NamedTuple):
     outputs: list[Any]
 
     @property
-    def products(self) -> list[Product]:
+    def products(self) -> list[WeightMatmul]:
         """Those among the operations."""
-        return [operation for operation in self.operations if isinstance(operation, Product)]
+        return [operation for operation in self.operations if isinstance(operation, WeightMatmul)]
 
-    def prepare(self, constants: Sequence[Any]) -> list[Any]:
+    def prepare_constants(self, constants: Sequence[Any]) -> list[Any]:
         """What is computed once, before the loop."""
         environment = self.literals | dict(zip(self.constants, constants, strict=True))
         run(self.preparation, environment)
         return [environment[var] for var in self.prepared]
 
-    def turned(self, prepared: Sequence[Any]) -> list[Any]:
+    def transposed(self, prepared: Sequence[Any]) -> list[Any]:
         """The weight of each product, as its `replay` takes it."""
         at = dict(zip(self.prepared, prepared, strict=True))
-        return [product.turned(at[product.weight]) for product in self.products]
+        return [product.transposed(at[product.weight]) for product in self.products]
 
     def run(
         self,
@@ -60,7 +60,7 @@ class Step(NamedTuple):
         inputs: Sequence[Any],
         handle: Callable[..., list[Any]],
     ) -> tuple[list[Any], list[Any]]:
-        """One step; `handle(operation, *operands)` computes every `Product` and `Curves`."""
+        """One step; `handle(operation, *operands)` computes every `WeightMatmul` and `GateActivations`."""
         given = zip((*self.prepared, *self.carry, *self.inputs), (*prepared, *carry, *inputs), strict=True)
         environment = self.literals | dict(given)
         for operation in self.operations:
@@ -125,31 +125,31 @@ def _recognised(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[A
         operation = _curves(equation, bent) or _product(equation, fixed) or equation
         if done.isdisjoint(equation.outvars):
             operations.append(operation)
-        if isinstance(operation, Curves):
+        if isinstance(operation, GateActivations):
             done.update(operation.outputs)
     return operations
 
 
-def _curves(equation: JaxprEqn, bent: dict[Any, JaxprEqn]) -> Curves | None:
+def _curves(equation: JaxprEqn, bent: dict[Any, JaxprEqn]) -> GateActivations | None:
     """An activation, or a split of the last axis with all activations of pieces."""
     name, source = equation.primitive.name, equation.invars[0] if equation.invars else None
     if not isinstance(source, Var) or not (shape := source.aval.shape):  # type: ignore[attr-defined]
         return None
     if name in CURVES:
-        return Curves(source, (name,), shape[-1:], tuple(equation.outvars))
+        return GateActivations(source, (name,), shape[-1:], tuple(equation.outvars))
     pieces = equation.outvars
     if name != "split" or equation.params["axis"] != len(shape) - 1 or bent.keys().isdisjoint(pieces):
         return None
     names = tuple(bent[piece].primitive.name if piece in bent else "" for piece in pieces)
     outputs = tuple(bent[piece].outvars[0] if piece in bent else piece for piece in pieces)
-    return Curves(source, names, tuple(equation.params["sizes"]), outputs)
+    return GateActivations(source, names, tuple(equation.params["sizes"]), outputs)
 
 
-def _product(equation: JaxprEqn, fixed: set[Var]) -> Product | None:
+def _product(equation: JaxprEqn, fixed: set[Var]) -> WeightMatmul | None:
     """A product of which one side is fixed."""
     if equation.primitive.name != "dot_general":
         return None
     left, right = equation.invars
     if not isinstance(left, Var) or not isinstance(right, Var) or (left in fixed) == (right in fixed):
         return None
-    return Product(equation, right, left) if left in fixed else Product(equation, left, right)
+    return WeightMatmul(equation, right, left) if left in fixed else WeightMatmul(equation, left, right)

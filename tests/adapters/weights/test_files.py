@@ -20,11 +20,11 @@ from nlstm_jax.cells import (
     LSTMCarry,
     Nested,
     NestedCarry,
-    SequenceDropout,
     Stack,
+    VariationalDropout,
     Zoneout,
     nested_lstm,
-    regularised,
+    with_regularizers,
 )
 from nlstm_jax.errors import ConfigError, DataError
 
@@ -34,8 +34,8 @@ LAYERS = {
     "gru": GRU(4, reset_after=False),
     "nested": nested_lstm(4, 3, "add"),
     "zoneout": Zoneout(nested_lstm(4, 2), NestedCarry(0.1, LSTMCarry(c=0.5, h=0.25))),
-    "dropout": regularised(nested_lstm(4, 2), recurrent_dropout=(0.1, 0.2), zoneout=(0.3,)),
-    "stack": Stack((LSTM(4), SequenceDropout(GRU(5), inputs=0.5)), skip=True, dropout=0.5),
+    "dropout": with_regularizers(nested_lstm(4, 2), recurrent_dropout=(0.1, 0.2), zoneout=(0.3,)),
+    "stack": Stack((LSTM(4), VariationalDropout(GRU(5), inputs=0.5)), skip=True, dropout=0.5),
     "both_ways": Stack((Bidirectional(GRU(4), GRU(4)), Bidirectional(LSTM(3), LSTM(3), "sum"))),
     "deep": DeepOutput(DeepTransition((Elman(4), Elman(4))), (5,)),
 }

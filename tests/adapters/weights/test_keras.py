@@ -14,16 +14,16 @@ from nlstm_jax.cells import (
     LSTM,
     Bidirectional,
     BidirectionalCarry,
-    DroppedParams,
     Elman,
     ElmanCarry,
     GRUCarry,
     LSTMCarry,
+    MaskedParams,
     Nested,
-    SequenceDropout,
     Stack,
+    VariationalDropout,
     nested_lstm,
-    spelled,
+    spec_repr,
 )
 from nlstm_jax.errors import DataError
 
@@ -312,12 +312,12 @@ def states_of(carry):
 
 
 def dropped(cell, params, masks):
-    """The cell in a `SequenceDropout` at every level, and the parameters as it would prepare them for these masks."""
+    """The cell in a `VariationalDropout` at every level, and the parameters as it prepares them for these masks."""
     if isinstance(cell, Nested):
         inner, inner_params = dropped(cell.inner, params.inner, masks[1:])
         cell = nested_with(cell, inner)
         params = params._replace(inner=inner_params)
-    return SequenceDropout(cell, recurrent=0.5), DroppedParams(params, inputs=None, recurrent=masks[0])
+    return VariationalDropout(cell, recurrent=0.5), MaskedParams(params, inputs=None, recurrent=masks[0])
 
 
 def nested_with(cell, inner):
@@ -404,7 +404,7 @@ def test_a_nested_lstm_from_keras_and_back_has_the_same_names_and_bits():
 
 def test_dropout_is_left_out():
     cell = nested_lstm(4, 2, "add")
-    noisy = SequenceDropout(nested_with(cell, SequenceDropout(cell.inner, recurrent=0.5)), inputs=0.5)
+    noisy = VariationalDropout(nested_with(cell, VariationalDropout(cell.inner, recurrent=0.5)), inputs=0.5)
     params = drawn(cell)
     references.assert_trees_close(to_keras(noisy, params), to_keras(cell, params), 0.0)
 
@@ -466,7 +466,7 @@ def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
         (Nested(4, LSTM(4, gating="add", peephole=True), gating="add"), "LSTM: peephole=False expected, found True"),
         (Stack((LSTM(4), LSTM(4)), residual=True), "Stack: residual=False expected, found True"),
     ],
-    ids=lambda value: "" if isinstance(value, str) else spelled(value).replace("features=4", ""),
+    ids=lambda value: "" if isinstance(value, str) else spec_repr(value).replace("features=4", ""),
 )
 def test_what_keras_does_not_have_is_refused_by_name(layer, named):
     with pytest.raises(ValueError, match=named):

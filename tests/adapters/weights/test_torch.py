@@ -14,12 +14,12 @@ from nlstm_jax.cells import (
     ElmanCarry,
     GRUCarry,
     LSTMCarry,
-    SequenceDropout,
     Stack,
     StackCarry,
+    VariationalDropout,
     Zoneout,
     nested_lstm,
-    spelled,
+    spec_repr,
 )
 from nlstm_jax.errors import DataError
 
@@ -199,7 +199,7 @@ def test_a_way_to_torch_and_back_changes_no_bit(cell, structure):
 
 
 def test_dropout_is_left_out():
-    noisy = Stack((SequenceDropout(LSTM(4), recurrent=0.5), LSTM(4)), dropout=0.5)
+    noisy = Stack((VariationalDropout(LSTM(4), recurrent=0.5), LSTM(4)), dropout=0.5)
     plain = Stack((LSTM(4), LSTM(4)))
     params = drawn(plain)
     found, expected = to_torch(noisy, params), to_torch(plain, params)
@@ -316,7 +316,7 @@ def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
         (Stack((LSTM(4), LSTM(4)), skip=True), "Stack: skip=False expected, found True"),
         (Stack((LSTM(4), LSTM(4)), residual=True), "Stack: residual=False expected, found True"),
     ],
-    ids=lambda value: "" if isinstance(value, str) else spelled(value).replace("features=4", ""),
+    ids=lambda value: "" if isinstance(value, str) else spec_repr(value).replace("features=4", ""),
 )
 def test_what_torch_does_not_have_is_refused_by_name(layer, named):
     with pytest.raises(ValueError, match=named):

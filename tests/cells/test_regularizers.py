@@ -19,21 +19,21 @@ from nlstm_jax.cells import (
     Bidirectional,
     DeepOutput,
     DeepTransition,
-    DroppedParams,
     Elman,
     ElmanCarry,
     ElmanParams,
     GRUCarry,
     LSTMCarry,
+    MaskedParams,
     Nested,
     NestedCarry,
-    SequenceDropout,
     Stack,
+    VariationalDropout,
     Zoneout,
     ZoneoutNoise,
-    draws_noise,
+    is_stochastic,
     nested_lstm,
-    regularised,
+    with_regularizers,
 )
 from nlstm_jax.unroll import unroll
 
@@ -67,13 +67,13 @@ def drawn(cell, batch, in_features, steps=3):
     """Parameters of ones, prepared with a key, and the noise."""
     shapes = jax.eval_shape(lambda: cell.init(KEY, in_features))
     params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
-    prepare = references.compiled(lambda params: cell.prepare(params, KEY, (steps, batch, in_features)))
-    return params, *prepare(params)
+    sample_noise = references.compiled(lambda params: cell.sample_noise(params, KEY, (steps, batch, in_features)))
+    return params, *sample_noise(params)
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])
 def test_masks_of_a_sequence_keep_the_rate_and_the_expectation(rate):
-    cell = SequenceDropout(LSTM(200), inputs=rate, recurrent=rate, weights=rate)
+    cell = VariationalDropout(LSTM(200), inputs=rate, recurrent=rate, weights=rate)
     params, prepared, noise = drawn(cell, 600, 250)
     assert jax.tree.leaves(noise) == []
     assert_mask(prepared.inputs, rate)
@@ -86,7 +86,7 @@ def test_masks_of_a_sequence_keep_the_rate_and_the_expectation(rate):
 
 
 def test_masks_are_as_wide_as_what_they_mask():
-    cell = SequenceDropout(LSTM(6, projection=2), inputs=0.5, recurrent=0.5, weights=0.5)
+    cell = VariationalDropout(LSTM(6, projection=2), inputs=0.5, recurrent=0.5, weights=0.5)
     params, prepared, _ = drawn(cell, 4, 5)
     assert (prepared.inputs.shape, prepared.recurrent.shape) == ((4, 5), (4, 2))
     assert prepared.cell.w_h.shape == params.w_h.shape == (2, 24)
@@ -103,7 +103,7 @@ ECHO = Elman(8, activation="identity", use_bias=False)
 
 def test_what_dropout_drops_is_dropped_from_the_first_step_to_the_last():
     xs, start = jnp.ones((6, 20, 8)), ElmanCarry(jnp.ones((20, 8)))
-    cell = SequenceDropout(ECHO, inputs=0.5, recurrent=0.5)
+    cell = VariationalDropout(ECHO, inputs=0.5, recurrent=0.5)
     seen = echo(cell, IDENTITY, NOTHING, xs, start)
     assert set(seen.ravel()) == {0, 2}
     remembered = echo(cell, NOTHING, IDENTITY, xs, start)
@@ -117,11 +117,11 @@ def test_what_dropout_drops_is_dropped_from_the_first_step_to_the_last():
 
 def test_dropped_weights_are_the_same_at_every_step_and_for_every_example():
     xs, start = jnp.zeros((6, 20, 8)), ElmanCarry(jnp.ones((20, 8)))
-    cell, params = SequenceDropout(ECHO, weights=0.5), ElmanParams(NOTHING, jnp.ones((8, 8)) / 8, None)
+    cell, params = VariationalDropout(ECHO, weights=0.5), ElmanParams(NOTHING, jnp.ones((8, 8)) / 8, None)
     ys = echo(cell, params.w_x, params.w_h, xs, start)
     assert len(np.unique(ys[0])) > 1
     np.testing.assert_array_equal(ys, np.broadcast_to(ys[:, :1], ys.shape))
-    prepared, _ = cell.prepare(params, KEY, xs.shape)
+    prepared, _ = cell.sample_noise(params, KEY, xs.shape)
     assert set(np.asarray(prepared.cell.w_h).ravel()) == {0, 1 / 4}
     for t in range(6):
         expected = np.ones(8) @ np.linalg.matrix_power(np.asarray(prepared.cell.w_h), t + 1)
@@ -151,8 +151,8 @@ def test_zoneout_is_drawn_anew_at_every_step_with_the_rate_of_each_vector():
 
 def test_levels_layers_transitions_and_directions_have_noise_of_their_own():
     noisy = {"inputs": 0.5, "recurrent": 0.5}
-    level = SequenceDropout(Nested(40, SequenceDropout(LSTM(40), **noisy)), **noisy)
-    transition = DeepTransition((SequenceDropout(GRU(40), **noisy), SequenceDropout(GRU(40), recurrent=0.5)))
+    level = VariationalDropout(Nested(40, VariationalDropout(LSTM(40), **noisy)), **noisy)
+    transition = DeepTransition((VariationalDropout(GRU(40), **noisy), VariationalDropout(GRU(40), recurrent=0.5)))
     layer = Stack((level, level, transition, Bidirectional(level, level)), dropout=0.5)
     _, prepared, noise = drawn(layer, 2500, 40, steps=1)
     single = [prepared.layers[0], prepared.layers[1], prepared.layers[3].forward, prepared.layers[3].backward]
@@ -182,27 +182,27 @@ def stepped(step, params, carry, xs):
 @pytest.mark.parametrize("name", ["lstm", "gru", "gru_reset_before"])
 def test_dropout_stands_on_the_input_and_the_recurrent_product_and_the_memory_stays_true(name):
     inner = {"lstm": LSTM(4), "gru": GRU(4), "gru_reset_before": GRU(4, reset_after=False)}[name]
-    cell = SequenceDropout(inner, inputs=0.3, recurrent=0.4, weights=0.5)
+    cell = VariationalDropout(inner, inputs=0.3, recurrent=0.4, weights=0.5)
     params, xs, start = references.example(cell, in_features=3, steps=5, batch=2)
     with jax.enable_x64(True):
         params, xs, start = jax.tree.map(jnp.asarray, (params, xs, start))
         found = references.run(cell, params, xs, start, key=KEY)
-        prepared, _ = cell.prepare(params, KEY, xs.shape)
+        prepared, _ = cell.sample_noise(params, KEY, xs.shape)
     masked = jax.tree.map(np.asarray, prepared.cell)
     m_x, m_h = np.asarray(prepared.inputs), np.asarray(prepared.recurrent)
     assert not m_x.all()
     assert not m_h.all()
 
     def step(t, p, carry, x):
-        x, read, h = x * m_x, carry.h * m_h, carry.h
+        x, recurrent_input, h = x * m_x, carry.h * m_h, carry.h
         if name == "lstm":
-            i, f, g, o = np.split(x @ p.w_x + read @ p.w_h + p.b, 4, axis=1)
+            i, f, g, o = np.split(x @ p.w_x + recurrent_input @ p.w_h + p.b, 4, axis=1)
             c = references.sigmoid(f) * carry.c + references.sigmoid(i) * np.tanh(g)
             h = references.sigmoid(o) * np.tanh(c)
             return LSTMCarry(c, h), h
         (x_r, x_z, x_n), (w_r, w_z, w_n) = np.split(x @ p.w_x + p.b, 3, axis=1), np.split(p.w_h, 3, axis=1)
-        r, z = references.sigmoid(x_r + read @ w_r), references.sigmoid(x_z + read @ w_z)
-        n = np.tanh(x_n + (r * (read @ w_n + p.b_n) if name == "gru" else (r * read) @ w_n))
+        r, z = references.sigmoid(x_r + recurrent_input @ w_r), references.sigmoid(x_z + recurrent_input @ w_z)
+        n = np.tanh(x_n + (r * (recurrent_input @ w_n + p.b_n) if name == "gru" else (r * recurrent_input) @ w_n))
         h = (1 - z) * n + z * h
         return GRUCarry(h), h
 
@@ -212,7 +212,7 @@ def test_dropout_stands_on_the_input_and_the_recurrent_product_and_the_memory_st
 
 def struck(prepared, b):
     """Example b's parameters of the bare cell: what is dropped is struck from the rows of the matrices."""
-    if isinstance(prepared, DroppedParams):
+    if isinstance(prepared, MaskedParams):
         params = struck(prepared.cell, b)
         for field, mask in (("w_x", prepared.inputs), ("w_h", prepared.recurrent)):
             if mask is not None:
@@ -253,12 +253,12 @@ STRUCK_BY_DEFAULT = (
 )
 def test_dropout_is_the_cell_with_rows_struck_from_its_matrices_on_every_level(name, direction):
     (bare, reference), reverse = BARE[name], direction == "reverse"
-    cell = regularised(bare, input_dropout=(0.4,), recurrent_dropout=(0.4,), weight_drop=(0.2,))
+    cell = with_regularizers(bare, input_dropout=(0.4,), recurrent_dropout=(0.4,), weight_drop=(0.2,))
     params, xs, start = references.example(cell, in_features=3, steps=4, batch=3)
     with jax.enable_x64(True):
         on_device = jax.tree.map(jnp.asarray, (params, xs, start))
         found = references.run(cell, *on_device, key=KEY, reverse=reverse)
-        prepared, _ = cell.prepare(on_device[0], KEY, xs.shape)
+        prepared, _ = cell.sample_noise(on_device[0], KEY, xs.shape)
     prepared = jax.tree.map(np.asarray, prepared)
     alone = [
         references.unroll(
@@ -282,7 +282,7 @@ def test_zoneout_is_the_papers(drawn):
     with jax.enable_x64(True):
         on_device = jax.tree.map(jnp.asarray, (params, xs, start))
         found = references.run(cell, *on_device, key=KEY if drawn else None)
-        kept = cell.prepare(on_device[0], KEY, xs.shape)[1].kept
+        kept = cell.sample_noise(on_device[0], KEY, xs.shape)[1].kept
     old_c, old_h = (np.asarray(mask, float) for mask in kept)
 
     def step(t, p, carry, x):
@@ -350,7 +350,7 @@ def test_zoneout_mixes_old_and_new_in_every_vector_of_the_carry_by_its_own_rate(
     with jax.enable_x64(True):
         on_device = jax.tree.map(jnp.asarray, (params, xs, start))
         found = references.run(cell, *on_device, key=KEY if drawn else None)
-        noise = cell.prepare(on_device[0], KEY, xs.shape)[1]
+        noise = cell.sample_noise(on_device[0], KEY, xs.shape)[1]
     shares, structure = jax.tree.flatten(rates)
     assert [kept is None for kept in noise.kept] == [rate == 0 for rate in shares]
     shapes = [(5, *leaf.shape) for leaf in jax.tree.leaves(start)]
@@ -374,10 +374,10 @@ def test_units_that_noise_made_by_hand_names_keep_their_value_and_h_shows_the_me
 
 
 def test_zoneout_goes_around_dropout_and_hands_it_its_noise():
-    dropped = SequenceDropout(LSTM(3), inputs=0.5, recurrent=0.5)
+    dropped = VariationalDropout(LSTM(3), inputs=0.5, recurrent=0.5)
     cell = Zoneout(dropped, 0.5)
     params, xs, start = jax.tree.map(jnp.asarray, references.example(cell, steps=1, batch=20))
-    prepared, noise = cell.prepare(params, KEY, xs.shape)
+    prepared, noise = cell.sample_noise(params, KEY, xs.shape)
     assert not np.array_equal(prepared.inputs, prepared.recurrent)
     z = cell.project(prepared, xs[0])
     new, _ = dropped.step(prepared, start, z)
@@ -406,7 +406,7 @@ def test_at_rate_0_it_is_the_bare_cell_to_the_last_bit(name, keyed):
     cell = PLAIN[name]
     params, xs, start = references.example(cell, in_features=3)
     expected = references.run(cell, params, xs, start)
-    for wrapped in (SequenceDropout(cell), Zoneout(cell, 0.0), Zoneout(cell, none_of(cell))):
+    for wrapped in (VariationalDropout(cell), Zoneout(cell, 0.0), Zoneout(cell, none_of(cell))):
         found = references.run(wrapped, params, xs, start, key=KEY if keyed else None)
         references.assert_trees_close(found, expected, 0.0)
 
@@ -422,19 +422,19 @@ def test_a_rate_may_be_a_whole_number(keyed):
 
 
 NOISY = {
-    "inputs": SequenceDropout(LSTM(4), inputs=0.5),
-    "recurrent": SequenceDropout(GRU(4), recurrent=0.5),
-    "weights": SequenceDropout(Elman(4), weights=0.5),
-    "nested": Nested(4, SequenceDropout(LSTM(4), recurrent=0.5)),
-    "nested_twice": Nested(4, Nested(4, SequenceDropout(GRU(4), inputs=0.5))),
+    "inputs": VariationalDropout(LSTM(4), inputs=0.5),
+    "recurrent": VariationalDropout(GRU(4), recurrent=0.5),
+    "weights": VariationalDropout(Elman(4), weights=0.5),
+    "nested": Nested(4, VariationalDropout(LSTM(4), recurrent=0.5)),
+    "nested_twice": Nested(4, Nested(4, VariationalDropout(GRU(4), inputs=0.5))),
     "zoneout": Zoneout(LSTM(4), 0.5),
     "zoneout_of_one": Zoneout(LSTM(4), LSTMCarry(c=0.5, h=0.0)),
-    "zoneout_0_of_noisy": Zoneout(SequenceDropout(LSTM(4), inputs=0.5), 0.0),
-    "transition": DeepTransition((GRU(4), SequenceDropout(GRU(4), recurrent=0.5))),
+    "zoneout_0_of_noisy": Zoneout(VariationalDropout(LSTM(4), inputs=0.5), 0.0),
+    "transition": DeepTransition((GRU(4), VariationalDropout(GRU(4), recurrent=0.5))),
     "output": DeepOutput(Zoneout(LSTM(4), 0.5), widths=(3,)),
     "stack": Stack((Elman(4), Elman(4)), dropout=0.5),
     "noisy_layer": Stack((Elman(4), Zoneout(Elman(4), 0.5))),
-    "one_direction": Bidirectional(LSTM(4), SequenceDropout(LSTM(4), inputs=0.5)),
+    "one_direction": Bidirectional(LSTM(4), VariationalDropout(LSTM(4), inputs=0.5)),
     "stack_of_directions": Stack((Bidirectional(Elman(4), Elman(4)), Elman(4)), dropout=0.5),
 }
 QUIET = {
@@ -444,7 +444,7 @@ QUIET = {
     "nested": nested_lstm(4, 3),
     "rate_0": Zoneout(GRU(4), 0),
     "rates_0": Zoneout(LSTM(4), LSTMCarry(c=0.0, h=0.0)),
-    "dropout_0": SequenceDropout(LSTM(4)),
+    "dropout_0": VariationalDropout(LSTM(4)),
     "transition": DeepTransition((GRU(4), GRU(4))),
     "output": DeepOutput(LSTM(4), widths=(3,)),
     "stack": Stack((LSTM(4), GRU(3))),
@@ -454,15 +454,15 @@ QUIET = {
 
 
 def test_what_draws_noise_is_known():
-    assert [name for name, cell in NOISY.items() if not draws_noise(cell, 3)] == []
-    assert [name for name, cell in QUIET.items() if draws_noise(cell, 3)] == []
+    assert [name for name, cell in NOISY.items() if not is_stochastic(cell, 3)] == []
+    assert [name for name, cell in QUIET.items() if is_stochastic(cell, 3)] == []
 
 
 @dataclass(frozen=True)
 class Multiplied(Elman):
     """A user's cell, whose noise is not a mask: gamma numbers of mean 1 on its recurrent matrix."""
 
-    def prepare(self, params, key, shape):
+    def sample_noise(self, params, key, shape):
         if key is None:
             return params, ()
         return params._replace(w_h=params.w_h * jax.random.gamma(key, 4.0, params.w_h.shape) / 4), ()
@@ -471,8 +471,8 @@ class Multiplied(Elman):
 def test_noise_of_any_distribution_is_noise():
     cell = Multiplied(4)
     params = cell.init(KEY, 3)
-    assert not np.allclose(cell.prepare(params, KEY, (1, 1, 3))[0].w_h, params.w_h)
-    assert draws_noise(cell, 3)
+    assert not np.allclose(cell.sample_noise(params, KEY, (1, 1, 3))[0].w_h, params.w_h)
+    assert is_stochastic(cell, 3)
 
 
 # Each place from which noise is drawn, in the deepest of the layers that have it.
@@ -497,24 +497,26 @@ def test_a_key_decides_and_without_one_nothing_is_random(name):
     silent = references.run(cell, params, xs)[1]
     np.testing.assert_array_equal(silent, references.run(cell, params, xs)[1])
     assert not np.allclose(one, silent)
-    if isinstance(cell, SequenceDropout):
+    if isinstance(cell, VariationalDropout):
         np.testing.assert_array_equal(silent, references.run(cell.cell, params, xs)[1])
 
 
-SILENCED = [NOISY["weights"], SequenceDropout(LSTM(4), inputs=0.5, recurrent=0.5, weights=0.5)]
+SILENCED = [NOISY["weights"], VariationalDropout(LSTM(4), inputs=0.5, recurrent=0.5, weights=0.5)]
 
 
 @pytest.mark.parametrize("cell", SILENCED, ids=["elman", "lstm"])
 def test_without_a_key_a_dropped_cell_has_the_parameters_and_the_noise_of_the_bare_one(cell):
     params = cell.init(KEY, 3)
-    prepared, noise = cell.prepare(params, None, (5, 2, 3))
+    prepared, noise = cell.sample_noise(params, None, (5, 2, 3))
     assert prepared is params
     assert noise == ()
 
 
 @pytest.mark.parametrize("plain", [GRU(4), nested_lstm(4, 2), nested_lstm(4, 3)], ids=["gru", "nested_2", "nested_3"])
 def test_noise_moves_no_parameter(plain):
-    noisy = regularised(plain, input_dropout=(0.1,), recurrent_dropout=(0.2,), weight_drop=(0.4,), zoneout=(0.5,))
+    noisy = with_regularizers(
+        plain, input_dropout=(0.1,), recurrent_dropout=(0.2,), weight_drop=(0.4,), zoneout=(0.5,)
+    )
     found, expected = noisy.init(KEY, 3), plain.init(KEY, 3)
     assert jax.tree.structure(found) == jax.tree.structure(expected)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -524,8 +526,10 @@ def test_noise_moves_no_parameter(plain):
 
 def drawn_on(count):
     """The noise, and the outputs and gradients under it, on so many devices; the batch is split over them."""
-    cell = Stack((Zoneout(regularised(nested_lstm(4, 2), input_dropout=(0.3,), recurrent_dropout=(0.3,)), 0.3),) * 2)
-    cell = Stack((*cell.cells, SequenceDropout(LSTM(4), weights=0.3)), dropout=0.3)
+    cell = Stack(
+        (Zoneout(with_regularizers(nested_lstm(4, 2), input_dropout=(0.3,), recurrent_dropout=(0.3,)), 0.3),) * 2
+    )
+    cell = Stack((*cell.cells, VariationalDropout(LSTM(4), weights=0.3)), dropout=0.3)
     params = cell.init(jax.random.key(0), 3)
     xs = np.random.default_rng(1).standard_normal((5, 8, 3)).astype(np.float32)
     mesh = jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,))
@@ -537,7 +541,7 @@ def drawn_on(count):
             return jnp.square(ys).sum(), ys
 
         gradients, ys = jax.grad(loss, has_aux=True)(params)
-        return cell.prepare(jax.tree.map(jnp.ones_like, params), key, xs.shape), ys, gradients
+        return cell.sample_noise(jax.tree.map(jnp.ones_like, params), key, xs.shape), ys, gradients
 
     run = references.compiled(all_of_it, in_shardings=(whole, split, whole))
     noise, ys, gradients = run(params, xs, jax.random.key(2))
@@ -572,58 +576,63 @@ def test_one_device_and_four_have_the_same_noise(tmp_path):
 
 
 def test_rates_go_to_their_levels():
-    cell = regularised(nested_lstm(4, 3), input_dropout=(0.1, 0.0, 0.0), recurrent_dropout=(0.2,), zoneout=(0.0,))
+    cell = with_regularizers(
+        nested_lstm(4, 3), input_dropout=(0.1, 0.0, 0.0), recurrent_dropout=(0.2,), zoneout=(0.0,)
+    )
     assert (cell.inputs, cell.recurrent, cell.weights) == (0.1, 0.2, 0.0)
     middle = cell.cell.inner
     innermost = middle.cell.inner
     assert (middle.inputs, middle.recurrent, innermost.inputs, innermost.recurrent) == (0.0, 0.2, 0.0, 0.2)
     assert isinstance(innermost.cell, LSTM)
-    only = regularised(nested_lstm(4, 3), weight_drop=(0.0, 0.0, 0.3))
+    only = with_regularizers(nested_lstm(4, 3), weight_drop=(0.0, 0.0, 0.3))
     assert only == Nested(
-        4, Nested(4, SequenceDropout(nested_lstm(4, 3).inner.inner, weights=0.3), "tanh"), "identity"
+        4, Nested(4, VariationalDropout(nested_lstm(4, 3).inner.inner, weights=0.3), "tanh"), "identity"
     )
 
 
 def test_rates_of_zoneout_are_h_and_then_the_memories_outermost_first():
-    rates = regularised(nested_lstm(4, 3), zoneout=(0.1, 0.2, 0.3, 0.4)).rates
+    rates = with_regularizers(nested_lstm(4, 3), zoneout=(0.1, 0.2, 0.3, 0.4)).rates
     assert rates == NestedCarry(0.1, NestedCarry(0.2, LSTMCarry(h=0.3, c=0.4)))
-    assert regularised(LSTM(4), zoneout=(0.05, 0.5)).rates == LSTMCarry(h=0.05, c=0.5)
-    assert regularised(Nested(4, GRU(4)), zoneout=(0.1, 0.2)).rates == NestedCarry(0.1, GRUCarry(0.2))
-    assert regularised(DeepTransition((LSTM(4),) * 2), zoneout=(0.1, 0.2)).rates == LSTMCarry(h=0.1, c=0.2)
-    assert regularised(nested_lstm(4, 2), zoneout=(0.1,)).rates == NestedCarry(0.1, LSTMCarry(0.1, 0.1))
+    assert with_regularizers(LSTM(4), zoneout=(0.05, 0.5)).rates == LSTMCarry(h=0.05, c=0.5)
+    assert with_regularizers(Nested(4, GRU(4)), zoneout=(0.1, 0.2)).rates == NestedCarry(0.1, GRUCarry(0.2))
+    assert with_regularizers(DeepTransition((LSTM(4),) * 2), zoneout=(0.1, 0.2)).rates == LSTMCarry(h=0.1, c=0.2)
+    assert with_regularizers(nested_lstm(4, 2), zoneout=(0.1,)).rates == NestedCarry(0.1, LSTMCarry(0.1, 0.1))
 
 
 @pytest.mark.parametrize("cell", [Elman(4), nested_lstm(4, 3), Stack((LSTM(4), LSTM(4)))], ids=["elman", "3", "stack"])
 def test_where_all_rates_are_0_there_is_no_wrapper(cell):
     none = dict.fromkeys(("input_dropout", "recurrent_dropout", "weight_drop", "zoneout"), (0.0,))
-    assert regularised(cell) == regularised(cell, **none) == cell
+    assert with_regularizers(cell) == with_regularizers(cell, **none) == cell
 
 
 @pytest.mark.parametrize("rates", [(0.0, 0.0, 0.0), (0.1, 0.2, 0.3), ()], ids=["zeros", "rates", "none"])
 @pytest.mark.parametrize("name", ["input_dropout", "recurrent_dropout", "weight_drop", "zoneout"])
 def test_another_number_of_rates_is_refused_by_name_whatever_they_are(name, rates):
     with pytest.raises(ValueError, match=rf"^{name}: 1 rate, or .* expected, found \("):
-        regularised(LSTM(4), **{name: rates})
+        with_regularizers(LSTM(4), **{name: rates})
 
 
 @pytest.mark.parametrize("rate", [1.0, 1.5, -0.1, float("nan"), float("inf")])
 @pytest.mark.parametrize("field", ["inputs", "recurrent", "weights", "rates"])
 def test_a_rate_that_is_no_probability_below_1_is_refused_by_name(field, rate):
     with pytest.raises(ValueError, match=rf"{field}: a rate in \[0, 1\) expected, found {rate!r}"):
-        Zoneout(LSTM(4), LSTMCarry(0.1, rate)) if field == "rates" else SequenceDropout(LSTM(4), **{field: rate})
+        Zoneout(LSTM(4), LSTMCarry(0.1, rate)) if field == "rates" else VariationalDropout(LSTM(4), **{field: rate})
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (
-            lambda: regularised(LSTM(4), recurrent_dropout=(0.1, 0.2)),
+            lambda: with_regularizers(LSTM(4), recurrent_dropout=(0.1, 0.2)),
             r"recurrent_dropout: 1 rate, or 1 for the 1 levels",
         ),
-        (lambda: regularised(LSTM(4), zoneout=(0.1,) * 3), r"zoneout: 1 rate, or 2 for the 2 vectors of the carry"),
         (
-            lambda: SequenceDropout(LSTM(4), inputs=1.0),
-            r"SequenceDropout: inputs: a rate in \[0, 1\) expected, found 1.0",
+            lambda: with_regularizers(LSTM(4), zoneout=(0.1,) * 3),
+            r"zoneout: 1 rate, or 2 for the 2 vectors of the carry",
+        ),
+        (
+            lambda: VariationalDropout(LSTM(4), inputs=1.0),
+            r"VariationalDropout: inputs: a rate in \[0, 1\) expected, found 1.0",
         ),
         (lambda: Zoneout(LSTM(4), -0.1), r"Zoneout: rates: a rate in \[0, 1\) expected, found -0.1"),
         (
@@ -631,7 +640,7 @@ def test_a_rate_that_is_no_probability_below_1_is_refused_by_name(field, rate):
             "a LSTMCarry with a rate for each of c, h expected, found GRUCarry",
         ),
         (lambda: Zoneout(Stack((LSTM(4),)), 0.1), "Zoneout: cell: a single cell, .* expected, found Stack"),
-        (lambda: SequenceDropout(Zoneout(LSTM(4), 0.1)), "Zoneout goes around SequenceDropout, not inside it"),
+        (lambda: VariationalDropout(Zoneout(LSTM(4), 0.1)), "Zoneout goes around VariationalDropout, not inside it"),
         (lambda: Nested(4, Zoneout(LSTM(4), 0.1)), "Nested: inner: Zoneout goes around Nested, not inside it"),
     ],
 )
@@ -645,19 +654,20 @@ def test_weight_drop_wants_a_recurrent_matrix():
         ValueError,
         match=r"weights: a cell whose parameters have a field w_h expected, found DeepTransition with cells",
     ):
-        SequenceDropout(DeepTransition((Elman(4), Elman(4))), weights=0.5)
+        VariationalDropout(DeepTransition((Elman(4), Elman(4))), weights=0.5)
 
 
 class Deaf(Elman):
-    """A cell that passes over `read`."""
+    """A cell that passes over `recurrent_input`."""
 
-    def step(self, params, carry, z, noise=(), read=None):
+    def step(self, params, carry, z, noise=(), recurrent_input=None):
         return super().step(params, carry, z, noise)
 
 
 def test_recurrent_dropout_wants_a_cell_that_reads():
     with pytest.raises(
-        ValueError, match=r"^SequenceDropout: recurrent: a cell whose step uses `read` expected, found De"
+        ValueError,
+        match=r"^VariationalDropout: recurrent: a cell whose step uses `recurrent_input` expected, found De",
     ):
-        SequenceDropout(Deaf(4), recurrent=0.5)
-    assert SequenceDropout(Deaf(4), inputs=0.5).out_features == 4
+        VariationalDropout(Deaf(4), recurrent=0.5)
+    assert VariationalDropout(Deaf(4), inputs=0.5).out_features == 4

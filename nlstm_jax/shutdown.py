@@ -6,7 +6,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
-class Interruption:
+class GracefulShutdown:
     """A context manager; `requested` turns true at the first signal, a second one ends the process as usual."""
 
     requested = False

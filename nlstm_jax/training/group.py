@@ -10,12 +10,12 @@ import numpy as np
 
 from nlstm_jax.tasks import Examples
 from nlstm_jax.training.evaluation import evaluate
-from nlstm_jax.training.member import Member, numbers_of
-from nlstm_jax.training.program import Program, StepReport, TrainState
+from nlstm_jax.training.run import TrainingRun, traced_hparams
+from nlstm_jax.training.steps import CompiledSteps, StepReport, TrainState
 
 
 @dataclass
-class Lane:
+class RunGroup:
     """A program, and the members that it trains: one, or as many at once as it was made for.
 
     Attributes:
@@ -24,12 +24,12 @@ class Lane:
         examples: by split, on the program's devices.
     """
 
-    program: Program
-    members: list[Member]
+    program: CompiledSteps
+    members: list[TrainingRun]
     examples: Mapping[str, Examples]
 
     @property
-    def behind(self) -> list[Member]:
+    def behind(self) -> list[TrainingRun]:
         """Those that go on and are furthest behind; after a crash some may be ahead."""
         going = [member for member in self.members if member.summary is None]
         step = min((member.step for member in going), default=0)
@@ -41,7 +41,7 @@ class Lane:
         # One compiled program serves to the end: in the place of runs that have ended the first is trained once more.
         self._places = self._group + [self._group[0]] * (self.program.runs - len(self._group))
         self._state: TrainState = self.program.joined([member.state for member in self._places])
-        self._numbers = self.program.joined([numbers_of(member.config) for member in self._places])
+        self._numbers = self.program.joined([traced_hparams(member.config) for member in self._places])
         self._pending: tuple[int, StepReport] | None = None
 
     def train(self, step: int, stop: int, size: int) -> list[float]:
@@ -74,7 +74,7 @@ class Lane:
             if member.summary is None:
                 member.state, member.step = state, step
 
-    def evaluate(self, options: Mapping[str, Any], examples_per_second: float) -> list[Member]:
+    def evaluate(self, options: Mapping[str, Any], examples_per_second: float) -> list[TrainingRun]:
         """Evaluate the members that are still there, and have them write it; they are returned."""
         there = [member for member in self._group if member.summary is None]
         if not there:

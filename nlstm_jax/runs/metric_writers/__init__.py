@@ -14,7 +14,7 @@ from nlstm_jax.errors import ConfigError
 Line = Mapping[str, Any]
 
 
-class Mirror(Protocol):
+class MetricWriter(Protocol):
     """Shows lines somewhere."""
 
     def write(self, lines: Iterable[Line]) -> None:
@@ -25,10 +25,10 @@ class Mirror(Protocol):
 
 
 _NEEDS = {"tensorboard": "tensorboardX", "wandb": "wandb"}
-MIRRORS = tuple(_NEEDS)
+METRIC_WRITERS = tuple(_NEEDS)
 
 
-def check_mirrors(names: Sequence[str]) -> None:
+def check_metric_writers(names: Sequence[str]) -> None:
     """Raise a ConfigError unless all are known and installed."""
     for name in names:
         if name not in _NEEDS:
@@ -37,17 +37,19 @@ def check_mirrors(names: Sequence[str]) -> None:
             raise ConfigError(f'--mirror={name}: {_NEEDS[name]} expected: pip install -e ".[{name}]"')
 
 
-def open_mirrors(names: Sequence[str], folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> list[Mirror]:
+def open_metric_writers(
+    names: Sequence[str], folder: Path, config: Mapping[str, Any], lines: Sequence[Line]
+) -> list[MetricWriter]:
     """Mirrors of a run.
 
     Args:
-        names: of `MIRRORS`.
+        names: of `METRIC_WRITERS`.
         folder: of the run.
         config: its configuration.
         lines: that it has already.
     """
-    modules = [importlib.import_module(f"nlstm_jax.runs.mirrors.{name}") for name in names]
-    make: list[Callable[..., Mirror]] = [module.open_mirror for module in modules]
+    modules = [importlib.import_module(f"nlstm_jax.runs.metric_writers.{name}") for name in names]
+    make: list[Callable[..., MetricWriter]] = [module.open_metric_writer for module in modules]
     return [each(folder, config, lines) for each in make]
 
 

@@ -15,13 +15,13 @@ from nlstm_jax.cells import (
     Layer,
     Stack,
     StackCarry,
-    spelled,
+    spec_repr,
 )
-from nlstm_jax.cells.base import check_layer, named_leaves
+from nlstm_jax.cells.base import check_layer, leaves_with_names
 from nlstm_jax.types import Array, Bool, Carry, Float, Int, Params, PRNGKeyArray
 from nlstm_jax.unroll import cudnn
 from nlstm_jax.unroll.blocks import block_size
-from nlstm_jax.unroll.scan import Course, Marks, Part, scan
+from nlstm_jax.unroll.scan import LayerState, ScanOptions, StepMasks, scan
 
 MODES = ("auto", "scan", "fused", "cudnn")
 AUTO = "fused"
@@ -158,11 +158,11 @@ def unroll(
     if mode == "cudnn":
         asked = {name: steps or None for name, steps in blocks.items()}
         cudnn.check(cell, params, mask=mask, resets=resets, return_carries=return_carries, **asked)
-    params, noise = cell.prepare(params, key, xs.shape)
+    params, noise = cell.sample_noise(params, key, xs.shape)
     fresh = _initial_carry(cell, params, batch)
-    part = Part(params, noise, fresh if carry is None else carry, fresh)
+    part = LayerState(params, noise, fresh if carry is None else carry, fresh)
     marks, loop = _marks(length, lengths, mask, resets), _mode(cell, carry_shapes, mode)
-    course = Course(marks, reverse, return_carries, loop, **blocks)
+    course = ScanOptions(marks, reverse, return_carries, loop, **blocks)
     carry, ys, carries = _run(cell, xs, part, course)
     return (carry, ys, carries) if return_carries else (carry, ys)
 
@@ -175,12 +175,12 @@ def _mode(cell: Layer, carry_shapes: Carry, mode: str) -> str:
     served = all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
     if mode == "fused" and not served:
         found = ", ".join(sorted(map(str, dtypes)))
-        raise ValueError(f"unroll: mode='fused': a carry of floats expected, found {found} in {spelled(cell)}'s")
+        raise ValueError(f"unroll: mode='fused': a carry of floats expected, found {found} in {spec_repr(cell)}'s")
     return "fused" if served and (mode if mode != "auto" else AUTO) == "fused" else "scan"
 
 
 def _run(
-    layer: Layer, xs: Float[Array, "T B D"], part: Part, course: Course
+    layer: Layer, xs: Float[Array, "T B D"], part: LayerState, course: ScanOptions
 ) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
     if isinstance(layer, Stack):
         return _run_stack(layer, xs, part, course)
@@ -191,24 +191,24 @@ def _run(
 
 
 def _run_both_ways(
-    layer: Bidirectional, xs: Float[Array, "T B D"], part: Part, course: Course
+    layer: Bidirectional, xs: Float[Array, "T B D"], part: LayerState, course: ScanOptions
 ) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
     whole = part._replace(noise=part.noise or BidirectionalNoise((), ()))
-    there = _run(layer.forward, xs, Part(*(each.forward for each in whole)), course)
-    back = _run(layer.backward, xs, Part(*(each.backward for each in whole)), course.mirrored())
+    there = _run(layer.forward, xs, LayerState(*(each.forward for each in whole)), course)
+    back = _run(layer.backward, xs, LayerState(*(each.backward for each in whole)), course.reversed_in_time())
     ends, ys, carries = zip(there, back, strict=True)
     kept = BidirectionalCarry(*carries) if course.return_carries else None
     return BidirectionalCarry(*ends), layer.merged(*ys), kept
 
 
 def _run_stack(
-    stack: Stack, xs: Float[Array, "T B D"], part: Part, course: Course
+    stack: Stack, xs: Float[Array, "T B D"], part: LayerState, course: ScanOptions
 ) -> tuple[Carry, Float[Array, "T B O"], Carry | None]:
     params, noise, carry, fresh = part
     ends, every, ys = [], [], None
     for index, layer in enumerate(stack.cells):
         layer_noise = noise.layers[index] if noise else ()
-        own = Part(params.layers[index], layer_noise, carry.layers[index], fresh.layers[index])
+        own = LayerState(params.layers[index], layer_noise, carry.layers[index], fresh.layers[index])
         layer_xs = xs if ys is None else stack.layer_input(index, ys, xs, noise)
         end, out, carries = _run(layer, layer_xs, own, course)
         ends.append(end)
@@ -247,7 +247,7 @@ def _check_key(key: Any) -> None:
 
 def _check_tree(name: str, cell: Layer, given: Any, expected: Any, where: str) -> None:
     """Raise a ValueError unless `given` has the leaves, and their shapes, that it must have."""
-    wanted, found = ({path: jnp.shape(leaf) for path, leaf in named_leaves(tree)} for tree in (expected, given))
+    wanted, found = ({path: jnp.shape(leaf) for path, leaf in leaves_with_names(tree)} for tree in (expected, given))
     structures: Any = jax.tree.structure(given), jax.tree.structure(expected)
     if structures[0] == structures[1] and wanted == found:
         return
@@ -257,7 +257,7 @@ def _check_tree(name: str, cell: Layer, given: Any, expected: Any, where: str) -
         if path in wanted
         else f"{type(expected).__name__} expected, found {type(given).__name__}{f' with {path}' if path else ''}"
     )
-    raise ValueError(f"unroll: {name}: {spelled(cell)} {where}: {told}")
+    raise ValueError(f"unroll: {name}: {spec_repr(cell)} {where}: {told}")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -275,10 +275,10 @@ def _initial_carry(cell: Layer, params: Params, batch: int) -> Carry:
     return jax.tree.map(precise, cell.initial_carry((batch,)))
 
 
-def _marks(length: int, lengths: Array | None, mask: Array | None, resets: Array | None) -> Marks:
+def _marks(length: int, lengths: Array | None, mask: Array | None, resets: Array | None) -> StepMasks:
     """`lengths` and `mask` as one mask; no reset past a sequence's end."""
     if lengths is None:
-        return Marks(mask, resets, None)
+        return StepMasks(mask, resets, None)
     within = jnp.arange(length)[:, None] < lengths
     valid = within if mask is None else mask & within
-    return Marks(valid, None if resets is None else resets & within, within)
+    return StepMasks(valid, None if resets is None else resets & within, within)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nlstm_jax.runs.files import TENSORBOARD
-from nlstm_jax.runs.mirrors import Line, Mirror, numbers
+from nlstm_jax.runs.metric_writers import Line, MetricWriter, numbers
 
 
 class TensorBoard:
@@ -37,7 +37,7 @@ class TensorBoard:
         self._writer.close()
 
 
-def open_mirror(folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> Mirror:
+def open_metric_writer(folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> MetricWriter:
     """TensorBoard's mirror of a run."""
     del config
     return TensorBoard(folder, lines)

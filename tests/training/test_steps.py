@@ -12,15 +12,15 @@ from nlstm_jax import models, tasks
 from nlstm_jax.cells import LSTM
 from nlstm_jax.data.poems import Corpus
 from nlstm_jax.models import LanguageModel, merge
-from nlstm_jax.tasks.base import Shuffled
+from nlstm_jax.tasks.base import ShuffledSampler
 from nlstm_jax.tasks.poems import PoemTask
 from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.program import Program
+from nlstm_jax.training.steps import CompiledSteps
 
 POEMS = [(("a",),), (("b", "a"), ("a", "c", "b")), (("c", "b", "a", "a"),), (("b",), ("c",), ("a",))]
 MESH = make_mesh({})
-NUMBERS = {"dropout_seed": jnp.int32(0)}
+TRACED_HPARAMS = {"dropout_seed": jnp.int32(0)}
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,8 @@ def task():
 def make(task, rule, **dropout):
     """A program, the state before its first step, and the training data on the mesh."""
     model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0), **dropout)
-    program = Program.of(model, task, lambda numbers: rule, MESH)
-    return program, program.start(model, NUMBERS), replicate(task.splits["train"], MESH)
+    program = CompiledSteps.of(model, task, lambda numbers: rule, MESH)
+    return program, program.start(model, TRACED_HPARAMS), replicate(task.splits["train"], MESH)
 
 
 def copied(state):
@@ -43,12 +43,12 @@ def copied(state):
 
 def test_many_steps_in_one_call_are_as_many_calls_bit_for_bit(task):
     program, state, examples = make(task, optax.adam(0.01), dropout_input=0.5, dropout_output=0.5)
-    batches = Shuffled(seed=3, size=4, batch_size=2).batches(0, 7)
-    whole, whole_report = program.train(copied(state), NUMBERS, examples, batches, 7)
+    batches = ShuffledSampler(seed=3, size=4, batch_size=2).batches(0, 7)
+    whole, whole_report = program.train(copied(state), TRACED_HPARAMS, examples, batches, 7)
     for size, cuts in ((7, range(8)), (5, (0, 5, 7))):
         parted = copied(state)
         for start, stop in itertools.pairwise(cuts):
-            parted, report = program.train(parted, NUMBERS, examples, batches[start:stop], size)
+            parted, report = program.train(parted, TRACED_HPARAMS, examples, batches[start:stop], size)
         assert int(parted.step) == 7
         jax.tree.map(np.testing.assert_array_equal, (parted, report), (whole, whole_report))
     assert any((np.asarray(whole.parameters[name]) != state.parameters[name]).any() for name in whole.parameters)
@@ -58,7 +58,7 @@ def test_a_step_follows_the_gradient_of_all_targets_over_their_number(task):
     program, state, examples = make(task, optax.sgd(1.0))
     before = copied(state).parameters
     batch = np.array([[1, 0, 3]], np.int32)
-    after, report = program.train(state, NUMBERS, examples, batch, 1)
+    after, report = program.train(state, TRACED_HPARAMS, examples, batch, 1)
     split = task.splits["train"]
 
     def objective(parameters):
@@ -83,18 +83,20 @@ def test_every_step_draws_its_own_dropout_from_the_seed_and_its_number(task):
     batch = np.array([[0, 1, 2, 3]], np.int32)
     losses = []
     for _ in range(3):
-        state, report = program.train(state, NUMBERS, examples, batch, 1)
+        state, report = program.train(state, TRACED_HPARAMS, examples, batch, 1)
         losses.append(float(report.loss))
     assert len(set(losses)) == 3
     _, again, _ = make(task, optax.sgd(0.0), dropout_input=0.5)
-    assert float(program.train(again, NUMBERS, examples, batch, 1)[1].loss) == losses[0]
+    assert float(program.train(again, TRACED_HPARAMS, examples, batch, 1)[1].loss) == losses[0]
 
 
 def test_the_reported_norm_is_that_before_clipping(task):
     norms = []
     for rule in (optax.sgd(0.0), optax.chain(optax.clip_by_global_norm(1e-3), optax.sgd(0.0))):
         program, state, examples = make(task, rule)
-        norms.append(float(program.train(state, NUMBERS, examples, np.array([[0, 1]], np.int32), 1)[1].gradient_norm))
+        norms.append(
+            float(program.train(state, TRACED_HPARAMS, examples, np.array([[0, 1]], np.int32), 1)[1].gradient_norm)
+        )
     assert norms[0] == norms[1] > 1e-3
 
 
@@ -121,12 +123,12 @@ def test_a_golden_step():
     task = tasks.build(config)
     rule = optimizers.build(config["optimizer"], optimizers.schedule(config["optimizer"], 24, 8.0))
     model = models.build(config, task.sizes)
-    program = Program.of(model, task, lambda numbers: rule, MESH)
-    state = program.start(model, NUMBERS)
+    program = CompiledSteps.of(model, task, lambda numbers: rule, MESH)
+    state = program.start(model, TRACED_HPARAMS)
     examples = replicate(task.splits["train"], MESH)
-    order, found = Shuffled(config["seeds"]["data"], 256, 32), []
+    order, found = ShuffledSampler(config["seeds"]["data"], 256, 32), []
     for step in range(3):
-        state, report = program.train(state, NUMBERS, examples, order.batches(step, step + 1), 1)
+        state, report = program.train(state, TRACED_HPARAMS, examples, order.batches(step, step + 1), 1)
         found.append([float(report.loss), float(report.gradient_norm)])
     np.testing.assert_allclose(found, [[5.770391, 0.169683], [5.765433, 0.177793], [5.765221, 0.176271]], rtol=1e-4)
     sums = {name: float(np.abs(value).sum()) for name, value in state.parameters.items()}
@@ -139,8 +141,8 @@ def test_a_golden_step():
 def test_training_can_be_lowered_for_accelerators(task, platform):
     """Many steps of two runs at once: loop, model, loss by chunks, optimizer."""
     program, state, examples = make(task, optax.adam(0.01), dropout_input=0.5)
-    both = Program(program.graph, task, program.optimizer, MESH, runs=2)
-    states, numbers = both.joined([state, state]), both.joined([NUMBERS, NUMBERS])
+    both = CompiledSteps(program.graph, task, program.optimizer, MESH, runs=2)
+    states, numbers = both.joined([state, state]), both.joined([TRACED_HPARAMS, TRACED_HPARAMS])
     leaves, tree = jax.tree.flatten((states, numbers, examples, jnp.zeros((5, 2, 3), jnp.int32), jnp.int32(5)))
 
     def train(leaves):

@@ -6,7 +6,7 @@ from typing import Any
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import files
-from nlstm_jax.runs.lock import hold
+from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.runs.reader import Run, read_run
 
 
@@ -31,7 +31,7 @@ def record_test_look(folder: Path, report: Mapping[str, float], step: int) -> in
         ConfigError: see `check_test_look`.
         RunFolderInUseError: another process is writing.
     """
-    with hold(folder):
+    with acquire_lock(folder):
         summary = check_test_look(read_run(folder))
         summary["test"] = {**report, "step": step}
         summary["test_looks"] = summary.get("test_looks", 0) + 1

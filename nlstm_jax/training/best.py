@@ -8,7 +8,7 @@ from nlstm_jax.runs import higher_is_better
 
 
 @dataclass(frozen=True)
-class Progress:
+class BestSoFar:
     """Derived from the metrics file alone, so that a resumed run knows it without further bookkeeping.
 
     Attributes:
@@ -24,12 +24,12 @@ class Progress:
     higher_is_better: bool = False
 
     @classmethod
-    def of(cls, lines: Iterable[Mapping[str, Any]], metric: str) -> "Progress":
+    def of(cls, lines: Iterable[Mapping[str, Any]], metric: str) -> "BestSoFar":
         """By the validation split where there is one, else the last step counts as the best.
 
         >>> lines = [{"step": s, "split": "valid", "log_loss": x} for s, x in ((1, 3.0), (2, 2.0), (3, 2.5))]
-        >>> Progress.of(lines, "log_loss")
-        Progress(best_step=2, best=2.0, since_best=1, higher_is_better=False)
+        >>> BestSoFar.of(lines, "log_loss")
+        BestSoFar(best_step=2, best=2.0, since_best=1, higher_is_better=False)
         """
         lines = list(lines)
         scored = [(line["step"], line[metric]) for line in lines if line["split"] == "valid" and metric in line]

@@ -1,7 +1,7 @@
 """The same recurrent layer in every framework: a training step (all gradients of Σ y²), or a forward pass alone.
 
 Each factory takes the shape and what to do and returns a function that does it once and returns when it is done. All
-contestants have as many parameters as ours, up to PyTorch's second bias.
+implementations have as many parameters as ours, up to PyTorch's second bias.
 """
 
 import functools

@@ -14,7 +14,7 @@ from rich.table import Table
 from nlstm_jax.models import Parameters, fit_budget, is_recurrent
 
 
-class Narrator:
+class RunLogger:
     """Says everything twice; where the console is no terminal there are plain lines and no bar."""
 
     def __init__(self, log: Path | None, console: Console) -> None:
@@ -71,13 +71,13 @@ class Narrator:
 
     def begin(self, step: int, total: int) -> None:
         """Show the bar."""
-        self._task = self._bar.add_task("", total=total, completed=step, loss="", speed="")
+        self._task = self._bar.add_task("", total=total, with_defaults=step, loss="", speed="")
         self._bar.start()
 
     def advance(self, step: int, loss: float, examples_per_second: float) -> None:
         """Move the bar."""
         self._bar.update(
-            self._task, completed=step, loss=f"loss {loss:.4f}", speed=f"{examples_per_second:,.0f} examples/s"
+            self._task, with_defaults=step, loss=f"loss {loss:.4f}", speed=f"{examples_per_second:,.0f} examples/s"
         )
 
     def evaluated(self, lines: list[dict[str, Any]], metric: str, best_step: int | None, seconds_left: float) -> None:

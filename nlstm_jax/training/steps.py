@@ -13,12 +13,12 @@ from jax.sharding import Mesh
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge, split
-from nlstm_jax.tasks import Examples, Mean, Task
+from nlstm_jax.tasks import Examples, Task, WeightedSum
 from nlstm_jax.training.parallel import replicate, replicated, split_axis
 from nlstm_jax.training.shards import add_shards, map_shards
 from nlstm_jax.types import Array, Float, Int
 
-Numbers: TypeAlias = Mapping[str, Array]
+TracedHparams: TypeAlias = Mapping[str, Array]
 """What runs of one program may differ in, by name: `dropout_seed`, and what the optimizer is made of."""
 
 
@@ -46,7 +46,7 @@ class StepReport(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Program:
+class CompiledSteps:
     """The functions that are compiled, over one model graph, task and optimizer.
 
     Attributes:
@@ -60,7 +60,7 @@ class Program:
 
     graph: Any
     task: Task
-    optimizer: Callable[[Numbers], optax.GradientTransformation]
+    optimizer: Callable[[TracedHparams], optax.GradientTransformation]
     mesh: Mesh
     runs: int = 0
     shards: int = 1
@@ -70,7 +70,7 @@ class Program:
         cls,
         model: Any,
         task: Task,
-        optimizer: Callable[[Numbers], optax.GradientTransformation],
+        optimizer: Callable[[TracedHparams], optax.GradientTransformation],
         mesh: Mesh,
         runs: int = 0,
         shards: int = 1,
@@ -78,7 +78,7 @@ class Program:
         """The program of a model."""
         return cls(split(model)[0], task, optimizer, mesh, runs, shards)
 
-    def start(self, model: Any, numbers: Numbers, batch_size: int = 1) -> TrainState:
+    def start(self, model: Any, numbers: TracedHparams, batch_size: int = 1) -> TrainState:
         """One run's state before the first step, on the mesh; the model keeps its own arrays.
 
         Args:
@@ -91,7 +91,12 @@ class Program:
         return replicate(TrainState(jnp.int32(0), parameters, rule.init(parameters), memory), self.mesh)
 
     def train(
-        self, state: TrainState, numbers: Numbers, examples: Examples, batches: Int[np.ndarray, "n *M B"], size: int
+        self,
+        state: TrainState,
+        numbers: TracedHparams,
+        examples: Examples,
+        batches: Int[np.ndarray, "n *M B"],
+        size: int,
     ) -> tuple[TrainState, StepReport]:
         """One step on each of the batches, in one compiled call; `state`'s arrays are given away.
 
@@ -110,7 +115,7 @@ class Program:
     def forecast_and_learn(
         self,
         state: TrainState,
-        numbers: Numbers,
+        numbers: TracedHparams,
         examples: Examples,
         forecast: Int[np.ndarray, "n B"],
         learnt: Int[np.ndarray, "n B"],
@@ -126,9 +131,9 @@ class Program:
 
     def measure(
         self, parameters: Parameters, examples: Examples, batch_size: int, count: int | None = None
-    ) -> list[dict[str, Mean]]:
+    ) -> list[dict[str, WeightedSum]]:
         """For each run the task's sums over all examples, or `count` evenly spread ones; added up in float64."""
-        batches = examples.in_order(batch_size, count)
+        batches = examples.eval_batches(batch_size, count)
         # The one row of a text is no batch to be split.
         is_whole = self._runs_are_split or batches[0].shape[1] % self.mesh.size > 0
         placed = replicate(batches, self.mesh) if is_whole else split_axis(batches, self.mesh, 1)
@@ -136,13 +141,13 @@ class Program:
         totals = jax.tree.map(lambda part: np.sum(part, axis=-1, dtype=np.float64), sums)
         return [jax.tree.map(lambda part, run=run: part[run], totals) for run in range(self.runs)] or [totals]
 
-    def measure_each(self, parameters: Parameters, examples: Examples, batch_size: int) -> dict[str, Mean]:
+    def measure_each(self, parameters: Parameters, examples: Examples, batch_size: int) -> dict[str, WeightedSum]:
         """For one run the task's sums of every example by itself, arrays of N, in order.
 
         Raises:
             ConfigError: the task's examples are not independent.
         """
-        batches, _ = examples.in_order(batch_size)
+        batches, _ = examples.eval_batches(batch_size)
         if jax.tree.leaves(self.task.memory(merge(self.graph, parameters), 1)):
             raise ConfigError(
                 "examples by themselves: independent ones expected, found windows that a memory goes through"
@@ -176,7 +181,7 @@ class Program:
     def _train(
         self,
         state: TrainState,
-        numbers: Numbers,
+        numbers: TracedHparams,
         examples: Examples,
         batches: Int[Array, "n *M B"],
         count: Int[Array, ""],
@@ -193,7 +198,7 @@ class Program:
     def _forecast_and_learn(
         self,
         state: TrainState,
-        numbers: Numbers,
+        numbers: TracedHparams,
         examples: Examples,
         forecast: Int[Array, "n B"],
         learnt: Int[Array, "n B"],
@@ -201,7 +206,7 @@ class Program:
         def step(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, Float[Array, ""]]:
             asked, known = batches
             model = merge(self.graph, state.parameters)
-            loss, _ = self.task.train_on(model, examples.take(asked), state.memory, None)
+            loss, _ = self.task.train_loss(model, examples.take(asked), state.memory, None)
             after = jax.lax.cond(
                 known[0] >= 0, lambda: self._step(examples, state, numbers, jnp.maximum(known, 0))[0], lambda: state
             )
@@ -210,24 +215,24 @@ class Program:
         return jax.lax.scan(step, state, (forecast, learnt))
 
     def _step(
-        self, examples: Examples, state: TrainState, numbers: Numbers, indices: Int[Array, "B"]
+        self, examples: Examples, state: TrainState, numbers: TracedHparams, indices: Int[Array, "B"]
     ) -> tuple[TrainState, StepReport]:
         """The loss is the sum over the targets of the whole batch, on all devices, over their number."""
         key = jax.random.fold_in(jax.random.key(numbers["dropout_seed"]), state.step)
 
         def loss_of(
             shared: Any, indices: Array, memory: Any, shard: Array | None = None
-        ) -> tuple[tuple[Mean, Parameters], Any]:
+        ) -> tuple[tuple[WeightedSum, Parameters], Any]:
             examples, parameters, key = shared
             own = key if shard is None else jax.random.fold_in(key, shard)
 
             def objective(parameters: Parameters) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
                 model, batch = merge(self.graph, parameters), examples.take(indices)
-                (total, weight), after = self.task.train_on(model, batch, memory, own)
+                (total, weight), after = self.task.train_loss(model, batch, memory, own)
                 return total, (weight, after)
 
             (total, (weight, after)), gradients = jax.value_and_grad(objective, has_aux=True)(parameters)
-            return (Mean(total, weight), gradients), after
+            return (WeightedSum(total, weight), gradients), after
 
         shared = examples, state.parameters, key
         if self.shards == 1:
@@ -237,7 +242,7 @@ class Program:
             stacked, memory = map_shards(loss_of, shared, parts, self._shared_by)
             (loss, sums), memory = add_shards(stacked, self._shared_by), self._whole(memory)
         # A batch without a target, such as windows past all ends, has neither a loss nor a gradient.
-        loss = Mean(loss.sum, jnp.where(loss.weight > 0, loss.weight, 1))
+        loss = WeightedSum(loss.sum, jnp.where(loss.weight > 0, loss.weight, 1))
         gradients = jax.tree.map(lambda total: total / loss.weight, sums)
         updates, optimizer = self.optimizer(numbers).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
@@ -247,12 +252,14 @@ class Program:
     @partial(jax.jit, static_argnums=0)
     def _measure(
         self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"], weights: Float[Array, "n B"]
-    ) -> Mapping[str, Mean]:
-        def of_shard(shared: Any, indices: Array, weights: Array, memory: Any) -> tuple[Mapping[str, Mean], Any]:
+    ) -> Mapping[str, WeightedSum]:
+        def of_shard(
+            shared: Any, indices: Array, weights: Array, memory: Any
+        ) -> tuple[Mapping[str, WeightedSum], Any]:
             examples, parameters = shared
-            return self.task.measure_on(merge(self.graph, parameters), examples.take(indices), memory, weights)
+            return self.task.eval_step(merge(self.graph, parameters), examples.take(indices), memory, weights)
 
-        def of_batch(shared: Any, memory: Any, batch: tuple[Array, Array]) -> tuple[Any, Mapping[str, Mean]]:
+        def of_batch(shared: Any, memory: Any, batch: tuple[Array, Array]) -> tuple[Any, Mapping[str, WeightedSum]]:
             if self.shards == 1 or batch[0].size % self.shards:
                 sums, memory = of_shard(shared, *batch, memory)
                 return memory, sums
@@ -260,7 +267,7 @@ class Program:
             stacked, memory = map_shards(of_shard, shared, parts, self._shared_by)
             return self._whole(memory), add_shards(stacked, self._shared_by)
 
-        def of_run(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, Mean]:
+        def of_run(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, WeightedSum]:
             examples, batches = shared
             memory = self.task.memory(merge(self.graph, parameters), batches[0].shape[1])
             return jax.lax.scan(partial(of_batch, (examples, parameters)), memory, batches)[1]
@@ -270,11 +277,11 @@ class Program:
     @partial(jax.jit, static_argnums=0)
     def _measure_each(
         self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"]
-    ) -> Mapping[str, Mean]:
+    ) -> Mapping[str, WeightedSum]:
         model = merge(self.graph, parameters)
 
-        def of_one(index: Int[Array, ""]) -> Mapping[str, Mean]:
-            return self.task.measure_on(model, examples.take(index[None]), (), jnp.ones(1))[0]
+        def of_one(index: Int[Array, ""]) -> Mapping[str, WeightedSum]:
+            return self.task.eval_step(model, examples.take(index[None]), (), jnp.ones(1))[0]
 
         return jax.lax.map(jax.vmap(of_one), indices)
 

@@ -3,12 +3,14 @@ from fractions import Fraction
 
 import pytest
 
-from nlstm_jax.training.plan import Plan
+from nlstm_jax.training.schedule import TrainingSchedule
 
 
 def make(examples, batch_size=32, epochs=3.0, steps=0, every_epochs=1.0, every_steps=0, steps_per_call=25):
     train = {"batch_size": batch_size, "epochs": epochs, "steps": steps, "steps_per_call": steps_per_call}
-    return Plan.of({"train": train, "eval": {"every_epochs": every_epochs, "every_steps": every_steps}}, examples)
+    return TrainingSchedule.of(
+        {"train": train, "eval": {"every_epochs": every_epochs, "every_steps": every_steps}}, examples
+    )
 
 
 def evaluations(plan):

@@ -19,7 +19,7 @@ import re
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import named_key
+from nlstm_jax.cells.base import fold_in_name
 from nlstm_jax.types import Array, Float, PRNGKeyArray
 
 _SPELLED = re.compile(r"(default|keras|keras_inner|torch)|(uniform|normal)\(([0-9.eE+-]+)\)")
@@ -34,12 +34,12 @@ def check_scheme(owner: object, scheme: str) -> None:
         raise ValueError(f"{type(owner).__name__}: init_scheme: {error}") from None
 
 
-def draw_kernels(
+def init_kernels(
     scheme: str, key: PRNGKeyArray, in_features: int, read_features: int, features: int, gates: int
 ) -> tuple[Float[Array, "D G"], Float[Array, "R G"]]:
     """W_x [D, gates·H] and W_h [R, gates·H], the gates side by side in the cell's order."""
     name, _ = _parse(scheme)
-    key_x, key_h = named_key(key, "w_x"), named_key(key, "w_h")
+    key_x, key_h = fold_in_name(key, "w_x"), fold_in_name(key, "w_h")
     width = gates * features
     orthogonal = jax.nn.initializers.orthogonal()
     if name == "default":
@@ -68,7 +68,7 @@ def draw_bias(scheme: str, key: PRNGKeyArray, size: int, features: int) -> Float
     """Draw a bias that stands for all the biases of its gates."""
     bias = draw_vector(scheme, key, (size,), features)
     if _parse(scheme)[0] == "torch":
-        bias += draw_vector(scheme, named_key(key, "recurrent"), (size,), features)
+        bias += draw_vector(scheme, fold_in_name(key, "recurrent"), (size,), features)
     return bias
 
 

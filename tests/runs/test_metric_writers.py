@@ -10,7 +10,7 @@ import pytest
 from requirements import requires
 
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import RunFolder, check_mirrors
+from nlstm_jax.runs import RunFolder, check_metric_writers
 
 CONFIG = {"task": "poems", "cell": {"name": "lstm"}}
 
@@ -24,8 +24,8 @@ def lines(*steps: int) -> list[dict]:
 
 
 def train(folder: Path, kind: str, until: int, *steps: int, overwrite: bool = False) -> None:
-    with RunFolder(folder, CONFIG, mirrors=[kind], overwrite=overwrite) as run:
-        run.keep_metrics_until(until)
+    with RunFolder(folder, CONFIG, metric_writers=[kind], overwrite=overwrite) as run:
+        run.truncate_metrics(until)
         for step in steps:
             run.append_metrics(lines(step))
 
@@ -123,7 +123,7 @@ def test_wandb_offline_has_every_number_and_a_run_that_goes_on_is_the_same_run(t
 
 def test_a_mirror_that_is_not_installed_names_the_extra(monkeypatch) -> None:
     with pytest.raises(ConfigError, match="one of tensorboard, wandb expected, found 'mlflow'"):
-        check_mirrors(["mlflow"])
+        check_metric_writers(["mlflow"])
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match=r'wandb expected: pip install -e "\.\[wandb\]"'):
-        check_mirrors(["wandb"])
+        check_metric_writers(["wandb"])

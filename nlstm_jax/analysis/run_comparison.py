@@ -14,7 +14,7 @@ from nlstm_jax.runs import Run, make_folder, read_notes
 
 
 @dataclass(frozen=True)
-class Question:
+class ComparisonRequest:
     """What is asked of runs.
 
     Attributes:
@@ -29,7 +29,7 @@ class Question:
         level: of the metric, to be told how soon it was reached.
     """
 
-    look: figure.Look
+    look: figure.PlotOptions
     contrast: tuple[str, str] | None = None
     planned: tuple[str, str] | None = None
     group_by: Sequence[str] = ()
@@ -41,7 +41,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ComparisonReport:
     """What runs show.
 
     Attributes:
@@ -52,7 +52,7 @@ class Answer:
         lines: remarks and verdicts.
     """
 
-    question: Question
+    question: ComparisonRequest
     facets: dict[str, Comparison]
     rows: list[table.Row]
     warnings: list[str]
@@ -85,7 +85,7 @@ class Answer:
         return ["compare.png", *written]
 
 
-def answer(runs: Sequence[Run], question: Question) -> Answer:
+def run_comparison(runs: Sequence[Run], question: ComparisonRequest) -> ComparisonReport:
     """Compare runs as a question asks.
 
     Raises:
@@ -124,7 +124,9 @@ def answer(runs: Sequence[Run], question: Question) -> Answer:
         raise ConfigError(f"--along={look.axis}: runs that say how far they came so expected, found none")
     lines = list(dict.fromkeys([*remarks, *(remark for each in facets.values() for remark in each.remarks)]))
     lines += [f"{title}: {verdict(each, look.metric)}".removeprefix(": ") for title, each in facets.items()]
-    return Answer(question, facets, table.facet_rows(facets, look.metric, question.level), code_lines(facets), lines)
+    return ComparisonReport(
+        question, facets, table.facet_rows(facets, look.metric, question.level), code_lines(facets), lines
+    )
 
 
 def _tagged(runs: Sequence[Run], tags: Sequence[str]) -> Sequence[Run]:

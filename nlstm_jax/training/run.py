@@ -14,17 +14,17 @@ from nlstm_jax.runs import RunFolder, higher_is_better
 from nlstm_jax.tasks import Task
 from nlstm_jax.training import hosts
 from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.training.best import BestSoFar
 from nlstm_jax.training.checkpoint import Checkpoints
-from nlstm_jax.training.narrator import Narrator, cell_parameters
-from nlstm_jax.training.plan import Plan
-from nlstm_jax.training.program import Numbers, TrainState
-from nlstm_jax.training.progress import Progress
+from nlstm_jax.training.logger import RunLogger, cell_parameters
+from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.training.steps import TracedHparams, TrainState
 
 _CLOCK_FREE = ("step", "epoch", "split", "wall_seconds", "examples_per_second", "tokens_per_second")
 
 
 @dataclass
-class Member:
+class TrainingRun:
     """A run that is being trained.
 
     Attributes:
@@ -37,10 +37,10 @@ class Member:
 
     config: Mapping[str, Any]
     task: Task
-    plan: Plan
+    plan: TrainingSchedule
     folder: RunFolder
     checkpoints: Checkpoints
-    narrator: Narrator
+    narrator: RunLogger
     state: TrainState
     step: int = 0
     summary: dict[str, Any] | None = None
@@ -62,7 +62,7 @@ class Member:
         tokens = self.config["train"]["batch_size"] * self.task.targets_per_example
         self.folder.write_environment({**environment, "tokens_per_step": tokens})
         reached = self.checkpoints.steps[-1] if self.checkpoints.steps else 0
-        self.step, self.lines = hosts.gather((reached, self.folder.keep_metrics_until(reached)))[0]
+        self.step, self.lines = hosts.gather((reached, self.folder.truncate_metrics(reached)))[0]
         self._started = time.monotonic() - (self.lines[-1]["wall_seconds"] if self.lines else 0.0)
         if self.step:
             self.state = self.checkpoints.restore(self.step, self.state)
@@ -135,8 +135,8 @@ class Member:
         return [line for line in self.lines if line["step"] == self.lines[-1]["step"]]
 
     @property
-    def _progress(self) -> Progress:
-        return Progress.of(self.lines, self.metric)
+    def _progress(self) -> BestSoFar:
+        return BestSoFar.of(self.lines, self.metric)
 
     def _end_if_due(self) -> None:
         options = self.config["eval"]
@@ -166,9 +166,9 @@ class Member:
         self.summary = summary
 
 
-def numbers_of(config: Mapping[str, Any]) -> Numbers:
+def traced_hparams(config: Mapping[str, Any]) -> TracedHparams:
     """What a run's program is given as arrays, so that runs which differ in nothing else share a compiled one."""
-    numbers = {name: jnp.asarray(config["optimizer"][name], float) for name in settings.NUMBERS}
+    numbers = {name: jnp.asarray(config["optimizer"][name], float) for name in settings.TRACED_HPARAMS}
     if not config["optimizer"]["clip_norm"]:
         del numbers["clip_norm"]
     return {"dropout_seed": jnp.int32(config["seeds"]["dropout"]), **numbers}

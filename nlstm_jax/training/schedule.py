@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingSchedule:
     """Steps and epochs; exact fractions, so that no evaluation moves by a rounding error.
 
     Attributes:
@@ -35,7 +35,8 @@ class Plan:
     def next_evaluation(self, step: int) -> int:
         """The first evaluation after `step`; the last step is always one.
 
-        >>> plan = Plan(7, steps_per_epoch=Fraction(5, 2), evaluate_every=Fraction(5, 2), steps_per_call=100)
+        >>> half = Fraction(5, 2)
+        >>> plan = TrainingSchedule(7, steps_per_epoch=half, evaluate_every=half, steps_per_call=100)
         >>> [plan.next_evaluation(step) for step in (0, 3, 5)]
         [3, 5, 7]
         """

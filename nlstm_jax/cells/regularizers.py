@@ -7,12 +7,12 @@ from typing import Any
 import jax
 
 from nlstm_jax.cells.base import Cell
-from nlstm_jax.cells.dropout import SequenceDropout
+from nlstm_jax.cells.dropout import VariationalDropout
 from nlstm_jax.cells.nested import Nested
 from nlstm_jax.cells.zoneout import Zoneout
 
 
-def regularised(
+def with_regularizers(
     cell: Cell,
     *,
     input_dropout: Sequence[float] = (0.0,),
@@ -32,7 +32,7 @@ def regularised(
         ValueError: another number of rates, or a rate that is not in [0, 1).
 
     >>> from nlstm_jax.cells import nested_lstm
-    >>> regularised(nested_lstm(4, depth=2), recurrent_dropout=(0.25,), zoneout=(0.1, 0.0, 0.2)).rates
+    >>> with_regularizers(nested_lstm(4, depth=2), recurrent_dropout=(0.25,), zoneout=(0.1, 0.0, 0.2)).rates
     NestedCarry(h=0.1, inner=LSTMCarry(c=0.2, h=0.0))
     """
     levels = _levels(cell)
@@ -51,10 +51,10 @@ def _levels(cell: Cell) -> int:
 
 
 def _dropped(cell: Cell, rates: Sequence[Sequence[float]]) -> Cell:
-    """Every level in a `SequenceDropout` of its rates, where there are any."""
+    """Every level in a `VariationalDropout` of its rates, where there are any."""
     if isinstance(cell, Nested):
         cell = dataclasses.replace(cell, inner=_dropped(cell.inner, rates[1:]))
-    return SequenceDropout(cell, *rates[0]) if any(rates[0]) else cell
+    return VariationalDropout(cell, *rates[0]) if any(rates[0]) else cell
 
 
 def _spread(name: str, rates: Sequence[float], count: int, what: str) -> Sequence[float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nlstm_jax.runs.files import WANDB
-from nlstm_jax.runs.mirrors import Line, Mirror, numbers
+from nlstm_jax.runs.metric_writers import Line, MetricWriter, numbers
 
 
 class WandB:
@@ -47,6 +47,6 @@ class WandB:
         self._run.finish()
 
 
-def open_mirror(folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> Mirror:
+def open_metric_writer(folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> MetricWriter:
     """Their mirror of a run."""
     return WandB(folder, config, lines)
