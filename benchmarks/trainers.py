@@ -16,9 +16,8 @@ from benchmarks import implementations
 from benchmarks.implementations import Shape
 from nlstm_jax import models
 from nlstm_jax.tasks.base import ShuffledSampler
-from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.run import traced_hparams
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
 
@@ -26,11 +25,11 @@ from nlstm_jax.training.steps import CompiledSteps
 def ours(config: Mapping[str, Any], task: Any, *, devices: int = 1, shards: int = 1) -> Callable[[int], None]:
     """`CompiledSteps.train`, as `training.fit` calls it."""
     mesh = make_mesh({}, jax.devices()[:devices])
-    plan = TrainingSchedule.of(config, task.splits["train"].size)
+    plan = TrainingSchedule.from_config(config, task.splits["train"].size)
     model, numbers = models.build(config, task.sizes), traced_hparams(config)
-    program = CompiledSteps.of(model, task, optimizers.maker(config, plan), mesh, shards=shards)
+    program = CompiledSteps.from_model(model, task, OptimizerFactory.from_config(config, plan), mesh, shards=shards)
     examples, order, size = replicate(task.splits["train"], mesh), _order(config, task), plan.steps_per_call
-    state = [program.start(model, numbers)]
+    state = [program.init_state(model, numbers)]
     made = [0]
 
     def run(steps: int) -> None:

@@ -28,9 +28,8 @@ from nlstm_jax.analysis.tuning import tune
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import Run, describe_environment
 from nlstm_jax.tasks.base import ShuffledSampler
-from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.run import traced_hparams
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
 from nlstm_jax.types import Float
@@ -61,15 +60,15 @@ def train_pool(runs: int, at_once: int = 50) -> Float[np.ndarray, "rates runs"]:
             members = [{**config, "seeds": dict.fromkeys(config["seeds"], seed)} for seed in seeds]
             drawn = [models.build(each, task.sizes) for each in members]
             if program is None or program.runs != len(members):
-                rule = optimizers.maker(config, TrainingSchedule.of(config, size))
-                program = CompiledSteps.of(drawn[0], task, rule, mesh, len(members))
+                rule = OptimizerFactory.from_config(config, TrainingSchedule.from_config(config, size))
+                program = CompiledSteps.from_model(drawn[0], task, rule, mesh, len(members))
             numbers = [traced_hparams(each) for each in members]
-            state = program.joined([program.start(*each) for each in zip(drawn, numbers, strict=True)])
+            state = program.stack_runs([program.init_state(*each) for each in zip(drawn, numbers, strict=True)])
             orders = [ShuffledSampler(seed, size, config["train"]["batch_size"]).batches(0, STEPS) for seed in seeds]
             state, _ = program.train(
-                state, program.joined(numbers), examples["train"], np.stack(orders, axis=1), STEPS
+                state, program.stack_runs(numbers), examples["train"], np.stack(orders, axis=1), STEPS
             )
-            sums = program.measure(state.parameters, examples["valid"], 64)
+            sums = program.eval_sums(state.parameters, examples["valid"], 64)
             pool[row, list(seeds)] = [float(each["log_loss"].sum / each["log_loss"].weight) for each in sums]
             print(f"learning rate {rate}: {seeds.stop} of {runs} runs", file=sys.stderr)
     return pool

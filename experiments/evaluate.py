@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
     shown = "  ".join(f"{name} {value:.6f}" for name, value in report.items())
     console.print(f"{split} at step {restored.step:,}: {shown}", highlight=False, soft_wrap=True)
     if _EXAMPLES.value:
-        path = write_examples(workdir, split, restored.step, restored.measure_each(split))
+        path = write_examples(workdir, split, restored.step, restored.per_example_sums(split))
         console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
     if split == "test":
         looks = record_test_look(workdir, report, restored.step)

@@ -19,8 +19,8 @@ MAY_KNOW = {
     "tasks": {"data", "process"},
     "runs": set(),
     "settings": {"cells", "runs"},
-    "interruption": set(),
-    "training": {"models", "tasks", "runs", "settings", "interruption"},
+    "shutdown": set(),
+    "training": {"models", "tasks", "runs", "settings", "shutdown"},
     "sweeps": {"cells", "runs", "settings"},
     "analysis": {"runs"},
 }

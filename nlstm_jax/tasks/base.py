@@ -26,7 +26,7 @@ class Examples(Protocol):
     def size(self) -> int:
         """The number of examples."""
 
-    def take(self, indices: Int[Array, "B"]) -> Any:
+    def gather(self, indices: Int[Array, "B"]) -> Any:
         """The batch of these examples, time-major; traced, so that it is part of the compiled step."""
 
     def order(self, seed: int, batch_size: int) -> "BatchSampler":
@@ -88,7 +88,7 @@ class Task(Protocol):
     def notes(self) -> tuple[str, ...]:
         """Lines for the log."""
 
-    def memory(self, model: Any, batch_size: int) -> Any:
+    def initial_carry(self, model: Any, batch_size: int) -> Any:
         """What goes from one batch into the next, before the first: arrays [B, …], or `()`."""
 
     def train_loss(self, model: Any, batch: Any, memory: Any, key: PRNGKeyArray | None) -> tuple[WeightedSum, Any]:
@@ -114,7 +114,7 @@ class StatelessTask(ABC):
     def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Sums for `report`."""
 
-    def memory(self, model: Any, batch_size: int) -> tuple[()]:
+    def initial_carry(self, model: Any, batch_size: int) -> tuple[()]:
         """Nothing."""
         return ()
 

@@ -49,7 +49,7 @@ def _of_sales(task: SalesTask, split: str) -> dict[str, dict[str, float]]:
 def _of_stocks(task: StocksTask, split: str) -> dict[str, dict[str, float]]:
     windows, targets = {}, {}
     for name in ("train", split):
-        batch = task.splits[name].take(jnp.arange(task.splits[name].size))
+        batch = task.splits[name].gather(jnp.arange(task.splits[name].size))
         windows[name] = np.moveaxis(np.asarray(batch.inputs, np.float64), 1, 0).reshape(len(batch.targets), -1)
         targets[name] = np.asarray(batch.targets, np.float64) * task.unit
     folds = TimeSeriesSplit(5, gap=task.horizon)

@@ -67,7 +67,7 @@ class Windows:
         """Windows in all."""
         return self.sequences * self.windows
 
-    def take(self, indices: Int[Array, "B"]) -> WindowBatch:
+    def gather(self, indices: Int[Array, "B"]) -> WindowBatch:
         """These windows."""
         sequence, window = indices // self.windows, indices % self.windows
         begin = window * self.window
@@ -154,7 +154,7 @@ class ClassifyTask:
         self.sizes = {"vocabulary": len(self.symbols), "classes": len(self.classes)}
         self.facts: dict[str, Any] = {"name": "classify", "checksums": data.checksums}
 
-    def memory(self, model: Any, batch_size: int) -> Any:
+    def initial_carry(self, model: Any, batch_size: int) -> Any:
         """The cell's initial carry, where it is handed on."""
         goes_on = self._stateful and self._window > 0
         return model.cell.cell.initial_carry((batch_size,)) if goes_on else ()
@@ -212,11 +212,11 @@ class ClassifyTask:
         @jax.jit
         def ends(indices: Int[Array, "n B"]) -> Float[Array, "B K"]:
             def read(state: tuple[Any, Array], window: Int[Array, "B"]) -> tuple[tuple[Any, Array], None]:
-                batch = examples.take(window)
+                batch = examples.gather(window)
                 memory, logits = self._read(model, batch, state[0], None)
                 return (memory, jnp.where(batch.last[:, None], logits, state[1])), None
 
-            memory = self.memory(model, indices.shape[1])
+            memory = self.initial_carry(model, indices.shape[1])
             start = memory, jnp.zeros((indices.shape[1], len(self.classes)))
             return jax.lax.scan(read, start, indices)[0][1]
 
@@ -228,7 +228,7 @@ class ClassifyTask:
     ) -> tuple[Any, Float[Array, "B K"]]:
         carry = None
         if jax.tree.leaves(memory):
-            carry = reset_where(batch.first, self.memory(model, batch.first.size), memory)
+            carry = reset_where(batch.first, self.initial_carry(model, batch.first.size), memory)
         after, logits = model(batch.symbols, batch.lengths, carry, key=key)
         return (memory if carry is None else after), logits
 

@@ -46,7 +46,7 @@ class EchoExamples(ShuffledExamples):
         """Sequences."""
         return self.symbols.shape[0]
 
-    def take(self, indices: Int[Array, "B"]) -> EchoBatch:
+    def gather(self, indices: Int[Array, "B"]) -> EchoBatch:
         """These sequences."""
         chosen = jnp.asarray(self.symbols)[indices].T
         given = jnp.pad(chosen, ((0, self.delay), (0, 0)), constant_values=BLANK)
@@ -148,7 +148,7 @@ def chosen(task: EchoTask, text: str) -> Int[np.ndarray, "1 L"]:
 def echo_table(task: EchoTask, model: Any, sequences: Int[np.ndarray, "N L"]) -> Table:
     """What is given, what the model says, and how much of it is right."""
     like = task.splits["valid"]
-    batch = EchoExamples(sequences, like.echo_length, like.delay).take(jnp.arange(len(sequences)))
+    batch = EchoExamples(sequences, like.echo_length, like.delay).gather(jnp.arange(len(sequences)))
     said, targets = np.asarray(model.write(batch.given, len(batch.targets))).T, np.asarray(batch.targets).T
     table = Table("given", "to be echoed", "echoed", "right")
     for given, target, echo in zip(np.asarray(batch.given).T, targets, said, strict=True):

@@ -34,7 +34,7 @@ def forecast(task: SalesTask, model: Any) -> Float[np.ndarray, "n"]:
 
     @jax.jit
     def expected(indices: Int[Array, "B"]) -> Float[Array, "B"]:
-        return task.likelihood.mean(model(questions.take(indices).inputs))
+        return task.likelihood.mean(model(questions.gather(indices).inputs))
 
     indices, real = eval_batches(questions.size, _BATCH)
     means = np.concatenate([np.asarray(expected(batch)) for batch in indices])[real.reshape(-1) > 0]

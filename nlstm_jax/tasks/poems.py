@@ -51,7 +51,7 @@ class PoemExamples(ShuffledExamples):
         """The number of poems."""
         return self.tokens.shape[0]
 
-    def take(self, indices: Int[Array, "B"]) -> PoemBatch:
+    def gather(self, indices: Int[Array, "B"]) -> PoemBatch:
         """These poems as a batch."""
         return PoemBatch(jnp.asarray(self.tokens)[indices].T, jnp.asarray(self.lengths)[indices])
 

@@ -54,7 +54,7 @@ class Windows(ShuffledExamples):
         """The number of windows."""
         return self.inputs.shape[0] * self.months
 
-    def take(self, indices: Int[Array, "B"]) -> SalesBatch:
+    def gather(self, indices: Int[Array, "B"]) -> SalesBatch:
         """These windows as a batch: pair by pair, in each pair month by month."""
         pairs, months = indices // self.months, self.first + indices % self.months
         window = months[:, None] + jnp.arange(-self.window, 0)

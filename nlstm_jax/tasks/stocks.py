@@ -47,7 +47,7 @@ class Days(ShuffledExamples):
         """Windows."""
         return self.targets.shape[0]
 
-    def take(self, indices: Int[Array, "B"]) -> StockBatch:
+    def gather(self, indices: Int[Array, "B"]) -> StockBatch:
         """These windows."""
         days = jnp.asarray(self.ends)[indices] + jnp.arange(1 - self.window, 1)[:, None]
         return StockBatch(jnp.asarray(self.inputs)[days], jnp.asarray(self.targets)[indices])

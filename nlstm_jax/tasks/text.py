@@ -80,7 +80,7 @@ class Rows:
         """Windows in all."""
         return self.rows * self.windows
 
-    def take(self, indices: Int[Array, "B"]) -> TextBatch:
+    def gather(self, indices: Int[Array, "B"]) -> TextBatch:
         """These windows."""
         window, row = indices // self.rows, indices % self.rows
         places = window * self.window + jnp.arange(self.window)[:, None]
@@ -171,7 +171,7 @@ class TextTask:
         if floor:
             self.facts["floor"] = dict(floor)
 
-    def memory(self, model: Any, batch_size: int) -> Any:
+    def initial_carry(self, model: Any, batch_size: int) -> Any:
         """The cell's initial carry."""
         return model.cell.cell.initial_carry((batch_size,))
 
@@ -199,7 +199,7 @@ class TextTask:
     def _read(
         self, model: Any, batch: TextBatch, memory: Any, weights: Float[Array, "T B"], key: PRNGKeyArray | None
     ) -> tuple[Any, Float[Array, ""], Float[Array, "T B"]]:
-        carry = reset_where(batch.first, self.memory(model, batch.first.size), memory)
+        carry = reset_where(batch.first, self.initial_carry(model, batch.first.size), memory)
         return model.log_loss(batch.tokens, batch.targets, weights, carry, key=key)
 
 

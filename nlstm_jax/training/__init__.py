@@ -1,6 +1,6 @@
-"""State, step, loop, optimizer, checkpoints, devices: from a configuration to a trained run folder."""
+"""Training: from a configuration to a trained run folder, and back to a model."""
 
-from nlstm_jax.training.loop import fit, fit_together
+from nlstm_jax.training.fit import fit, fit_together
 from nlstm_jax.training.restore import LoadedRun, restore
 
 __all__ = ["LoadedRun", "fit", "fit_together", "restore"]

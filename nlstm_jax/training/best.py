@@ -1,6 +1,6 @@
-"""What the metrics so far say about a run: its best step, and whether to stop."""
+"""The best step of a run so far, and the rules that stop a run early."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,15 @@ from nlstm_jax.runs import higher_is_better
 
 @dataclass(frozen=True)
 class BestSoFar:
-    """Derived from the metrics file alone, so that a resumed run knows it without further bookkeeping.
+    """The best evaluation of a run, derived from its metrics alone.
+
+    A resumed run knows it without further bookkeeping.
 
     Attributes:
-        best_step: of the best metric (the first, if several), None before any evaluation.
-        best: that metric.
-        since_best: evaluations after it.
-        higher_is_better: of the metric.
+        best_step: The step of the best metric (the first, if several); None before any evaluation.
+        best: The metric at that step.
+        since_best: The number of evaluations after that step.
+        higher_is_better: Whether a higher value of the metric is better.
     """
 
     best_step: int | None
@@ -24,27 +26,44 @@ class BestSoFar:
     higher_is_better: bool = False
 
     @classmethod
-    def of(cls, lines: Iterable[Mapping[str, Any]], metric: str) -> "BestSoFar":
-        """By the validation split where there is one, else the last step counts as the best.
+    def from_rows(cls, rows: Sequence[Mapping[str, Any]], metric: str) -> "BestSoFar":
+        """Find the best step in the rows of `metrics.jsonl`.
 
-        >>> lines = [{"step": s, "split": "valid", "log_loss": x} for s, x in ((1, 3.0), (2, 2.0), (3, 2.5))]
-        >>> BestSoFar.of(lines, "log_loss")
+        The validation split decides. Without one, the last step counts as the best.
+
+        >>> rows = [{"step": s, "split": "valid", "log_loss": x} for s, x in ((1, 3.0), (2, 2.0), (3, 2.5))]
+        >>> BestSoFar.from_rows(rows, "log_loss")
         BestSoFar(best_step=2, best=2.0, since_best=1, higher_is_better=False)
         """
-        lines = list(lines)
-        scored = [(line["step"], line[metric]) for line in lines if line["split"] == "valid" and metric in line]
-        if not scored:
-            trained = [(line["step"], line[metric]) for line in lines if line["split"] == "train" and metric in line]
-            step, value = trained[-1] if trained else (None, None)
-            return cls(step, value, 0, higher_is_better(metric))
-        choose = max if higher_is_better(metric) else min
-        place = choose(range(len(scored)), key=lambda number: scored[number][1])
-        return cls(*scored[place], len(scored) - 1 - place, higher_is_better(metric))
+        is_higher_better = higher_is_better(metric)
+        valid = _values(rows, "valid", metric)
+        if valid:
+            choose = max if is_higher_better else min
+            index = choose(range(len(valid)), key=lambda index: valid[index][1])
+            best_step, best = valid[index]
+            return cls(best_step, best, len(valid) - 1 - index, is_higher_better)
+        train = _values(rows, "train", metric)
+        if train:
+            last_step, last = train[-1]
+            return cls(last_step, last, 0, is_higher_better)
+        return cls(None, None, 0, is_higher_better)
 
     def reason_to_stop(self, patience: int, tolerance: float) -> str | None:
-        """`"patience"`, `"tolerance"`, or None to go on; 0 switches either off."""
+        """Return `"patience"` or `"tolerance"` if the run is to stop, None if it goes on.
+
+        Args:
+            patience: The number of evaluations without a new best after which a run stops; 0 switches this off.
+            tolerance: The value of the metric at which a run stops; 0 switches this off.
+        """
         if tolerance and self.best is not None:
-            reached = self.best >= tolerance if self.higher_is_better else self.best <= tolerance
-            if reached:
+            is_reached = self.best >= tolerance if self.higher_is_better else self.best <= tolerance
+            if is_reached:
                 return "tolerance"
-        return "patience" if patience and self.since_best >= patience else None
+        if patience and self.since_best >= patience:
+            return "patience"
+        return None
+
+
+def _values(rows: Sequence[Mapping[str, Any]], split: str, metric: str) -> list[tuple[int, float]]:
+    """Return (step, value) of every row of a split that has the metric."""
+    return [(row["step"], row[metric]) for row in rows if row["split"] == split and metric in row]

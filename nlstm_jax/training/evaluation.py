@@ -1,4 +1,4 @@
-"""Exact means over whole splits."""
+"""The task's metrics over whole splits, exact means."""
 
 from collections.abc import Mapping
 
@@ -8,23 +8,26 @@ from nlstm_jax.training.steps import CompiledSteps
 
 
 def evaluate(
-    program: CompiledSteps,
+    steps: CompiledSteps,
     parameters: Parameters,
     examples: Mapping[str, Examples],
     batch_size: int,
     counts: Mapping[str, int],
 ) -> list[dict[str, dict[str, float]]]:
-    """For each run of the program the task's report on every split given, dropout off; `train` must be among them.
+    """Return, for each run of a program, the task's report on every split, with dropout off.
 
     Args:
-        program: of the runs.
-        parameters: of the model.
-        examples: by split.
-        batch_size: examples at once; it changes nothing but the speed.
-        counts: by split, how many evenly spread examples stand for it; all, where it is not named.
+        steps: The compiled functions of the runs.
+        parameters: The parameters of the runs.
+        examples: The examples by split; `train` must be among them.
+        batch_size: The number of examples at once; it changes nothing but the speed.
+        counts: By split, the number of evenly spread examples that stand for it; all examples where it is not named.
     """
-    totals = {
-        split: program.measure(parameters, whole, batch_size, counts.get(split)) for split, whole in examples.items()
+    sums = {
+        split: steps.eval_sums(parameters, split_examples, batch_size, counts.get(split))
+        for split, split_examples in examples.items()
     }
-    runs = [dict(zip(totals, of_one, strict=True)) for of_one in zip(*totals.values(), strict=True)]
-    return [program.task.report(of_one) for of_one in runs]
+    reports = []
+    for run in range(len(sums["train"])):
+        reports.append(steps.task.report({split: sums_of_runs[run] for split, sums_of_runs in sums.items()}))
+    return reports

@@ -1,4 +1,4 @@
-"""The runs that one compiled call serves."""
+"""A group of runs that one compiled program serves, and what the training loop does with it."""
 
 import math
 from collections.abc import Mapping
@@ -10,80 +10,100 @@ import numpy as np
 
 from nlstm_jax.tasks import Examples
 from nlstm_jax.training.evaluation import evaluate
-from nlstm_jax.training.run import TrainingRun, traced_hparams
+from nlstm_jax.training.optimizer import traced_hparams
+from nlstm_jax.training.run import TrainingRun
 from nlstm_jax.training.steps import CompiledSteps, StepReport, TrainState
 
 
 @dataclass
 class RunGroup:
-    """A program, and the members that it trains: one, or as many at once as it was made for.
+    """Runs that share one compiled program: a single run, or as many at once as the program was compiled for.
 
     Attributes:
-        program: compiled functions.
-        members: runs, not ended ones among them.
-        examples: by split, on the program's devices.
+        steps: The compiled functions.
+        runs: The runs, ended ones among them.
+        examples: The examples by split, on the program's devices.
     """
 
-    program: CompiledSteps
-    members: list[TrainingRun]
+    steps: CompiledSteps
+    runs: list[TrainingRun]
     examples: Mapping[str, Examples]
 
     @property
-    def behind(self) -> list[TrainingRun]:
-        """Those that go on and are furthest behind; after a crash some may be ahead."""
-        going = [member for member in self.members if member.summary is None]
-        step = min((member.step for member in going), default=0)
-        return [member for member in going if member.step == step]
+    def lagging_runs(self) -> list[TrainingRun]:
+        """The unfinished runs with the fewest steps; after a crash some may be ahead of others."""
+        unfinished = [run for run in self.runs if run.summary is None]
+        fewest_steps = min((run.step for run in unfinished), default=0)
+        return [run for run in unfinished if run.step == fewest_steps]
 
-    def load(self) -> None:
-        """Take the states of the members that are furthest behind."""
-        self._group = self.behind
-        # One compiled program serves to the end: in the place of runs that have ended the first is trained once more.
-        self._places = self._group + [self._group[0]] * (self.program.runs - len(self._group))
-        self._state: TrainState = self.program.joined([member.state for member in self._places])
-        self._numbers = self.program.joined([traced_hparams(member.config) for member in self._places])
-        self._pending: tuple[int, StepReport] | None = None
+    def stack_states(self) -> None:
+        """Take the states of the lagging runs, which are trained until `unstack_states`."""
+        self._active = self.lagging_runs
+        # The program is compiled for a fixed number of runs. Finished runs are replaced by copies of the first, whose
+        # results are ignored.
+        copies = self.steps.runs - len(self._active)
+        self._slots = self._active + [self._active[0]] * copies
+        self._state: TrainState = self.steps.stack_runs([run.state for run in self._slots])
+        self._hparams = self.steps.stack_runs([traced_hparams(run.config) for run in self._slots])
+        self._last_call: tuple[int, StepReport] | None = None
 
-    def train(self, step: int, stop: int, size: int) -> list[float]:
-        """Dispatch a call, and look at the one before while it runs: its losses, and whether any run diverges."""
-        batches = [member.order.batches(step, stop) for member in self._places]
-        together = np.stack(batches, axis=1) if self.program.runs else batches[0]
-        self._state, report = self.program.train(self._state, self._numbers, self.examples["train"], together, size)
-        losses = self.look()
-        self._pending = stop, report
+    def train(self, start: int, stop: int, size: int) -> list[float]:
+        """Dispatch the steps `start` to `stop`, then read back the losses of the call before.
+
+        Args:
+            start, stop: The steps.
+            size: The number of steps that the call is compiled for.
+
+        Returns:
+            The losses of the call before, see `check_losses`.
+        """
+        batches = [run.sampler.batches(start, stop) for run in self._slots]
+        stacked = np.stack(batches, axis=1) if self.steps.runs else batches[0]
+        self._state, report = self.steps.train(self._state, self._hparams, self.examples["train"], stacked, size)
+        losses = self.check_losses()
+        self._last_call = stop, report
         return losses
 
-    def wait(self) -> None:
-        """Until all calls are done."""
+    def block_until_ready(self) -> None:
+        """Wait until all calls are done."""
         jax.block_until_ready(self._state)
 
-    def look(self) -> list[float]:
-        """The finite losses of the last call looked at; runs whose loss is not finite end."""
-        if self._pending is None:
+    def check_losses(self) -> list[float]:
+        """Return the finite losses of the last call; end the runs whose loss is not finite."""
+        if self._last_call is None:
             return []
-        step, report = self._pending
-        losses = np.atleast_1d(report.loss)[: len(self._group)].tolist()
-        for member, loss in zip(self._group, losses, strict=True):
-            if not math.isfinite(loss) and member.summary is None:
-                member.diverge(step)
+        step, report = self._last_call
+        losses = np.atleast_1d(report.loss)[: len(self._active)].tolist()
+        for run, loss in zip(self._active, losses, strict=True):
+            if not math.isfinite(loss) and run.summary is None:
+                run.record_divergence(step)
         return [loss for loss in losses if math.isfinite(loss)]
 
-    def unload(self, step: int) -> None:
-        """Give the members the states that they have reached."""
-        for member, state in zip(self._group, self.program.parted(self._state), strict=False):
-            if member.summary is None:
-                member.state, member.step = state, step
+    def unstack_states(self, step: int) -> None:
+        """Give the active runs the states that they have reached."""
+        for run, state in zip(self._active, self.steps.unstack_runs(self._state), strict=False):
+            if run.summary is None:
+                run.state = state
+                run.step = step
 
     def evaluate(self, options: Mapping[str, Any], examples_per_second: float) -> list[TrainingRun]:
-        """Evaluate the members that are still there, and have them write it; they are returned."""
-        there = [member for member in self._group if member.summary is None]
-        if not there:
+        """Evaluate the active runs that have not ended, and record it.
+
+        Args:
+            options: The section `eval` of the configuration.
+            examples_per_second: The speed of training since the evaluation before.
+
+        Returns:
+            The runs that were evaluated.
+        """
+        unfinished = [run for run in self._active if run.summary is None]
+        if not unfinished:
             return []
         counts = {"train": options["train_examples"]}
-        reports = evaluate(self.program, self._state.parameters, self.examples, options["batch_size"], counts)
-        assert self._pending is not None
-        norms = np.atleast_1d(jax.device_get(self._pending[1].gradient_norm)).tolist()
-        for member, report, norm in zip(self._group, reports, norms, strict=False):
-            if member in there:
-                member.evaluated(report, {"gradient_norm": norm}, examples_per_second)
-        return there
+        reports = evaluate(self.steps, self._state.parameters, self.examples, options["batch_size"], counts)
+        assert self._last_call is not None
+        norms = np.atleast_1d(jax.device_get(self._last_call[1].gradient_norm)).tolist()
+        for run, report, norm in zip(self._active, reports, norms, strict=False):
+            if run in unfinished:
+                run.record_evaluation(report, {"gradient_norm": norm}, examples_per_second)
+        return unfinished

@@ -1,14 +1,14 @@
-"""Several processes that train one run, each with devices of its own: what they must agree on.
+"""Several processes that train one run, each with devices of its own: the exchange between them.
 
-All run the same program on the same data. What they compute together is the same in all, so that all decide alike;
-what one of them alone knows (a signal, a mistake, the run folder, which is the first's) is told to the others here. A
-process by itself is the first of one, and nothing is exchanged.
+All run the same program on the same data. Results that they compute together are the same in all, so that all decide
+alike. Facts that one of them alone knows (a signal, a user's mistake, the run folder, which is the first's) are sent
+to the others here. A process by itself is the first of one, and exchanges nothing.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -19,53 +19,63 @@ from nlstm_jax import errors
 from nlstm_jax.errors import ConfigError, UserError
 from nlstm_jax.runs import differences
 
+Tree = TypeVar("Tree")
+
 
 def is_first() -> bool:
-    """Whether this process is the one that writes."""
+    """Return True if this process is the one that writes."""
     return jax.process_index() == 0
 
 
 def gather(value: Any) -> list[Any]:
-    """What each process gives here, something of JSON, in order; all of them must call it."""
+    """Return the values of all processes, in their order; every process must call this.
+
+    Args:
+        value: The value of this process, of JSON types.
+    """
     if jax.process_count() == 1:
         return [value]
-    given = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = _rows(np.array([given.size], np.int32))[:, 0]
+    encoded = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = _gather_rows(np.array([encoded.size], np.int32))[:, 0]
     padded = np.zeros(sizes.max(), np.uint8)
-    padded[: given.size] = given
-    return [json.loads(bytes(row[:size])) for row, size in zip(_rows(padded), sizes.tolist(), strict=True)]
+    padded[: encoded.size] = encoded
+    rows = _gather_rows(padded)
+    return [json.loads(bytes(row[:size])) for row, size in zip(rows, sizes.tolist(), strict=True)]
 
 
-def _rows(row: np.ndarray) -> np.ndarray:
-    """Every process' row, by one device of each, as some may have more than others."""
-    firsts: dict[int, jax.Device] = {}
+def _gather_rows(row: np.ndarray) -> np.ndarray:
+    """Return the rows of all processes, by one device of each, as some may have more devices than others."""
+    first_devices: dict[int, jax.Device] = {}
     for device in jax.devices():
-        firsts.setdefault(device.process_index, device)
-    mesh = Mesh(np.array([firsts[index] for index in sorted(firsts)]), ("process",))
-    split, whole = NamedSharding(mesh, PartitionSpec("process")), NamedSharding(mesh, PartitionSpec())
-    rows = jax.make_array_from_callback((len(firsts), row.size), split, lambda index: row[None])
-    return np.asarray(jax.jit(lambda rows: rows, out_shardings=whole)(rows))
+        first_devices.setdefault(device.process_index, device)
+    mesh = Mesh(np.array([first_devices[index] for index in sorted(first_devices)]), ("process",))
+    by_process = NamedSharding(mesh, PartitionSpec("process"))
+    replicated = NamedSharding(mesh, PartitionSpec())
+    shape = (len(first_devices), row.size)
+    rows = jax.make_array_from_callback(shape, by_process, lambda index: row[None])
+    return np.asarray(jax.jit(lambda rows: rows, out_shardings=replicated)(rows))
 
 
 @contextmanager
 def raise_everywhere() -> Iterator[None]:
-    """A user's mistake that comes out in one process ends all of them, and all say it."""
+    """If one process raises a UserError in this context, raise it on all processes at its end."""
     mistake: UserError | None = None
     try:
         yield
     except UserError as error:
         mistake = error
-    told = gather(None if mistake is None else [type(mistake).__name__, str(mistake)])
+    messages = gather(None if mistake is None else [type(mistake).__name__, str(mistake)])
     if mistake is not None:
         raise mistake
-    for number, found in enumerate(told):
-        if found is not None:
-            raise getattr(errors, found[0])(f"process {number}: {found[1]}")
+    for index, message in enumerate(messages):
+        if message is not None:
+            kind, text = message
+            raise getattr(errors, kind)(f"process {index}: {text}")
 
 
-def assert_equal_across_processes(own: Mapping[str, Any]) -> None:
-    """Raise a ConfigError in all that names the first key in which a process has not what the first one has."""
-    first, *others = gather(dict(own))
+def assert_equal_across_processes(values: Mapping[str, Any]) -> None:
+    """Raise a ConfigError, on all processes, that names the first key whose value differs from the first process'."""
+    first, *others = gather(dict(values))
     for index, other in enumerate(others, start=1):
         for key in differences(first, other):
             raise ConfigError(
@@ -73,11 +83,11 @@ def assert_equal_across_processes(own: Mapping[str, Any]) -> None:
             )
 
 
-def device_get(tree: Any) -> Any:
-    """Arrays that every process has whole, as its own."""
+def device_get(tree: Tree) -> Tree:
+    """Return arrays that lie whole on every process as host arrays."""
     return jax.tree.map(np.asarray, tree)
 
 
-def broadcast_from_first(tree: Any) -> Any:
-    """The first process' arrays, in all."""
+def broadcast_from_first(tree: Tree) -> Tree:
+    """Return the first process' arrays, on all processes."""
     return multihost_utils.broadcast_one_to_all(tree)

@@ -1,4 +1,4 @@
-"""The model that a run starts from: drawn, or with what its configuration names in the place of drawn values."""
+"""The model that a run starts from."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from nlstm_jax.tasks.echo import EchoTask
 
 
 def initial_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
-    """The model before its first step.
+    """Draw the model before its first step, or load the values that its configuration names.
 
     Raises:
         ConfigError: see `models.build`, `models.load_cell` and `models.load_vectors`.

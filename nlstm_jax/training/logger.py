@@ -1,24 +1,31 @@
-"""What a run says: to the console with a progress bar, and plainly to its log file."""
+"""Log lines and progress of a run: on the console with a progress bar, and plainly in its log file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from nlstm_jax.models import Parameters, fit_budget, is_recurrent
 
+Row = Mapping[str, Any]
+
 
 class RunLogger:
-    """Says everything twice; where the console is no terminal there are plain lines and no bar."""
+    """A writer of log lines to both the console and a file; without a terminal there is no progress bar."""
 
     def __init__(self, log: Path | None, console: Console) -> None:
-        """Open the log, if there is to be one."""
+        """Open the log file.
+
+        Args:
+            log: The log file, to which lines are appended; None: no file.
+            console: The console.
+        """
         self._console = console
         self._file = open(os.devnull, "w") if log is None else log.open("a", encoding="utf-8")  # noqa: SIM115
         self._log = Console(file=self._file, width=119, color_system=None, force_terminal=False)
@@ -43,78 +50,92 @@ class RunLogger:
         self._bar.stop()
         self._file.close()
 
-    def say(self, content: Any) -> None:
-        """Print something rich can."""
-        self._console.print(content, highlight=False, soft_wrap=isinstance(content, str))
-        self._log.print(content, highlight=False, soft_wrap=isinstance(content, str))
+    def log(self, content: RenderableType) -> None:
+        """Print text, or anything else that rich can render, on the console and to the file."""
+        is_text = isinstance(content, str)
+        self._console.print(content, highlight=False, soft_wrap=is_text)
+        self._log.print(content, highlight=False, soft_wrap=is_text)
         self._file.flush()
 
-    def introduce(self, parameters: Parameters, config: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
-        """A table of the parameters, the cell's and all added up; the widths, where a budget decided them.
+    def log_parameters(self, parameters: Parameters, config: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+        """Log a table of the parameters; and the widths, where a budget has decided them.
 
         Args:
-            parameters: of the model.
-            config: its configuration.
-            sizes: what the task asks of a model.
+            parameters: The parameters of the model, by name.
+            config: The configuration of the run.
+            sizes: The numbers of symbols, channels and so on that the task gives to a model.
         """
         table = Table("parameter", "shape", "size", title=None)
         table.columns[2].justify = "right"
         for name, value in parameters.items():
-            table.add_row(name, "×".join(map(str, value.shape)), f"{value.size:,}")
+            shape = "×".join(map(str, value.shape))
+            table.add_row(name, shape, f"{value.size:,}")
         table.add_section()
-        table.add_row("cell", "", f"{cell_parameters(parameters):,}")
+        table.add_row("cell", "", f"{count_cell_parameters(parameters):,}")
         table.add_row("all", "", f"{sum(value.size for value in parameters.values()):,}")
-        self.say(table)
-        if budget := config["model"]["parameters"]:
+        self.log(table)
+        budget = config["model"]["parameters"]
+        if budget:
             widths, count = fit_budget(config, sizes)
-            self.say(f"model.parameters: {widths}: {count:,} parameters, {count / budget - 1:+.2%} from {budget:,}")
+            self.log(f"model.parameters: {widths}: {count:,} parameters, {count / budget - 1:+.2%} from {budget:,}")
 
-    def begin(self, step: int, total: int) -> None:
-        """Show the bar."""
-        self._task = self._bar.add_task("", total=total, with_defaults=step, loss="", speed="")
+    def start_progress(self, step: int, total_steps: int) -> None:
+        """Show the progress bar."""
+        self._task = self._bar.add_task("", total=total_steps, completed=step, loss="", speed="")
         self._bar.start()
 
-    def advance(self, step: int, loss: float, examples_per_second: float) -> None:
-        """Move the bar."""
-        self._bar.update(
-            self._task, with_defaults=step, loss=f"loss {loss:.4f}", speed=f"{examples_per_second:,.0f} examples/s"
-        )
+    def update_progress(self, step: int, loss: float, examples_per_second: float) -> None:
+        """Move the progress bar."""
+        speed = f"{examples_per_second:,.0f} examples/s"
+        self._bar.update(self._task, completed=step, loss=f"loss {loss:.4f}", speed=speed)
 
-    def evaluated(self, lines: list[dict[str, Any]], metric: str, best_step: int | None, seconds_left: float) -> None:
-        """One line an evaluation."""
-        first = lines[0]
-        losses = "  ".join(f"{line['split']} {line[metric]:.4f}" for line in lines)
-        mark = "*" if first["step"] == best_step else " "
+    def log_evaluation(self, rows: Sequence[Row], metric: str, best_step: int | None, seconds_left: float) -> None:
+        """Log one line about an evaluation; a star marks the best one so far.
+
+        Args:
+            rows: The metric rows of the evaluation, one for each split.
+            metric: The metric that is shown.
+            best_step: The best step so far.
+            seconds_left: The time until the last step, evaluations not counted.
+        """
+        values = "  ".join(f"{row['split']} {row[metric]:.4f}" for row in rows if metric in row)
+        mark = "*" if rows[0]["step"] == best_step else " "
         left = timedelta(seconds=round(seconds_left))
-        self.say(
-            f"step {first['step']:>7,}  epoch {first['epoch']:>6.2f}  {metric}: {losses}{mark}  "
-            f"{first['examples_per_second']:,.0f} examples/s  {left} left"
+        self.log(
+            f"{_position(rows[0])}  {metric}: {values}{mark}  "
+            f"{rows[0]['examples_per_second']:,.0f} examples/s  {left} left"
         )
 
-    def evaluated_together(self, runs: list[list[dict[str, Any]]], metric: str) -> None:
-        """One line an evaluation of several runs: between what values they lie."""
-        parts = []
-        for lines in zip(*runs, strict=True):
-            values = sorted(line[metric] for line in lines if metric in line)
+    def log_group_evaluation(self, runs: Sequence[Sequence[Row]], metric: str) -> None:
+        """Log one line about an evaluation of several runs: the range of their values.
+
+        Args:
+            runs: The metric rows of each run, one for each split.
+            metric: The metric that is shown.
+        """
+        ranges = []
+        for rows in zip(*runs, strict=True):
+            values = sorted(row[metric] for row in rows if metric in row)
             if values:
-                parts.append(f"{lines[0]['split']} {values[0]:.4f} … {values[-1]:.4f}")
-        first = runs[0][0]
-        self.say(
-            f"step {first['step']:>7,}  epoch {first['epoch']:>6.2f}  {metric} of {len(runs)} runs: {'  '.join(parts)}"
-        )
+                ranges.append(f"{rows[0]['split']} {values[0]:.4f} … {values[-1]:.4f}")
+        self.log(f"{_position(runs[0][0])}  {metric} of {len(runs)} runs: {'  '.join(ranges)}")
 
-    def conclude(self, summary: Mapping[str, Any], metric: str, name: str = "") -> None:
-        """One line about the best step, if there was an evaluation."""
+    def log_summary(self, summary: Mapping[str, Any], metric: str, prefix: str = "") -> None:
+        """Log one line about the best step, if there was an evaluation."""
         if summary["best_step"] is None:
             return
         split = "valid" if "valid" in summary else "train"
         reason = f", by eval.{summary['stopped_by']}" if "stopped_by" in summary else ""
-        self.say(
-            f"{name}{summary['status']} after {summary['steps']:,} steps{reason}; best step "
+        self.log(
+            f"{prefix}{summary['status']} after {summary['steps']:,} steps{reason}; best step "
             f"{summary['best_step']:,}: {split} {metric} {summary[split][metric]:.4f}"
         )
 
 
-def cell_parameters(parameters: Parameters) -> int:
-    """How many of a model's parameters are the cell's."""
+def count_cell_parameters(parameters: Parameters) -> int:
+    """Count the parameters of a model that belong to its recurrent cells."""
     return sum(value.size for name, value in parameters.items() if is_recurrent(name))
+
+
+def _position(row: Row) -> str:
+    return f"step {row['step']:>7,}  epoch {row['epoch']:>6.2f}"

@@ -1,6 +1,5 @@
-"""One pass over a series in which every example is forecast first and then learnt from, in float64."""
+"""One pass over a series in which every example is forecast first and then learned from, in float64."""
 
-import json
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -15,38 +14,40 @@ from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError
 from nlstm_jax.runs import RunFolder, check_metric_writers, describe_environment
 from nlstm_jax.shutdown import GracefulShutdown
-from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.initial import initial_model
-from nlstm_jax.training.logger import RunLogger, cell_parameters
+from nlstm_jax.training.logger import RunLogger
+from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.run import traced_hparams
+from nlstm_jax.training.record import RunRecord
 from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.training.setup import as_mapping
 from nlstm_jax.training.steps import CompiledSteps
 
 STEPS = 200
-"""In one compiled call, after which an interruption is heard."""
+"""The number of steps in one compiled call, after which an interruption is heard."""
 SECONDS = 10
-"""Between two checkpoints, at the least."""
-_KEPT = 0.9
+"""The shortest time between two checkpoints."""
+_DECAY = 0.9
 
 
 def smoothed(losses: Sequence[float], before: float = 1.0) -> list[dict[str, float]]:
-    """What is told of every step, from its squared error.
+    """Return the metrics of every step, from its squared error.
 
-    `root_loss` is |error|; `smoothed_error` e ← 0.9 e + 0.1 |error|, from `before` on; `log_loss` the nats of the
-    error under a Gaussian whose mean absolute deviation is the e before it.
+    `root_loss` is |error|. `smoothed_error` is e ← 0.9 e + 0.1 |error|, from `before` on. `log_loss` is the nats of
+    the error under a Gaussian whose mean absolute deviation is the e before it.
 
     >>> smoothed([4.0])
     [{'log_loss': 2.417..., 'root_loss': 2.0, 'smoothed_error': 1.1}]
     """
-    told = []
+    metrics = []
     for loss in losses:
-        variance, root = math.pi / 2 * before**2, math.sqrt(loss)
+        variance = math.pi / 2 * before**2
+        root = math.sqrt(loss)
         nats = 0.5 * math.log(2 * math.pi * variance) + loss / (2 * variance)
-        before = _KEPT * before + (1 - _KEPT) * root
-        told.append({"log_loss": nats, "root_loss": root, "smoothed_error": before})
-    return told
+        before = _DECAY * before + (1 - _DECAY) * root
+        metrics.append({"log_loss": nats, "root_loss": root, "smoothed_error": before})
+    return metrics
 
 
 def fit_online(
@@ -57,11 +58,12 @@ def fit_online(
     console: Console | None = None,
     metric_writers: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """`fit` for `config.train.online`: the metrics have a line a step, of the example before it was learnt from.
+    """Train as `fit` does, for `config.train.online`: one example a step, forecast before it is learned from.
 
-    Their split is `valid`, as no line's example has been trained on. Arguments, result and errors are those of `fit`.
+    The metrics have a row for every step. Their split is `valid`, as no row's example has been trained on. Arguments,
+    result and errors are those of `fit`.
     """
-    config = json.loads(config.to_json()) if hasattr(config, "to_json") else dict(config)
+    config = as_mapping(config)
     settings.check(config)
     _check(config)
     RunFolder.check(workdir, config, overwrite=overwrite, with_defaults=settings.with_defaults)
@@ -78,131 +80,128 @@ def fit_online(
                 metric_writers=metric_writers,
             ) as folder,
             Checkpoints(folder.checkpoints) as checkpoints,
-            RunLogger(folder.log, console or Console()) as narrator,
-            GracefulShutdown() as interruption,
+            RunLogger(folder.log, console or Console()) as logger,
+            GracefulShutdown() as shutdown,
         ):
-            one = _Pass(config, task, model, folder, checkpoints, narrator)
-            while one.status is None:
-                one.advance()
-                if interruption.requested and one.status is None:
-                    one.end("interrupted")
-    if one.status == "interrupted":
-        raise InterruptedRunError(f"interrupted at step {one.step:,}; the same command goes on")
-    if one.status == "diverged":
+            schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
+            trainer = OnlineTrainer(RunRecord(config, task, schedule, folder, checkpoints, logger), model)
+            while trainer.status is None:
+                trainer.advance()
+                if shutdown.requested and trainer.status is None:
+                    trainer.end("interrupted")
+    if trainer.status == "interrupted":
+        raise InterruptedRunError(f"interrupted at step {trainer.step:,}; the same command goes on")
+    if trainer.status == "diverged":
         raise DivergedError(
-            f"diverged: the loss is not finite at step {one.step:,}; a lower config.optimizer.learning_rate may help"
+            f"diverged: the loss is not finite at step {trainer.step:,}; a lower config.optimizer.learning_rate may "
+            "help"
         )
-    return one.summary
+    assert trainer.record.summary is not None
+    return trainer.record.summary
 
 
-class _Pass:
-    """A run's pass over all examples; `status` is None while it goes on."""
+class OnlineTrainer:
+    """A run's pass over all examples.
 
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        task: tasks.Task,
-        model: Any,
-        folder: RunFolder,
-        checkpoints: Checkpoints,
-        narrator: RunLogger,
-    ) -> None:
+    Attributes:
+        record: Its record in the run folder.
+        step: The number of examples forecast.
+        status: The status that the run ended with; None while it goes on.
+    """
+
+    def __init__(self, record: RunRecord, model: Any) -> None:
         """Begin, or go on from the last checkpoint."""
-        self.folder, self.checkpoints, self.narrator = folder, checkpoints, narrator
+        config = record.config
+        examples = record.task.splits["train"]
+        self.record = record
         self.status: str | None = None
-        self.size = task.splits["train"].size
-        self._program = CompiledSteps.of(
-            model, task, optimizers.maker(config, TrainingSchedule.of(config, self.size)), make_mesh({})
-        )
-        self._numbers, self._delay = traced_hparams(config), config["train"]["learn_after"]
-        self._state = self._program.start(model, self._numbers)
-        self._examples = replicate(task.splits["train"], self._program.mesh)
-        folder.write_environment(describe_environment([each.device_kind for each in jax.devices()], task.facts, 1))
-        self.step = checkpoints.steps[-1] if checkpoints.steps else 0
-        self.lines = folder.truncate_metrics(self.step)
+        self._size = examples.size
+        self._delay = config["train"]["learn_after"]
+        self._hparams = traced_hparams(config)
+        optimizer = OptimizerFactory.from_config(config, record.schedule)
+        self._steps = CompiledSteps.from_model(model, record.task, optimizer, make_mesh({}))
+        self._examples = replicate(examples, self._steps.mesh)
+
+        devices = [device.device_kind for device in jax.devices()]
+        environment = describe_environment(devices, record.task.facts, 1)
+        self.step, self._state = record.open(self._steps.init_state(model, self._hparams), environment)
+        horizon = config["data"]["horizon"]
+        if not self.step and self._delay < horizon:
+            record.logger.log(
+                f"what happens in {horizon:,} days is learnt after {self._delay:,}, as the "
+                "example of 2015 does it: these are no forecaster's errors (config.train.learn_after)"
+            )
         self._saved = time.monotonic()
-        self._started = self._saved - (self.lines[-1]["wall_seconds"] if self.lines else 0.0)
-        if self.step:
-            self._state = checkpoints.restore(self.step, self._state)
-            narrator.say(f"going on from step {self.step:,}")
-        else:
-            narrator.introduce(self._state.parameters, config, task.sizes)
-            for note in task.notes:
-                narrator.say(note)
-            if self._delay < config["data"]["horizon"]:
-                narrator.say(
-                    f"what happens in {config['data']['horizon']:,} days is learnt after {self._delay:,}, as the "
-                    "example of 2015 does it: these are no forecaster's errors (config.train.learn_after)"
-                )
-        narrator.begin(self.step, self.size)
+        record.logger.start_progress(self.step, self._size)
 
     def advance(self) -> None:
-        """Forecast and learn from the next examples, and write what was seen; perhaps end."""
-        asked = np.arange(self.step, min(self.step + STEPS, self.size), dtype=np.int32)[:, None]
-        known = asked - self._delay
-        self._state, found = self._program.forecast_and_learn(self._state, self._numbers, self._examples, asked, known)
-        losses = np.asarray(found).tolist()
-        finite = next((place for place, loss in enumerate(losses) if not math.isfinite(loss)), len(losses))
-        seconds = time.monotonic() - self._started
-        speed = round((self.step + len(losses)) / seconds, 1)
-        clock = {"wall_seconds": round(seconds, 3), "examples_per_second": speed, "tokens_per_second": speed}
-        before = self.lines[-1]["smoothed_error"] if self.lines else 1.0
-        told = smoothed(losses[:finite], before)
-        lines = [{**self._where(self.step + place), **values, **clock} for place, values in enumerate(told, start=1)]
+        """Forecast and learn from the next examples, and write their metrics; end the run where that is due."""
+        stop = min(self.step + STEPS, self._size)
+        forecast = np.arange(self.step, stop, dtype=np.int32)[:, None]
+        learned = forecast - self._delay
+        self._state, step_losses = self._steps.forecast_and_learn(
+            self._state, self._hparams, self._examples, forecast, learned
+        )
+        losses = np.asarray(step_losses).tolist()
+        is_finite = [math.isfinite(loss) for loss in losses]
+        finite = len(losses) if all(is_finite) else is_finite.index(False)
+
+        rows = self.record.rows
+        before = rows[-1]["smoothed_error"] if rows else 1.0
+        seconds = self.record.wall_seconds
+        speed = round((self.step + len(losses)) / max(seconds, 1e-3), 1)
+        clock = {"wall_seconds": seconds, "examples_per_second": speed, "tokens_per_second": speed}
+        new_rows = []
+        for step, metrics in enumerate(smoothed(losses[:finite], before), start=self.step + 1):
+            new_rows.append({**self.record.position(step), "split": "valid", **metrics, **clock})
+        self.record.append(new_rows)
         self.step += finite
-        self.lines += lines
+        self.record.logger.update_progress(self.step, losses[-1], speed)
+
         if finite < len(losses):
             self.step += 1
-            lines.append({**self._where(self.step), "split": "train", "diverged": True})
-        self.folder.append_metrics(lines)
-        self.narrator.advance(self.step, losses[-1], speed)
-        if finite < len(losses):
+            self.record.append_divergence(self.step)
             self.end("diverged")
-        elif self.step == self.size:
+        elif self.step == self._size:
             self.end("finished")
         elif time.monotonic() - self._saved > SECONDS:
             self._save()
 
     def end(self, status: str) -> None:
-        """Keep what has been reached; the summary has the means over all steps, and the last smoothed error."""
+        """Save the state and write the summary: the means over all steps, and the last smoothed error."""
         self.status = status
         if status != "diverged":
             self._save()
-        seen = {name: [line[name] for line in self.lines] for name in ("log_loss", "root_loss", "smoothed_error")}
-        means = {name: math.fsum(values) / max(len(values), 1) for name, values in seen.items()}
-        self.summary: dict[str, Any] = {
-            "status": status,
-            "steps": self.step,
-            "best_step": self.step,
-            "cell_parameters": cell_parameters(self._state.parameters),
-            "parameters": sum(value.size for value in self._state.parameters.values()),
-            "valid": {**means, "smoothed_error": seen["smoothed_error"][-1]} if self.lines else {},
-            "wall_seconds": round(time.monotonic() - self._started, 3),
-        }
-        self.folder.write_summary(self.summary)
-        if self.lines:
-            self.narrator.conclude(self.summary, "smoothed_error")
+        rows = self.record.rows
+        splits: dict[str, dict[str, float]] = {"valid": {}}
+        if rows:
+            for name in ("log_loss", "root_loss"):
+                splits["valid"][name] = math.fsum(row[name] for row in rows) / len(rows)
+            splits["valid"]["smoothed_error"] = rows[-1]["smoothed_error"]
+        summary = self.record.close(status, self.step, self.step, self._state, splits)
+        if rows:
+            self.record.logger.log_summary(summary, "smoothed_error")
 
     def _save(self) -> None:
-        self.checkpoints.save(self.step, self._state, self.lines[-1]["smoothed_error"] if self.lines else None)
+        rows = self.record.rows
+        self.record.checkpoints.save(self.step, self._state, rows[-1]["smoothed_error"] if rows else None)
         self._saved = time.monotonic()
-
-    def _where(self, step: int) -> dict[str, Any]:
-        return {"step": step, "epoch": round(step / self.size, 6), "split": "valid"}
 
 
 def _check(config: Mapping[str, Any]) -> None:
-    """Raise a ConfigError for what has no meaning in a pass of one example a step."""
+    """Raise a ConfigError for settings that have no meaning in a pass of one example a step."""
     train = config["train"]
-    for name, only in (("batch_size", 1), ("epochs", 1.0), ("steps", 0), ("shards", 1)):
-        if train[name] != only:
-            raise ConfigError(f"config.train.{name}: {only} expected with config.train.online, found {train[name]}")
+    for name, accepted in (("batch_size", 1), ("epochs", 1.0), ("steps", 0), ("shards", 1)):
+        if train[name] != accepted:
+            raise ConfigError(
+                f"config.train.{name}: {accepted} expected with config.train.online, found {train[name]}"
+            )
     if jax.process_count() > 1:
         raise ConfigError(f"config.train.online: one process expected, found {jax.process_count()} of them")
 
 
 def draw_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
-    """The model before its first step, in float64."""
+    """Return the model before its first step, in float64."""
     graph, parameters = models.split(initial_model(config, task))
     model = models.merge(graph, {name: value.astype(float) for name, value in parameters.items()})
     if config["model"]["initial_values"] == "example":

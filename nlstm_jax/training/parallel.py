@@ -1,6 +1,6 @@
 """Devices: one mesh axis `data`, over which a batch is split; everything else lies on every device."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -8,13 +8,15 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from nlstm_jax.errors import ConfigError
 
+Tree = TypeVar("Tree")
+
 
 def make_mesh(batch_sizes: dict[str, int], devices: list[jax.Device] | None = None) -> Mesh:
-    """Devices in one line.
+    """Make a mesh of devices in one line.
 
     Args:
-        batch_sizes: by the setting's name; each must be a multiple of the number of devices.
-        devices: None: all there are.
+        batch_sizes: Batch sizes by the name of their setting; each must be a multiple of the number of devices.
+        devices: The devices; None: all there are.
 
     Raises:
         ConfigError: a batch that the devices cannot share evenly.
@@ -26,30 +28,30 @@ def make_mesh(batch_sizes: dict[str, int], devices: list[jax.Device] | None = No
     return jax.make_mesh((count,), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def replicate(tree: Any, mesh: Mesh) -> Any:
+def replicate(tree: Tree, mesh: Mesh) -> Tree:
     """Put arrays on every device."""
-    return place(tree, NamedSharding(mesh, PartitionSpec()))
+    return device_put_global(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def replicated(tree: Any, mesh: Mesh) -> Any:
-    """Within a compiled function: arrays whole on every device."""
+def constrain_replicated(tree: Tree, mesh: Mesh) -> Tree:
+    """Within a compiled function, have arrays whole on every device."""
     return jax.lax.with_sharding_constraint(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def split_axis(tree: Any, mesh: Mesh, axis: int) -> Any:
-    """Put arrays on the devices, one axis of theirs, of a batch say, split over them."""
-    return place(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")))
+def split_axis(tree: Tree, mesh: Mesh, axis: int) -> Tree:
+    """Put arrays on the devices with one of their axes, that of a batch say, split over them."""
+    return device_put_global(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")))
 
 
-def place(tree: Any, sharding: Any) -> Any:
-    """Put arrays that every process has whole where they belong: a process' devices take their part of its own."""
+def device_put_global(tree: Tree, sharding: Any) -> Tree:
+    """Place host arrays, identical on every process, under a global sharding."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
-    def placed(leaf: Any) -> jax.Array:
+    def put(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
             return leaf
-        whole = np.asarray(leaf)
-        return jax.make_array_from_callback(whole.shape, sharding, lambda index: whole[index])
+        array = np.asarray(leaf)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
-    return jax.tree.map(placed, tree)
+    return jax.tree.map(put, tree)

@@ -1,7 +1,7 @@
 """L1 and L2 penalties and max-norm constraints on a cell's parameters, by group and level of nesting, through optax.
 
-A penalty is part of what is minimised, not of any loss that is reported: its gradient is added before clipping and
-the optimizer's rule. A constraint holds after every step.
+A penalty is minimized with the loss, but is part of no loss that is reported: its gradient is added before clipping
+and the optimizer's rule. A constraint holds after every step.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +19,7 @@ KINDS = ("l1", "l2", "max_norm")
 
 
 def before(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransformation]:
-    """The transformations of the gradient: + λ sign(w) for each l1, + 2 λ w for each l2, as of Σ λ|w| and Σ λw²."""
+    """Return the transformations of the gradient: + λ sign(w) for Σ λ|w| (l1), + 2 λ w for Σ λw² (l2)."""
     rules = {
         "l1": lambda gradient, w, rate: gradient + rate * jnp.sign(w),
         "l2": lambda gradient, w, rate: gradient + 2 * rate * w,
@@ -28,7 +28,7 @@ def before(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransfo
 
 
 def after(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransformation]:
-    """The transformation of the update: the weights into each unit, a column, then have at most the norm given."""
+    """Return the transformation of the update that keeps each column, the weights into a unit, within its norm."""
 
     def within(update: Array, w: Array, limit: float) -> Array:
         moved = w + update
@@ -39,14 +39,14 @@ def after(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransfor
 
 
 def _wanted(options: Mapping[str, Sequence[float]], kind: str) -> bool:
-    """Whether there is a value > 0, or a list whose length is to be checked."""
+    """Return True if some value is > 0, or is in a list whose length is to be checked."""
     return any(len(values) > 1 or any(values) for values in (options.get(f"{kind}_{group}", ()) for group in GROUPS))
 
 
 def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Any) -> optax.GradientTransformation:
-    """`rule(update, parameter, value)` on every parameter that has a value > 0; the others pass."""
+    """Apply `rule(update, parameter, value)` to every parameter that has a value > 0; the others pass."""
 
-    def initialise(parameters: Mapping[str, Array]) -> optax.EmptyState:
+    def init(parameters: Mapping[str, Array]) -> optax.EmptyState:
         list(_values(options, kind, parameters))
         return optax.EmptyState()
 
@@ -56,13 +56,13 @@ def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Any) -> op
         }
         return {**updates, **changed}, state
 
-    return optax.GradientTransformation(initialise, transform)
+    return optax.GradientTransformation(init, transform)
 
 
 def _values(
     options: Mapping[str, Sequence[float]], kind: str, names: Mapping[str, Any]
 ) -> Iterator[tuple[str, float]]:
-    """(parameter, its value) wherever a value > 0 was given.
+    """Yield (parameter name, value) for every parameter that has a value > 0.
 
     Raises:
         ConfigError: a group without parameters, or another number of values than levels of nesting.

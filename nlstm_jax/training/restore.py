@@ -9,52 +9,58 @@ from nlstm_jax.errors import CheckpointError, DataError
 from nlstm_jax.runs import Run, read_run
 from nlstm_jax.runs.files import CHECKPOINTS
 from nlstm_jax.tasks import WeightedSum
-from nlstm_jax.training import optimizer as optimizers
 from nlstm_jax.training.best import BestSoFar
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.evaluation import evaluate
+from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
+from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedRun:
-    """What a run folder holds, ready to be used.
+    """A run folder with its data and the parameters of one checkpoint, ready to be used.
 
     Attributes:
-        run: the folder as read.
-        task: with its data loaded.
-        program: compiled functions around the model's graph.
-        parameters: at `step`.
-        step: of the checkpoint.
+        run: The folder as read.
+        task: The task, with its data.
+        steps: The compiled functions around the graph of the model.
+        parameters: The parameters at `step`.
+        step: The step of the checkpoint.
     """
 
     run: Run
     task: Any
-    program: CompiledSteps
+    steps: CompiledSteps
     parameters: models.Parameters
     step: int
 
     @property
     def model(self) -> Any:
         """The model with these parameters."""
-        return models.merge(self.program.graph, self.parameters)
+        return models.merge(self.steps.graph, self.parameters)
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """The task's metrics over a whole split, as training reports them."""
+        """Return the task's metrics over a whole split, as training reports them."""
         options = self.run.config["eval"]
-        examples = {name: replicate(self.task.splits[name], self.program.mesh) for name in ("train", split)}
+        examples = {name: replicate(self.task.splits[name], self.steps.mesh) for name in ("train", split)}
         counts = {"train": options["train_examples"]} if split != "train" else {}
-        return evaluate(self.program, self.parameters, examples, options["batch_size"], counts)[0][split]
+        (report,) = evaluate(self.steps, self.parameters, examples, options["batch_size"], counts)
+        return report[split]
 
-    def measure_each(self, split: str) -> dict[str, WeightedSum]:
-        """What every example of a split adds to the task's sums, arrays of N."""
-        examples = replicate(self.task.splits[split], self.program.mesh)
-        return self.program.measure_each(self.parameters, examples, self.run.config["eval"]["batch_size"])
+    def per_example_sums(self, split: str) -> dict[str, WeightedSum]:
+        """Return what every example of a split adds to the task's sums, arrays [N]."""
+        examples = replicate(self.task.splits[split], self.steps.mesh)
+        return self.steps.per_example_sums(self.parameters, examples, self.run.config["eval"]["batch_size"])
 
 
 def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
-    """Load a run's data and one of its checkpoints, `best` or `last`.
+    """Load a run's data and one of its checkpoints.
+
+    Args:
+        workdir: The run folder.
+        checkpoint: `best` or `last`.
 
     Raises:
         DataError: no run folder, or its data are missing or have changed since.
@@ -62,28 +68,32 @@ def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
     """
     run = read_run(workdir)
     config = settings.with_defaults(run.config)
-    # All loops compute the same, and the one that it was trained with may not be had here.
+    # All loops compute the same, and the one that the run was trained with may not be available here.
     config["unroll"]["mode"] = "auto"
     if not (workdir / CHECKPOINTS).is_dir():
         raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
+
     task = tasks.build(config)
-    trained_on = run.environment.get("data", {}).get("checksums", {})
-    found = task.facts["checksums"]
-    for name in trained_on:
-        if found.get(name) != trained_on[name]:
+    checksums = task.facts["checksums"]
+    for name, expected in run.environment.get("data", {}).get("checksums", {}).items():
+        if checksums.get(name) != expected:
             raise DataError(
-                f"{workdir}: the data have changed since the run: {name} of sha256 {trained_on[name]} expected, found "
-                f"{found.get(name)}"
+                f"{workdir}: the data have changed since the run: {name} of sha256 {expected} expected, found "
+                f"{checksums.get(name)}"
             )
+
     model = models.build(config, task.sizes)
-    rule = optimizers.build(config["optimizer"], lambda step: 0.0 * step, config["penalty"])
-    program = CompiledSteps.of(model, task, lambda numbers: rule, make_mesh({}))
-    state = program.start(model, {}, config["train"]["batch_size"])
+    schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
+    optimizer = OptimizerFactory.from_config(config, schedule)
+    steps = CompiledSteps.from_model(model, task, optimizer, make_mesh({}))
+    state = steps.init_state(model, traced_hparams(config), config["train"]["batch_size"])
     with Checkpoints(workdir / CHECKPOINTS, read_only=True) as checkpoints:
         if not checkpoints.steps:
             raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
-        best = BestSoFar.of(run.metrics, config["eval"]["metric"]).best_step
-        last = checkpoints.steps[-1]
-        step = last if checkpoint == "last" or best is None or config["train"].get("online") else best
+        best_step = BestSoFar.from_rows(run.metrics, config["eval"]["metric"]).best_step
+        # Every step of an online pass is an evaluation, and few of them have a checkpoint.
+        takes_last = checkpoint == "last" or best_step is None or config["train"].get("online")
+        step = checkpoints.steps[-1] if takes_last else best_step
+        assert step is not None
         parameters = checkpoints.restore(step, state).parameters
-    return LoadedRun(run, task, program, parameters, step)
+    return LoadedRun(run, task, steps, parameters, step)

@@ -1,174 +1,133 @@
-"""One run of those that are trained together: its folder, and what it has reached."""
+"""One run that is being trained: its state, and the events that its record is told of."""
 
 import math
-import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
-import jax.numpy as jnp
-
-from nlstm_jax import settings
-from nlstm_jax.runs import RunFolder, higher_is_better
-from nlstm_jax.tasks import Task
-from nlstm_jax.training import hosts
-from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.runs import higher_is_better
 from nlstm_jax.training.best import BestSoFar
-from nlstm_jax.training.checkpoint import Checkpoints
-from nlstm_jax.training.logger import RunLogger, cell_parameters
-from nlstm_jax.training.schedule import TrainingSchedule
-from nlstm_jax.training.steps import TracedHparams, TrainState
+from nlstm_jax.training.optimizer import OptimizerFactory
+from nlstm_jax.training.record import Row, RunRecord
+from nlstm_jax.training.steps import TrainState
 
-_CLOCK_FREE = ("step", "epoch", "split", "wall_seconds", "examples_per_second", "tokens_per_second")
+_WITHOUT_CLOCK = ("step", "epoch", "split", "wall_seconds", "examples_per_second", "tokens_per_second")
 
 
-@dataclass
 class TrainingRun:
-    """A run that is being trained.
+    """A run that is being trained, alone or in a group.
 
     Attributes:
-        config, task, plan: what is to be done.
-        folder, checkpoints, narrator: where it is written.
-        state: after `step` steps.
-        summary: what it ended with, None while it goes on.
-        lines: of its metrics.
+        record: Its record in the run folder.
+        state: The state after `step` steps.
+        step: The number of steps made.
     """
 
-    config: Mapping[str, Any]
-    task: Task
-    plan: TrainingSchedule
-    folder: RunFolder
-    checkpoints: Checkpoints
-    narrator: RunLogger
-    state: TrainState
-    step: int = 0
-    summary: dict[str, Any] | None = None
-    lines: list[dict[str, Any]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.metric = self.config["eval"]["metric"]
-        self.order = self.task.splits["train"].order(self.config["seeds"]["data"], self.config["train"]["batch_size"])
-        self._learning_rate = optimizers.schedule(
-            self.config["optimizer"], self.plan.total_steps, float(self.plan.steps_per_epoch)
-        )
-        self._sizes = {
-            "cell_parameters": cell_parameters(self.state.parameters),
-            "parameters": sum(value.size for value in self.state.parameters.values()),
-        }
-
-    def begin(self, environment: Mapping[str, Any]) -> None:
-        """Go on from the last checkpoint, or introduce the run."""
-        tokens = self.config["train"]["batch_size"] * self.task.targets_per_example
-        self.folder.write_environment({**environment, "tokens_per_step": tokens})
-        reached = self.checkpoints.steps[-1] if self.checkpoints.steps else 0
-        self.step, self.lines = hosts.gather((reached, self.folder.truncate_metrics(reached)))[0]
-        self._started = time.monotonic() - (self.lines[-1]["wall_seconds"] if self.lines else 0.0)
-        if self.step:
-            self.state = self.checkpoints.restore(self.step, self.state)
-            self.narrator.say(f"going on from step {self.step:,}")
-        else:
-            self.narrator.introduce(self.state.parameters, self.config, self.task.sizes)
-            for note in self.task.notes:
-                self.narrator.say(note)
-        self._end_if_due()
-
-    def evaluated(self, reports: Mapping[str, Any], seen: Mapping[str, float], examples_per_second: float) -> None:
-        """Write every split's line, then the checkpoint: a crash in between makes the lines anew.
-
-        Args:
-            reports: the task's, by split.
-            seen: what the last step saw.
-            examples_per_second: since the evaluation before.
-        """
-        if not all(math.isfinite(value) for values in reports.values() for value in values.values()):
-            self.diverge(self.step)
-            return
-        seconds = time.monotonic() - self._started
-        clock = {
-            "wall_seconds": round(seconds, 3),
-            "examples_per_second": round(examples_per_second, 1),
-            "tokens_per_second": round(examples_per_second * self.task.targets_per_example, 1),
-        }
-        last_step = {**seen, "learning_rate": float(self._learning_rate(self.step - 1))}
-        lines = [
-            {**self._where(self.step), "split": split, **report, **(last_step if split == "train" else {}), **clock}
-            for split, report in reports.items()
-        ]
-        self.folder.append_metrics(lines)
-        self.lines += lines
-        self.checkpoints.save(self.step, self.state, self._cost(reports))
-        left = seconds / self.step * (self.plan.total_steps - self.step)
-        self.narrator.evaluated(lines, self.metric, self._progress.best_step, left)
-        self._end_if_due()
-
-    def _cost(self, reports: Mapping[str, Any]) -> float | None:
-        """The metric that checkpoints are kept by, the lower the better."""
-        if "valid" not in reports:
-            return None
-        return -reports["valid"][self.metric] if higher_is_better(self.metric) else reports["valid"][self.metric]
-
-    def diverge(self, step: int) -> None:
-        """End the run at a step whose loss is not finite."""
-        line = {**self._where(step), "split": "train", "diverged": True}
-        line["wall_seconds"] = round(time.monotonic() - self._started, 3)
-        self.folder.append_metrics([line])
-        self.step = step
-        self._summarise("diverged")
-
-    def interrupt(self) -> None:
-        """Keep what has been reached, unless the run has ended; it can go on from there."""
-        if self.summary is not None:
-            return
-        if self.step not in self.checkpoints.steps:
-            self.checkpoints.save(self.step, self.state, None)
-        self._summarise("interrupted")
+    def __init__(self, record: RunRecord, state: TrainState, optimizer: OptimizerFactory) -> None:
+        """Take up a run before its first step."""
+        config = record.config
+        self.record = record
+        self.state = state
+        self.step = 0
+        self.config = config
+        self.metric = config["eval"]["metric"]
+        self.sampler = record.task.splits["train"].order(config["seeds"]["data"], config["train"]["batch_size"])
+        self._optimizer = optimizer
 
     @property
     def name(self) -> str:
-        """What the run's folder is called."""
-        return self.folder.path.name
+        """The name of the run's folder."""
+        return self.record.folder.path.name
 
     @property
-    def last_lines(self) -> list[dict[str, Any]]:
-        """Those of the last evaluation."""
-        return [line for line in self.lines if line["step"] == self.lines[-1]["step"]]
+    def summary(self) -> dict[str, Any] | None:
+        """The summary that the run ended with; None while it goes on."""
+        return self.record.summary
 
     @property
-    def _progress(self) -> BestSoFar:
-        return BestSoFar.of(self.lines, self.metric)
+    def last_rows(self) -> list[Row]:
+        """The metric rows of the last evaluation."""
+        rows = self.record.rows
+        return [row for row in rows if row["step"] == rows[-1]["step"]]
 
-    def _end_if_due(self) -> None:
-        options = self.config["eval"]
-        reason = self._progress.reason_to_stop(options["patience"], options["tolerance"])
-        if self.step >= self.plan.total_steps or reason is not None:
-            self._summarise("finished", {} if reason is None else {"stopped_by": reason})
+    def resume_or_start(self, environment: Mapping[str, Any]) -> None:
+        """Go on from the last checkpoint, or begin."""
+        tokens_per_step = self.config["train"]["batch_size"] * self.record.task.targets_per_example
+        environment = {**environment, "tokens_per_step": tokens_per_step}
+        self.step, self.state = self.record.open(self.state, environment)
+        self._finish_if_due()
 
-    def _where(self, step: int) -> dict[str, Any]:
-        return {"step": step, "epoch": round(float(step / self.plan.steps_per_epoch), 6)}
+    def record_evaluation(
+        self, reports: Mapping[str, Mapping[str, float]], step_stats: Mapping[str, float], examples_per_second: float
+    ) -> None:
+        """Write a metric row for every split, then the checkpoint: after a crash in between the rows are made anew.
 
-    def _summarise(self, status: str, further: Mapping[str, Any] = MappingProxyType({})) -> None:
-        """The state of things at the best step."""
-        progress = self._progress
-        summary: dict[str, Any] = {
-            "status": status,
-            "steps": self.step,
-            "best_step": progress.best_step,
-            **further,
-            **self._sizes,
+        Args:
+            reports: The task's metrics, by split.
+            step_stats: Numbers of the last training step, by name.
+            examples_per_second: The speed since the evaluation before.
+        """
+        if not all(math.isfinite(value) for report in reports.values() for value in report.values()):
+            self.record_divergence(self.step)
+            return
+        task = self.record.task
+        clock = {
+            "wall_seconds": self.record.wall_seconds,
+            "examples_per_second": round(examples_per_second, 1),
+            "tokens_per_second": round(examples_per_second * task.targets_per_example, 1),
         }
-        for line in self.lines:
-            if line["step"] == progress.best_step and line["split"] in ("train", "valid"):
-                summary[line["split"]] = {key: value for key, value in line.items() if key not in _CLOCK_FREE}
-        summary["wall_seconds"] = round(time.monotonic() - self._started, 3)
-        self.folder.write_summary(summary)
-        self.narrator.conclude(summary, self.metric)
-        self.summary = summary
+        step_stats = {**step_stats, "learning_rate": self._optimizer.learning_rate(self.step - 1)}
+        rows = []
+        for split, report in reports.items():
+            row = {**self.record.position(self.step), "split": split, **report}
+            if split == "train":
+                row |= step_stats
+            rows.append(row | clock)
+        self.record.append(rows)
+        self.record.checkpoints.save(self.step, self.state, self._cost(reports))
 
+        steps_left = self.record.schedule.total_steps - self.step
+        seconds_left = steps_left * self.config["train"]["batch_size"] / examples_per_second
+        self.record.logger.log_evaluation(rows, self.metric, self._best.best_step, seconds_left)
+        self._finish_if_due()
 
-def traced_hparams(config: Mapping[str, Any]) -> TracedHparams:
-    """What a run's program is given as arrays, so that runs which differ in nothing else share a compiled one."""
-    numbers = {name: jnp.asarray(config["optimizer"][name], float) for name in settings.TRACED_HPARAMS}
-    if not config["optimizer"]["clip_norm"]:
-        del numbers["clip_norm"]
-    return {"dropout_seed": jnp.int32(config["seeds"]["dropout"]), **numbers}
+    def record_divergence(self, step: int) -> None:
+        """End the run at a step whose loss is not finite."""
+        self.record.append_divergence(step, {"wall_seconds": self.record.wall_seconds})
+        self.step = step
+        self._close("diverged")
+
+    def record_interruption(self) -> None:
+        """Keep the state, unless the run has ended; the run can go on from there."""
+        if self.summary is not None:
+            return
+        if self.step not in self.record.checkpoints.steps:
+            self.record.checkpoints.save(self.step, self.state, None)
+        self._close("interrupted")
+
+    @property
+    def _best(self) -> BestSoFar:
+        return BestSoFar.from_rows(self.record.rows, self.metric)
+
+    def _cost(self, reports: Mapping[str, Mapping[str, float]]) -> float | None:
+        """Return the number that checkpoints are kept by, lower is better; None without a validation split."""
+        if "valid" not in reports:
+            return None
+        value = reports["valid"][self.metric]
+        return -value if higher_is_better(self.metric) else value
+
+    def _finish_if_due(self) -> None:
+        """End the run after its last step, or where patience or tolerance stops it."""
+        options = self.config["eval"]
+        reason = self._best.reason_to_stop(options["patience"], options["tolerance"])
+        if self.step >= self.record.schedule.total_steps or reason is not None:
+            self._close("finished", reason)
+
+    def _close(self, status: str, reason: str | None = None) -> None:
+        """Write the summary, with the metrics of the best step."""
+        best_step = self._best.best_step
+        splits = {}
+        for row in self.record.rows:
+            if row["step"] == best_step and row["split"] in ("train", "valid"):
+                splits[row["split"]] = {key: value for key, value in row.items() if key not in _WITHOUT_CLOCK}
+        summary = self.record.close(status, self.step, best_step, self.state, splits, reason)
+        self.record.logger.log_summary(summary, self.metric)

@@ -1,4 +1,4 @@
-"""How long a run is and when it evaluates: numbers that depend on the configuration alone."""
+"""The length of a run and the steps at which it evaluates."""
 
 import math
 from collections.abc import Mapping
@@ -9,13 +9,16 @@ from typing import Any, Self
 
 @dataclass(frozen=True)
 class TrainingSchedule:
-    """Steps and epochs; exact fractions, so that no evaluation moves by a rounding error.
+    """A run's steps and evaluations, which depend on the configuration and the number of examples alone.
+
+    Numbers that need not be whole are exact fractions, so that no evaluation moves by a rounding error.
 
     Attributes:
-        total_steps: the last step.
-        steps_per_epoch: not whole where the batch size does not divide the number of examples.
-        evaluate_every: steps between evaluations; not whole for the same reason.
-        steps_per_call: the most steps in one compiled call.
+        total_steps: The last step.
+        steps_per_epoch: The number of steps in an epoch; not whole where the batch size does not divide the number
+            of examples.
+        evaluate_every: The number of steps between evaluations; not whole for the same reason.
+        steps_per_call: The largest number of steps in one compiled call.
     """
 
     total_steps: int
@@ -24,31 +27,44 @@ class TrainingSchedule:
     steps_per_call: int
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], examples: int) -> Self:
-        """The plan of a configuration on so many training examples."""
-        train, evaluation = config["train"], config["eval"]
-        per_epoch = Fraction(examples, train["batch_size"])
-        total = train["steps"] or math.ceil(_exact(train["epochs"]) * per_epoch)
-        every = Fraction(evaluation["every_steps"]) or _exact(evaluation["every_epochs"]) * per_epoch
-        return cls(total, per_epoch, max(every, Fraction(1)), train["steps_per_call"])
+    def from_config(cls, config: Mapping[str, Any], examples: int) -> Self:
+        """Make the schedule of a configuration.
+
+        Args:
+            config: The configuration; its sections `train` and `eval` are read.
+            examples: The number of training examples.
+        """
+        train = config["train"]
+        evaluation = config["eval"]
+        steps_per_epoch = Fraction(examples, train["batch_size"])
+        total_steps = train["steps"] or math.ceil(_exact(train["epochs"]) * steps_per_epoch)
+        if evaluation["every_steps"]:
+            evaluate_every = Fraction(evaluation["every_steps"])
+        else:
+            evaluate_every = _exact(evaluation["every_epochs"]) * steps_per_epoch
+        return cls(total_steps, steps_per_epoch, max(evaluate_every, Fraction(1)), train["steps_per_call"])
 
     def next_evaluation(self, step: int) -> int:
-        """The first evaluation after `step`; the last step is always one.
+        """Return the first evaluation after `step`; the last step is always one.
 
         >>> half = Fraction(5, 2)
-        >>> plan = TrainingSchedule(7, steps_per_epoch=half, evaluate_every=half, steps_per_call=100)
-        >>> [plan.next_evaluation(step) for step in (0, 3, 5)]
+        >>> schedule = TrainingSchedule(7, steps_per_epoch=half, evaluate_every=half, steps_per_call=100)
+        >>> [schedule.next_evaluation(step) for step in (0, 3, 5)]
         [3, 5, 7]
         """
-        number = math.floor(step / self.evaluate_every) + 1
-        candidate = math.ceil(number * self.evaluate_every)
+        index = math.floor(step / self.evaluate_every) + 1
+        candidate = math.ceil(index * self.evaluate_every)
         return min(candidate, self.total_steps)
 
     def next_stop(self, step: int) -> int:
-        """Where the compiled call that starts at `step` ends."""
+        """Return the step at which the compiled call that starts at `step` ends."""
         return min(step + self.steps_per_call, self.next_evaluation(step))
+
+    def epoch(self, step: int) -> float:
+        """Return the number of epochs after `step` steps, to six digits."""
+        return round(float(step / self.steps_per_epoch), 6)
 
 
 def _exact(number: float) -> Fraction:
-    """The decimal that was written: 0.1 is a tenth."""
+    """Return the decimal that was written, so that 0.1 is a tenth."""
     return Fraction(str(number))

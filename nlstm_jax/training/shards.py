@@ -1,4 +1,4 @@
-"""Shards: equal parts of a batch, each computed apart, whose results are added in an order that is always the same.
+"""Shards: equal parts of a batch, each computed by itself, whose results are added in a fixed order.
 
 Devices share the shards of a batch out among them. As neither what is computed for a shard nor the order in which
 shards are added depends on who computed them, the number of devices changes no bit of a run; of several runs in one
@@ -13,12 +13,12 @@ import jax
 from jax.sharding import Mesh, PartitionSpec
 
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.training.parallel import replicated
+from nlstm_jax.training.parallel import constrain_replicated
 from nlstm_jax.types import Array
 
 
 def check_shards(config: Mapping[str, Any]) -> None:
-    """Raise a ConfigError unless batches have so many equal parts, and these can be added in pairs."""
+    """Raise a ConfigError unless batches have `train.shards` equal parts, and their number is a power of 2."""
     shards = config["train"]["shards"]
     if shards & (shards - 1):
         raise ConfigError(f"config.train.shards: a power of 2 expected, found {shards}")
@@ -31,13 +31,13 @@ def check_shards(config: Mapping[str, Any]) -> None:
 
 
 def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Any, ...], mesh: Mesh | None) -> Any:
-    """`function(shared, *part)` of each shard.
+    """Compute `function(shared, *part)` for each shard.
 
     Args:
-        function: arrays to a pytree of arrays.
-        shared: what all shards are given.
-        parts: pytrees of arrays [S, …], a row for each shard.
-        mesh: devices, of which each computes as many shards, one after the other; None: where `parts` are.
+        function: A function from arrays to a pytree of arrays.
+        shared: The argument that all shards have in common.
+        parts: Pytrees of arrays [S, …], a row for each shard.
+        mesh: The devices, of which each computes as many shards, one after the other; None: those of `parts`.
 
     Returns:
         The results, stacked along a first axis S.
@@ -45,27 +45,28 @@ def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Any, ...]
 
     def in_turn(shared: Any, *parts: Array) -> Any:
         results = jax.lax.map(lambda part: function(shared, *part), parts)
-        # What becomes of the results must not be computed in one go with them, as sums would be rounded otherwise.
+        # Without a barrier XLA may fuse the results with later sums, which would then be rounded differently.
         return jax.lax.optimization_barrier(results)
 
     if mesh is None:
         return in_turn(shared, *parts)
-    split, whole = PartitionSpec(*mesh.axis_names), PartitionSpec()
-    specs = (whole, *[split] * len(parts))
+    split = PartitionSpec(*mesh.axis_names)
+    replicated = PartitionSpec()
+    specs = (replicated, *[split] * len(parts))
     return jax.shard_map(in_turn, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(shared, *parts)
 
 
 def add_shards(stacked: Any, mesh: Mesh | None) -> Any:
-    """The sum over the shards that `map_shards` has stacked, whole on every device.
+    """Add up the shards that `map_shards` has stacked; the sum is whole on every device.
 
-    Were it left to the compiler where it lies, a norm of it might be summed in parts, one a device.
+    If the compiler chose where the sum lies, a norm of it might be summed in parts, one for each device.
     """
     total = add_in_pairs(stacked)
-    return total if mesh is None else replicated(total, mesh)
+    return total if mesh is None else constrain_replicated(total, mesh)
 
 
 def add_in_pairs(tree: Any) -> Any:
-    """The sum over the first axis, a power of 2, of every array: of neighbours, then of neighbouring sums, and so on.
+    """Sum every array over its first axis, whose size is a power of 2: first neighbors, then neighboring sums.
 
     >>> add_in_pairs(jax.numpy.arange(8.0)).item()
     28.0

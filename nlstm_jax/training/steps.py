@@ -1,9 +1,12 @@
-"""The compiled part of a run, or of several at once: many training steps a call, and the sums over a split."""
+"""The compiled part of training: many steps in one call, and the sums of the metrics over a split.
 
-from collections.abc import Callable, Mapping
+Everything here is a pure function of arrays; one program serves a single run, or several runs at once.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -14,22 +17,22 @@ from jax.sharding import Mesh
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge, split
 from nlstm_jax.tasks import Examples, Task, WeightedSum
-from nlstm_jax.training.parallel import replicate, replicated, split_axis
+from nlstm_jax.training.optimizer import TracedHparams
+from nlstm_jax.training.parallel import constrain_replicated, replicate, split_axis
 from nlstm_jax.training.shards import add_shards, map_shards
 from nlstm_jax.types import Array, Float, Int
 
-TracedHparams: TypeAlias = Mapping[str, Array]
-"""What runs of one program may differ in, by name: `dropout_seed`, and what the optimizer is made of."""
+Tree = TypeVar("Tree")
 
 
 class TrainState(NamedTuple):
-    """All that a step changes; of several runs with a leading axis M.
+    """Everything that a training step changes; of M runs at once every array has a leading axis M.
 
     Attributes:
-        step: how many steps have been made.
-        parameters: by name.
-        optimizer: optax's state.
-        memory: what the task carries from batch to batch.
+        step: The number of steps made.
+        parameters: The parameters of the model, by name.
+        optimizer: The state of the optimizer.
+        memory: The carry that the task takes from batch to batch; the name is that of checkpoints.
     """
 
     step: Int[Array, "*M"]
@@ -39,7 +42,7 @@ class TrainState(NamedTuple):
 
 
 class StepReport(NamedTuple):
-    """What the last step of a call saw: its loss with dropout on, and its gradient's norm before clipping."""
+    """The loss of the last step of a call, with dropout on, and its gradient's norm before clipping."""
 
     loss: Float[Array, "*M"]
     gradient_norm: Float[Array, "*M"]
@@ -47,15 +50,15 @@ class StepReport(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CompiledSteps:
-    """The functions that are compiled, over one model graph, task and optimizer.
+    """The compiled functions over one model graph, task and optimizer.
 
     Attributes:
-        graph: of the model.
-        task: with its data.
-        optimizer: makes the optimizer from a run's numbers.
-        mesh: the devices: a batch is split over them, or M runs are, if they can share them evenly.
-        runs: 0 for one run; M for M of them at once, and then states, numbers and batches have an axis M.
-        shards: in how many parts a batch is computed.
+        graph: The graph of the model.
+        task: The task, with its data.
+        optimizer: The maker of the optimizer from a run's numbers.
+        mesh: The devices. A batch is split over them; or M runs are, if the devices can share them evenly.
+        runs: 0 for a single run; M for M runs at once, whose states, numbers and batches have an axis M.
+        shards: The number of parts in which a batch is computed.
     """
 
     graph: Any
@@ -66,7 +69,7 @@ class CompiledSteps:
     shards: int = 1
 
     @classmethod
-    def of(
+    def from_model(
         cls,
         model: Any,
         task: Task,
@@ -75,121 +78,135 @@ class CompiledSteps:
         runs: int = 0,
         shards: int = 1,
     ) -> Self:
-        """The program of a model."""
-        return cls(split(model)[0], task, optimizer, mesh, runs, shards)
+        """Make the functions around a model, whose values do not matter."""
+        graph, _ = split(model)
+        return cls(graph, task, optimizer, mesh, runs, shards)
 
-    def start(self, model: Any, numbers: TracedHparams, batch_size: int = 1) -> TrainState:
-        """One run's state before the first step, on the mesh; the model keeps its own arrays.
+    def init_state(self, model: Any, hparams: TracedHparams, batch_size: int = 1) -> TrainState:
+        """Return the state of one run before its first step, on the mesh; the model keeps its own arrays.
 
         Args:
-            model: with its initial values.
-            numbers: of the run.
-            batch_size: of training, for a task that has a memory.
+            model: The model with its initial values.
+            hparams: The numbers of the run.
+            batch_size: The batch size of training, for a task that has a carry.
         """
-        parameters = jax.tree.map(jnp.copy, split(model)[1])
-        rule, memory = self.optimizer(numbers), self.task.memory(model, batch_size)
-        return replicate(TrainState(jnp.int32(0), parameters, rule.init(parameters), memory), self.mesh)
+        _, parameters = split(model)
+        parameters = jax.tree.map(jnp.copy, parameters)
+        optimizer_state = self.optimizer(hparams).init(parameters)
+        carry = self.task.initial_carry(model, batch_size)
+        return replicate(TrainState(jnp.int32(0), parameters, optimizer_state, carry), self.mesh)
 
     def train(
         self,
         state: TrainState,
-        numbers: TracedHparams,
+        hparams: TracedHparams,
         examples: Examples,
         batches: Int[np.ndarray, "n *M B"],
         size: int,
     ) -> tuple[TrainState, StepReport]:
-        """One step on each of the batches, in one compiled call; `state`'s arrays are given away.
+        """Make one step on each of the batches, in one compiled call; the arrays of `state` are given away.
 
         Args:
-            state: before the steps.
-            numbers: of the run.
-            examples: on the mesh.
-            batches: which examples each batch has.
-            size: the number of batches that the call is compiled for, at least n.
+            state: The state before the steps.
+            hparams: The numbers of the run.
+            examples: The training examples, on the mesh.
+            batches: The indices of each batch's examples.
+            size: The number of batches that the call is compiled for, at least n.
         """
         padded = np.zeros((size, *batches.shape[1:]), np.int32)
         padded[: len(batches)] = batches
         axis = 1 if self._runs_are_split else batches.ndim - 1
-        return self._train(state, numbers, examples, split_axis(padded, self.mesh, axis), len(batches))
+        return self._train(state, hparams, examples, split_axis(padded, self.mesh, axis), len(batches))
 
     def forecast_and_learn(
         self,
         state: TrainState,
-        numbers: TracedHparams,
+        hparams: TracedHparams,
         examples: Examples,
         forecast: Int[np.ndarray, "n B"],
-        learnt: Int[np.ndarray, "n B"],
+        learned: Int[np.ndarray, "n B"],
     ) -> tuple[TrainState, Float[Array, "n"]]:
-        """The losses of some batches, after each of which one run makes a step on another; in one compiled call.
+        """Return the losses of n batches, after each of which one run makes a step on another; in one compiled call.
 
         Args:
-            state, numbers, examples: see `train`.
-            forecast: whose losses are returned.
-            learnt: by which a step is made; numbers below 0: by none.
+            state, hparams, examples: See `train`.
+            forecast: The batches whose losses are returned.
+            learned: The batches by which a step is made; indices below 0 make none.
         """
-        return self._forecast_and_learn(state, numbers, examples, *replicate((forecast, learnt), self.mesh))
+        return self._forecast_and_learn(state, hparams, examples, *replicate((forecast, learned), self.mesh))
 
-    def measure(
+    def eval_sums(
         self, parameters: Parameters, examples: Examples, batch_size: int, count: int | None = None
     ) -> list[dict[str, WeightedSum]]:
-        """For each run the task's sums over all examples, or `count` evenly spread ones; added up in float64."""
-        batches = examples.eval_batches(batch_size, count)
-        # The one row of a text is no batch to be split.
-        is_whole = self._runs_are_split or batches[0].shape[1] % self.mesh.size > 0
-        placed = replicate(batches, self.mesh) if is_whole else split_axis(batches, self.mesh, 1)
-        sums = jax.device_get(self._measure(parameters, examples, *placed))
-        totals = jax.tree.map(lambda part: np.sum(part, axis=-1, dtype=np.float64), sums)
-        return [jax.tree.map(lambda part, run=run: part[run], totals) for run in range(self.runs)] or [totals]
+        """Return, for each run, the task's sums over all examples; added up in float64.
 
-    def measure_each(self, parameters: Parameters, examples: Examples, batch_size: int) -> dict[str, WeightedSum]:
-        """For one run the task's sums of every example by itself, arrays of N, in order.
+        Args:
+            parameters: The parameters of the runs.
+            examples: The examples, on the mesh.
+            batch_size: The number of examples at once.
+            count: The number of evenly spread examples that stand for all; None: all.
+        """
+        batches = examples.eval_batches(batch_size, count)
+        # The single row of a text cannot be split over devices.
+        is_splittable = not self._runs_are_split and batches[0].shape[1] % self.mesh.size == 0
+        indices, weights = split_axis(batches, self.mesh, 1) if is_splittable else replicate(batches, self.mesh)
+        sums = jax.device_get(self._eval_sums(parameters, examples, indices, weights))
+        totals = jax.tree.map(lambda part: np.sum(part, axis=-1, dtype=np.float64), sums)
+        if not self.runs:
+            return [totals]
+        return [_index(totals, run) for run in range(self.runs)]
+
+    def per_example_sums(self, parameters: Parameters, examples: Examples, batch_size: int) -> dict[str, WeightedSum]:
+        """Return, for one run, the task's sums of every example by itself: arrays [N], in order.
 
         Raises:
             ConfigError: the task's examples are not independent.
         """
         batches, _ = examples.eval_batches(batch_size)
-        if jax.tree.leaves(self.task.memory(merge(self.graph, parameters), 1)):
+        if jax.tree.leaves(self.task.initial_carry(merge(self.graph, parameters), 1)):
             raise ConfigError(
                 "examples by themselves: independent ones expected, found windows that a memory goes through"
             )
-        sums = jax.device_get(self._measure_each(parameters, examples, split_axis(batches, self.mesh, 1)))
+        sums = jax.device_get(self._per_example_sums(parameters, examples, split_axis(batches, self.mesh, 1)))
         return jax.tree.map(lambda part: part.reshape(-1)[: examples.size], dict(sums))
 
-    def joined(self, trees: list[Any]) -> Any:
-        """What each run has as the one thing that this program takes."""
+    def stack_runs(self, trees: Sequence[Tree]) -> Tree:
+        """Stack per-run pytrees along a new leading axis; the pytree of a single run is only put on the mesh."""
         if not self.runs:
             return replicate(trees[0], self.mesh)
-        together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-        return split_axis(together, self.mesh, 0) if self._runs_are_split else replicate(together, self.mesh)
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        return split_axis(stacked, self.mesh, 0) if self._runs_are_split else replicate(stacked, self.mesh)
 
-    def parted(self, tree: Any) -> list[Any]:
-        """What each run has of it."""
+    def unstack_runs(self, tree: Tree) -> list[Tree]:
+        """Return the pytree of each run; the reverse of `stack_runs`."""
         if not self.runs:
             return [tree]
-        return [replicate(jax.tree.map(lambda leaf, run=run: leaf[run], tree), self.mesh) for run in range(self.runs)]
+        return [replicate(_index(tree, run), self.mesh) for run in range(self.runs)]
 
     @property
     def _runs_are_split(self) -> bool:
+        """True if devices share the runs, not the batches."""
         return self.mesh.size > 1 and self.runs > 0 and self.runs % self.mesh.size == 0
 
     @property
-    def _shared_by(self) -> Mesh | None:
-        """Devices that have a part of every batch."""
+    def _batch_mesh(self) -> Mesh | None:
+        """The devices of which each has a part of every batch; None where one has all of it."""
         return None if self.mesh.size == 1 or self._runs_are_split else self.mesh
 
     @partial(jax.jit, static_argnums=0, donate_argnums=1)
     def _train(
         self,
         state: TrainState,
-        numbers: TracedHparams,
+        hparams: TracedHparams,
         examples: Examples,
         batches: Int[Array, "n *M B"],
         count: Int[Array, ""],
     ) -> tuple[TrainState, StepReport]:
         step = self._for_each_run(self._step)
 
-        def body(number: Int[Array, ""], carry: tuple[TrainState, StepReport]) -> tuple[TrainState, StepReport]:
-            return step(examples, carry[0], numbers, batches[number])
+        def body(index: Int[Array, ""], carry: tuple[TrainState, StepReport]) -> tuple[TrainState, StepReport]:
+            state, _ = carry
+            return step(examples, state, hparams, batches[index])
 
         unknown = jnp.full(state.step.shape, jnp.nan, jnp.float32)
         return jax.lax.fori_loop(0, count, body, (state, StepReport(unknown, unknown)))
@@ -198,104 +215,117 @@ class CompiledSteps:
     def _forecast_and_learn(
         self,
         state: TrainState,
-        numbers: TracedHparams,
+        hparams: TracedHparams,
         examples: Examples,
         forecast: Int[Array, "n B"],
-        learnt: Int[Array, "n B"],
+        learned: Int[Array, "n B"],
     ) -> tuple[TrainState, Float[Array, "n"]]:
-        def step(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, Float[Array, ""]]:
-            asked, known = batches
+        def body(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, Float[Array, ""]]:
+            forecast_batch, learned_batch = batches
             model = merge(self.graph, state.parameters)
-            loss, _ = self.task.train_loss(model, examples.take(asked), state.memory, None)
-            after = jax.lax.cond(
-                known[0] >= 0, lambda: self._step(examples, state, numbers, jnp.maximum(known, 0))[0], lambda: state
-            )
+            loss, _ = self.task.train_loss(model, examples.gather(forecast_batch), state.memory, None)
+
+            def learn() -> TrainState:
+                return self._step(examples, state, hparams, jnp.maximum(learned_batch, 0))[0]
+
+            after = jax.lax.cond(learned_batch[0] >= 0, learn, lambda: state)
             return after, loss.sum / loss.weight
 
-        return jax.lax.scan(step, state, (forecast, learnt))
+        return jax.lax.scan(body, state, (forecast, learned))
 
     def _step(
-        self, examples: Examples, state: TrainState, numbers: TracedHparams, indices: Int[Array, "B"]
+        self, examples: Examples, state: TrainState, hparams: TracedHparams, indices: Int[Array, "B"]
     ) -> tuple[TrainState, StepReport]:
-        """The loss is the sum over the targets of the whole batch, on all devices, over their number."""
-        key = jax.random.fold_in(jax.random.key(numbers["dropout_seed"]), state.step)
+        """Make one step; the loss is the mean over the targets of the whole batch, on all devices."""
+        key = jax.random.fold_in(jax.random.key(hparams["dropout_seed"]), state.step)
 
-        def loss_of(
-            shared: Any, indices: Array, memory: Any, shard: Array | None = None
+        def loss_and_gradients(
+            shared: Any, indices: Array, carry: Any, shard: Array | None = None
         ) -> tuple[tuple[WeightedSum, Parameters], Any]:
             examples, parameters, key = shared
-            own = key if shard is None else jax.random.fold_in(key, shard)
+            shard_key = key if shard is None else jax.random.fold_in(key, shard)
 
             def objective(parameters: Parameters) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
-                model, batch = merge(self.graph, parameters), examples.take(indices)
-                (total, weight), after = self.task.train_loss(model, batch, memory, own)
-                return total, (weight, after)
+                model = merge(self.graph, parameters)
+                loss, after = self.task.train_loss(model, examples.gather(indices), carry, shard_key)
+                return loss.sum, (loss.weight, after)
 
             (total, (weight, after)), gradients = jax.value_and_grad(objective, has_aux=True)(parameters)
             return (WeightedSum(total, weight), gradients), after
 
-        shared = examples, state.parameters, key
+        shared = (examples, state.parameters, key)
         if self.shards == 1:
-            (loss, sums), memory = loss_of(shared, indices, state.memory)
+            (loss, gradient_sums), carry = loss_and_gradients(shared, indices, state.memory)
         else:
-            parts = self._parts(indices), self._parts(state.memory), jnp.arange(self.shards)
-            stacked, memory = map_shards(loss_of, shared, parts, self._shared_by)
-            (loss, sums), memory = add_shards(stacked, self._shared_by), self._whole(memory)
+            parts = (
+                self._split_microbatches(indices),
+                self._split_microbatches(state.memory),
+                jnp.arange(self.shards),
+            )
+            stacked, carries = map_shards(loss_and_gradients, shared, parts, self._batch_mesh)
+            loss, gradient_sums = add_shards(stacked, self._batch_mesh)
+            carry = self._merge_microbatches(carries)
+
         # A batch without a target, such as windows past all ends, has neither a loss nor a gradient.
-        loss = WeightedSum(loss.sum, jnp.where(loss.weight > 0, loss.weight, 1))
-        gradients = jax.tree.map(lambda total: total / loss.weight, sums)
-        updates, optimizer = self.optimizer(numbers).update(gradients, state.optimizer, state.parameters)
+        weight = jnp.where(loss.weight > 0, loss.weight, 1)
+        gradients = jax.tree.map(lambda total: total / weight, gradient_sums)
+        updates, optimizer_state = self.optimizer(hparams).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        report = StepReport(loss.sum / loss.weight, optax.tree.norm(gradients))
-        return TrainState(state.step + 1, parameters, optimizer, memory), report
+        report = StepReport(loss.sum / weight, optax.tree.norm(gradients))
+        return TrainState(state.step + 1, parameters, optimizer_state, carry), report
 
     @partial(jax.jit, static_argnums=0)
-    def _measure(
+    def _eval_sums(
         self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"], weights: Float[Array, "n B"]
     ) -> Mapping[str, WeightedSum]:
-        def of_shard(
-            shared: Any, indices: Array, weights: Array, memory: Any
-        ) -> tuple[Mapping[str, WeightedSum], Any]:
+        def of_shard(shared: Any, indices: Array, weights: Array, carry: Any) -> tuple[Mapping[str, WeightedSum], Any]:
             examples, parameters = shared
-            return self.task.eval_step(merge(self.graph, parameters), examples.take(indices), memory, weights)
+            return self.task.eval_step(merge(self.graph, parameters), examples.gather(indices), carry, weights)
 
-        def of_batch(shared: Any, memory: Any, batch: tuple[Array, Array]) -> tuple[Any, Mapping[str, WeightedSum]]:
+        def of_batch(shared: Any, carry: Any, batch: tuple[Array, Array]) -> tuple[Any, Mapping[str, WeightedSum]]:
             if self.shards == 1 or batch[0].size % self.shards:
-                sums, memory = of_shard(shared, *batch, memory)
-                return memory, sums
-            parts = self._parts((*batch, memory))
-            stacked, memory = map_shards(of_shard, shared, parts, self._shared_by)
-            return self._whole(memory), add_shards(stacked, self._shared_by)
+                sums, carry = of_shard(shared, *batch, carry)
+                return carry, sums
+            parts = self._split_microbatches((*batch, carry))
+            stacked, carries = map_shards(of_shard, shared, parts, self._batch_mesh)
+            return self._merge_microbatches(carries), add_shards(stacked, self._batch_mesh)
 
         def of_run(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, WeightedSum]:
             examples, batches = shared
-            memory = self.task.memory(merge(self.graph, parameters), batches[0].shape[1])
-            return jax.lax.scan(partial(of_batch, (examples, parameters)), memory, batches)[1]
+            carry = self.task.initial_carry(merge(self.graph, parameters), batches[0].shape[1])
+            _, sums = jax.lax.scan(partial(of_batch, (examples, parameters)), carry, batches)
+            return sums
 
         return self._for_each_run(of_run)((examples, (indices, weights)), parameters)
 
     @partial(jax.jit, static_argnums=0)
-    def _measure_each(
+    def _per_example_sums(
         self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"]
     ) -> Mapping[str, WeightedSum]:
         model = merge(self.graph, parameters)
 
-        def of_one(index: Int[Array, ""]) -> Mapping[str, WeightedSum]:
-            return self.task.eval_step(model, examples.take(index[None]), (), jnp.ones(1))[0]
+        def of_example(index: Int[Array, ""]) -> Mapping[str, WeightedSum]:
+            sums, _ = self.task.eval_step(model, examples.gather(index[None]), (), jnp.ones(1))
+            return sums
 
-        return jax.lax.map(jax.vmap(of_one), indices)
+        return jax.lax.map(jax.vmap(of_example), indices)
 
-    def _parts(self, tree: Any) -> Any:
-        """A batch's arrays [B, …] as [S, B/S, …]."""
+    def _split_microbatches(self, tree: Tree) -> Tree:
+        """Reshape a batch's arrays [B, …] to [S, B/S, …], a row for each shard."""
         return jax.tree.map(lambda leaf: leaf.reshape(self.shards, -1, *leaf.shape[1:]), tree)
 
-    def _whole(self, tree: Any) -> Any:
-        """The reverse, on every device."""
-        whole = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
-        return whole if self._shared_by is None else replicated(whole, self._shared_by)
+    def _merge_microbatches(self, tree: Tree) -> Tree:
+        """Reshape [S, B/S, …] to [B, …], whole on every device."""
+        merged = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+        return merged if self._batch_mesh is None else constrain_replicated(merged, self._batch_mesh)
 
     def _for_each_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """`function(shared, *of_one)` for all runs at once."""
+        """Return `function(shared, *of_run)` for all runs at once."""
         if not self.runs:
             return function
-        return lambda shared, *of_each: jax.vmap(partial(function, shared))(*of_each)
+        return lambda shared, *of_each_run: jax.vmap(partial(function, shared))(*of_each_run)
+
+
+def _index(tree: Tree, index: int) -> Tree:
+    """Return the entry `index` along the first axis of every array."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)

@@ -41,9 +41,9 @@ def model_of(task: ClassifyTask, cell: str = "cell=nlstm", **changes):
 
 
 def report_of(task: ClassifyTask, model, batch_size: int) -> dict[str, float]:
-    program = CompiledSteps.of(model, task, lambda numbers: None, make_mesh({}))
+    program = CompiledSteps.from_model(model, task, lambda numbers: None, make_mesh({}))
     examples = replicate(task.splits["valid"], program.mesh)
-    return task.report({"valid": program.measure(models.split(model)[1], examples, batch_size)[0]})["valid"]
+    return task.report({"valid": program.eval_sums(models.split(model)[1], examples, batch_size)[0]})["valid"]
 
 
 def test_windows_in_turn_are_the_sequences() -> None:
@@ -52,7 +52,7 @@ def test_windows_in_turn_are_the_sequences() -> None:
     assert (examples.sequences, examples.windows, examples.size) == (50, 3, 150)
     batches = examples.order(seed=1, batch_size=8).batches(0, 21)
     for group in batches.reshape(7, 3, 8):
-        windows = [examples.take(jnp.asarray(batch)) for batch in group]
+        windows = [examples.gather(jnp.asarray(batch)) for batch in group]
         sequences = group[0] // 3
         whole = np.concatenate([window.symbols for window in windows]).T
         np.testing.assert_array_equal(whole, np.asarray(examples.symbols)[sequences])
@@ -126,7 +126,7 @@ def test_batches_of_windows_past_all_ends_change_no_loss_to_nan(tmp_path: Path) 
 def test_without_a_state_only_the_last_window_is_read() -> None:
     task = ragged(window=4, stateful=False)
     model = model_of(task)
-    assert task.memory(model, 3) == ()
+    assert task.initial_carry(model, 3) == ()
     examples = task.splits["valid"]
     starts = (examples.lengths - 1) // 4 * 4
     windows = np.stack([row[start : start + 4] for row, start in zip(examples.symbols, starts, strict=True)])
@@ -139,16 +139,16 @@ def test_no_gradient_goes_from_a_window_into_the_one_before() -> None:
     task = ragged(window=4)
     model = model_of(task, "cell=lstm", cell__input_dropout=(0.0,), cell__recurrent_dropout=(0.0,))
     graph, parameters = models.split(model)
-    first, second = (task.splits["train"].take(jnp.arange(50) * 3 + window) for window in (0, 1))
+    first, second = (task.splits["train"].gather(jnp.arange(50) * 3 + window) for window in (0, 1))
 
     def loss(parameters, through: bool):
         model = models.merge(graph, parameters)
-        _, memory = task.train_loss(model, first, task.memory(model, 50), None)
+        _, memory = task.train_loss(model, first, task.initial_carry(model, 50), None)
         memory = memory if through else jax.lax.stop_gradient(memory)
         return task.train_loss(model, second, memory, None)[0].sum
 
     cut, whole = (jax.grad(loss)(parameters, through) for through in (False, True))
-    _, memory = task.train_loss(model, first, task.memory(model, 50), None)
+    _, memory = task.train_loss(model, first, task.initial_carry(model, 50), None)
     step = jax.grad(lambda parameters: task.train_loss(models.merge(graph, parameters), second, memory, None)[0].sum)
     for name, gradient in step(parameters).items():
         np.testing.assert_allclose(gradient, cut[name], rtol=1e-5, atol=1e-6)

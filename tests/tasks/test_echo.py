@@ -24,9 +24,9 @@ def smoke(argument: str = "cell=lstm", **changes):
 def measured(config) -> tuple[object, object, dict[str, float]]:
     task = tasks.build(config)
     model = models.build(config, task.sizes)
-    program = CompiledSteps.of(model, task, lambda numbers: None, make_mesh({}))
+    program = CompiledSteps.from_model(model, task, lambda numbers: None, make_mesh({}))
     examples = replicate(task.splits["valid"], program.mesh)
-    totals = program.measure(models.split(model)[1], examples, batch_size=64)[0]
+    totals = program.eval_sums(models.split(model)[1], examples, batch_size=64)[0]
     return task, model, task.report({"valid": totals})["valid"]
 
 
@@ -35,7 +35,7 @@ def test_no_sequence_is_in_two_splits_and_the_echo_is_its_beginning() -> None:
     task = tasks.build(config)
     rows = [tuple(row) for split in task.splits.values() for row in np.asarray(split.symbols).tolist()]
     assert len(set(rows)) == len(rows) == 1400
-    batch = task.splits["valid"].take(jnp.arange(5))
+    batch = task.splits["valid"].gather(jnp.arange(5))
     assert batch.given.shape == (9, 5)
     assert (batch.given[6:] == -1).all()
     np.testing.assert_array_equal(batch.targets, batch.given[:4])

@@ -34,7 +34,7 @@ def model(task):
 def report(task, model, examples, batch_size) -> dict:
     """What the task says of a split that is measured in batches of this size."""
     sums: dict[str, list] = {}
-    measure = jax.jit(lambda indices, weight: task.measure(model, examples.take(indices), weight))
+    measure = jax.jit(lambda indices, weight: task.measure(model, examples.gather(indices), weight))
     for indices, weight in zip(*eval_batches(examples.size, batch_size), strict=True):
         for name, mean in measure(indices, weight).items():
             sums.setdefault(name, []).append([float(mean.sum), float(mean.weight)])
@@ -80,7 +80,7 @@ def test_neither_padding_nor_the_batch_size_changes_a_metric(task, model):
 
 def test_the_loss_that_is_minimised_is_the_one_that_is_reported(task, model):
     examples = task.splits["train"]
-    loss = jax.jit(lambda batch: task.loss(model, batch, None))(examples.take(jax.numpy.arange(examples.size)))
+    loss = jax.jit(lambda batch: task.loss(model, batch, None))(examples.gather(jax.numpy.arange(examples.size)))
     assert float(loss.weight) == examples.lengths.sum()
     assert abs(float(loss.sum / loss.weight) - report(task, model, examples, 5)["log_loss"]) < 1e-6
 
@@ -89,8 +89,8 @@ def test_an_example_of_weight_nothing_counts_for_nothing(task, model):
     examples = task.splits["train"]
     indices = jax.numpy.asarray([4, 9, 2])
     measure = jax.jit(lambda batch, weight: task.measure(model, batch, weight))
-    halved = measure(examples.take(indices), jax.numpy.asarray([1.0, 0.0, 1.0]))
-    without = measure(examples.take(indices[jax.numpy.array([0, 2])]), jax.numpy.ones(2))
+    halved = measure(examples.gather(indices), jax.numpy.asarray([1.0, 0.0, 1.0]))
+    without = measure(examples.gather(indices[jax.numpy.array([0, 2])]), jax.numpy.ones(2))
     for name in halved:
         np.testing.assert_allclose(halved[name], without[name], rtol=1e-6)
 
@@ -101,7 +101,7 @@ def test_a_character_leaves_out_4_of_the_24_targets_of_a_quatrain():
     assert task.form == (5, 5, 5, 5)
     assert task.targets_per_example == 24
     model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0))
-    sums = task.measure(model, task.splits["train"].take(jax.numpy.arange(3)), jax.numpy.ones(3))
+    sums = task.measure(model, task.splits["train"].gather(jax.numpy.arange(3)), jax.numpy.ones(3))
     assert float(sums["log_loss"].weight) == 3 * 24
     assert float(sums["log_loss_per_character"].weight) == 3 * 20
 
@@ -110,7 +110,7 @@ def test_a_rare_character_counts_as_a_character():
     train, valid = [(("a", "b"),)], [(("x", "b"),)]
     task = PoemTask(Corpus({"train": train, "valid": valid, "test": valid}, ""))
     model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0))
-    sums = task.measure(model, task.splits["valid"].take(jax.numpy.arange(1)), jax.numpy.ones(1))
+    sums = task.measure(model, task.splits["valid"].gather(jax.numpy.arange(1)), jax.numpy.ones(1))
     assert (float(sums["log_loss"].weight), float(sums["log_loss_per_character"].weight)) == (3, 2)
 
 

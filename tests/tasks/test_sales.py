@@ -27,7 +27,7 @@ def history(counts, prices=None, test=((0, 0), (9, 9), (1, 1))) -> SalesHistory:
 
 def everything(windows) -> tuple[np.ndarray, np.ndarray]:
     """All inputs [N, T, C] and targets [N] of a split."""
-    batch = windows.take(jnp.arange(windows.size))
+    batch = windows.gather(jnp.arange(windows.size))
     return np.moveaxis(np.asarray(batch.inputs), 1, 0), np.asarray(batch.targets)
 
 
@@ -152,7 +152,7 @@ def measured(task, model, batch_size) -> dict:
     for split, examples in task.splits.items():
         sums: dict[str, list] = {}
         for indices, weight in zip(*eval_batches(examples.size, batch_size), strict=True):
-            batch = examples.take(jnp.asarray(indices))
+            batch = examples.gather(jnp.asarray(indices))
             for name, mean in task.measure(model, batch, jnp.asarray(weight)).items():
                 sums.setdefault(name, []).append([float(mean.sum), float(mean.weight)])
         totals[split] = {name: WeightedSum(*np.sum(parts, axis=0)) for name, parts in sums.items()}
@@ -193,7 +193,7 @@ def test_a_likelihood_reports_its_own_log_loss():
 
     reports = measured(task, model, 3)
     for split, examples in task.splits.items():
-        batch = examples.take(jnp.arange(examples.size))
+        batch = examples.gather(jnp.arange(examples.size))
         loss = task.loss(model, batch, None)
         assert float(loss.weight) == examples.size
         assert abs(float(loss.sum) / examples.size - reports[split]["log_loss"]) < 1e-5
@@ -212,8 +212,8 @@ def test_a_generated_world_is_its_own_checksum():
 def test_taking_is_part_of_a_compiled_step():
     task = SalesTask(shop_world_history(ShopWorld(rows=1000)), {**OPTIONS, "window": 24}, "mse")
     windows, indices = task.splits["train"], jnp.asarray([5, 0, 77])
-    compiled = jax.jit(lambda windows, indices: windows.take(indices))(windows, indices)
-    np.testing.assert_array_equal(compiled.inputs, windows.take(indices).inputs)
+    compiled = jax.jit(lambda windows, indices: windows.gather(indices))(windows, indices)
+    np.testing.assert_array_equal(compiled.inputs, windows.gather(indices).inputs)
     assert compiled.inputs.shape == (24, 3, 1)
 
 
@@ -226,13 +226,13 @@ def test_the_notebooks_table_of_the_real_subset(subset):
     task = SalesTask(subset, {**OPTIONS, "protocol": "notebook"}, "mse")
     train = task.splits["train"]
     assert (train.size, train.window) == (214_200, 32)
-    batch = train.take(jnp.arange(0, 214_200, 51))
+    batch = train.gather(jnp.arange(0, 214_200, 51))
     assert batch.inputs.shape == (32, 4200, 1)
     questions, has_history = task.questions()
     assert questions.size == 214_200
     assert has_history.sum() == 4_351
     strangers = jnp.asarray(np.flatnonzero(~has_history)[:1000])
-    assert not np.asarray(train.take(strangers).inputs).any()
+    assert not np.asarray(train.gather(strangers).inputs).any()
 
 
 def test_the_baselines_of_the_real_subset_are_the_disclosed_ones(subset):

@@ -34,7 +34,7 @@ def numbered(rows: int, gap_before: int | None = None) -> Prices:
 def days_read(task: StocksTask, split: str) -> list[tuple[int, int]]:
     """The first and the last day that each example reads, by the volume, which is the day's number plus 1."""
     examples = task.splits[split]
-    volumes = np.asarray(examples.take(jnp.arange(examples.size)).inputs)[..., 4].round().astype(int)
+    volumes = np.asarray(examples.gather(jnp.arange(examples.size)).inputs)[..., 4].round().astype(int)
     return list(zip((volumes[0] - 1).tolist(), (volumes[-1] - 1).tolist(), strict=True))
 
 
@@ -99,11 +99,11 @@ def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> Non
     config["model"]["likelihood"] = likelihood
     task = tasks.build(config)
     model = models.build(config, task.sizes)
-    program = CompiledSteps.of(model, task, lambda numbers: None, make_mesh({}))
+    program = CompiledSteps.from_model(model, task, lambda numbers: None, make_mesh({}))
     totals, heads, targets = {}, {}, {}
     for split, examples in task.splits.items():
-        totals[split] = program.measure(models.split(model)[1], replicate(examples, program.mesh), 64)[0]
-        heads[split] = np.asarray(model(examples.take(jnp.arange(examples.size)).inputs), np.float64) * task.unit
+        totals[split] = program.eval_sums(models.split(model)[1], replicate(examples, program.mesh), 64)[0]
+        heads[split] = np.asarray(model(examples.gather(jnp.arange(examples.size)).inputs), np.float64) * task.unit
         targets[split] = np.asarray(examples.targets) * task.unit
     for split, found in task.report(totals).items():
         error = targets[split] - heads[split][:, 0]

@@ -16,9 +16,8 @@ from nlstm_jax.data.text import encode
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
 from nlstm_jax.tasks.text import Rows, TextTask
 from nlstm_jax.training import fit, restore
-from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.training.optimizer import OptimizerFactory, learning_rate_schedule, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.run import traced_hparams
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
 
@@ -47,7 +46,7 @@ def test_windows_in_turn_are_the_rows_of_the_text(rows, window, whole) -> None:
     targets = (each - 1) // window * window if whole else each - 1
     batches, weights = cut.eval_batches(batch_size=999)
     assert weights.all()
-    taken = [cut.take(jnp.asarray(batch)) for batch in batches]
+    taken = [cut.gather(jnp.asarray(batch)) for batch in batches]
     tokens, following, real = (
         np.concatenate([getattr(batch, name) for batch in taken]) for name in taken[0]._fields[:3]
     )
@@ -67,9 +66,11 @@ def test_a_split_read_in_windows_has_the_log_loss_of_one_long_sequence(window) -
     config = smoke("cell=nlstm", data__window=window)
     task = TextTask(text(), rows=2, window=window)
     model = model_of(task, config)
-    program = CompiledSteps.of(model, task, optimizers.maker(config, TrainingSchedule.of(config, 10)), make_mesh({}))
-    parameters = program.start(model, traced_hparams(config), 2).parameters
-    sums = program.measure(parameters, replicate(task.splits["valid"], program.mesh), 64)[0]["log_loss"]
+    program = CompiledSteps.from_model(
+        model, task, OptimizerFactory.from_config(config, TrainingSchedule.from_config(config, 10)), make_mesh({})
+    )
+    parameters = program.init_state(model, traced_hparams(config), 2).parameters
+    sums = program.eval_sums(parameters, replicate(task.splits["valid"], program.mesh), 64)[0]["log_loss"]
     numbers = jnp.asarray(text().splits["valid"])[:, None]
     _, nats, _ = model.log_loss(numbers[:-1], numbers[1:], jnp.ones((56, 1)))
     assert sums.weight == 56
@@ -80,17 +81,17 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
     config = smoke(train__batch_size=3, data__window=5)
     task = TextTask(text(), rows=3, window=5, loss_per="sequence")
     model = model_of(task, config)
-    plan = TrainingSchedule.of(config, task.splits["train"].size)
-    rule = optimizers.maker(config, plan)
-    program = CompiledSteps.of(model, task, rule, make_mesh({}))
-    state = program.start(model, traced_hparams(config), 3)
+    plan = TrainingSchedule.from_config(config, task.splits["train"].size)
+    rule = OptimizerFactory.from_config(config, plan)
+    program = CompiledSteps.from_model(model, task, rule, make_mesh({}))
+    state = program.init_state(model, traced_hparams(config), 3)
     examples = replicate(task.splits["train"], program.mesh)
     steps = task.splits["train"].windows + 2
     batches = task.splits["train"].order(0, 3).batches(0, steps)
 
     graph, parameters = models.split(model)
     optimizer = rule(traced_hparams(config))
-    moments, carry = optimizer.init(parameters), task.memory(model, 3)
+    moments, carry = optimizer.init(parameters), task.initial_carry(model, 3)
 
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
@@ -101,9 +102,9 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
         return nats / 3, after
 
     for index, batch in enumerate(batches):
-        window = task.splits["train"].take(jnp.asarray(batch))
+        window = task.splits["train"].gather(jnp.asarray(batch))
         if index in (0, task.splits["train"].windows):
-            carry = task.memory(model, 3)
+            carry = task.initial_carry(model, 3)
         (_, carry), gradients = loss_and_gradient(parameters, carry, window)
         updates, moments = optimizer.update(gradients, moments, parameters)
         parameters = jax.tree.map(jnp.add, parameters, updates)
@@ -119,11 +120,11 @@ def test_shards_carry_their_rows_memories() -> None:
         config = smoke(train__batch_size=4, train__shards=shards)
         task = TextTask(text(), rows=4, window=5)
         model = model_of(task, config)
-        rule = optimizers.maker(config, TrainingSchedule.of(config, task.splits["train"].size))
-        program = CompiledSteps.of(model, task, rule, make_mesh({}), shards=shards)
+        rule = OptimizerFactory.from_config(config, TrainingSchedule.from_config(config, task.splits["train"].size))
+        program = CompiledSteps.from_model(model, task, rule, make_mesh({}), shards=shards)
         examples = replicate(task.splits["train"], program.mesh)
         state, _ = program.train(
-            program.start(model, traced_hparams(config), 4),
+            program.init_state(model, traced_hparams(config), 4),
             traced_hparams(config),
             examples,
             task.splits["train"].order(0, 4).batches(0, 8),
@@ -155,7 +156,7 @@ def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> No
     best = min(valid, key=lambda line: line["perplexity"])
     assert restored.evaluate("valid")["log_loss"] == pytest.approx(best["log_loss"], rel=1e-6)
     with pytest.raises(ConfigError, match="independent ones expected, found windows that a memory goes through"):
-        restored.measure_each("valid")
+        restored.per_example_sums("valid")
 
 
 @pytest.mark.slow
@@ -185,7 +186,7 @@ def test_the_defaults_are_zarembas_small_model() -> None:
     for name, value in parameters.items():
         assert abs(float(jnp.abs(value).max()) - 0.1) < 0.005, name
         assert abs(float(value.mean())) < 0.01, name
-    rate = optimizers.schedule(config["optimizer"], 13 * 2323, 2323)
+    rate = learning_rate_schedule(config["optimizer"], 13 * 2323, 2323)
     rates = [float(rate(epoch * 2323)) for epoch in range(13)]
     assert [float(rate((epoch + 1) * 2323 - 1)) for epoch in range(13)] == rates
     assert rates == [1.0] * 5 + [0.5 ** (epoch + 1) for epoch in range(8)]

@@ -8,31 +8,31 @@ def lines(*values, split="valid", metric="log_loss"):
 
 
 def test_the_best_step_is_the_first_of_the_lowest_validation_metric():
-    assert BestSoFar.of(lines(3.0, 2.0, 2.5), "log_loss") == BestSoFar(16, 2.0, 1)
-    assert BestSoFar.of(lines(3.0, 2.0, 2.0, 2.0), "log_loss") == BestSoFar(16, 2.0, 2)
-    assert BestSoFar.of(lines(3.0, 2.0, 1.0), "log_loss") == BestSoFar(24, 1.0, 0)
+    assert BestSoFar.from_rows(lines(3.0, 2.0, 2.5), "log_loss") == BestSoFar(16, 2.0, 1)
+    assert BestSoFar.from_rows(lines(3.0, 2.0, 2.0, 2.0), "log_loss") == BestSoFar(16, 2.0, 2)
+    assert BestSoFar.from_rows(lines(3.0, 2.0, 1.0), "log_loss") == BestSoFar(24, 1.0, 0)
 
 
 def test_neither_training_nor_test_decides_where_there_is_validation():
     mixed = lines(3.0, 2.0, 2.5) + lines(0.1, 0.2, 0.05, split="train") + lines(0.3, 0.1, 0.2, split="test")
-    assert BestSoFar.of(mixed, "log_loss") == BestSoFar(16, 2.0, 1)
+    assert BestSoFar.from_rows(mixed, "log_loss") == BestSoFar(16, 2.0, 1)
 
 
 def test_the_metric_asked_for_decides():
     both = [{"step": s, "split": "valid", "log_loss": a, "mse": b} for s, a, b in ((1, 1.0, 9.0), (2, 2.0, 4.0))]
-    assert BestSoFar.of(both, "log_loss").best_step == 1
-    assert BestSoFar.of(both, "mse").best_step == 2
+    assert BestSoFar.from_rows(both, "log_loss").best_step == 1
+    assert BestSoFar.from_rows(both, "mse").best_step == 2
 
 
 def test_without_validation_the_last_step_is_the_best():
-    assert BestSoFar.of(lines(1.0, 2.0, split="train"), "log_loss") == BestSoFar(16, 2.0, 0)
-    assert BestSoFar.of([], "log_loss") == BestSoFar(None, None, 0)
+    assert BestSoFar.from_rows(lines(1.0, 2.0, split="train"), "log_loss") == BestSoFar(16, 2.0, 0)
+    assert BestSoFar.from_rows([], "log_loss") == BestSoFar(None, None, 0)
 
 
 def test_a_line_that_says_diverged_is_no_evaluation():
     diverged = {"step": 24, "split": "train", "diverged": True}
-    assert BestSoFar.of([*lines(3.0, 2.0), diverged], "log_loss") == BestSoFar(16, 2.0, 0)
-    assert BestSoFar.of([diverged], "log_loss") == BestSoFar(None, None, 0)
+    assert BestSoFar.from_rows([*lines(3.0, 2.0), diverged], "log_loss") == BestSoFar(16, 2.0, 0)
+    assert BestSoFar.from_rows([diverged], "log_loss") == BestSoFar(None, None, 0)
 
 
 @pytest.mark.parametrize(

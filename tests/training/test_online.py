@@ -16,12 +16,12 @@ from nlstm_jax import models, tasks
 from nlstm_jax.adapters import weights
 from nlstm_jax.data.prices import Prices, generate_prices, write_prices
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
-from nlstm_jax.training import fit, fit_together, optimizer
+from nlstm_jax.training import fit, fit_together
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.logger import RunLogger
 from nlstm_jax.training.online import draw_model, smoothed
+from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh
-from nlstm_jax.training.run import traced_hparams
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
 
@@ -104,12 +104,12 @@ class NumPyLSTM:
 def trained(run: Path, config) -> dict[str, np.ndarray]:
     """The parameters at the end, in float64, as they were kept."""
     task = tasks.build(config)
-    plan = TrainingSchedule.of(config, task.splits["train"].size)
+    plan = TrainingSchedule.from_config(config, task.splits["train"].size)
     with jax.enable_x64(True), Checkpoints(run / "checkpoints", read_only=True) as checkpoints:
         model = draw_model(config, task)
-        like = CompiledSteps.of(model, task, optimizer.maker(config, plan), make_mesh({})).start(
-            model, traced_hparams(config)
-        )
+        like = CompiledSteps.from_model(
+            model, task, OptimizerFactory.from_config(config, plan), make_mesh({})
+        ).init_state(model, traced_hparams(config))
         restored = checkpoints.restore(checkpoints.steps[-1], like).parameters
         return {name: np.asarray(value) for name, value in restored.items()}
 
@@ -256,7 +256,7 @@ def test_a_killed_pass_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypa
     config = online("cell=nlstm,features=4", data__days=700)
     fit(config, tmp_path / "whole")
     monkeypatch.setattr("nlstm_jax.training.online.SECONDS", 0)
-    advance, calls = RunLogger.advance, []
+    advance, calls = RunLogger.update_progress, []
 
     def advance_and_die(*arguments):
         advance(*arguments)
@@ -264,7 +264,7 @@ def test_a_killed_pass_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypa
         if len(calls) == 3:
             raise MemoryError("killed")
 
-    monkeypatch.setattr(RunLogger, "advance", advance_and_die)
+    monkeypatch.setattr(RunLogger, "update_progress", advance_and_die)
     with pytest.raises(MemoryError):
         fit(config, tmp_path / "killed")
     monkeypatch.undo()

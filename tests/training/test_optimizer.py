@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from nlstm_jax.settings import COMMON
-from nlstm_jax.training.optimizer import build, schedule
+from nlstm_jax.training.optimizer import build, learning_rate_schedule
 
 OPTIONS = {key.partition(".")[2]: setting.default for key, setting in COMMON.items() if key.startswith("optimizer.")}
 PARAMETERS = np.array([0.5, -2.0, 3.0])
@@ -11,7 +11,7 @@ GRADIENTS = [np.array([0.3, -0.1, 0.2]), np.array([-0.2, 0.4, 0.1])]
 
 
 def learning_rates(steps, total_steps=1000, steps_per_epoch=10.0, **options):
-    rate = schedule({**OPTIONS, "learning_rate": 0.8, **options}, total_steps, steps_per_epoch)
+    rate = learning_rate_schedule({**OPTIONS, "learning_rate": 0.8, **options}, total_steps, steps_per_epoch)
     return [round(float(rate(step)), 6) for step in steps]
 
 

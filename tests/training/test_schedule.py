@@ -8,7 +8,7 @@ from nlstm_jax.training.schedule import TrainingSchedule
 
 def make(examples, batch_size=32, epochs=3.0, steps=0, every_epochs=1.0, every_steps=0, steps_per_call=25):
     train = {"batch_size": batch_size, "epochs": epochs, "steps": steps, "steps_per_call": steps_per_call}
-    return TrainingSchedule.of(
+    return TrainingSchedule.from_config(
         {"train": train, "eval": {"every_epochs": every_epochs, "every_steps": every_steps}}, examples
     )
 

@@ -13,9 +13,8 @@ from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.base import ShuffledSampler
 from nlstm_jax.training import fit
-from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
-from nlstm_jax.training.run import traced_hparams
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.shards import add_in_pairs, map_shards
 from nlstm_jax.training.steps import CompiledSteps
@@ -31,17 +30,17 @@ def trained(devices, shards, dropout=0.5, runs=0):
     task = tasks.build(config)
     size = task.splits["train"].size
     mesh = make_mesh({}, jax.devices()[:devices])
-    rule = optimizers.maker(config, TrainingSchedule.of(config, size))
+    rule = OptimizerFactory.from_config(config, TrainingSchedule.from_config(config, size))
     model, numbers = models.build(config, task.sizes), traced_hparams(config)
-    program = CompiledSteps.of(model, task, rule, mesh, runs, shards)
-    state = program.joined([program.start(model, numbers)] * (runs or 1))
+    program = CompiledSteps.from_model(model, task, rule, mesh, runs, shards)
+    state = program.stack_runs([program.init_state(model, numbers)] * (runs or 1))
     examples = {split: replicate(task.splits[split], mesh) for split in ("train", "valid")}
     batches = ShuffledSampler(config["seeds"]["data"], size, 32).batches(0, STEPS)
     batches = np.stack([batches] * runs, axis=1) if runs else batches
-    numbers = program.joined([numbers] * (runs or 1))
+    numbers = program.stack_runs([numbers] * (runs or 1))
     state, report = program.train(state, numbers, examples["train"], batches, STEPS)
-    sums = program.measure(state.parameters, examples["valid"], 16)
-    return [np.asarray(leaf) for leaf in jax.tree.leaves(program.parted((state, report))[-1])] + jax.tree.leaves(
+    sums = program.eval_sums(state.parameters, examples["valid"], 16)
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(program.unstack_runs((state, report))[-1])] + jax.tree.leaves(
         sums[-1]
     )
 
@@ -106,14 +105,18 @@ def test_every_shard_draws_its_own_noise():
     model, numbers, examples = models.build(config, task.sizes), traced_hparams(config), task.splits["train"]
     key = jax.random.fold_in(jax.random.key(config["seeds"]["dropout"]), 0)
     first, second = (
-        task.loss(model, examples.take(jnp.arange(4)), jax.random.fold_in(key, shard)) for shard in (0, 1)
+        task.loss(model, examples.gather(jnp.arange(4)), jax.random.fold_in(key, shard)) for shard in (0, 1)
     )
     assert first.sum != second.sum
-    program = CompiledSteps.of(
-        model, task, optimizers.maker(config, TrainingSchedule.of(config, 8)), make_mesh({}), shards=2
+    program = CompiledSteps.from_model(
+        model,
+        task,
+        OptimizerFactory.from_config(config, TrainingSchedule.from_config(config, 8)),
+        make_mesh({}),
+        shards=2,
     )
     twice = np.tile(np.arange(4), (1, 2))
-    _, report = program.train(program.start(model, numbers), numbers, examples, twice, 1)
+    _, report = program.train(program.init_state(model, numbers), numbers, examples, twice, 1)
     assert report.loss == pytest.approx(float((first.sum + second.sum) / (first.weight + second.weight)), rel=1e-6)
 
 

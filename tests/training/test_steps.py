@@ -14,7 +14,7 @@ from nlstm_jax.data.poems import Corpus
 from nlstm_jax.models import LanguageModel, merge
 from nlstm_jax.tasks.base import ShuffledSampler
 from nlstm_jax.tasks.poems import PoemTask
-from nlstm_jax.training import optimizer as optimizers
+from nlstm_jax.training.optimizer import build, learning_rate_schedule
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.steps import CompiledSteps
 
@@ -32,8 +32,8 @@ def task():
 def make(task, rule, **dropout):
     """A program, the state before its first step, and the training data on the mesh."""
     model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0), **dropout)
-    program = CompiledSteps.of(model, task, lambda numbers: rule, MESH)
-    return program, program.start(model, TRACED_HPARAMS), replicate(task.splits["train"], MESH)
+    program = CompiledSteps.from_model(model, task, lambda numbers: rule, MESH)
+    return program, program.init_state(model, TRACED_HPARAMS), replicate(task.splits["train"], MESH)
 
 
 def copied(state):
@@ -103,12 +103,12 @@ def test_the_reported_norm_is_that_before_clipping(task):
 @pytest.mark.parametrize("batch_size", [1, 3, 4, 10])
 def test_sums_over_a_split_count_every_target_once(task, batch_size):
     program, state, examples = make(task, optax.sgd(1.0), dropout_input=0.5)
-    found = program.measure(state.parameters, examples, batch_size)[0]
+    found = program.eval_sums(state.parameters, examples, batch_size)[0]
     assert found["log_loss"].weight == sum(len(line) + 1 for poem in POEMS for line in poem)
     assert found["log_loss_per_character"].weight == sum(len(line) for poem in POEMS for line in poem)
-    whole = program.measure(state.parameters, examples, 4)[0]
+    whole = program.eval_sums(state.parameters, examples, 4)[0]
     assert abs(found["log_loss"].sum - whole["log_loss"].sum) < 1e-5
-    part = program.measure(state.parameters, examples, batch_size, count=2)[0]
+    part = program.eval_sums(state.parameters, examples, batch_size, count=2)[0]
     assert part["log_loss"].weight == sum(len(line) + 1 for poem in (POEMS[0], POEMS[2]) for line in poem)
 
 
@@ -121,10 +121,11 @@ def test_a_golden_step():
     """
     config = json.loads(poems.get_config("cell=nlstm,depth=2,smoke").to_json())
     task = tasks.build(config)
-    rule = optimizers.build(config["optimizer"], optimizers.schedule(config["optimizer"], 24, 8.0))
+    options = config["optimizer"]
+    rule = build(options, learning_rate_schedule(options, 24, 8.0))
     model = models.build(config, task.sizes)
-    program = CompiledSteps.of(model, task, lambda numbers: rule, MESH)
-    state = program.start(model, TRACED_HPARAMS)
+    program = CompiledSteps.from_model(model, task, lambda numbers: rule, MESH)
+    state = program.init_state(model, TRACED_HPARAMS)
     examples = replicate(task.splits["train"], MESH)
     order, found = ShuffledSampler(config["seeds"]["data"], 256, 32), []
     for step in range(3):
@@ -142,7 +143,7 @@ def test_training_can_be_lowered_for_accelerators(task, platform):
     """Many steps of two runs at once: loop, model, loss by chunks, optimizer."""
     program, state, examples = make(task, optax.adam(0.01), dropout_input=0.5)
     both = CompiledSteps(program.graph, task, program.optimizer, MESH, runs=2)
-    states, numbers = both.joined([state, state]), both.joined([TRACED_HPARAMS, TRACED_HPARAMS])
+    states, numbers = both.stack_runs([state, state]), both.stack_runs([TRACED_HPARAMS, TRACED_HPARAMS])
     leaves, tree = jax.tree.flatten((states, numbers, examples, jnp.zeros((5, 2, 3), jnp.int32), jnp.int32(5)))
 
     def train(leaves):

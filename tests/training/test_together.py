@@ -85,16 +85,16 @@ def assert_close(found: list[dict], expected: list[dict]) -> None:
 @pytest.mark.parametrize("vmap", [False, pytest.param(True, marks=SLOW)])
 def test_runs_that_are_ahead_wait_for_the_others(alone, tmp_path, monkeypatch, vmap):
     """After an interruption, one that was then trained alone for a while, and one that has ended."""
-    advance = RunLogger.advance
+    advance = RunLogger.update_progress
 
     def interrupted(when, run):
         def advance_and_interrupt(self, step, *arguments):
             advance(self, step, *arguments)
             if step >= when:
-                monkeypatch.setattr(RunLogger, "advance", advance)
+                monkeypatch.setattr(RunLogger, "update_progress", advance)
                 os.kill(os.getpid(), signal.SIGINT)
 
-        monkeypatch.setattr(RunLogger, "advance", advance_and_interrupt)
+        monkeypatch.setattr(RunLogger, "update_progress", advance_and_interrupt)
         with pytest.raises(InterruptedRunError):
             run()
 

@@ -1,0 +1,130 @@
+"""The record of a run: its metric rows, checkpoints and summary, on disk and for the rest of the loop."""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from nlstm_jax.runs import RunFolder
+from nlstm_jax.tasks import Task
+from nlstm_jax.training import hosts
+from nlstm_jax.training.checkpoint import Checkpoints
+from nlstm_jax.training.logger import RunLogger, count_cell_parameters
+from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.training.steps import TrainState
+
+Row = dict[str, Any]
+"""One line of `metrics.jsonl`."""
+
+
+class RunRecord:
+    """The record that one run leaves in its folder.
+
+    Attributes:
+        config: The configuration of the run.
+        task: The task, with its data.
+        schedule: The steps and evaluations.
+        folder: The run folder.
+        checkpoints: The checkpoints of the run.
+        logger: The log of the run.
+        rows: The metric rows so far, ascending by step.
+        summary: The summary that the run ended with; None while it goes on.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        task: Task,
+        schedule: TrainingSchedule,
+        folder: RunFolder,
+        checkpoints: Checkpoints,
+        logger: RunLogger,
+    ) -> None:
+        """Take up what the record consists of; nothing is read or written yet."""
+        self.config = config
+        self.task = task
+        self.schedule = schedule
+        self.folder = folder
+        self.checkpoints = checkpoints
+        self.logger = logger
+        self.rows: list[Row] = []
+        self.summary: dict[str, Any] | None = None
+        self._started = time.monotonic()
+
+    def open(self, state: TrainState, environment: Mapping[str, Any]) -> tuple[int, TrainState]:
+        """Write the environment, and find out where the run stands.
+
+        Rows past the last checkpoint are dropped: the run trains from there, and writes them anew. Of several
+        processes the first reads them, and tells the others.
+
+        Args:
+            state: The state before the first step.
+            environment: The document `environment.json`.
+
+        Returns:
+            The last step that has a checkpoint, or 0, and the state after it.
+        """
+        self.folder.write_environment(environment)
+        last_step = self.checkpoints.steps[-1] if self.checkpoints.steps else 0
+        step, self.rows = hosts.gather((last_step, self.folder.truncate_metrics(last_step)))[0]
+        earlier_seconds = self.rows[-1]["wall_seconds"] if self.rows else 0.0
+        self._started = time.monotonic() - earlier_seconds
+        if step:
+            state = self.checkpoints.restore(step, state)
+            self.logger.log(f"going on from step {step:,}")
+        else:
+            self.logger.log_parameters(state.parameters, self.config, self.task.sizes)
+            for note in self.task.notes:
+                self.logger.log(note)
+        return step, state
+
+    @property
+    def wall_seconds(self) -> float:
+        """The seconds that the run has taken, those of earlier starts included, in milliseconds' precision."""
+        return round(time.monotonic() - self._started, 3)
+
+    def position(self, step: int) -> Row:
+        """Return the beginning of a metric row: the step and its epoch."""
+        return {"step": step, "epoch": self.schedule.epoch(step)}
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Append rows to `metrics.jsonl`."""
+        self.folder.append_metrics(rows)
+        self.rows += rows
+
+    def append_divergence(self, step: int, clock: Mapping[str, float] = MappingProxyType({})) -> None:
+        """Append the row of a step whose loss is not finite; it counts as no evaluation."""
+        self.folder.append_metrics([{**self.position(step), "split": "train", "diverged": True, **clock}])
+
+    def close(
+        self,
+        status: str,
+        step: int,
+        best_step: int | None,
+        state: TrainState,
+        splits: Mapping[str, Mapping[str, float]],
+        reason: str | None = None,
+    ) -> dict[str, Any]:
+        """Write the summary.
+
+        Args:
+            status: `finished`, `diverged` or `interrupted`.
+            step: The last step.
+            best_step: The step of the best evaluation, if there was one.
+            state: The state of the run, whose parameters are counted.
+            splits: The metrics at the best step, by split.
+            reason: The setting that stopped the run early, if one did.
+        """
+        stopped_by = {} if reason is None else {"stopped_by": reason}
+        self.summary = {
+            "status": status,
+            "steps": step,
+            "best_step": best_step,
+            **stopped_by,
+            "cell_parameters": count_cell_parameters(state.parameters),
+            "parameters": sum(value.size for value in state.parameters.values()),
+            **splits,
+            "wall_seconds": self.wall_seconds,
+        }
+        self.folder.write_summary(self.summary)
+        return self.summary
