@@ -15,7 +15,7 @@ import pytest
 from requirements import real_data
 
 from nlstm_jax.data import csv_columns, sales
-from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
+from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
 from nlstm_jax.errors import DataError
 
 TRAIN = "date,date_block_num,shop_id,item_id,item_price,item_cnt_day"
@@ -215,14 +215,14 @@ def test_numbers_are_the_doubles_that_python_reads(tmp_path: Path) -> None:
     texts += [f"{draw.uniform(-1e5, 1e5):.{draw.randrange(16)}f}" for _ in range(2_000)]
     path = tmp_path / "numbers.csv"
     write(path, "x,y", *(f"{text},{text}" for text in texts))
-    table = csv_columns.read_columns(path, {"y": csv_columns.Decimal(-1e16, 1e16)})
+    table = csv_columns.read_columns(path, {"y": csv_columns.DecimalColumn(-1e16, 1e16)})
     assert table.columns["y"].tolist() == [float(text) for text in texts]
     assert table.ignored == ("x",)
 
 
 def test_dates_are_those_of_the_calendar(tmp_path: Path) -> None:
     path = tmp_path / "dates.csv"
-    kind = csv_columns.Date()
+    kind = csv_columns.DateColumn()
     texts = [
         f"{day:02}.{month:02}.{year}" for year in (1900, 2000, 2013, 2016) for month in range(14) for day in range(33)
     ]
@@ -395,7 +395,7 @@ def test_oddities_are_noted(folder: Path) -> None:
 def test_cache_gives_what_reading_gives(world_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = sales.read_sales(world_folder)
     filled = sales.read_sales(world_folder, tmp_path / "cache")
-    monkeypatch.setattr(sales, "_read", lambda *_: pytest.fail("the files were read in spite of the cache"))
+    monkeypatch.setattr(sales, "_read_folder", lambda *_: pytest.fail("the files were read in spite of the cache"))
     cached = sales.read_sales(world_folder, tmp_path / "cache")
     for history in (filled, cached):
         assert_same(history, fresh)

@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from nlstm_jax.data.verse import ENGLISH_VERSE, Poem, VerseGrammar, Word
+from nlstm_jax.data.generators.verse import ENGLISH_VERSE, Poem, VerseGrammar, Word
 from nlstm_jax.errors import DataError
 
 TINY = VerseGrammar(
