@@ -1,4 +1,4 @@
-"""Daily prices from files of many makes: what is understood, and what is refused by line."""
+"""Daily prices from files of many forms: the accepted forms, and the errors that name a line."""
 
 from pathlib import Path
 

@@ -36,7 +36,7 @@ def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of all five files that a reader can check in the head."""
+    """Write a folder of all five files, small enough to check by hand."""
     write(tmp_path / "sales_train.csv", TRAIN, *ROWS)
     write(tmp_path / "test.csv", "ID,shop_id,item_id", "0,5,30", "1,5,7", "2,2,7")
     write(tmp_path / "items.csv", "item_name,item_id,item_category_id", '"Red Lantern, ""film""",30,1', "Bag,7,0")
@@ -55,7 +55,7 @@ def write(path: Path, *lines: str) -> None:
 
 
 def plain_pivot(folder: Path) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
-    """Pairs, counts and prices by loops over dictionaries."""
+    """Return pairs, counts and prices, computed by loops over dictionaries."""
     counts: dict = defaultdict(float)
     prices: dict = defaultdict(list)
     with (folder / "sales_train.csv").open(newline="", encoding="utf-8") as file:
@@ -301,7 +301,7 @@ def test_wrong_rows(
 
 
 def separated(path: Path, line: int, validation_error: str) -> str:
-    """A complaint about a column follows a comma, one about the whole line a colon."""
+    """Return an error message: a comma precedes an error about a column, a colon one about the entire line."""
     return f"{path} line {line}{',' if validation_error.startswith('column') else ':'} {validation_error}"
 
 

@@ -1,4 +1,4 @@
-"""Generated sequences are what they are said to be, whatever the seed."""
+"""Generated sequences have the properties that their docstrings state, for any seed."""
 
 from itertools import pairwise
 

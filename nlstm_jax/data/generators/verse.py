@@ -100,10 +100,9 @@ class VerseGrammar(VerseSpec):
         family_sizes = Counter(word.category for word in self.words if word.category in self.families)
         syntax = self.syntaxes[0]
         metre = self.metres[0]
-        free = [
-            sum(words_of[category, syllables] for category in self.kinds[kind])
-            for kind, syllables in zip(chain(*syntax[:-2]), chain(*metre[:-2]), strict=True)
-        ]
+        free = []
+        for kind, syllables in zip(chain(*syntax[:-2]), chain(*metre[:-2]), strict=True):
+            free.append(sum(words_of[category, syllables] for category in self.kinds[kind]))
         couplet = []
         for kind, syllables, answer_syllables in zip(syntax[-1], metre[-2], metre[-1], strict=True):
             pairs = [
@@ -198,16 +197,15 @@ class VerseGrammar(VerseSpec):
         family = np.where(np.isin(category, family_rows), category, -1)
         slots = self._slots(category, category_rows)
         weights = self._weights(category, category_rows)
-        syntax = []
-        for lines in self.syntaxes:
-            syntax.append([[kind_rows[kind] for kind in line] for line in lines])
+        kinds = np.array(self.syntaxes)
+        syntax = np.array([kind_rows[kind] for kind in kinds.flat]).reshape(kinds.shape)
         return _Tables(
             row={text: row for row, text in enumerate(self.vocabulary)},
             category=category,
             family=family,
             ends=np.flatnonzero(family >= 0),
             partner=np.array([category_rows[self.partners.get(name, name)] for name in categories]),
-            syntax=np.array(syntax),
+            syntax=syntax,
             metre=np.array(self.metres),
             slots=slots,
             weights=weights,
@@ -245,8 +243,8 @@ class VerseGrammar(VerseSpec):
             is_after = category == category_rows[after]
             weights[np.ix_(is_before, is_after)] *= factor
         weights = weights * np.array([*(word.weight for word in self.words), 0.0])
-        texts = (*self.vocabulary, "")
-        preferred = np.array([[text in words for text in texts] for words in self.themes.values()])
+        texts = np.array([*self.vocabulary, ""])
+        preferred = np.array([np.isin(texts, list(words)) for words in self.themes.values()])
         return weights * np.where(preferred, self.theme_factor, 1.0)[:, None, :]
 
     def _encode(self, words: Sequence[str]) -> list[int]:

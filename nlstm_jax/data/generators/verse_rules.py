@@ -15,7 +15,9 @@ def broken_rules(spec: VerseSpec, poem: Poem) -> list[str]:
     if shape != [spec.words_a_line] * spec.lines:
         return [f"shape: {spec.lines} lines of {spec.words_a_line} words expected, found {shape}"]
     known = {word.text: word for word in spec.words}
-    lines = [[known.get(text, Word(text, "", 0)) for text in line] for line in poem]
+    lines = []
+    for line in poem:
+        lines.append([known.get(text, Word(text, "", 0)) for text in line])
 
     broken = [f"word: '{text}' is not in the vocabulary" for text in chain(*poem) if text not in known]
     broken += _shortest(_broken_syntax(spec, lines, syntax) for syntax in spec.syntaxes)
