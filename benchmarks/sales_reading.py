@@ -21,7 +21,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _WRITE = """
 import sys
 from pathlib import Path
-from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
+from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
 world = ShopWorld(shops=60, items=22_170, rows=int(sys.argv[2]), test_pairs=214_200)
 write_shop_world(world, Path(sys.argv[1]))
 """

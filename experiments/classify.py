@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import command
-from nlstm_jax.data.csv_columns import Text, read_columns
+from nlstm_jax.data.csv_columns import TextColumn, read_columns
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.classify import ClassifyTask
 from nlstm_jax.training import restore
@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"--out: another file than --input expected, found {_OUT.value}")
     given, names = _SEQUENCE.value, [f"--sequence {number}" for number in range(1, len(_SEQUENCE.value) + 1)]
     if _INPUT.value:
-        table = read_columns(Path(_INPUT.value), {"sequence": Text()})
+        table = read_columns(Path(_INPUT.value), {"sequence": TextColumn()})
         given, names = table.columns["sequence"].tolist(), [f"{table.path} line {line}" for line in table.lines]
     restored = restore(Path(_WORKDIR.value), _CHECKPOINT.value)
     task = restored.task

@@ -14,10 +14,11 @@ from absl import flags
 from rich.console import Console
 
 from experiments import command
+from nlstm_jax.data.generators.prices import generate_prices
+from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
+from nlstm_jax.data.generators.verse import ENGLISH_VERSE
 from nlstm_jax.data.poems import write_quatrains
-from nlstm_jax.data.prices import generate_prices, write_prices
-from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
-from nlstm_jax.data.verse import ENGLISH_VERSE
+from nlstm_jax.data.prices import write_prices
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import make_folder
 

@@ -1,1 +1,1 @@
-"""Files to arrays, one file a data set, and generated data in the same forms."""
+"""Readers of data files, one module per kind of data set, and generators of data in the same forms."""

@@ -1,10 +1,10 @@
-"""Typed columns of a CSV file: read as fast as NumPy can, and every complaint names file, line and column.
+"""Typed columns of a CSV file, read at NumPy's speed, with errors that name file, line and column.
 
-A file is read in blocks of whole lines. An ordinary block (as many fields on each line as the header has, no
-quotes, no empty line) is cut at its separators and parsed as arrays of bytes. From the first block that is not
-ordinary on, Python's `csv` does the cutting: it is slower, knows quotes, and finds the exact line of a fault.
-Both ways end in the same parsers. LF and CRLF, a byte order mark, empty lines and a missing final newline are
-accepted; columns go by name.
+A file is read in blocks of complete lines. A regular block has as many fields on each line as the header, no quotes
+and no empty line; it is split at its separators and parsed as arrays of bytes. From the first irregular block on,
+Python's `csv` module splits the rest of the file. It is slower, but it understands quotes and finds the exact line of
+a fault. Both ways end in the same parsers. LF and CRLF, a byte order mark, empty lines and a missing final newline
+are accepted. Columns are found by name.
 """
 
 import contextlib
@@ -32,191 +32,228 @@ _NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.AS
 
 
 class Fields(NamedTuple):
-    """One column of one block: field i is `data[starts[i]:ends[i]]`, UTF-8; something follows the last one."""
+    """The fields of one column in one block.
+
+    Attributes:
+        data: The bytes of the block in UTF-8. At least one byte follows the last field.
+        starts: The offset at which each field starts. Field i is `data[starts[i]:ends[i]]`.
+        ends: The offset behind each field.
+    """
 
     data: bytes
     starts: Int[np.ndarray, " rows"]
     ends: Int[np.ndarray, " rows"]
 
     def text(self, row: int) -> str:
+        """Return the field of one row as a string."""
         return self.data[self.starts[row] : self.ends[row]].decode()
 
 
 class Parsed(NamedTuple):
-    """A block's values, and which of its fields are not acceptable (their values mean nothing)."""
+    """The parsed values of one column in one block.
+
+    Attributes:
+        values: One value per row.
+        wrong: True where a field is not acceptable. The value there has no meaning.
+    """
 
     values: np.ndarray
     wrong: Bool[np.ndarray, " rows"]
 
 
 @dataclass(frozen=True)
-class Whole:
-    """Whole numbers from `low` to `high`, as int32; `2.0` is one."""
+class IntColumn:
+    """A column of integers from `low` to `high`, as int32. `2.0` is an integer too."""
 
     low: int
     high: int
 
     @property
     def accepted(self) -> str:
+        """The accepted values, for error messages."""
         return f"a whole number from {self.low} to {self.high}"
 
     def parse(self, fields: Fields) -> Parsed:
-        values, wrong = _numbers(fields)
+        """Parse the fields of a block."""
+        values, wrong = _parse_numbers(fields)
         wrong |= (values < self.low) | (values > self.high) | (values != np.floor(values))
         return Parsed(np.where(wrong, 0, values).astype(np.int32), wrong)
 
 
 @dataclass(frozen=True)
-class Decimal:
-    """Finite numbers from `low` to `high`, as float64, the same double that Python's `float` gives."""
+class DecimalColumn:
+    """A column of finite numbers from `low` to `high`, as float64, equal to Python's `float` of each field."""
 
     low: float
     high: float
 
     @property
     def accepted(self) -> str:
+        """The accepted values, for error messages."""
         return f"a number from {self.low:g} to {self.high:g}"
 
     def parse(self, fields: Fields) -> Parsed:
-        values, wrong = _numbers(fields)
+        """Parse the fields of a block."""
+        values, wrong = _parse_numbers(fields)
         return Parsed(values, wrong | (values < self.low) | (values > self.high))
 
 
 @dataclass(frozen=True)
-class Date:
-    """Days of the calendar written dd.mm.yyyy, as datetime64[D]."""
+class DateColumn:
+    """A column of calendar days written dd.mm.yyyy, as datetime64[D]."""
 
     accepted: str = "a day of the calendar written dd.mm.yyyy"
 
     def parse(self, fields: Fields) -> Parsed:
+        """Parse the fields of a block."""
         data, starts, ends = fields
         characters = np.frombuffer(data, np.uint8).take(starts[:, None] + np.arange(10), mode="clip")
         digits = (characters - ord("0"))[:, [0, 1, 3, 4, 6, 7, 8, 9]]
         wrong = (ends - starts != 10) | (digits > 9).any(axis=1)
         wrong |= (characters[:, [2, 5]] != ord(".")).any(axis=1)
-        day, month, year = digits[:, :2] @ [10, 1], digits[:, 2:4] @ [10, 1], digits[:, 4:] @ [1000, 100, 10, 1]
+
+        day = digits[:, :2] @ [10, 1]
+        month = digits[:, 2:4] @ [10, 1]
+        year = digits[:, 4:] @ [1000, 100, 10, 1]
         wrong |= (month < 1) | (month > 12) | (year < 1)
+
         months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
         dates = months.astype("datetime64[D]") + (day - 1)
-        # a day 0, or one past its month's end, is a day of a neighbouring month
+        # Day 0, or a day past the end of its month, falls into a neighboring month.
         return Parsed(dates, wrong | (dates.astype("datetime64[M]") != months))
 
 
 @dataclass(frozen=True)
-class Text:
-    """Any text, as an object array of str."""
+class TextColumn:
+    """A column of any text, as an object array of str."""
 
     accepted: str = "text"
 
     def parse(self, fields: Fields) -> Parsed:
+        """Parse the fields of a block."""
         texts = [fields.text(row) for row in range(len(fields.starts))]
         return Parsed(np.array(texts, dtype=object), np.zeros(len(texts), bool))
 
 
-Kind: TypeAlias = Whole | Decimal | Date | Text
-"""What a column holds; `accepted` is for the error line."""
+Kind: TypeAlias = IntColumn | DecimalColumn | DateColumn | TextColumn
+"""The type of a column's values. `accepted` describes them in error messages."""
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
-    """The asked columns of a file, and where each row stands in it."""
+class CsvTable:
+    """The requested columns of a file.
+
+    Attributes:
+        path: The file.
+        columns: One array per requested column, all with one entry per row.
+        lines: The line of the file at which each row begins.
+        ignored: The names of the columns that were not requested.
+    """
 
     path: Path
     columns: dict[str, np.ndarray]
     lines: Int32[np.ndarray, " rows"]
     ignored: tuple[str, ...]
 
-    def error(self, row: int, column: str, found: object, accepted: str) -> DataError:
-        """The complaint about one row's field, for checks that a column alone cannot make."""
-        return _field_error(self.path, int(self.lines[row]), column, found, accepted)
+    def error(self, row: int, column: str, value: object, accepted: str) -> DataError:
+        """Return the error about one row's field, for checks that need more than one column."""
+        return _field_error(self.path, int(self.lines[row]), column, value, accepted)
 
     def check_unique(self, *names: str) -> None:
-        """Raises a DataError at the first row whose values in these columns an earlier row has."""
+        """Raise a DataError at the first row whose values in these columns equal those of an earlier row."""
         keys = [self.columns[name] for name in names]
         repeated = repeats(keys)
         if len(repeated):
             row = int(repeated.min())
-            first = self.lines[np.all([key == key[row] for key in keys], axis=0).argmax()]
-            found = ", ".join(str(key[row]) for key in keys)
-            raise self.error(row, ", ".join(names), found, f"each once (line {first} has it)")
+            equal = np.all([key == key[row] for key in keys], axis=0)
+            earlier_line = self.lines[equal.argmax()]
+            values = ", ".join(str(key[row]) for key in keys)
+            raise self.error(row, ", ".join(names), values, f"each once (line {earlier_line} has it)")
 
-    def check_known(self, name: str, register: "Table") -> None:
-        """Raises a DataError at the first row whose value is not in the register's column of that name."""
+    def check_known(self, name: str, register: "CsvTable") -> None:
+        """Raise a DataError at the first row whose value is not in the register's column of that name."""
         unknown = ~np.isin(self.columns[name], register.columns[name])
         if unknown.any():
             row = int(unknown.argmax())
             raise self.error(row, name, self.columns[name][row], f"one of {register.path.name}")
 
 
-def read_columns(path: Path, kinds: Mapping[str, Kind], names: Sequence[str] | None = None) -> Table:
-    """Reads the columns named in `kinds`, in whatever order the file has them; others are listed as ignored.
+def read_columns(path: Path, kinds: Mapping[str, Kind], names: Sequence[str] | None = None) -> CsvTable:
+    """Read the columns named in `kinds`, in any order. Other columns are listed as ignored.
 
     Args:
-        path: a CSV file in UTF-8 whose first line names the columns, unless `names` does.
-        kinds: what each required column holds.
-        names: of the columns of a file whose first line is a row.
+        path: A CSV file in UTF-8. Its first line names the columns, unless `names` does.
+        kinds: The kind of each required column, by name.
+        names: The names of all columns of a file without a header. None means that the file has a header.
 
     Returns:
-        a `Table` with one array a column, all with one entry a row.
+        A `CsvTable` with one array per column, all with one entry per row.
 
     Raises:
-        DataError: the file cannot be read, is empty or has no rows, is not UTF-8, holds a NUL byte, lacks a
+        DataError: The file cannot be read, is empty or has no rows, is not UTF-8, holds a NUL byte, lacks a
             column or has it twice, a line has too many or too few fields, or a field is not of its kind.
 
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "shops.csv"
     >>> _ = path.write_text('shop_name,shop_id\\n"Harbour Street, Alderby",7\\n')
-    >>> read_columns(path, {"shop_id": Whole(0, 99)}).columns
+    >>> read_columns(path, {"shop_id": IntColumn(0, 99)}).columns
     {'shop_id': array([7], dtype=int32)}
     """
-    with _readable(path) as file:
-        return _read(path, file, kinds, names)
+    with _open(path) as file:
+        return _read_table(path, file, kinds, names)
 
 
 def first_line(path: Path) -> list[str]:
-    """The fields of a file's first line: names, or the values of the first row.
+    """Return the fields of a file's first line: column names, or the values of the first row.
 
     Raises:
-        DataError: as of `read_columns`.
+        DataError: As for `read_columns`.
     """
-    with _readable(path) as file:
-        chunk = next(_chunks(path, file), None)
+    with _open(path) as file:
+        chunk = next(_read_chunks(path, file), None)
     if chunk is None:
         raise DataError(f"{path}: an empty file found, lines of columns accepted")
-    return _split(path, chunk[1].partition(b"\n")[0].decode())
+    _, data = chunk
+    return _split_header(path, data.partition(b"\n")[0].decode())
 
 
-def named_alike(path: Path, header: Sequence[str], wanted: Sequence[str]) -> dict[str, str]:
-    """What each of the wanted columns is called in a header: exactly so, or in other case.
+def match_column_names(path: Path, header: Sequence[str], names: Sequence[str]) -> dict[str, str]:
+    """Map each name to the column of the header that has this name, exactly or in another case.
 
-    A name that the header has not got stands for itself, and reading it is refused.
+    A name without such a column is mapped to itself, so that reading the column fails.
 
     Raises:
-        DataError: several columns differ from a wanted one in their case alone.
+        DataError: Several columns differ from a name in their case alone.
     """
-    found = {}
-    for name in wanted:
-        alike = [name] if name in header else [other for other in header if other.lower() == name.lower()]
-        if len(alike) > 1:
-            raise DataError(f"{path} line 1, column {name}: {' and '.join(alike)} found, one of them accepted")
-        found[name] = alike[0] if alike else name
-    return found
+    columns = {}
+    for name in names:
+        columns[name] = name
+        if name in header:
+            continue
+        matches = [column for column in header if column.lower() == name.lower()]
+        if len(matches) > 1:
+            raise DataError(f"{path} line 1, column {name}: {' and '.join(matches)} found, one of them accepted")
+        if matches:
+            columns[name] = matches[0]
+    return columns
 
 
 def repeats(columns: Sequence[np.ndarray]) -> Int[np.ndarray, " repeats"]:
-    """The rows that equal an earlier row in all of the columns, in no order."""
+    """Return the rows that equal an earlier row in all columns, in no particular order."""
     order = np.lexsort(columns)
-    return order[1:][np.all([column[order[1:]] == column[order[:-1]] for column in columns], axis=0)]
+    equal = [column[order[1:]] == column[order[:-1]] for column in columns]
+    return order[1:][np.all(equal, axis=0)]
 
 
 def file_sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal; a DataError where it cannot be read."""
-    with _readable(path) as file:
+    """Return the file's SHA-256 in hexadecimal. Raises a DataError if the file cannot be read."""
+    with _open(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[io.BufferedReader]:
+def _open(path: Path) -> Iterator[io.BufferedReader]:
+    """Open a file for reading bytes. An OSError becomes a DataError."""
     try:
         with path.open("rb") as file:
             yield file
@@ -224,19 +261,29 @@ def _readable(path: Path) -> Iterator[io.BufferedReader]:
         raise DataError(f"{path}: {error.strerror} found, a readable file accepted") from error
 
 
-def _read(path: Path, file: io.BufferedReader, kinds: Mapping[str, Kind], given_names: Sequence[str] | None) -> Table:
-    chunks = _chunks(path, file)
+def _read_table(
+    path: Path, file: io.BufferedReader, kinds: Mapping[str, Kind], names: Sequence[str] | None
+) -> CsvTable:
+    """Read the columns of an open file, see `read_columns`."""
+    chunks = _read_chunks(path, file)
     first = next(chunks, None)
     if first is None:
         raise DataError(f"{path}: an empty file found, a line with {', '.join(kinds)} and rows accepted")
-    line, head, body = 1, b"", first[1]
-    if given_names is None:
-        line, (head, _, body) = 2, first[1].partition(b"\n")
-    names = _header(path, _split(path, head.decode()) if given_names is None else list(given_names), kinds)
-    places = [names.index(name) for name in kinds]
+
+    line, data = first
+    if names is None:
+        head, _, data = data.partition(b"\n")
+        header = _split_header(path, head.decode())
+        line += 1
+    else:
+        header = list(names)
+    _check_header(path, header, kinds)
+
+    columns = [header.index(name) for name in kinds]
+    chunks = itertools.chain([(line, data)], chunks)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     lines: list[Int32[np.ndarray, " rows"]] = []
-    for block, block_lines in _blocks(path, itertools.chain([(line, body)], chunks), names, places):
+    for block, block_lines in _split_blocks(path, chunks, header, columns):
         lines.append(block_lines)
         for (name, kind), fields in zip(kinds.items(), block, strict=True):
             values, wrong = kind.parse(fields)
@@ -246,46 +293,53 @@ def _read(path: Path, file: io.BufferedReader, kinds: Mapping[str, Kind], given_
             parts[name].append(values)
     if not lines:
         raise DataError(f"{path} line 1: a header without rows found, at least one row accepted")
-    # pop: a column's blocks are freed as soon as they are joined, which halves the peak memory
-    columns = {name: np.concatenate(parts.pop(name)) for name in kinds}
-    ignored = tuple(name for name in names if name not in kinds)
-    return Table(path, columns, np.concatenate(lines), ignored)
+
+    # `pop` frees a column's blocks as soon as they are joined, which halves the peak memory.
+    joined = {name: np.concatenate(parts.pop(name)) for name in kinds}
+    ignored = tuple(name for name in header if name not in kinds)
+    return CsvTable(path, joined, np.concatenate(lines), ignored)
 
 
-def _split(path: Path, line: str) -> list[str]:
+def _split_header(path: Path, line: str) -> list[str]:
+    """Split the first line of a file into its fields, without blanks around them."""
     try:
         return [name.strip() for name in next(csv.reader([line], strict=True), [])]
     except csv.Error as error:
         raise DataError(f"{path} line 1: {error}; the names of the columns accepted") from error
 
 
-def _header(path: Path, names: list[str], kinds: Mapping[str, Kind]) -> list[str]:
+def _check_header(path: Path, header: list[str], kinds: Mapping[str, Kind]) -> None:
+    """Raise a DataError if the header lacks a required column or has it twice."""
     for name in kinds:
-        if names.count(name) != 1:
-            fault = "twice" if name in names else "no such column"
+        if header.count(name) != 1:
+            fault = "twice" if name in header else "no such column"
             raise DataError(
-                f"{path} line 1, column {name}: {fault} found in {', '.join(names)!r}, "
+                f"{path} line 1, column {name}: {fault} found in {', '.join(header)!r}, "
                 f"each of {', '.join(kinds)} once accepted"
             )
-    return names
 
 
 Chunk: TypeAlias = tuple[int, bytes]
-"""The number of the first line, and whole lines that end in LF."""
+"""The number of the first line, and complete lines that end in LF."""
 
 
-def _chunks(path: Path, file: io.BufferedReader) -> Iterator[Chunk]:
-    """Blocks of whole lines, free of NUL bytes, the byte order mark, and what is not UTF-8."""
-    line, rest = 1, b""
+def _read_chunks(path: Path, file: io.BufferedReader) -> Iterator[Chunk]:
+    """Yield chunks of complete lines in valid UTF-8, without NUL bytes and without the byte order mark."""
+    line = 1
+    rest = b""
     at_end = False
     while not at_end:
-        read = file.read(_BLOCK_BYTES)
-        at_end = not read
-        data = rest + read
+        new_bytes = file.read(_BLOCK_BYTES)
+        at_end = not new_bytes
+        data = rest + new_bytes
         if at_end and data:
             data += b"\n"
-        cut = data.rfind(b"\n") + 1
-        data, rest = data[:cut], data[cut:]
+
+        # The incomplete last line waits for the next bytes.
+        end = data.rfind(b"\n") + 1
+        rest = data[end:]
+        data = data[:end]
+
         if line == 1:
             data = data.removeprefix(b"\xef\xbb\xbf")
         _check_bytes(path, line, data)
@@ -295,9 +349,11 @@ def _chunks(path: Path, file: io.BufferedReader) -> Iterator[Chunk]:
 
 
 def _check_bytes(path: Path, line: int, data: bytes) -> None:
+    """Raise a DataError if the bytes hold a NUL or are not UTF-8. `line` is the number of their first line."""
     nul = data.find(b"\0")
     if nul >= 0:
-        raise DataError(f"{path} line {line + data.count(bytes([10]), 0, nul)}: a NUL byte found, text accepted")
+        line += data.count(b"\n", 0, nul)
+        raise DataError(f"{path} line {line}: a NUL byte found, text accepted")
     try:
         data.decode()
     except UnicodeDecodeError as error:
@@ -306,48 +362,61 @@ def _check_bytes(path: Path, line: int, data: bytes) -> None:
 
 
 Block: TypeAlias = tuple[list[Fields], Int32[np.ndarray, " rows"]]
-"""The fields of each asked column, and the line of each row."""
+"""The fields of each requested column, and the line of each row."""
 
 
-def _blocks(path: Path, chunks: Iterator[Chunk], names: list[str], places: list[int]) -> Iterator[Block]:
+def _split_blocks(path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int]) -> Iterator[Block]:
+    """Split chunks into fields: with NumPy as long as the chunks are regular, with `csv` from then on.
+
+    Args:
+        path: The file, for error messages.
+        chunks: The chunks of the file, without the header.
+        header: The names of all columns.
+        columns: The indices of the requested columns.
+    """
     for line, data in chunks:
         if not data:
             continue
-        cut = _cut(data, len(names))
-        if cut is None:
-            yield from _careful_blocks(path, itertools.chain([(line, data)], chunks), names, places)
+        bounds = _split_regular(data, len(header))
+        if bounds is None:
+            yield from _split_with_csv(path, itertools.chain([(line, data)], chunks), header, columns)
             return
-        starts, ends = cut
-        fields = [Fields(data, starts[:, place], ends[:, place]) for place in places]
+        starts, ends = bounds
+        fields = [Fields(data, starts[:, column], ends[:, column]) for column in columns]
         yield fields, np.arange(line, line + len(ends), dtype=np.int32)
 
 
-def _cut(data: bytes, width: int) -> tuple[Int[np.ndarray, "rows width"], Int[np.ndarray, "rows width"]] | None:
-    """Starts and ends of all fields, or None where the block is not an ordinary one."""
+def _split_regular(
+    data: bytes, width: int
+) -> tuple[Int[np.ndarray, "rows width"], Int[np.ndarray, "rows width"]] | None:
+    """Return the starts and ends of all fields, or None if the block is not a regular one."""
     if b'"' in data or b"\r" in data or b"\n\n" in data or data.startswith(b"\n"):
         return None
     characters = np.frombuffer(data, np.uint8)
-    is_end = characters == ord("\n")
-    ends = np.flatnonzero(is_end | (characters == ord(",")))
-    rows = int(is_end.sum())
-    if len(ends) != rows * width or not is_end[ends[width - 1 :: width]].all():
+    is_newline = characters == ord("\n")
+    ends = np.flatnonzero(is_newline | (characters == ord(",")))
+    rows = int(is_newline.sum())
+    if len(ends) != rows * width or not is_newline[ends[width - 1 :: width]].all():
         return None
     starts = np.concatenate([[0], ends[:-1] + 1])
     return starts.reshape(rows, width), ends.reshape(rows, width)
 
 
-def _careful_blocks(path: Path, chunks: Iterator[Chunk], names: list[str], places: list[int]) -> Iterator[Block]:
-    numbered = _numbered_rows(path, chunks, names)
-    while rows := list(itertools.islice(numbered, _BLOCK_ROWS)):
-        fields = [_joined([row[place] for _, row in rows]) for place in places]
-        yield fields, np.array([line for line, _ in rows], dtype=np.int32)
+def _split_with_csv(path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int]) -> Iterator[Block]:
+    """Split chunks into fields with Python's `csv` module."""
+    numbered_rows = _read_csv_rows(path, chunks, header)
+    while batch := list(itertools.islice(numbered_rows, _BLOCK_ROWS)):
+        lines = [line for line, _ in batch]
+        rows = [row for _, row in batch]
+        fields = [_join_fields([row[column] for row in rows]) for column in columns]
+        yield fields, np.array(lines, dtype=np.int32)
 
 
-def _numbered_rows(path: Path, chunks: Iterator[Chunk], names: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Each row with the number of its first line; empty lines are passed over."""
+def _read_csv_rows(path: Path, chunks: Iterator[Chunk], header: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row with the number of its first line. Empty lines are skipped."""
     first, data = next(chunks)
-    texts = itertools.chain([data], (data for _, data in chunks))
-    reader = csv.reader((line for text in texts for line in io.StringIO(text.decode(), newline="\n")), strict=True)
+    blocks = itertools.chain([data], (data for _, data in chunks))
+    reader = csv.reader(_decode_lines(blocks), strict=True)
     line = first
     while True:
         try:
@@ -356,47 +425,64 @@ def _numbered_rows(path: Path, chunks: Iterator[Chunk], names: list[str]) -> Ite
             raise DataError(f"{path} line {line}: {error}; comma-separated values accepted") from error
         if row is None:
             return
-        if row and len(row) != len(names):
-            raise DataError(f"{path} line {line}: {len(row)} fields found, {len(names)} accepted ({', '.join(names)})")
+        if row and len(row) != len(header):
+            raise DataError(
+                f"{path} line {line}: {len(row)} fields found, {len(header)} accepted ({', '.join(header)})"
+            )
         if row:
             yield line, row
         line = first + reader.line_num
 
 
-def _joined(texts: list[str]) -> Fields:
+def _decode_lines(blocks: Iterator[bytes]) -> Iterator[str]:
+    """Yield the lines of blocks of bytes, each with its LF."""
+    for data in blocks:
+        yield from io.StringIO(data.decode(), newline="\n")
+
+
+def _join_fields(texts: list[str]) -> Fields:
+    """Return texts as fields of one block of bytes."""
     encoded = [text.encode() for text in texts]
     ends = np.cumsum([len(text) for text in encoded])
-    return Fields(b"".join(encoded) + b"\n", np.concatenate([[0], ends[:-1]]), ends)
+    starts = np.concatenate([[0], ends[:-1]])
+    return Fields(b"".join(encoded) + b"\n", starts, ends)
 
 
-def _numbers(fields: Fields) -> Parsed:
-    """Decimal numbers as float64; the few with exponents, plus signs, blanks or many digits go one by one."""
+def _parse_numbers(fields: Fields) -> Parsed:
+    """Parse decimal numbers as float64.
+
+    Regular numbers are parsed together, digit by digit. The few with exponents, plus signs, blanks or many digits are
+    parsed one by one.
+    """
     characters = np.frombuffer(fields.data, np.uint8)
     width = fields.ends - fields.starts
     negative = characters[fields.starts] == ord("-")
     mantissa = np.zeros(len(width), np.int64)
     digits, points, decimals = np.zeros((3, len(width)), np.int8)
-    for place in range(min(int(width.max()), _MOST_DIGITS + 2)):
-        inside = width > place
-        character = characters.take(fields.starts + place, mode="clip")
+    for offset in range(min(int(width.max()), _MOST_DIGITS + 2)):
+        inside = width > offset
+        character = characters.take(fields.starts + offset, mode="clip")
         digit = character - np.uint8(ord("0"))
         is_digit = inside & (digit < 10)
         mantissa = np.where(is_digit, mantissa * 10 + digit, mantissa)
         digits += is_digit
         decimals += is_digit & (points > 0)
         points += inside & (character == ord("."))
-    ordinary = (digits + points + negative == width) & (points <= 1) & (digits >= 1) & (digits <= _MOST_DIGITS)
+
+    regular = (digits + points + negative == width) & (points <= 1) & (digits >= 1) & (digits <= _MOST_DIGITS)
     values = np.where(negative, -mantissa, mantissa) / _POWERS[np.minimum(decimals, _MOST_DIGITS)]
-    wrong = ~ordinary
+    wrong = ~regular
     for row in np.flatnonzero(wrong).tolist():
         text = fields.text(row)
         if _NUMBER.fullmatch(text) and np.isfinite(float(text)):
-            values[row], wrong[row] = float(text), False
+            values[row] = float(text)
+            wrong[row] = False
     return Parsed(values, wrong)
 
 
-def _field_error(path: Path, line: int, column: str, found: object, accepted: str) -> DataError:
-    shown = repr(str(found))
+def _field_error(path: Path, line: int, column: str, value: object, accepted: str) -> DataError:
+    """Return the error about a field that is not acceptable. Long values are shortened."""
+    shown = repr(str(value))
     if len(shown) > 60:
         shown = shown[:57] + "..."
     return DataError(f"{path} line {line}, column {column}: {shown} found, {accepted} accepted")

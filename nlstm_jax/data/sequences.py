@@ -1,6 +1,5 @@
-"""Sequences of symbols that have a class: a user's CSV file."""
+"""Sequences of symbols, each with a class, from a CSV file."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,23 +7,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nlstm_jax.data.csv_columns import Table, Text, file_sha256, first_line, named_alike, read_columns
+from nlstm_jax.data.csv_columns import (
+    CsvTable,
+    TextColumn,
+    file_sha256,
+    first_line,
+    match_column_names,
+    read_columns,
+)
 from nlstm_jax.data.splits import SPLITS, hashed_split
-from nlstm_jax.data.synthetic import Classified
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
 
 ABSENT = -1
-"""In the place of a symbol where there is none: past a sequence's end, or one that training lacks."""
+"""The number of a missing symbol: padding past a sequence's end, or a symbol that the training split lacks."""
 
 
 class Labelled(NamedTuple):
-    """Sequences as numbers.
+    """Encoded sequences with their classes.
 
     Attributes:
-        symbols: padded with `ABSENT`.
-        lengths: at least 1.
-        classes: numbers.
+        symbols: The indices of the symbols, padded with `ABSENT`.
+        lengths: The length of each sequence, at least 1.
+        classes: The index of each sequence's class.
     """
 
     symbols: Int[np.ndarray, "N L"]
@@ -34,13 +39,14 @@ class Labelled(NamedTuple):
 
 @dataclass(frozen=True)
 class SequenceData:
-    """Sequences with classes, split by split.
+    """Sequences with classes, by split.
 
     Attributes:
-        symbols, classes: the names, in the order of their numbers; of the training split.
-        splits: `train`, and the others if there are any.
-        notes: what is remarkable.
-        checksums: sha256 by file name, or of generated sequences.
+        symbols: The symbols of the training split, in the order of their indices.
+        classes: The classes of the training split, in the order of their indices.
+        splits: The sequences of `train`, and of the other splits if there are any.
+        notes: Remarks for the log.
+        checksums: The SHA-256 by file name, or of the generated sequences.
     """
 
     symbols: tuple[str, ...]
@@ -51,44 +57,43 @@ class SequenceData:
 
 
 def read_sequences(path: Path) -> SequenceData:
-    """Read a CSV file with the columns `sequence` (symbols with blanks between them), `class`, and perhaps `split`.
+    """Read a CSV file with the columns `sequence` (symbols separated by blanks), `class`, and optionally `split`.
 
-    Without `split` (train, valid or test) a fixed hash of a sequence's text puts 80 % of them into train and 10 % into
-    each of the others, so that equal ones stay together.
+    `split` is train, valid or test. Without it a fixed hash of each sequence's text puts about 80 % of the sequences
+    into train and 10 % into each of the others, so that equal sequences stay together.
 
     Raises:
-        DataError: see `read_columns`; a sequence without symbols, another split, a class that no training sequence
-            has, or a split that has no sequence.
+        DataError: As for `read_columns`. Also a sequence without symbols, an unknown split, a class that no training
+            sequence has, or a required split without sequences.
     """
-    header = first_line(path)
-    called = named_alike(path, header, ("sequence", "class", "split"))
-    if called["split"] not in header:
-        del called["split"]
-    table = read_columns(path, {name: Text() for name in called.values()})
-    table = replace(table, columns={name: table.columns[theirs] for name, theirs in called.items()})
+    table = _read_table(path)
     rows = [tuple(text.split()) for text in table.columns["sequence"]]
-    for row, symbols in enumerate(rows):
-        if not symbols:
+    for row, row_symbols in enumerate(rows):
+        if not row_symbols:
             raise table.error(row, "sequence", "", "symbols with blanks between them")
-    names = [name.strip() for name in table.columns["class"]]
-    if "" in names:
-        raise table.error(names.index(""), "class", "", "a class")
-    places = _places(table, rows)
-    train = places["train"]
+    row_classes = [name.strip() for name in table.columns["class"]]
+    if "" in row_classes:
+        raise table.error(row_classes.index(""), "class", "", "a class")
+
+    rows_by_split = _split_rows(table, rows)
+    train = rows_by_split["train"]
     symbols = _sorted({symbol for row in train for symbol in rows[row]})
-    classes = _sorted({names[row] for row in train})
-    for split in places:
-        for row in places[split]:
-            if names[row] not in classes:
-                raise table.error(row, "class", names[row], f"a class that a training sequence has, {_some(classes)},")
-    numbers = {name: number for number, name in enumerate(classes)}
-    splits = {
-        split: Labelled(
-            *encode([rows[row] for row in where], symbols), np.array([numbers[names[row]] for row in where], np.int32)
-        )
-        for split, where in places.items()
-    }
-    notes = _remarks({split: [rows[row] for row in where] for split, where in places.items()}, symbols)
+    classes = _sorted({row_classes[row] for row in train})
+    for indices in rows_by_split.values():
+        for row in indices:
+            if row_classes[row] not in classes:
+                accepted = f"a class that a training sequence has, {_first_names(classes)},"
+                raise table.error(row, "class", row_classes[row], accepted)
+
+    class_index = {name: index for index, name in enumerate(classes)}
+    splits = {}
+    sequences = {}
+    for split, indices in rows_by_split.items():
+        sequences[split] = [rows[row] for row in indices]
+        labels = np.array([class_index[row_classes[row]] for row in indices], np.int32)
+        splits[split] = Labelled(*encode(sequences[split], symbols), labels)
+
+    notes = _notes(sequences, symbols)
     if table.ignored:
         notes = (f"columns passed over: {', '.join(table.ignored)}", *notes)
     return SequenceData(symbols, classes, splits, notes, {path.name: file_sha256(path)})
@@ -97,64 +102,93 @@ def read_sequences(path: Path) -> SequenceData:
 def encode(
     rows: Sequence[Sequence[str]], symbols: Sequence[str]
 ) -> tuple[Int[np.ndarray, "N L"], Int[np.ndarray, "N"]]:
-    """Sequences as padded numbers, and their lengths; symbols without a number are `ABSENT`."""
-    numbers = {symbol: number for number, symbol in enumerate(symbols)}
+    """Return sequences as padded indices, and their lengths. A symbol that is not in `symbols` becomes `ABSENT`."""
+    symbol_index = {symbol: index for index, symbol in enumerate(symbols)}
     lengths = np.array([len(row) for row in rows], np.int32)
     padded = np.full((len(rows), max(lengths, default=0)), ABSENT, np.int32)
-    for place, row in enumerate(rows):
-        padded[place, : len(row)] = [numbers.get(symbol, ABSENT) for symbol in row]
+    for padded_row, row in zip(padded, rows, strict=True):
+        padded_row[: len(row)] = [symbol_index.get(symbol, ABSENT) for symbol in row]
     return padded, lengths
 
 
-def generated(parts: Mapping[str, Classified], classes: int) -> SequenceData:
-    """Generated sequences by split, as data whose symbols and classes are called by their numbers."""
-    names = tuple(map(str, range(classes)))
-    splits = {
-        split: Labelled(part.symbols, np.full(len(part.symbols), part.symbols.shape[1], np.int32), part.classes)
-        for split, part in parts.items()
-    }
-    digest = hashlib.sha256(b"".join(part.symbols.tobytes() + part.classes.tobytes() for part in parts.values()))
-    return SequenceData(names, names, splits, (), {"generated": digest.hexdigest()})
+def _read_table(path: Path) -> CsvTable:
+    """Read the columns of text. They go by our names in the table, in whatever case the file has them."""
+    header = first_line(path)
+    file_names = match_column_names(path, header, ("sequence", "class", "split"))
+    if file_names["split"] not in header:
+        del file_names["split"]
+    table = read_columns(path, {file_name: TextColumn() for file_name in file_names.values()})
+    columns = {name: table.columns[file_name] for name, file_name in file_names.items()}
+    return replace(table, columns=columns)
 
 
-def _places(table: Table, rows: Sequence[tuple[str, ...]]) -> dict[str, list[int]]:
-    """The rows of each split."""
-    places: dict[str, list[int]] = {split: [] for split in SPLITS}
+def _split_rows(table: CsvTable, rows: Sequence[tuple[str, ...]]) -> dict[str, list[int]]:
+    """Return the indices of the rows of each split that has any.
+
+    Raises:
+        DataError: A row names an unknown split, or a required split has no row. With a column `split`, train and valid
+            are required; without one, all three.
+    """
+    has_column = "split" in table.columns
+    rows_by_split: dict[str, list[int]] = {split: [] for split in SPLITS}
     for row, symbols in enumerate(rows):
-        split = table.columns["split"][row].strip() if "split" in table.columns else None
-        if split is not None and split not in SPLITS:
-            raise table.error(row, "split", split, f"one of {', '.join(SPLITS)}")
-        places[split or hashed_split(" ".join(symbols), 0.1, 0.1)].append(row)
-    for split in SPLITS[: 2 if "split" in table.columns else 3]:
-        if not places[split]:
-            raise DataError(
-                f"{table.path}: sequences of the split {split} expected, found none among {len(rows):,}"
-                + ("" if "split" in table.columns else "; a column split says which each belongs to")
-            )
-    return {split: where for split, where in places.items() if where}
+        if has_column:
+            split = table.columns["split"][row].strip()
+            if split not in SPLITS:
+                raise table.error(row, "split", split, f"one of {', '.join(SPLITS)}")
+        else:
+            split = hashed_split(" ".join(symbols), 0.1, 0.1)
+        rows_by_split[split].append(row)
+
+    required = ("train", "valid") if has_column else SPLITS
+    for split in required:
+        if not rows_by_split[split]:
+            message = f"{table.path}: sequences of the split {split} expected, found none among {len(rows):,}"
+            if not has_column:
+                message += "; a column split says which each belongs to"
+            raise DataError(message)
+    return {split: indices for split, indices in rows_by_split.items() if indices}
 
 
-def _remarks(rows: Mapping[str, Sequence[tuple[str, ...]]], symbols: Sequence[str]) -> tuple[str, ...]:
-    """What a reader of the results should know."""
-    known, trained, notes = set(symbols), set(rows["train"]), list[str]()
+def _notes(rows: Mapping[str, Sequence[tuple[str, ...]]], symbols: Sequence[str]) -> tuple[str, ...]:
+    """Return remarks on unusual sequences, for the log.
+
+    Args:
+        rows: The sequences of each split.
+        symbols: The symbols of the training split.
+    """
+    known = set(symbols)
+    trained = set(rows["train"])
+    notes: list[str] = []
     if all(len(row) == 1 for row in trained):
         notes.append("every training sequence has one symbol: blanks are expected between symbols")
-    for split, own in rows.items():
-        unknown = sum(symbol not in known for row in own for symbol in row)
+    for split, split_rows in rows.items():
+        unknown = sum(symbol not in known for row in split_rows for symbol in row)
         if unknown:
             notes.append(f"{split}: {unknown:,} symbols that training lacks are read as blanks")
-        repeated = sum(row in trained for row in own) if split != "train" else 0
+        if split == "train":
+            continue
+        repeated = sum(row in trained for row in split_rows)
         if repeated:
-            notes.append(f"{split}: {repeated:,} of {len(own):,} sequences are also trained on")
+            notes.append(f"{split}: {repeated:,} of {len(split_rows):,} sequences are also trained on")
     return tuple(notes)
 
 
 def _sorted(names: set[str]) -> tuple[str, ...]:
-    """Numbers by their size, then all else by the alphabet."""
-    return tuple(
-        sorted(names, key=lambda name: (not name.isdecimal(), len(name.lstrip("0")) if name.isdecimal() else 0, name))
-    )
+    """Return numbers by their value, then all other names in alphabetical order."""
+    return tuple(sorted(names, key=_sort_key))
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + ("…" if len(names) > 5 else "")
+def _sort_key(name: str) -> tuple[bool, int, str]:
+    """Return the key of a name for `_sorted`: numbers come first, those with fewer digits before the others."""
+    if name.isdecimal():
+        return False, len(name.lstrip("0")), name
+    return True, 0, name
+
+
+def _first_names(names: Sequence[str]) -> str:
+    """Return the first five names, and an ellipsis if there are more."""
+    shown = ", ".join(names[:5])
+    if len(names) > 5:
+        shown += "…"
+    return shown

@@ -1,4 +1,4 @@
-"""Running text by split: words or characters of three files in a folder, Penn Treebank's or anyone's."""
+"""Running text by split: the words or characters of three files in a folder, such as Penn Treebank's."""
 
 import hashlib
 from collections import Counter
@@ -18,14 +18,14 @@ END_OF_LINE, UNKNOWN, SPACE = "<eos>", "<unk>", "_"
 
 @dataclass(frozen=True)
 class Text:
-    """A text as the numbers of its symbols, split by split.
+    """A text as the indices of its symbols, by split.
 
     Attributes:
-        symbols: of the training split, the frequent first; with `<unk>` where another split needs it.
-        splits: their numbers, in order.
-        unknown: by split, how many symbols the training split lacks.
-        checksums: sha256 by file name, or of a generated text.
-        notes: what is not read as it stands.
+        symbols: The symbols of the training split, the most frequent first, with `<unk>` if another split needs it.
+        splits: The indices of each split's symbols, in the order of the text.
+        unknown: The number of symbols in each split that the training split lacks.
+        checksums: The SHA-256 by file name, or of a generated text.
+        notes: Remarks on text that was not read literally.
     """
 
     symbols: tuple[str, ...]
@@ -39,31 +39,31 @@ def read_text(folder: Path, unit: str, largest: int = 0) -> Text:
     """Read `*train*.txt`, `*valid*.txt` and `*test*.txt`.
 
     Args:
-        folder: with one file for each split.
-        unit: `words`, parted by blanks, or `characters`, where a blank between words is `_`; the end of a line is a
-            symbol of its own, `<eos>`, and empty lines are left out.
-        largest: of vocabularies: rarer symbols are read as `<unk>`; 0: none is too large.
+        folder: A folder with one file for each split.
+        unit: `words`, separated by blanks, or `characters`, where a blank between words is `_`. The end of a line is
+            the symbol `<eos>`. Empty lines are left out.
+        largest: The largest size of the vocabulary. Rarer symbols are read as `<unk>`. 0 means no limit.
 
     Raises:
-        DataError: no folder, not one file for each split, or a file that is empty or not UTF-8.
+        DataError: There is no such folder, a split has not exactly one file, or a file is empty or not UTF-8.
     """
     if not folder.is_dir():
         raise DataError(f"text: {folder}: a folder expected, found {'a file' if folder.exists() else 'none'}")
-    files = {split: _find(folder, split) for split in SPLITS}
-    lines = {split: _lines(path) for split, path in files.items()}
-    symbols = {split: cut(each, unit) for split, each in lines.items()}
+    files = {split: _find_file(folder, split) for split in SPLITS}
+    lines = {split: _read_lines(path) for split, path in files.items()}
+    symbols = {split: cut(split_lines, unit) for split, split_lines in lines.items()}
     checksums = {path.name: file_sha256(path) for path in files.values()}
     text = encode(symbols, largest, checksums)
     if unit == "words":
         return text
-    underscores = sum(word.count(SPACE) for each in lines.values() for words in each for word in words)
+    underscores = sum(_count_underscores(split_lines) for split_lines in lines.values())
     if underscores:
         text = replace(text, notes=(f"{underscores:,} characters {SPACE} of the files are read as blanks are",))
     return text
 
 
 def cut(lines: Iterable[Iterable[str]], unit: str) -> list[str]:
-    """The symbols of lines of words.
+    """Return the symbols of lines of words.
 
     >>> cut([["a", "rose"], ["is"]], "characters")
     ['a', '_', 'r', 'o', 's', 'e', '<eos>', 'i', 's', '<eos>']
@@ -76,40 +76,45 @@ def cut(lines: Iterable[Iterable[str]], unit: str) -> list[str]:
 
 
 def encode(symbols: Mapping[str, list[str]], largest: int = 0, checksums: dict[str, str] | None = None) -> Text:
-    """Symbols by split as numbers.
+    """Encode the symbols of all splits as indices.
 
     Args:
-        symbols: of every split.
-        largest: of vocabularies, see `read_text`.
-        checksums: of the files; None: of the training symbols themselves.
+        symbols: The symbols of each split.
+        largest: The largest size of the vocabulary, see `read_text`.
+        checksums: The checksums of the files. None means that of the training symbols.
     """
     counts = Counter(symbols["train"])
-    known = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
-    if largest and len(known) > largest:
-        kept = [symbol for symbol in known if symbol != UNKNOWN][: largest - 1]
-        known = [*kept, UNKNOWN]
-    elif UNKNOWN not in counts and any(not counts.keys() >= set(each) for each in symbols.values()):
-        known.append(UNKNOWN)
-    numbers = {symbol: number for number, symbol in enumerate(known)}
-    rare = numbers.get(UNKNOWN, -1)
-    encoded = {
-        split: np.fromiter((numbers.get(symbol, rare) for symbol in each), np.int32, len(each))
-        for split, each in symbols.items()
-    }
-    unknown = {split: sum(symbol not in counts for symbol in each) for split, each in symbols.items()}
-    fingerprint = {"generated": hashlib.sha256(" ".join(symbols["train"]).encode()).hexdigest()}
-    return Text(tuple(known), encoded, unknown, fingerprint if checksums is None else checksums)
+    vocabulary = sorted(counts, key=lambda symbol: (-counts[symbol], symbol))
+    if largest and len(vocabulary) > largest:
+        kept = [symbol for symbol in vocabulary if symbol != UNKNOWN][: largest - 1]
+        vocabulary = [*kept, UNKNOWN]
+    elif UNKNOWN not in counts and any(not counts.keys() >= set(part) for part in symbols.values()):
+        vocabulary.append(UNKNOWN)
+
+    symbol_index = {symbol: index for index, symbol in enumerate(vocabulary)}
+    unknown_index = symbol_index.get(UNKNOWN, -1)
+    encoded = {}
+    unknown = {}
+    for split, part in symbols.items():
+        indices = (symbol_index.get(symbol, unknown_index) for symbol in part)
+        encoded[split] = np.fromiter(indices, np.int32, len(part))
+        unknown[split] = sum(symbol not in counts for symbol in part)
+    if checksums is None:
+        checksums = {"generated": hashlib.sha256(" ".join(symbols["train"]).encode()).hexdigest()}
+    return Text(tuple(vocabulary), encoded, unknown, checksums)
 
 
-def _find(folder: Path, split: str) -> Path:
-    found = sorted(folder.glob(f"*{split}*.txt"))
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+def _find_file(folder: Path, split: str) -> Path:
+    """Return the one file of a split. Raises a DataError if there is none or more than one."""
+    files = sorted(folder.glob(f"*{split}*.txt"))
+    if len(files) != 1:
+        names = ", ".join(path.name for path in files) or "none"
         raise DataError(f"text: {folder}: one file *{split}*.txt expected, found {names}")
-    return found[0]
+    return files[0]
 
 
-def _lines(path: Path) -> list[list[str]]:
+def _read_lines(path: Path) -> list[list[str]]:
+    """Read the words of each line that has any. Raises a DataError if there is none, or the file cannot be read."""
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -120,3 +125,8 @@ def _lines(path: Path) -> list[list[str]]:
     if not lines:
         raise DataError(f"text: {path}: text expected, found none")
     return lines
+
+
+def _count_underscores(lines: Iterable[Iterable[str]]) -> int:
+    """Count the characters `_` in lines of words."""
+    return sum(word.count(SPACE) for words in lines for word in words)

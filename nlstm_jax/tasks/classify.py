@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.data.sequences import ABSENT, SequenceData, encode, generated, read_sequences
+from nlstm_jax.data.generators.synthetic import SIX, Classified, cues, events, generated
+from nlstm_jax.data.sequences import ABSENT, SequenceData, encode, read_sequences
 from nlstm_jax.data.splits import SPLITS
-from nlstm_jax.data.synthetic import SIX, Classified, cues, events
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.base import ShuffledSampler, WeightedSum, eval_batches, reset_where, to_means
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from rich.table import Table
 
+from nlstm_jax.data.generators.synthetic import distinct_sequences
 from nlstm_jax.data.splits import SPLITS
-from nlstm_jax.data.synthetic import distinct_sequences
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray

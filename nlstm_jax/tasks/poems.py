@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nlstm_jax.data.generators.verse import ENGLISH_VERSE
 from nlstm_jax.data.poems import (
     FIRST_CHARACTER,
     SPLITS,
@@ -19,7 +20,6 @@ from nlstm_jax.data.poems import (
     read_corpus,
     shared_lines,
 )
-from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import DataError
 from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray

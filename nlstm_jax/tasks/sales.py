@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nlstm_jax.data.generators.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.data.sales import JoinedPairs, SalesHistory, TestPairs, join_pairs, read_sales
-from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.process import cache_folder
 from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means

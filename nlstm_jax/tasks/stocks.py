@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.data.prices import VALUES, Prices, generate_prices, read_prices
+from nlstm_jax.data.generators.prices import generate_prices
+from nlstm_jax.data.prices import VALUES, Prices, read_prices
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss

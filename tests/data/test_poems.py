@@ -1,4 +1,4 @@
-"""`nlstm_jax.data.poems` on the real files where they are, and on small ones by hand."""
+"""`nlstm_jax.data.poems` on the real files, if they are there, and on small files written here."""
 
 import hashlib
 import unicodedata
@@ -21,7 +21,7 @@ def quatrains():
 
 @pytest.fixture
 def folder(tmp_path):
-    """Quatrain files that serve: two poems to train on, one each to validate and test."""
+    """Write valid quatrain files: two training poems, one validation poem and one test poem."""
     write(tmp_path / "qtrain5", f"{QUATRAIN}\n{QUATRAIN[::-1]}")
     write(tmp_path / "qvalid5", QUATRAIN)
     write(tmp_path / "qtest5", QUATRAIN)
@@ -79,7 +79,7 @@ def test_the_real_quatrains_leak_as_disclosed(quatrains):
 
 
 def test_a_unigram_model_reaches_the_disclosed_log_loss(quatrains):
-    """Counts of all 24 targets of all training poems, ½ added to each of the 5,261 symbols (`<bos>` too)."""
+    """The model counts all 24 targets of all training poems, plus ½ for each of the 5,261 symbols (with `<bos>`)."""
     vocabulary = Vocabulary.of(quatrains.splits["train"])
     targets = {split: vocabulary.encode(quatrains.splits[split])[0][:, 1:] for split in SPLITS}
     counts = np.bincount(targets["train"].reshape(-1), minlength=len(vocabulary.symbols)) + 0.5

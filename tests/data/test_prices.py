@@ -1,4 +1,4 @@
-"""Daily prices from files of many makes: what is understood, and what is refused by line."""
+"""Daily prices from files of many forms: the accepted forms, and the errors that name a line."""
 
 from pathlib import Path
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from requirements import real_data
 
-from nlstm_jax.data.prices import generate_prices, read_prices, write_prices
+from nlstm_jax.data.generators.prices import generate_prices
+from nlstm_jax.data.prices import read_prices, write_prices
 from nlstm_jax.errors import ConfigError, DataError
 
 ROWS = ("2020-01-02,10,12,9,11,100", "2020-01-03,11,11.5,10,10.5,0", "2020-01-06,10.5,13,10.5,13,300.5")

@@ -15,7 +15,7 @@ import pytest
 from requirements import real_data
 
 from nlstm_jax.data import csv_columns, sales
-from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
+from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
 from nlstm_jax.errors import DataError
 
 TRAIN = "date,date_block_num,shop_id,item_id,item_price,item_cnt_day"
@@ -36,7 +36,7 @@ def world_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder of all five files that a reader can check in the head."""
+    """Write a folder of all five files, small enough to check by hand."""
     write(tmp_path / "sales_train.csv", TRAIN, *ROWS)
     write(tmp_path / "test.csv", "ID,shop_id,item_id", "0,5,30", "1,5,7", "2,2,7")
     write(tmp_path / "items.csv", "item_name,item_id,item_category_id", '"Red Lantern, ""film""",30,1', "Bag,7,0")
@@ -55,7 +55,7 @@ def write(path: Path, *lines: str) -> None:
 
 
 def plain_pivot(folder: Path) -> tuple[list[tuple[int, int]], np.ndarray, np.ndarray]:
-    """Pairs, counts and prices by loops over dictionaries."""
+    """Return pairs, counts and prices, computed by loops over dictionaries."""
     counts: dict = defaultdict(float)
     prices: dict = defaultdict(list)
     with (folder / "sales_train.csv").open(newline="", encoding="utf-8") as file:
@@ -215,14 +215,14 @@ def test_numbers_are_the_doubles_that_python_reads(tmp_path: Path) -> None:
     texts += [f"{draw.uniform(-1e5, 1e5):.{draw.randrange(16)}f}" for _ in range(2_000)]
     path = tmp_path / "numbers.csv"
     write(path, "x,y", *(f"{text},{text}" for text in texts))
-    table = csv_columns.read_columns(path, {"y": csv_columns.Decimal(-1e16, 1e16)})
+    table = csv_columns.read_columns(path, {"y": csv_columns.DecimalColumn(-1e16, 1e16)})
     assert table.columns["y"].tolist() == [float(text) for text in texts]
     assert table.ignored == ("x",)
 
 
 def test_dates_are_those_of_the_calendar(tmp_path: Path) -> None:
     path = tmp_path / "dates.csv"
-    kind = csv_columns.Date()
+    kind = csv_columns.DateColumn()
     texts = [
         f"{day:02}.{month:02}.{year}" for year in (1900, 2000, 2013, 2016) for month in range(14) for day in range(33)
     ]
@@ -301,7 +301,7 @@ def test_wrong_rows(
 
 
 def separated(path: Path, line: int, validation_error: str) -> str:
-    """A complaint about a column follows a comma, one about the whole line a colon."""
+    """Return an error message: a comma precedes an error about a column, a colon one about the entire line."""
     return f"{path} line {line}{',' if validation_error.startswith('column') else ':'} {validation_error}"
 
 
@@ -395,7 +395,7 @@ def test_oddities_are_noted(folder: Path) -> None:
 def test_cache_gives_what_reading_gives(world_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fresh = sales.read_sales(world_folder)
     filled = sales.read_sales(world_folder, tmp_path / "cache")
-    monkeypatch.setattr(sales, "_read", lambda *_: pytest.fail("the files were read in spite of the cache"))
+    monkeypatch.setattr(sales, "_read_folder", lambda *_: pytest.fail("the files were read in spite of the cache"))
     cached = sales.read_sales(world_folder, tmp_path / "cache")
     for history in (filled, cached):
         assert_same(history, fresh)

@@ -1,4 +1,4 @@
-"""A user's sequences: what is read, how they are split, and what is refused by line."""
+"""Sequences from a CSV file: the values read, the splits, and the errors that name a line."""
 
 from pathlib import Path
 

@@ -1,12 +1,12 @@
-"""`nlstm_jax.data.shop_world`: exact sizes, the way through the files, and that there is something to learn."""
+"""`nlstm_jax.data.generators.shop_world`: exact sizes, reading of written files, and regularities to learn."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from nlstm_jax.data.generators.shop_world import ShopWorld, generate, shop_world_history, write_shop_world
 from nlstm_jax.data.sales import join_pairs, read_sales
-from nlstm_jax.data.shop_world import ShopWorld, generate, shop_world_history, write_shop_world
 
 WORLDS = (
     ShopWorld(),

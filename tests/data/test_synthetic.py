@@ -1,11 +1,12 @@
-"""Generated sequences are what they are said to be, whatever the seed."""
+"""Generated sequences have the properties that their docstrings state, for any seed."""
 
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from nlstm_jax.data.synthetic import SIX, cues, distinct_sequences, events, price_walk
+from nlstm_jax.data.generators.prices import price_walk
+from nlstm_jax.data.generators.synthetic import SIX, cues, distinct_sequences, events
 
 
 @pytest.mark.parametrize(("count", "length", "vocabulary"), [(1000, 5, 100), (200, 8, 2), (256, 8, 2), (7, 1, 7)])

@@ -1,4 +1,4 @@
-"""Text files to numbers, and what is refused."""
+"""Text files as indices, and the errors for invalid files."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_a_folder_that_is_none_is_named(tmp_path) -> None:
 
 
 def test_penn_treebank_has_its_sizes() -> None:
-    """Mikolov's: 10,000 words, 50 characters."""
+    """Mikolov's version of Penn Treebank has 10,000 words and 50 characters."""
     path = real_data("ptb/ptb.train.txt").parent
     words, characters = read_text(path, "words"), read_text(path, "characters")
     assert {split: len(numbers) for split, numbers in words.splits.items()} == {

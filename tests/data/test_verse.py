@@ -1,4 +1,4 @@
-"""Verse: probabilities against brute force, samples against probabilities, poems against rules."""
+"""Verse: probabilities are compared with brute force, samples with probabilities, and poems with rules."""
 
 from dataclasses import replace
 from itertools import product
@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from nlstm_jax.data.verse import ENGLISH_VERSE, Poem, VerseGrammar, Word
+from nlstm_jax.data.generators.verse import ENGLISH_VERSE, Poem, VerseGrammar, Word
 from nlstm_jax.errors import DataError
 
 TINY = VerseGrammar(
@@ -47,7 +47,7 @@ Prefix = tuple[str, ...]
 
 
 def tiny_options(metre, syntax, theme: str, scheme: str, prefix: Prefix) -> dict[str, float]:
-    """The weights of all words allowed behind `prefix`, from the rules as the module's docstring states them."""
+    """Return the weights of all words allowed after `prefix`, by the rules in the docstring of `verse.py`."""
     words = {word.text: word for word in TINY.words}
     line, place = divmod(len(prefix), 3)
     options = {}
@@ -75,7 +75,7 @@ def tiny_options(metre, syntax, theme: str, scheme: str, prefix: Prefix) -> dict
 
 @pytest.fixture(scope="module")
 def tiny_prefixes() -> dict[Prefix, float]:
-    """Every beginning of every poem of `TINY` with its probability: all choices and all words, one by one."""
+    """Return the probability of every prefix of every poem of `TINY`, by enumerating all choices and all words."""
     found: dict[Prefix, float] = {(): 1.0}
     choices = list(product(TINY.metres, TINY.syntaxes, TINY.themes, TINY.schemes))
     for choice in choices:
@@ -102,7 +102,7 @@ def flat(poem: Poem) -> Prefix:
 
 
 def excess(counts: np.ndarray, expected: np.ndarray) -> tuple[float, int]:
-    """Pearson's chi-square, cells that expect fewer than 5 pooled, and its degrees of freedom."""
+    """Return Pearson's chi-square and its degrees of freedom. Cells that expect fewer than 5 are pooled."""
     rare = expected < 5
     pooled = [np.append(values[~rare], values[rare].sum()) for values in (counts, expected)]
     kept = pooled[1] > 0
@@ -173,7 +173,7 @@ def test_first_words_of_the_english_verse_are_as_frequent_as_they_are_probable()
 
 
 def test_words_drawn_behind_random_beginnings_are_those_the_distribution_expects():
-    """The log-probability of what came has a known mean and variance; where it falls in the order is uniform."""
+    """Check two facts about sampled tokens: log-probabilities have a known mean and variance, ranks are uniform."""
     random = np.random.default_rng(7)
     surprise, variance, uniforms = 0.0, 0.0, []
     for poem in ENGLISH_VERSE.sample(200, seed=8):

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from processes import Ended
 
-from nlstm_jax.data.shop_world import ShopWorld, write_shop_world
+from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
 
 RUNS = {
     "poems": ["--config=configs/poems.py:cell=nlstm,smoke"],

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from nlstm_jax.data.generators.prices import generate_prices
+from nlstm_jax.data.generators.verse import ENGLISH_VERSE
 from nlstm_jax.data.poems import read_corpus
-from nlstm_jax.data.prices import generate_prices, read_prices
-from nlstm_jax.data.verse import ENGLISH_VERSE
+from nlstm_jax.data.prices import read_prices
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from nlstm_jax.cells import LSTM
+from nlstm_jax.data.generators.verse import ENGLISH_VERSE
 from nlstm_jax.data.poems import Corpus
-from nlstm_jax.data.verse import ENGLISH_VERSE
 from nlstm_jax.errors import DataError
 from nlstm_jax.models import LanguageModel
 from nlstm_jax.settings import defaults

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from requirements import real_data
 
+from nlstm_jax.data.generators.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.data.sales import SalesHistory, TestPairs, read_sales
-from nlstm_jax.data.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.settings import defaults
 from nlstm_jax.tasks.base import WeightedSum, eval_batches

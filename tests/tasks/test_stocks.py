@@ -10,7 +10,8 @@ from requirements import requires
 
 from configs import stocks
 from nlstm_jax import models, tasks
-from nlstm_jax.data.prices import Prices, generate_prices
+from nlstm_jax.data.generators.prices import generate_prices
+from nlstm_jax.data.prices import Prices
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.stocks import StocksTask
 from nlstm_jax.training.parallel import make_mesh, replicate

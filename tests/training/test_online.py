@@ -14,7 +14,8 @@ from requirements import real_data
 from configs import stocks
 from nlstm_jax import models, tasks
 from nlstm_jax.adapters import weights
-from nlstm_jax.data.prices import Prices, generate_prices, write_prices
+from nlstm_jax.data.generators.prices import generate_prices
+from nlstm_jax.data.prices import Prices, write_prices
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.training import fit, fit_together
 from nlstm_jax.training.checkpoint import Checkpoints

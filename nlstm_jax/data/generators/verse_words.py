@@ -1,14 +1,21 @@
-"""The words and rules of the English verse that `verse.py` writes, as plain data.
+"""The words and rules of the English verse that `verse.py` generates, as plain data.
 
-Nouns and verbs are plural, so that any noun agrees with any verb. Within a list the words stand from frequent to
-rare. Every category of words inside a line has words of one and of two syllables, because the metre asks for both.
+Nouns and verbs are plural, so that any noun agrees with any verb. Each list of words goes from frequent to rare. Every
+category of words inside a line has words of one and of two syllables, because the metres need both.
 """
 
 from typing import NamedTuple
 
 
 class Word(NamedTuple):
-    """A word of a vocabulary; `weight` is its frequency relative to the others, any positive number."""
+    """A word of a vocabulary.
+
+    Attributes:
+        text: The word.
+        category: The category that the rules refer to it by.
+        syllables: The number of syllables.
+        weight: The frequency relative to the other words, any positive number.
+    """
 
     text: str
     category: str
@@ -25,7 +32,7 @@ KINDS = {
     "one": ("article", "single"),
     "many": ("article", "plural"),
 }
-"""What a place in a line may ask for, and the categories that answer it."""
+"""The categories of words that each kind of position in a line accepts."""
 
 INNER_WORDS = {
     "warm": "red bright warm · golden crimson amber scarlet burning",
@@ -56,7 +63,7 @@ INNER_WORDS = {
     "single": "this that each one · every either neither",
     "plural": "these those all few · many other countless",
 }
-"""Words inside a line by category: those of one syllable, then, behind the dot, those of two."""
+"""The words inside a line by category: before the dot those of one syllable, behind it those of two."""
 
 RHYMES = {
     "-ight": "night light sight flight height",
@@ -73,7 +80,7 @@ RHYMES = {
     "-ew": "dew view hue yew",
     "-eam": "dream stream gleam beam",
 }
-"""Words that end a line, all of one syllable, by the family that they rhyme in."""
+"""The words that end a line, all of one syllable, by the family whose words rhyme with each other."""
 
 PARTNERS = {
     "warm": "cold",
@@ -92,7 +99,7 @@ PARTNERS = {
     "single": "single",
     "plural": "plural",
 }
-"""Which category answers which in the closing couplet; it holds both ways."""
+"""Pairs of categories that answer each other in the closing couplet, in either direction."""
 
 THEMES = {
     "winter": "skies storms tempests shadows hearths coals embers candles wolves hares ravens pines cold white pale "
@@ -108,7 +115,7 @@ THEMES = {
     "court": "flames torches hawks falcons horses hounds lions kings queens soldiers crimson scarlet golden red proud "
     "fierce fearless ruined guard bind destroy forsake summon stand king ring throne stone door floor bone tomb chain",
 }
-"""Words that a poem of this theme prefers."""
+"""The words that a poem of each theme prefers."""
 
 AFFINITIES = {
     ("warm", "fire"): 4.0,
@@ -128,7 +135,7 @@ AFFINITIES = {
     ("rise", "high"): 4.0,
     ("fall", "low"): 4.0,
 }
-"""How many times likelier a word of the second category becomes right behind one of the first."""
+"""The factor on the weight of a word of the second category right behind a word of the first."""
 
 CARRY = "adjective noun action one"
 REST = "noun motion place one"
@@ -141,7 +148,7 @@ SYNTAXES = (
     (LIE, BEAR, CARRY, CARRY),
     (BEAR, LIE, REST, REST),
 )
-"""The kinds of the words before the rhyme, line by line; the couplet's two lines are built alike."""
+"""The kinds of the words before the rhyme, line by line. The last two lines have the same syntax."""
 
 METRES = (
     ("2121", "2121", "2121", "2121"),
@@ -161,4 +168,4 @@ WORDS = tuple(
     for syllables, texts in enumerate(lists.split("·"), start=1)
     for rank, text in enumerate(texts.split(), start=1)
 )
-"""All words; the n-th of a list has weight 1/n, Zipf's law."""
+"""All words. The n-th word of a list has weight 1/n, as in Zipf's law."""

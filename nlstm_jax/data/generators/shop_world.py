@@ -1,10 +1,10 @@
 """A generated chain of shops in the format of Kaggle's "Predict Future Sales", for runs without a download.
 
-What there is to learn: a few items sell most, items come out and fade, December is the peak of each year, shops
-differ in size and taste, trade shrinks slowly, a discount sells. What there is not: a row is one visit to the till,
-drawn from a gamma-mixed rate, so that a pair's monthly counts are over-dispersed as negative binomials are.
+Some regularities can be learned. A few items sell most, items are released and fade, December is the peak of each
+year, shops differ in size and taste, trade shrinks slowly, and a discount sells. The rest is noise: a row is one
+purchase, drawn from a gamma-mixed rate, so that a pair's monthly counts are over-dispersed like negative binomials.
 
-Letters here: S shops, I items, M months, n rows.
+Dimension letters: S shops, I items, M months, n rows.
 """
 
 import csv
@@ -20,11 +20,12 @@ from jaxtyping import Float64, Int64
 
 from nlstm_jax.data.sales import FIRST_MONTH, MOST_MONTHS, SalesHistory, SalesRows, TestPairs, aggregate
 
-_DISPERSION = 3.0  # shape of the gamma of a pair's month: its variance is mean + mean² / 3
-_EXTRA = (0.3, 0.55)  # items beyond the first in one row: negative binomial, mean 0.25
-_RETURNS = 0.0025
-_ELASTICITY = 1.5  # a price 10 % down sells 17 % more
-_FADING = 0.012  # of the chain's trade, a month
+_DISPERSION = 3.0  # shape of the gamma factor of a pair's month: the variance is mean + mean² / 3
+_EXTRA = (0.3, 0.55)  # units beyond the first in one row: negative binomial, mean 0.25
+_RETURNS = 0.0025  # share of the rows that are returns
+_ELASTICITY = 1.5  # a price cut of 10 % sells 17 % more
+_FADING = 0.012  # decrease of the logarithm of the chain's trade per month
+_WRITE_ROWS = 1 << 17
 
 _FORMS = ("novel", "film", "album", "game", "puzzle", "calendar", "figurine", '"collector" box')
 _ADJECTIVES = (
@@ -43,12 +44,20 @@ _TOWNS = ("Alderby", "Brackenford", "Copperhill", "Dunmere", "Elmstead", "Fairha
 
 @dataclass(frozen=True)
 class ShopWorld:
-    """How large the chain is; `rows` and `test_pairs` are met exactly. The real file's size is
+    """The size of the chain. `rows` and `test_pairs` are met exactly. The size of the real file is
 
         ShopWorld(shops=60, items=22_170, rows=2_935_849, test_pairs=214_200)
 
+    Attributes:
+        shops: The number of shops, S.
+        items: The number of items, I.
+        months: The number of months with sales, M.
+        rows: The number of rows of sales_train.csv, n.
+        test_pairs: The number of pairs in test.csv.
+        seed: The seed of all draws.
+
     Raises:
-        ValueError: a size below 1, more months than a file may have, more test pairs than shops × items, or a
+        ValueError: A size below 1, more months than a file may have, more test pairs than shops × items, or a
             negative seed.
     """
 
@@ -72,7 +81,16 @@ class ShopWorld:
 
 
 class ShopColumns(NamedTuple):
-    """All that the files hold; names are listed by id."""
+    """The contents of all files.
+
+    Attributes:
+        sales: The rows of sales_train.csv.
+        test: The pairs of test.csv.
+        item_names: The name of each item, by id.
+        item_categories: The category of each item, by id.
+        category_names: The name of each category, by id.
+        shop_names: The name of each shop, by id.
+    """
 
     sales: SalesRows
     test: TestPairs
@@ -83,34 +101,54 @@ class ShopColumns(NamedTuple):
 
 
 class _Items(NamedTuple):
+    """The items of the chain.
+
+    Attributes:
+        categories: The category of each item.
+        prices: The price of each item in each month, rounded to the cent.
+        demand: The relative demand for each item in each month. The last column is the month to forecast.
+    """
+
     categories: Int64[np.ndarray, " I"]
-    prices: Float64[np.ndarray, "I M"]  # what a month asks, to the cent
-    demand: Float64[np.ndarray, "I M+1"]  # relative; the last column is the month to forecast
+    prices: Float64[np.ndarray, "I M"]
+    demand: Float64[np.ndarray, "I M+1"]
 
 
 class _Shops(NamedTuple):
+    """The shops of the chain.
+
+    Attributes:
+        sizes: The relative size of each shop.
+        opens: The first month in which each shop is open.
+        closes: The month after the last one in which each shop is open.
+    """
+
     sizes: Float64[np.ndarray, " S"]
     opens: Int64[np.ndarray, " S"]
     closes: Int64[np.ndarray, " S"]
 
 
 def generate(world: ShopWorld) -> ShopColumns:
-    """Draws the chain: rows in a random order within each month, test pairs shop by shop.
+    """Draw the chain. Rows are in a random order within each month, test pairs are sorted by shop.
 
     >>> columns = generate(ShopWorld(rows=500, test_pairs=40))
     >>> len(columns.sales.counts), len(columns.test.ids)
     (500, 40)
     """
-    items, shops = _items(world), _shops(world)
-    names = [_item_name(item) for item in range(world.items)]
-    categories = [_category_name(category) for category in range(_category_count(world))]
-    shop_names = [_shop_name(shop) for shop in range(world.shops)]
-    sales, test = _sales(world, items, shops), _test_pairs(world, items, shops)
-    return ShopColumns(sales, test, names, items.categories, categories, shop_names)
+    items = _items(world)
+    shops = _shops(world)
+    return ShopColumns(
+        sales=_sales(world, items, shops),
+        test=_test_pairs(world, items, shops),
+        item_names=[_item_name(item) for item in range(world.items)],
+        item_categories=items.categories,
+        category_names=[_category_name(category) for category in range(_category_count(world))],
+        shop_names=[_shop_name(shop) for shop in range(world.shops)],
+    )
 
 
 def shop_world_history(world: ShopWorld) -> SalesHistory:
-    """What `read_sales` gives for the written world, without files; `checksums` is empty.
+    """Return what `read_sales` returns for the files of the world, without writing them. `checksums` is empty.
 
     >>> shop_world_history(ShopWorld()).counts.shape[1]
     34
@@ -122,35 +160,42 @@ def shop_world_history(world: ShopWorld) -> SalesHistory:
 
 
 def write_shop_world(world: ShopWorld, folder: Path) -> None:
-    """Writes the six files of the competition into `folder`, which is made if need be."""
+    """Write the six files of the competition into `folder`, which is created if necessary."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    sales, test, item_names, item_categories, category_names, shop_names = generate(world)
+    columns = generate(world)
+    _write_sales(folder / "sales_train.csv", columns.sales)
+
+    ids = columns.test.ids.tolist()
+    test_rows = zip(ids, columns.test.shop_ids.tolist(), columns.test.item_ids.tolist(), strict=True)
+    item_rows = zip(columns.item_names, range(world.items), columns.item_categories.tolist(), strict=True)
+    shop_rows = zip(columns.shop_names, range(world.shops), strict=True)
+    category_rows = zip(columns.category_names, range(len(columns.category_names)), strict=True)
+    submission_rows = ((row_id, 0.5) for row_id in ids)
+    _write_csv(folder / "test.csv", ("ID", "shop_id", "item_id"), test_rows)
+    _write_csv(folder / "items.csv", ("item_name", "item_id", "item_category_id"), item_rows)
+    _write_csv(folder / "shops.csv", ("shop_name", "shop_id"), shop_rows)
+    _write_csv(folder / "item_categories.csv", ("item_category_name", "item_category_id"), category_rows)
+    _write_csv(folder / "sample_submission.csv", ("ID", "item_cnt_month"), submission_rows)
+
+
+def _write_sales(path: Path, sales: SalesRows) -> None:
+    """Write sales_train.csv in blocks of rows."""
     days, day_of_row = np.unique(sales.dates, return_inverse=True)
     day_texts = [day.strftime("%d.%m.%Y") for day in days.tolist()]
-    with (folder / "sales_train.csv").open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         file.write("date,date_block_num,shop_id,item_id,item_price,item_cnt_day\n")
-        for start in range(0, world.rows, 1 << 17):
-            block = slice(start, start + (1 << 17))
+        for start in range(0, len(day_of_row), _WRITE_ROWS):
+            block = slice(start, start + _WRITE_ROWS)
             columns = [column[block].tolist() for column in (day_of_row, *sales[1:])]
             file.writelines(
                 f"{day_texts[day]},{month},{shop},{item},{price},{count}.0\n"
                 for day, month, shop, item, price, count in zip(*columns, strict=True)
             )
-    tests = zip(test.ids.tolist(), test.shop_ids.tolist(), test.item_ids.tolist(), strict=True)
-    items = zip(item_names, range(world.items), item_categories.tolist(), strict=True)
-    _write_csv(folder / "test.csv", ("ID", "shop_id", "item_id"), tests)
-    _write_csv(folder / "items.csv", ("item_name", "item_id", "item_category_id"), items)
-    _write_csv(folder / "shops.csv", ("shop_name", "shop_id"), zip(shop_names, range(world.shops), strict=True))
-    _write_csv(
-        folder / "item_categories.csv",
-        ("item_category_name", "item_category_id"),
-        zip(category_names, range(len(category_names)), strict=True),
-    )
-    _write_csv(folder / "sample_submission.csv", ("ID", "item_cnt_month"), ((row, 0.5) for row in test.ids.tolist()))
 
 
 def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
+    """Write a small CSV file."""
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -158,37 +203,45 @@ def _write_csv(path: Path, header: tuple[str, ...], rows: Iterable[tuple[object,
 
 
 def _draws(world: ShopWorld, name: str) -> np.random.Generator:
-    """A stream of its own for each part, so that a change of one part leaves the others as they were."""
+    """Return the random stream of one part of the chain.
+
+    Each part has its own stream, so that a change of one part does not change the others.
+    """
     return np.random.default_rng([world.seed, zlib.crc32(name.encode())])
 
 
 def _items(world: ShopWorld) -> _Items:
+    """Draw the items with their prices and demand."""
     draws = _draws(world, "items")
     months = np.arange(world.months + 1)
     categories = draws.integers(0, _category_count(world), world.items)
     popularity = draws.lognormal(0.0, 1.2, world.items)
     releases = draws.integers(-24, world.months + 1, world.items)
-    # item 0 is the carrier bag that every shop always has: no month is without anything to sell
-    popularity[0], releases[0] = 3.0, -24
+    # Item 0 is the carrier bag that every shop always has, so that no month is without anything to sell.
+    popularity[0] = 3.0
+    releases[0] = -24
     age = months - releases[:, None]
-    lifetimes, lasting = draws.lognormal(np.log(9), 0.6, world.items), draws.beta(1, 5, world.items)
+    lifetimes = draws.lognormal(np.log(9), 0.6, world.items)
+    lasting = draws.beta(1, 5, world.items)
     life = lasting[:, None] + (1 - lasting[:, None]) * np.exp(-np.maximum(age, 0) / lifetimes[:, None])
 
-    bases = draws.lognormal(np.log(500), 0.9, world.items)
+    base_prices = draws.lognormal(np.log(500), 0.9, world.items)
     drift = np.exp(np.cumsum(draws.normal(0.003, 0.02, age.shape), axis=1))
     discount = np.where(draws.random(age.shape) < 0.08, 0.75, 1.0) * (0.65 + 0.35 * np.exp(-np.maximum(age, 0) / 12))
-    asked = bases[:, None] * drift * discount
-    prices = np.where(asked > 50, np.floor(asked / 10) * 10 + 9, np.round(asked + 0.01, 2))
+    exact_prices = base_prices[:, None] * drift * discount
+    # Prices above 50 end in 9, as in shops.
+    prices = np.where(exact_prices > 50, np.floor(exact_prices / 10) * 10 + 9, np.round(exact_prices + 0.01, 2))
 
     taste_for_season = draws.uniform(0.6, 1.4, _category_count(world))[categories, None]
     season = np.where(months % 12 == 11, 0.6, 0.15 * np.cos(2 * np.pi * (months - 11) / 12))
     chain = draws.normal(0.0, 0.05, len(months)) - _FADING * months
     demand = popularity[:, None] * life * np.exp(taste_for_season * season + chain)
-    demand *= (asked / bases[:, None] / drift) ** -_ELASTICITY * (age >= 0)
+    demand *= (exact_prices / base_prices[:, None] / drift) ** -_ELASTICITY * (age >= 0)
     return _Items(categories, prices[:, :-1], demand)
 
 
 def _shops(world: ShopWorld) -> _Shops:
+    """Draw the sizes of the shops and the months in which they are open. Some open late, some close early."""
     draws = _draws(world, "shops")
     sizes = draws.lognormal(0.0, 0.5, world.shops)
     late, early = draws.random((2, world.shops)) < 0.12
@@ -198,6 +251,7 @@ def _shops(world: ShopWorld) -> _Shops:
 
 
 def _sales(world: ShopWorld, items: _Items, shops: _Shops) -> SalesRows:
+    """Draw the rows of all shops, in a random order within each month."""
     draws = _draws(world, "sales")
     months = np.arange(world.months)
     trade = items.demand[:, :-1].sum(axis=0)
@@ -213,72 +267,110 @@ def _sales(world: ShopWorld, items: _Items, shops: _Shops) -> SalesRows:
 
     order = draws.permutation(world.rows)
     order = order[np.argsort(block_nums[order], kind="stable")]
-    item_ids, block_nums, days, shop_ids = item_ids[order], block_nums[order], days[order], shop_ids[order]
+    item_ids = item_ids[order]
+    block_nums = block_nums[order]
+    days = days[order]
+    shop_ids = shop_ids[order]
+
     counts = 1 + draws.negative_binomial(*_EXTRA, world.rows)
     counts[draws.random(world.rows) < _RETURNS] = -1
-    card = np.where(draws.random(world.rows) < 0.05, 0.9, 1.0)
-    prices = np.round(items.prices[item_ids, block_nums] * card, 2)
+    card_discount = np.where(draws.random(world.rows) < 0.05, 0.9, 1.0)
+    prices = np.round(items.prices[item_ids, block_nums] * card_discount, 2)
     dates = (FIRST_MONTH + block_nums).astype("datetime64[D]") + days
-    block_nums, shop_ids, item_ids, counts = np.stack([block_nums, shop_ids, item_ids, counts]).astype(np.int32)
-    return SalesRows(dates, block_nums, shop_ids, item_ids, prices, counts)
+    return SalesRows(
+        dates=dates,
+        months=block_nums.astype(np.int32),
+        shop_ids=shop_ids.astype(np.int32),
+        item_ids=item_ids.astype(np.int32),
+        prices=prices,
+        counts=counts.astype(np.int32),
+    )
 
 
 def _shop_sales(
     world: ShopWorld, items: _Items, draws: np.random.Generator, is_open: np.ndarray, size: float, rows: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Item, month and day (from 0) of one shop's rows."""
+    """Draw the rows of one shop.
+
+    Args:
+        world: The size of the chain.
+        items: The items of the chain.
+        draws: The random stream of all sales.
+        is_open: True in the months in which the shop is open, bool [M].
+        size: The relative size of the shop.
+        rows: The number of rows.
+
+    Returns:
+        The item, the month and the day (from 0) of each row.
+    """
     taste = draws.lognormal(0.0, 0.5, _category_count(world))[items.categories]
     taste *= draws.lognormal(0.0, 0.8, world.items)
-    carried = draws.random(world.items) < min(0.9, 0.5 * size**0.5)
-    carried[0] = True
-    rates = items.demand[:, :-1] * (taste * carried)[:, None] * is_open
+    in_range = draws.random(world.items) < min(0.9, 0.5 * size**0.5)
+    in_range[0] = True
+    rates = items.demand[:, :-1] * (taste * in_range)[:, None] * is_open
     rates *= draws.standard_gamma(_DISPERSION, rates.shape)
     ends = np.cumsum(rates)
-    # given their total, Poisson counts are one multinomial draw: the number of rows is met, the law is kept
+    # Poisson counts with a fixed total follow a multinomial: the number of rows is exact, the distribution is kept.
     cells = np.sort(np.searchsorted(ends, draws.random(rows) * ends[-1], side="right"))
     item_ids, months = np.divmod(cells, world.months)
-    # steps coprime to 28, 29, 30 and 31: a pair's rows fall on different days until the month is full
+
+    # The steps are coprime to 28, 29, 30 and 31, so a pair's rows fall on different days until the month is full.
     first = np.searchsorted(cells, cells)
     steps = np.array([11, 13, 17, 19, 23])[draws.integers(0, 5, rows)][first]
     starts = draws.integers(0, 31, rows)[first]
-    lengths = np.diff((FIRST_MONTH + np.arange(world.months + 1)).astype("datetime64[D]")).astype(np.int64)
-    days = (starts + (np.arange(rows) - first) * steps) % lengths[months]
+    month_starts = (FIRST_MONTH + np.arange(world.months + 1)).astype("datetime64[D]")
+    month_lengths = np.diff(month_starts).astype(np.int64)
+    days = (starts + (np.arange(rows) - first) * steps) % month_lengths[months]
     return item_ids, months, days
 
 
 def _test_pairs(world: ShopWorld, items: _Items, shops: _Shops) -> TestPairs:
-    """As at Kaggle: some of the shops still open, times the items on sale in the month after the last."""
+    """Draw the pairs to forecast.
+
+    As at Kaggle these are some of the shops that are still open, combined with items on sale in the month after the
+    last.
+    """
     draws = _draws(world, "test")
     shop_count = max(round(0.7 * world.shops), math.ceil(world.test_pairs / world.items))
-    closed_last = np.lexsort((draws.random(world.shops), shops.closes <= world.months))
-    chosen_shops = draws.permutation(closed_last[:shop_count])
+    open_shops_first = np.lexsort((draws.random(world.shops), shops.closes <= world.months))
+    chosen_shops = draws.permutation(open_shops_first[:shop_count])
     with np.errstate(divide="ignore"):
-        liking = np.log(items.demand[:, -1]) + draws.gumbel(0.0, 1.0, world.items)
-    chosen_items = draws.permutation(np.argsort(-liking)[: math.ceil(world.test_pairs / shop_count)])
+        log_demand = np.log(items.demand[:, -1])
+    preference = log_demand + draws.gumbel(0.0, 1.0, world.items)
+    chosen_items = draws.permutation(np.argsort(-preference)[: math.ceil(world.test_pairs / shop_count)])
     shop_ids = np.repeat(chosen_shops, len(chosen_items))[: world.test_pairs].astype(np.int32)
     item_ids = np.tile(chosen_items, shop_count)[: world.test_pairs].astype(np.int32)
     return TestPairs(np.arange(world.test_pairs, dtype=np.int32), shop_ids, item_ids)
 
 
 def _category_count(world: ShopWorld) -> int:
+    """Return the number of item categories."""
     return min(len(_SECTIONS) * len(_GENRES), 2 + world.items // 25)
 
 
 def _item_name(item: int) -> str:
+    """Return the name of an item. No two items have the same name."""
     if item == 0:
         return "Carrier bag"
     rest, adjective = divmod(item, len(_ADJECTIVES))
     volume, noun = divmod(rest, len(_NOUNS))
     title = f"{_ADJECTIVES[adjective]} {_NOUNS[noun]}"
-    return f"{title}{f', volume {volume + 1}' if volume else ''} ({_FORMS[item % len(_FORMS)]})"
+    if volume:
+        title += f", volume {volume + 1}"
+    return f"{title} ({_FORMS[item % len(_FORMS)]})"
 
 
 def _category_name(category: int) -> str:
+    """Return the name of a category."""
     genre, section = divmod(category, len(_SECTIONS))
     return f"{_SECTIONS[section]} - {_GENRES[genre]}"
 
 
 def _shop_name(shop: int) -> str:
+    """Return the name of a shop: street, town, and a number if the chain has several shops there."""
     rest, street = divmod(shop, len(_STREETS))
     branch, town = divmod(rest, len(_TOWNS))
-    return f"{_STREETS[street]}, {_TOWNS[town]}{f' {branch + 1}' if branch else ''}"
+    name = f"{_STREETS[street]}, {_TOWNS[town]}"
+    if branch:
+        name += f" {branch + 1}"
+    return name
