@@ -6,7 +6,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import logging
@@ -150,7 +149,7 @@ def silence_orbax() -> None:
     sys.unraisablehook = _ignore_closed_event_loop
 
 
-def _ignore_closed_event_loop(unraisable: Any) -> None:
+def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
     """Report an exception that cannot be raised, unless it comes from orbax's closed event loop.
 
     If a checkpoint cannot be read, orbax closes its event loop while other reads are still in progress.
