@@ -6,7 +6,7 @@ from scipy import stats
 
 from nlstm_jax.cells import LSTM
 from nlstm_jax.models import LanguageModel, merge, split
-from nlstm_jax.models.sampling import _choose, draw
+from nlstm_jax.models.sampling import _draw_symbols, draw
 
 VOCABULARY, COUNT = 5, 4000
 FREE = np.full(3, -1, np.int32)
@@ -70,7 +70,7 @@ def test_top_k_draws_from_the_most_probable_alone(model):
 def test_top_k_draws_no_more_symbols_where_several_are_equally_probable():
     logits = jnp.array([0.0, 1.0, 1.0, 1.0, 1.0])
     keys = jax.random.split(jax.random.key(0), 200)
-    drawn = [int(_choose(logits[None], jnp.ones(5, bool), key, 1.0, 2)[0]) for key in keys]
+    drawn = [int(_draw_symbols(logits[None], jnp.ones(5, bool), key, 1.0, 2)[0]) for key in keys]
     assert set(drawn) == {1, 2}
 
 
