@@ -173,7 +173,9 @@ def product(x: Float[Array, "*b I"], w: Float[Array, "I G"], dtype: Any = None) 
 
 def apply_gate(gating: str, gate: Array, candidate: Array) -> Array:
     """Return the input of a memory: gate ⊙ candidate, or their sum with the gating `"add"` (see `Nested`)."""
-    return gate * candidate if gating == "multiply" else gate + candidate
+    if gating == "multiply":
+        return gate * candidate
+    return gate + candidate
 
 
 def fold_in_name(key: PRNGKeyArray, name: str) -> PRNGKeyArray:

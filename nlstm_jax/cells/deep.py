@@ -77,10 +77,11 @@ class DeepTransition:
 
     def init(self, key: PRNGKeyArray, in_features: int) -> DeepTransitionParams:
         """Draw the initial parameters of all cells. Cells after the first have no input weights."""
+        widths = self._input_widths(in_features)
         params = []
         for index, cell in enumerate(self.cells):
             cell_key = fold_in_name(key, f"transition_{index}")
-            params.append(cell.init(cell_key, in_features if index == 0 else 0))
+            params.append(cell.init(cell_key, widths[index]))
         return DeepTransitionParams(tuple(params))
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
@@ -91,11 +92,13 @@ class DeepTransition:
         self, params: DeepTransitionParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[DeepTransitionParams, Noise]:
         """Draw the noise of all cells."""
+        *leading, in_features = shape
+        widths = self._input_widths(in_features)
         prepared = []
         noises = []
         for index, cell in enumerate(self.cells):
             cell_key = fold_in_name_if_key(key, f"transition_{index}")
-            cell_shape = shape if index == 0 else (*shape[:-1], 0)
+            cell_shape = (*leading, widths[index])
             cell_params, cell_noise = cell.sample_noise(params.cells[index], cell_key, cell_shape)
             prepared.append(cell_params)
             noises.append(cell_noise)
@@ -126,6 +129,10 @@ class DeepTransition:
             cell_z = cell.project(cell_params, empty_input)
             carry, y = cell.step(cell_params, carry, cell_z, noises[index])
         return carry, y
+
+    def _input_widths(self, in_features: int) -> list[int]:
+        """Return the input width of each cell: `in_features` for the first one, 0 for the others."""
+        return [in_features] + [0] * (len(self.cells) - 1)
 
 
 def _carry_shapes(cell: Cell) -> Carry:

@@ -190,17 +190,20 @@ def nested_lstm(
         raise ValueError(f"nested_lstm: depth: a whole number ≥ 1 expected, found {depth!r}")
     cell: LSTM | Nested | None = None
     for level in reversed(range(depth)):
-        is_inner = level > 0
         options: dict[str, Any] = {
-            "candidate_activation": inner_activation if is_inner else candidate_activation,
+            "candidate_activation": candidate_activation,
             "output_activation": output_activation,
             "gate_activation": gate_activation,
             "gating": gating,
             "forget_bias": forget_bias,
             "use_bias": use_bias,
-            "init_scheme": "keras_inner" if is_inner and init_scheme == "keras" else init_scheme,
+            "init_scheme": init_scheme,
             "dtype": dtype,
         }
+        if level > 0:
+            options["candidate_activation"] = inner_activation
+            if init_scheme == "keras":
+                options["init_scheme"] = "keras_inner"
         cell = LSTM(features, **options) if cell is None else Nested(features, cell, **options)
     assert cell is not None
     return cell

@@ -157,8 +157,9 @@ def _mix_vector(keep: Array | float | int | None, previous: Array, new: Array) -
         previous: The vector before the step.
         new: The vector after the step.
     """
-    if keep is None:
+    is_rate = isinstance(keep, int | float)
+    if keep is None or (is_rate and keep == 0):
         return new
-    if isinstance(keep, int | float):
-        return keep * previous + (1 - keep) * new if keep else new
+    if is_rate:
+        return keep * previous + (1 - keep) * new
     return jnp.where(keep, previous, new)

@@ -1,16 +1,18 @@
 """Split a model into its graph and its parameters, so that training is a pure function of arrays."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from flax import nnx
 
 from nlstm_jax.types import Array
 
+Model = TypeVar("Model", bound=nnx.Module)
+
 Parameters: TypeAlias = dict[str, Array]
 """The parameter arrays of a model, by their path in the model, such as `cell/params/inner/w_h`."""
 
 
-def split(model: nnx.Module) -> tuple[Any, Parameters]:
+def split(model: Model) -> tuple[nnx.GraphDef[Model], Parameters]:
     """Split a model into its graph and its parameters by name. `merge` is the inverse.
 
     >>> graph, parameters = split(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
@@ -21,7 +23,7 @@ def split(model: nnx.Module) -> tuple[Any, Parameters]:
     return graph, {_name(path): variable[...] for path, variable in nnx.to_flat_state(state)}
 
 
-def merge(graph: Any, parameters: Parameters) -> Any:
+def merge(graph: nnx.GraphDef[Model], parameters: Parameters) -> Model:
     """Combine a graph and parameters into a model. This costs little inside a traced function."""
     flat = [(_path(name), nnx.Param(value)) for name, value in parameters.items()]
     return nnx.merge(graph, nnx.from_flat_state(flat))

@@ -1,4 +1,4 @@
-"""A classifier equals Keras' with the same weights, and knows nothing of what is past a sequence's end."""
+"""A classifier equals Keras' with the same weights, and ignores symbols after the end of a sequence."""
 
 import jax
 import jax.numpy as jnp
