@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
+from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected, PyTree
 
 GATINGS = ("multiply", "add")
 """The ways to combine an input gate with its candidate, see `apply_gate`."""
@@ -108,7 +108,7 @@ def dropout_mask(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> Floa
     return is_kept.astype(jnp.float32) / (1 - rate)
 
 
-def leaves_with_names(tree: Any) -> list[tuple[str, Any]]:
+def leaves_with_names(tree: PyTree) -> list[tuple[str, Any]]:
     """Return the leaves of a carry or of parameters with their names, such as `inner.c`."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path)[1:], leaf) for path, leaf in leaves]
@@ -123,7 +123,7 @@ def is_stochastic(layer: Layer, in_features: int) -> bool:
     return "random_bits" in trace or "random_gamma" in trace
 
 
-def spec_repr(layer: Any) -> str:
+def spec_repr(layer: object) -> str:
     """Return a specification as Python source, without the fields that have their default value.
 
     >>> from nlstm_jax.cells import LSTM, Stack
@@ -220,13 +220,13 @@ def check_dtype(owner: object, field: str, value: Any) -> None:
         )
 
 
-def check_rate(owner: object, field: str, value: Any) -> None:
+def check_rate(owner: object, field: str, value: object) -> None:
     """Raise a ValueError unless `value` is a probability in [0, 1)."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
         raise ValueError(f"{type(owner).__name__}: {field}: a rate in [0, 1) expected, found {value!r}")
 
 
-def check_layer(owner: str, field: str, layer: Any, kind: type = Layer) -> None:
+def check_layer(owner: str, field: str, layer: object, kind: type = Layer) -> None:
     """Raise a ValueError unless `layer` is an instance with all public members of `kind`.
 
     Args:
@@ -237,11 +237,10 @@ def check_layer(owner: str, field: str, layer: Any, kind: type = Layer) -> None:
     """
     required = [name for name in dir(kind) if not name.startswith("_")]
     missing = [name for name in required if not hasattr(layer, name)]
-    is_class = isinstance(layer, type)
-    if not missing and not is_class:
+    if not missing and not isinstance(layer, type):
         return
 
-    description = f"the class {layer.__name__}" if is_class else repr(layer)
+    description = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
     if missing:
         description += f", which lacks {', '.join(missing)}"
     raise ValueError(f"{owner}: {field}: a {kind.__name__.lower()} expected, found {description}")
