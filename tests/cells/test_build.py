@@ -51,7 +51,10 @@ def test_a_factory_of_ones_own_makes_the_cell():
     [
         ("number", r"what it makes: a cell expected, found 3, which lacks features, init, initial_carry, "),
         ("kind", r"what it makes: a cell expected, found the class Elman"),
-        ("Short", r"step\(params, carry, z, noise=\(\), read=None\) expected, found step\(params, carry, z\)"),
+        (
+            "Short",
+            r"step\(params, carry, z, noise=\(\), recurrent_input=None\) expected, found step\(params, carry, z\)",
+        ),
         (
             "Swapped",
             r"step: on 2 sequences of width 3, \(carry, y\) of the shapes \(ElmanCarry\(h=\(2, 4\)\), \(2, 4\)\) ",

@@ -74,7 +74,7 @@ def test_only_the_symbol_before_reaches_a_decoder_that_is_fed_with_it() -> None:
 
 
 def test_noise_comes_from_the_key_alone() -> None:
-    cell = cells.regularizers(LSTM(8), recurrent_dropout=(0.5,))
+    cell = cells.with_regularizers(LSTM(8), recurrent_dropout=(0.5,))
     model = Seq2Seq(V, cell, key=KEY)
     given, targets = jnp.ones((4, 2), jnp.int32), jnp.ones((S, 2), jnp.int32)
     one, two = (model(given, targets, key=jax.random.key(number)) for number in (1, 2))
