@@ -1,4 +1,4 @@
-"""Recurrent memories in JAX: LSTM, stacked LSTM and Nested LSTM as pure cells, scanned with `lax.scan`."""
+"""Recurrent neural networks in JAX: LSTM, stacked LSTM and Nested LSTM as pure cells, unrolled with `lax.scan`."""
 
 from importlib import metadata
 
@@ -25,7 +25,7 @@ from nlstm_jax.unroll import packed, unroll
 try:
     __version__ = metadata.version("nlstm_jax")
 except metadata.PackageNotFoundError:
-    # A source tree that is on the path and not installed.
+    # The source tree is on the path, but it is not installed.
     __version__ = "0+unknown"
 
 __all__ = [

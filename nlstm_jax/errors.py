@@ -1,28 +1,28 @@
-"""What a user's mistake is called, and the exit code that a script ends with.
+"""Errors that are caused by the user, and their exit codes.
 
-Every error carries one line that names the thing, what was found and what is accepted. `experiments/` turns
-them into that line on stderr and the exit code; no traceback reaches a user for a mistake of theirs.
+The message of every error is one line. It names the object, the value found and the values accepted. The scripts in
+`experiments/` print the message on stderr and exit with the code. They print no traceback for these errors.
 """
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; `exit_code` is what the script ends with."""
+    """An error that the user can correct. The script exits with `exit_code`."""
 
     exit_code: int = 2
 
 
 class ConfigError(UserError):
-    """A flag, config key or argument that does not exist or has no meaning."""
+    """A flag, config key or argument that does not exist or has an invalid value."""
 
 
 class DataError(UserError):
-    """A data file that is missing or not what its format says; the message names file and line, row or byte."""
+    """A data file that is missing or violates its format. The message names the file and the line, row or byte."""
 
     exit_code = 3
 
 
 class DivergedError(UserError):
-    """Training produced a loss that is not finite."""
+    """A training run with a loss that is not finite."""
 
     exit_code = 4
 
@@ -34,18 +34,21 @@ class CheckpointError(UserError):
 
 
 class RunFolderInUseError(UserError):
-    """Another process is writing to this run folder."""
+    """A run folder that another process is writing to."""
 
     exit_code = 6
 
 
 class RunFinishedError(UserError):
-    """The run in this folder has finished; there is nothing left to do."""
+    """A run that has already finished, so that there is nothing left to do."""
 
     exit_code = 7
 
 
 class InterruptedRunError(UserError):
-    """Stopped by the user; the same command goes on (75 is the conventional "try again" code)."""
+    """A run that the user stopped. The same command continues it.
+
+    The exit code 75 (EX_TEMPFAIL) conventionally means "try again".
+    """
 
     exit_code = 75

@@ -1,4 +1,4 @@
-"""What is set once for a whole process: memory and programs are kept, orbax is silent, other hosts are joined."""
+"""Process-wide setup: malloc tuning, compilation cache, `jax.distributed`, and orbax's log output."""
 
 import ctypes
 import os
@@ -6,7 +6,6 @@ import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import jax
 from absl import logging
@@ -14,43 +13,48 @@ from absl import logging
 from nlstm_jax.errors import ConfigError
 
 _PATIENCE = 240
-"""Seconds that a process waits for the first one."""
+"""The number of seconds that a process waits for the first process (the coordinator)."""
 
-_ARENA_MAX, _MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -8, -4, -2, -1
+# The parameters M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX and M_ARENA_MAX of glibc's `mallopt`.
+_TRIM_THRESHOLD = -1
+_TOP_PAD = -2
+_MMAP_MAX = -4
+_ARENA_MAX = -8
 
 
 def cache_folder() -> Path:
-    """Where what took time is kept from run to run: `$NLSTM_JAX_CACHE`, or `~/.cache/nlstm_jax`."""
+    """Return the folder of the caches that all runs share: `$NLSTM_JAX_CACHE`, or `~/.cache/nlstm_jax`."""
     return Path(os.environ.get("NLSTM_JAX_CACHE", "~/.cache/nlstm_jax")).expanduser()
 
 
 def tune_malloc() -> bool:
-    """Have glibc's `malloc` keep freed memory in place of giving it back to the operating system.
+    """Make glibc's `malloc` keep freed memory instead of returning it to the operating system.
 
-    A training step on a CPU otherwise gets its buffers page by page from the system, every time anew: a sixth to a
-    third of its time. To be called before threads are started, and so before the first computation. What the process
-    has once taken stays taken.
+    Otherwise every training step on a CPU gets its buffers from the system again, page by page. This takes a sixth to
+    a third of the time of a step. Call this function before any thread is started, so before the first computation.
+    The process then never shrinks: memory that it has once allocated stays with it.
 
     Returns:
-        Whether it is so; False where the C library is not glibc, or `$NLSTM_JAX_KEEP_MEMORY` is 0.
+        True if all settings were accepted. False if the C library is not glibc, or if `$NLSTM_JAX_KEEP_MEMORY` is 0.
     """
     if os.environ.get("NLSTM_JAX_KEEP_MEMORY") == "0":
         return False
     library = ctypes.CDLL(None)
     if not hasattr(library, "gnu_get_libc_version"):
         return False
-    # One heap for all threads, as the others are no larger than 64 MiB; none of it mapped apart; none given back.
+    # All threads share one heap, as the heaps of further arenas are limited to 64 MiB. No allocation has a memory
+    # mapping of its own, and no memory is returned to the system.
     settings = {_ARENA_MAX: 1, _MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 64 << 20}
     return all(library.mallopt(name, value) for name, value in settings.items())
 
 
 def enable_compilation_cache() -> None:
-    """Keep compiled programs in the cache folder, for later processes: only tracing is left to do there.
+    """Store compiled programs in the cache folder, so that later processes trace them but do not compile them.
 
-    XLA takes two of its own preferences for features of the processor, and laments at length that it has not got them,
-    whenever it reads a program for a CPU; with `TF_CPP_MIN_LOG_LEVEL=3` in the environment, before JAX is imported, it
-    is silent. Programs that are compiled in less than 0.1 s are not kept, unless
-    `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` in the environment says otherwise.
+    Whenever XLA loads a program for a CPU from the cache, it logs long warnings about two missing features of the
+    processor. In fact these are two of XLA's own code generation preferences. Set `TF_CPP_MIN_LOG_LEVEL=3` in the
+    environment before JAX is imported to silence the warnings. Programs that compile in less than 0.1 s are not
+    stored, unless `JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS` is set in the environment.
     """
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "programs"))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
@@ -59,52 +63,71 @@ def enable_compilation_cache() -> None:
 
 
 def initialize_distributed(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
-    """Become one of several processes that share all their devices (`jax.distributed`), before JAX is used.
+    """Join several processes that share all their devices (`jax.distributed`). Call this before JAX is used.
 
-    Without arguments SLURM's steps of several tasks and TPU pods are found out; any other process stays by itself.
+    Without arguments, a SLURM step with several tasks and a TPU pod are detected from the environment. Any other
+    process runs on its own.
 
     Args:
-        coordinator: address and port of the first process, `node1:9876`.
-        processes: how many there are.
-        process: which one this is, from 0.
+        coordinator: The address and port of the first process, such as `node1:9876`.
+        processes: The number of processes.
+        process: The index of this process, from 0.
 
     Raises:
-        ConfigError: some of the three without the others, or a number out of its bounds; no process answers there.
+        ConfigError: Some of the three arguments are missing, a number is out of bounds, or no process answers at the
+            address.
     """
-    given = {"coordinator": bool(coordinator), "processes": processes > 0, "process": process >= 0}
-    if any(given.values()) and not all(given.values()):
-        missing = next(name for name, is_given in given.items() if not is_given)
-        raise ConfigError(
-            f"--{missing}: expected with {' and '.join(f'--{n}' for n in given if given[n])}, found none"
-        )
+    is_given = {"coordinator": bool(coordinator), "processes": processes > 0, "process": process >= 0}
+    present = [f"--{name}" for name in is_given if is_given[name]]
+    missing = [f"--{name}" for name in is_given if not is_given[name]]
+    if present and missing:
+        raise ConfigError(f"{missing[0]}: expected with {' and '.join(present)}, found none")
     if process >= processes > 0:
         raise ConfigError(f"--process: 0 to {processes - 1}, of --processes={processes}, expected, found {process}")
-    in_slurm = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
-    in_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
-    # Its own handler would swallow a signal that comes before this project's is in place.
+
+    # JAX's own signal handler would swallow a signal that arrives before this project's handler is installed.
     jax.config.update("jax_enable_preemption_service", False)
+
+    is_slurm_step = int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1
+    is_tpu_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
     if coordinator:
-        host, _, port = coordinator.rpartition(":")
-        if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
-            raise ConfigError(f"--coordinator: an address and a port, node1:9876, expected, found {coordinator}")
+        host, port = _parse_address(coordinator)
         print(f"waiting for {processes} processes at {coordinator}", file=sys.stderr, flush=True)
         if process:
-            _await(host, int(port))
+            _wait_for_coordinator(host, port)
         jax.distributed.initialize(coordinator, processes, process)
-    elif in_slurm or in_pod:
+    elif is_slurm_step or is_tpu_pod:
         jax.distributed.initialize()
 
 
-def _await(host: str, port: int) -> None:
-    """Until the first process answers: JAX itself would end the process with a core dump where none does."""
-    end = time.monotonic() + _PATIENCE
+def _parse_address(coordinator: str) -> tuple[str, int]:
+    """Split an address such as `node1:9876` into host and port.
+
+    Raises:
+        ConfigError: There is no host, or the port is not a number from 1 to 65,535.
+    """
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ConfigError(f"--coordinator: an address and a port, node1:9876, expected, found {coordinator}")
+    return host, int(port)
+
+
+def _wait_for_coordinator(host: str, port: int) -> None:
+    """Wait until the first process accepts connections.
+
+    Without this, JAX would end the process with a core dump if no process answers.
+
+    Raises:
+        ConfigError: The host is unknown, or no process answers in time.
+    """
+    deadline = time.monotonic() + _PATIENCE
     while True:
         try:
             socket.create_connection((host, port), timeout=5).close()
         except socket.gaierror as error:
             raise ConfigError(f"--coordinator: an address that is known expected, found {host}: {error}") from None
         except OSError as error:
-            if time.monotonic() > end:
+            if time.monotonic() > deadline:
                 raise ConfigError(f"--coordinator: no process answers at {host}:{port}: {error}") from None
             time.sleep(0.2)
         else:
@@ -112,18 +135,24 @@ def _await(host: str, port: int) -> None:
 
 
 def shutdown_distributed() -> None:
-    """Before a process ends by itself: one that goes before the others have come to their end would end them."""
+    """Leave `jax.distributed` before the process exits, if it was joined.
+
+    A process that exits without this call, before the others have finished, would end them too.
+    """
     if jax.distributed.is_initialized():
         jax.distributed.shutdown()
 
 
 def silence_orbax() -> None:
-    """Keep off the console what orbax has to say of checkpoints: it warns of each that it is asked to only read."""
+    """Suppress orbax's warnings about checkpoints. It warns about every checkpoint that is opened only for reading."""
     logging.set_verbosity(logging.ERROR)
-    sys.unraisablehook = _pass_over_orbax
+    sys.unraisablehook = _ignore_closed_event_loop
 
 
-def _pass_over_orbax(unraisable: Any) -> None:
-    """After a checkpoint that cannot be read, orbax closes its event loop under reads still under way."""
+def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Report an exception that cannot be raised, unless it comes from orbax's closed event loop.
+
+    If a checkpoint cannot be read, orbax closes its event loop while other reads are still in progress.
+    """
     if "Event loop is closed" not in str(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)

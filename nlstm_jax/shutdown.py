@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that is granted between two compiled calls."""
+"""Delay Ctrl-C and SIGTERM until the compiled call in progress has ended."""
 
 import signal
 import threading
@@ -7,15 +7,21 @@ from typing import Any, Self
 
 
 class GracefulShutdown:
-    """A context manager; `requested` turns true at the first signal, a second one ends the process as usual."""
+    """A context manager that records the first SIGINT or SIGTERM instead of ending the process.
+
+    A second signal ends the process as usual. Outside the main thread no signal is recorded.
+
+    Attributes:
+        requested: True once a signal has arrived.
+    """
 
     requested = False
 
     def __enter__(self) -> Self:
         self._previous: dict[int, Any] = {}
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._request)
+            for signal_number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[signal_number] = signal.signal(signal_number, self._request)
         return self
 
     def __exit__(
@@ -23,11 +29,13 @@ class GracefulShutdown:
     ) -> None:
         self._restore()
 
-    def _request(self, number: int, frame: FrameType | None) -> None:
+    def _request(self, signal_number: int, frame: FrameType | None) -> None:
+        """Handle the first signal."""
         self.requested = True
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        """Restore the signal handlers that were active before."""
+        for signal_number, handler in self._previous.items():
+            signal.signal(signal_number, handler)
         self._previous = {}

@@ -1,11 +1,11 @@
-"""The legend of dimension letters, and the array types of every boundary.
+"""Array types at the boundaries of the library, and the legend of their dimension letters.
 
 T  time steps              B  batch, examples           D  input features of a cell
 H  hidden units            O  output width of a cell    V  vocabulary
 L  stacked layers          N  examples of a split       C  channels a month (sales)
 S  symbols of a poem, with its beginning: T + 1         P, M  pairs and months (sales)
 
-Arrays inside the library are time-major: `Float[Array, "T B D"]`. Annotations are checked while the tests run.
+Arrays inside the library are time-major: `Float[Array, "T B D"]`. The tests check the annotations at run time.
 """
 
 from typing import Any, TypeAlias
@@ -15,19 +15,19 @@ from jax import Array
 from jaxtyping import Bool, Float, Int, PRNGKeyArray, PyTree
 
 AnyArray: TypeAlias = Array | np.ndarray
-"""On the devices, or not yet."""
+"""An array on a device, or a NumPy array on the host."""
 
 Params: TypeAlias = Any
 """A NamedTuple of parameter arrays (float32 unless a test asks for more)."""
 
 Carry: TypeAlias = Any
-"""A NamedTuple of memory arrays with leading axes `batch_shape`; single cells have a field `h`."""
+"""A NamedTuple of state arrays with leading axes `batch_shape`. The carry of a single cell has a field `h`."""
 
 Noise: TypeAlias = Any
-"""A pytree of per-time-step noise with leading axis T, or `()` where there is none."""
+"""A pytree of per-time-step noise with leading axis T, or `()` if there is none."""
 
 Projected: TypeAlias = Any
-"""What `Cell.project` returns: a pytree of arrays with the leading axes of its input."""
+"""The result of `Cell.project`: a pytree of arrays with the leading axes of its input."""
 
 __all__ = [
     "AnyArray",

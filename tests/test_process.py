@@ -1,4 +1,4 @@
-"""What is set once for a process, each in a process of its own."""
+"""Process-wide settings, each tested in a new process."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ print(int(kept), sorted(faults)[2])
 
 
 def outcome(*arguments, **environment):
-    """The words on stdout, and stderr, of a process of its own."""
+    """Run Python code in a new process. Return the words on stdout, and stderr."""
     command = [sys.executable, "-c", *arguments]
     inherited = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", **environment}
     done = subprocess.run(command, env=inherited, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
@@ -37,7 +37,7 @@ def outcome(*arguments, **environment):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="page faults are counted on Linux with glibc")
 def test_memory_that_is_kept_is_not_asked_for_again():
-    """Every page of a step's buffers of 40 MB is otherwise a fault, at every step."""
+    """Otherwise every page of the 40 MB of buffers is a page fault, at every step."""
     (kept, with_it), _ = outcome(STEPS, "kept")
     (given_back, without), _ = outcome(STEPS, "given back")
     assert (kept, given_back) == ("1", "0")

@@ -1,21 +1,21 @@
-"""Every cell and wrapper that several test modules share, by name and with tags.
+"""Cells and wrappers that several test modules share, by name and with tags.
 
-A test module takes its cells by tag: `zoo.parametrize("stack")`, `zoo.cells("noisy", without="bidirectional")`.
+A test module selects its cells by tag: `zoo.parametrize("stack")`, `zoo.cells("noisy", without="bidirectional")`.
 
 | tag | cells that have it |
 |---|---|
-| `single` | one cell, without wrappers: Elman, GRU, LSTM, Nested, a user's own |
-| `elman`, `gru`, `lstm`, `deep`, `stack`, `bidirectional`, `own` | the outermost kind |
-| `nested` | a Nested LSTM, also inside a wrapper |
-| `option` | a single cell with one option away from its default |
-| `pair` | several options together, or a wrapper with several; a fault of one option shows here too |
+| `single` | a single cell without wrappers: Elman, GRU, LSTM, Nested, a cell of the user |
+| `elman`, `gru`, `lstm`, `deep`, `stack`, `bidirectional`, `own` | the kind of the outermost layer |
+| `nested` | a Nested LSTM, possibly inside a wrapper |
+| `option` | a single cell with one option that differs from its default |
+| `pair` | several options together, or a wrapper with several; an error in one option shows here too |
 | `wrapper` | VariationalDropout, Zoneout, DeepTransition, DeepOutput |
-| `noisy` | draws noise when it is given a key |
-| `once` | noisy, and its noise is drawn once a sequence: it does not depend on the place of a step |
-| `stepped` | has a `step`: everything but `bidirectional` |
+| `noisy` | draws noise if it gets a key |
+| `once` | noisy, and its noise is drawn once per sequence: it does not depend on the time step |
+| `stepped` | has a `step`: every layer except `bidirectional` |
 | `reference` | has an entry in the NumPy references |
-| `fused` | between them they have every operation that the fused loop treats in a way of its own |
-| `core` | a few cells that have every mechanism of `unroll` between them: what the default run takes |
+| `fused` | together they have every operation that the fused loop handles specially |
+| `core` | a few cells that together use every mechanism of `unroll`; the default run takes these |
 
 Widths are small: H = 3 hidden units, D = 2 input features.
 """
@@ -58,9 +58,9 @@ class Entry(NamedTuple):
     """One cell of the zoo.
 
     Attributes:
-        make: builds the cell; its argument is the dtype of all matrix products, or None.
-        tags: see the table above.
-        reference: the same cell in NumPy (`references`), or None.
+        make: The function that builds the cell from the dtype of all matrix products, or None.
+        tags: The tags from the table above.
+        reference: The same cell in NumPy (`references`), or None.
     """
 
     make: Callable[[Any], Layer]
@@ -69,7 +69,7 @@ class Entry(NamedTuple):
 
 
 class OwnParams(NamedTuple):
-    """A matrix on the left, a matrix for two gates, and a scalar."""
+    """A bundle of a matrix that is multiplied from the left, a matrix for two gates, and a scalar."""
 
     left: jax.Array
     both: jax.Array
@@ -77,7 +77,7 @@ class OwnParams(NamedTuple):
 
 
 class OwnCarry(NamedTuple):
-    """An output, a vector that never changes, and a counter."""
+    """A bundle of an output, a vector that never changes, and a counter."""
 
     h: jax.Array
     kept: jax.Array
@@ -85,13 +85,13 @@ class OwnCarry(NamedTuple):
 
 
 @jax.jit
-def _mixed(x, y):
+def _relu_plus_elu(x, y):
     return jax.nn.relu(x) + jnp.where(y > 0, y, jnp.expm1(y))
 
 
 @dataclass(frozen=True)
 class Own:
-    """A user's own cell: jitted functions, and matrices used twice, split, cast, and on the left."""
+    """A cell of the user, with jitted functions, and with matrices that are used twice, split, cast or on the left."""
 
     features: int
     count: str = "float32"
@@ -121,17 +121,21 @@ class Own:
             jnp.concatenate([twice, left, z], -1), [self.features, 2 * self.features], axis=-1
         )
         straight = straight[..., : self.features]
-        y = jax.nn.sigmoid(gate) * jnp.tanh(piece) * params.scale + _mixed(straight, piece) + np.arange(self.features)
+        y = (
+            jax.nn.sigmoid(gate) * jnp.tanh(piece) * params.scale
+            + _relu_plus_elu(straight, piece)
+            + np.arange(self.features)
+        )
         y = y / (1 + jnp.linalg.norm(y, axis=-1, keepdims=True))
         return OwnCarry(y, carry.kept, carry.count + 1), jnp.concatenate([y[..., :2], jnp.ones_like(y[..., 2:])], -1)
 
 
 def _transition(*cells: Step) -> Step:
-    """The first cell reads the input, the others have none."""
+    """Return the reference of a `DeepTransition`. Only the first cell reads the input."""
 
     def step(p, carry, x):
-        for cell, own in zip(cells, p.cells, strict=True):
-            carry, y = cell(own, carry, x)
+        for cell, cell_params in zip(cells, p.cells, strict=True):
+            carry, y = cell(cell_params, carry, x)
             x = np.zeros(0)
         return carry, y
 
@@ -139,6 +143,8 @@ def _transition(*cells: Step) -> Step:
 
 
 def _output(cell: Step, activation="tanh") -> Step:
+    """Return the reference of a `DeepOutput`."""
+
     def step(p, carry, x):
         carry, y = cell(p.cell, carry, x)
         for layer in p.layers:
@@ -152,21 +158,28 @@ ENTRIES: dict[str, Entry] = {}
 
 
 def _add(name: str, tags: str, make: Callable[[Any], Layer], reference: Step | None = None) -> None:
+    """Add a cell to the zoo. The tags `reference` and `stepped` are added automatically."""
     assert name not in ENTRIES, f"zoo: {name}: a new name expected"
-    words = frozenset(tags.split()) | ({"reference"} if reference else set())
-    ENTRIES[name] = Entry(make, words if "bidirectional" in words else words | {"stepped"}, reference)
+    all_tags = set(tags.split())
+    if reference is not None:
+        all_tags.add("reference")
+    if "bidirectional" not in all_tags:
+        all_tags.add("stepped")
+    ENTRIES[name] = Entry(make, frozenset(all_tags), reference)
 
 
 def _lstm(**options) -> tuple[Callable[[Any], Layer], Step]:
-    """An LSTM with options, and its reference."""
+    """Return an LSTM with options, and its reference."""
     return lambda dtype: LSTM(H, dtype=dtype, **options), references.lstm(**options)
 
 
 def _gru(**options) -> tuple[Callable[[Any], Layer], Step]:
+    """Return a GRU with options, and its reference."""
     return lambda dtype: GRU(H, dtype=dtype, **options), references.gru(**options)
 
 
 def _elman(**options) -> tuple[Callable[[Any], Layer], Step]:
+    """Return an Elman cell with options, and its reference."""
     return lambda dtype: Elman(H, dtype=dtype, **options), references.elman(**options)
 
 
@@ -496,17 +509,17 @@ KNOWN = frozenset().union(*(entry.tags for entry in ENTRIES.values()))
 
 
 def build(name: str, dtype: Any = None) -> Layer:
-    """Build the cell of that name.
+    """Build the cell with the given name.
 
     Args:
-        name: a key of `ENTRIES`.
-        dtype: of all its matrix products; None: that of its parameters.
+        name: The name of the cell, a key of `ENTRIES`.
+        dtype: The dtype of all its matrix products. None means the dtype of its parameters.
     """
     return ENTRIES[name].make(dtype)
 
 
 def names(*tags: str, without: str | Iterable[str] = ()) -> list[str]:
-    """List the names of all cells that have every one of `tags` and none of `without`."""
+    """List the names of all cells that have all of `tags` and none of `without`."""
     unwanted = {without} if isinstance(without, str) else set(without)
     unknown = {*tags, *unwanted} - KNOWN
     assert not unknown, f"zoo: tags among {sorted(KNOWN)} expected, found {sorted(unknown)}"
@@ -527,17 +540,17 @@ def parametrize(
     """Parametrize a test by the `name` of each cell with these tags.
 
     Args:
-        tags: every cell has all of them.
-        without: no cell has any of them.
-        default: the names that the default run takes, the others are marked slow; None: all.
-        also: names of more cells, for the default run.
+        tags: The tags that every cell has.
+        without: The tag or tags that no cell has.
+        default: The names that the default run takes. The others are marked slow. None means all names.
+        also: The names of further cells for the default run.
     """
     chosen = list(dict.fromkeys([*names(*tags, without=without), *also]))
     return pytest.mark.parametrize("name", marked(chosen, default if default is None else {*default, *also}))
 
 
 def marked(chosen: Iterable[str], default: Iterable[str] | None = None) -> list[Any]:
-    """The names as parameters of a test, those that are not among `default` marked slow."""
+    """Return the names as parameters of a test. Names that are not in `default` are marked slow."""
     quick = None if default is None else set(default)
     marks = {name: () if quick is None or name in quick else pytest.mark.slow for name in chosen}
     return [pytest.param(name, id=name, marks=mark) for name, mark in marks.items()]

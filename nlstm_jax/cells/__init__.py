@@ -1,6 +1,6 @@
-"""One step: recurrent cells as frozen specifications and pure functions of arrays.
+"""Recurrent cells: frozen specifications with pure functions that compute one step.
 
-Imports jax and `types` alone. Start with `base.Cell`, then `lstm` and `nested`.
+This package imports only jax and `types`. Read `base.Cell` first, then `lstm` and `nested`.
 """
 
 from nlstm_jax.cells.base import Cell, Layer, LayerNormParams, is_stochastic, spec_repr

@@ -1,4 +1,4 @@
-"""What a cell is, and the few functions that every cell's step is made of."""
+"""The protocols `Layer` and `Cell`, and the functions that every cell is built from."""
 
 import zlib
 from collections.abc import Callable
@@ -8,9 +8,10 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
+from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected, PyTree
 
 GATINGS = ("multiply", "add")
+"""The ways to combine an input gate with its candidate, see `apply_gate`."""
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -20,91 +21,101 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "hard_sigmoid": jax.nn.hard_sigmoid,
     "softsign": jax.nn.soft_sign,
 }
+"""The activation functions that a cell's options can name."""
 
 
 @runtime_checkable
 class Layer(Protocol):
-    """What `unroll` can run: every `Cell`, a `Bidirectional`, and a `Stack` of either.
+    """A layer that `unroll` can run: every `Cell`, a `Bidirectional`, and a `Stack` of either.
 
-    Implementations are frozen dataclasses, so a layer is hashable and static under `jit`.
+    Implementations are frozen dataclasses. A layer is therefore hashable, and it can be a static argument of `jit`.
     """
 
     def __hash__(self) -> int:
-        """Equal specifications are one to `jit`."""
+        """Return a hash; equal specifications have equal hashes, so that `jit` compiles them once."""
 
     @property
     def features(self) -> int:
-        """H, the number of hidden units."""
+        """The number of hidden units H."""
 
     @property
     def out_features(self) -> int:
-        """O, the width of the output: H, or the projection's."""
+        """The width of the output O: H, or the width of the projection."""
 
     def init(self, key: PRNGKeyArray, in_features: int) -> Params:
-        """Draw the parameters: a NamedTuple of float32 arrays."""
+        """Draw the initial parameters, a NamedTuple of float32 arrays."""
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
-        """The memory before the first step: a NamedTuple of float32 zeros."""
+        """Return the carry before the first step, a NamedTuple of float32 zeros."""
 
     def sample_noise(self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
-        """Draw a sequence's noise, once and outside the scan; without a key there is none.
+        """Draw the noise of a sequence, once and outside the scan.
 
         Args:
-            params: from `init`.
-            key: what the noise is drawn from.
-            shape: of the inputs, [T, *batch_shape, D].
+            params: The parameters from `init`.
+            key: The random key that the noise is drawn from. Without a key there is no noise.
+            shape: The shape of the inputs, [T, *batch_shape, D].
 
         Returns:
-            The parameters, with what is constant over the sequence put in, and what is drawn per time step:
-            a pytree with leading axes [T, *batch_shape], or `()`.
+            The prepared parameters, which include the noise that is constant over the sequence, and the noise of
+            every time step: a pytree with leading axes [T, *batch_shape], or `()` if there is none.
         """
 
 
 @runtime_checkable
 class Cell(Layer, Protocol):
-    """One step of a recurrence, as a frozen specification and pure functions of arrays.
+    """A recurrent cell: a frozen specification with pure functions that compute one step.
 
-    Arrays carry any leading axes (`batch_shape`); time is `unroll`'s business.
+    Arrays can have any leading axes (`batch_shape`). The loop over time belongs to `unroll`.
     """
 
     def project(self, params: Params, x: Array) -> Projected:
-        """All of a step that needs no memory, for any leading axes of `x` at once (all time, usually)."""
+        """Compute the part of a step that does not depend on the carry.
+
+        The input `x` can have any leading axes. Usually one call covers all time steps.
+        """
 
     def step(
         self, params: Params, carry: Carry, z: Projected, noise: Noise = (), recurrent_input: Array | None = None
     ) -> tuple[Carry, Array]:
-        """One step on a projected input.
+        """Compute one step on a projected input.
 
         Args:
-            params: prepared parameters.
-            carry: the memory before the step.
-            z: `project(params, x)` at this step.
-            noise: this step's part of the noise from `sample_noise`.
-            read: what the recurrent product sees in place of `carry.h`; the carry itself stays true.
+            params: The prepared parameters from `sample_noise`.
+            carry: The carry before the step.
+            z: The projected input `project(params, x)` of this step.
+            noise: The noise of this step, a slice of the noise from `sample_noise`.
+            recurrent_input: The array that the recurrent product uses instead of `carry.h`. The carry itself is not
+                replaced.
 
         Returns:
-            The memory after the step, and the output y [..., O].
+            The carry after the step, and the output y [..., O].
         """
 
 
 def no_noise(params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
-    """The `sample_noise` of a cell that draws nothing."""
+    """Return the parameters unchanged and no noise, as the `sample_noise` of a deterministic cell."""
     del key, shape
     return params, ()
 
 
 def dropout_mask(key: PRNGKeyArray, rate: float, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    """0 with probability `rate`, else 1/(1 − rate), so that the expectation of what is masked stays."""
-    return jax.random.bernoulli(key, 1 - rate, shape).astype(jnp.float32) / (1 - rate)
+    """Draw a float32 mask that is 0 with probability `rate`, else 1/(1 − rate).
+
+    The expectation of a masked array is the array itself.
+    """
+    is_kept = jax.random.bernoulli(key, 1 - rate, shape)
+    return is_kept.astype(jnp.float32) / (1 - rate)
 
 
-def leaves_with_names(tree: Any) -> list[tuple[str, Any]]:
-    """The leaves of a carry or of parameters, by name, e.g. `inner.c`."""
-    return [(jax.tree_util.keystr(path)[1:], leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)]
+def leaves_with_names(tree: PyTree) -> list[tuple[str, Any]]:
+    """Return the leaves of a carry or of parameters with their names, such as `inner.c`."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path)[1:], leaf) for path, leaf in leaves]
 
 
 def is_stochastic(layer: Layer, in_features: int) -> bool:
-    """Whether `layer` draws anything at all when it is given a key."""
+    """Return True if `layer` draws any noise when `sample_noise` gets a key."""
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
     sample_noise = jax.make_jaxpr(lambda params, key: layer.sample_noise(params, key, (1, 1, in_features)))
     trace = str(sample_noise(params, jax.random.key(0)))
@@ -112,43 +123,48 @@ def is_stochastic(layer: Layer, in_features: int) -> bool:
     return "random_bits" in trace or "random_gamma" in trace
 
 
-def spec_repr(layer: Any) -> str:
-    """A specification as it would be written: what is at its default is left out.
+def spec_repr(layer: object) -> str:
+    """Return a specification as Python source, without the fields that have their default value.
 
     >>> from nlstm_jax.cells import LSTM, Stack
     >>> spec_repr(Stack((LSTM(4), LSTM(5, projection=2))))
     'Stack(cells=(LSTM(features=4), LSTM(features=5, projection=2)))'
     """
     if isinstance(layer, tuple) and not hasattr(layer, "_fields"):
-        return f"({', '.join(map(spec_repr, layer))}{',' if len(layer) == 1 else ''})"
+        items = ", ".join(map(spec_repr, layer))
+        trailing_comma = "," if len(layer) == 1 else ""
+        return f"({items}{trailing_comma})"
+
     if not is_dataclass(layer) or isinstance(layer, type):
         return repr(layer)
-    given = [
-        (field.name, getattr(layer, field.name))
-        for field in fields(layer)
-        if field.default != getattr(layer, field.name)
-    ]
-    return f"{type(layer).__name__}({', '.join(f'{name}={spec_repr(value)}' for name, value in given)})"
+
+    arguments = []
+    for field in fields(layer):
+        value = getattr(layer, field.name)
+        if field.default != value:
+            arguments.append(f"{field.name}={spec_repr(value)}")
+    return f"{type(layer).__name__}({', '.join(arguments)})"
 
 
 class LayerNormParams(NamedTuple):
-    """Gain and shift of one layer normalisation over F features."""
+    """A gain and a shift, the parameters of one layer normalization over F features."""
 
     gain: Float[Array, "F"]
     shift: Float[Array, "F"]
 
 
 def layer_norm(params: LayerNormParams, x: Float[Array, "*b F"], epsilon: float) -> Float[Array, "*b F"]:
-    """Normalise over the last axis (Ba et al. 2016, arXiv 1607.06450)."""
-    centred = x - x.mean(-1, keepdims=True)
-    variance = jnp.square(centred).mean(-1, keepdims=True)
-    return centred * jax.lax.rsqrt(variance + epsilon) * params.gain + params.shift
+    """Normalize over the last axis (Ba et al. 2016, arXiv 1607.06450)."""
+    centered = x - x.mean(-1, keepdims=True)
+    variance = jnp.square(centered).mean(-1, keepdims=True)
+    return centered * jax.lax.rsqrt(variance + epsilon) * params.gain + params.shift
 
 
 def product(x: Float[Array, "*b I"], w: Float[Array, "I G"], dtype: Any = None) -> Float[Array, "*b G"]:
-    """x @ w, the one function through which every matrix product of a cell goes.
+    """Return x @ w. Every matrix product of a cell is computed by this function.
 
-    With a `dtype` (bfloat16, say) both factors are rounded to it; the sum is kept, and returned, in `w`'s own.
+    With a `dtype`, such as bfloat16, both factors are rounded to it. The sums are computed and returned in the dtype
+    of `w`.
     """
     if dtype is None:
         return x @ w
@@ -156,17 +172,32 @@ def product(x: Float[Array, "*b I"], w: Float[Array, "I G"], dtype: Any = None) 
 
 
 def apply_gate(gating: str, gate: Array, candidate: Array) -> Array:
-    """What enters a memory: gate ⊙ candidate, or their sum in the variant `"add"` (see `Nested`)."""
-    return gate * candidate if gating == "multiply" else gate + candidate
+    """Return the input of a memory: gate ⊙ candidate, or their sum with the gating `"add"` (see `Nested`)."""
+    if gating == "multiply":
+        return gate * candidate
+    return gate + candidate
 
 
 def fold_in_name(key: PRNGKeyArray, name: str) -> PRNGKeyArray:
-    """The key of a thing by its name, so that adding a parameter moves no other parameter's draw."""
+    """Derive a random key from `key` and a name.
+
+    A parameter's initial value depends on its name alone. A new parameter does not change the values of the others.
+    """
     return jax.random.fold_in(key, zlib.crc32(name.encode()))
 
 
+def fold_in_name_if_key(key: PRNGKeyArray | None, name: str) -> PRNGKeyArray | None:
+    """Derive a random key from `key` and a name, or return None if `key` is None."""
+    if key is None:
+        return None
+    return fold_in_name(key, name)
+
+
 def check_choice(owner: object, field: str, value: str, accepted: tuple[str, ...]) -> None:
-    """Raise a ValueError that names the cell, the field, what was found and what is accepted."""
+    """Raise a ValueError unless `value` is one of `accepted`.
+
+    The message names the cell, the field, the value and the accepted values.
+    """
     if value not in accepted:
         raise ValueError(f"{type(owner).__name__}: {field}: one of {', '.join(accepted)} expected, found {value!r}")
 
@@ -180,33 +211,43 @@ def check_features(owner: object, field: str, value: int) -> None:
 def check_dtype(owner: object, field: str, value: Any) -> None:
     """Raise a ValueError unless `value` is None or names a floating dtype."""
     try:
-        known = value is None or jnp.issubdtype(jnp.dtype(value), jnp.floating)
+        is_valid = value is None or jnp.issubdtype(jnp.dtype(value), jnp.floating)
     except TypeError:
-        known = False
-    if not known:
+        is_valid = False
+    if not is_valid:
         raise ValueError(
             f"{type(owner).__name__}: {field}: None, or a floating dtype such as 'bfloat16', expected, found {value!r}"
         )
 
 
-def check_rate(owner: object, field: str, value: Any) -> None:
+def check_rate(owner: object, field: str, value: object) -> None:
     """Raise a ValueError unless `value` is a probability in [0, 1)."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1:
         raise ValueError(f"{type(owner).__name__}: {field}: a rate in [0, 1) expected, found {value!r}")
 
 
-def check_layer(owner: str, field: str, layer: Any, kind: type = Layer) -> None:
-    """Raise a ValueError unless `layer` has what a `Layer`, or a `Cell`, must have."""
-    wanted = [name for name in dir(kind) if not name.startswith("_")]
-    missing = [name for name in wanted if not hasattr(layer, name)]
-    if missing or isinstance(layer, type):
-        found = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
-        lacks = f", which lacks {', '.join(missing)}" if missing else ""
-        raise ValueError(f"{owner}: {field}: a {kind.__name__.lower()} expected, found {found}{lacks}")
+def check_layer(owner: str, field: str, layer: object, kind: type = Layer) -> None:
+    """Raise a ValueError unless `layer` is an instance with all public members of `kind`.
+
+    Args:
+        owner: The name of the object that the layer belongs to, for the message.
+        field: The name of the field that holds the layer, for the message.
+        layer: The value to check.
+        kind: The protocol, `Layer` or `Cell`.
+    """
+    required = [name for name in dir(kind) if not name.startswith("_")]
+    missing = [name for name in required if not hasattr(layer, name)]
+    if not missing and not isinstance(layer, type):
+        return
+
+    description = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
+    if missing:
+        description += f", which lacks {', '.join(missing)}"
+    raise ValueError(f"{owner}: {field}: a {kind.__name__.lower()} expected, found {description}")
 
 
 def check_single(owner: object, field: str, cell: Cell) -> None:
-    """Raise a ValueError unless `cell` is a single cell, whose carry has a memory `h`."""
+    """Raise a ValueError unless `cell` is a single cell, one whose carry has a field `h`."""
     check_layer(type(owner).__name__, field, cell, Cell)
     carry = jax.eval_shape(lambda: cell.initial_carry(()))
     if not hasattr(carry, "h"):
@@ -217,10 +258,10 @@ def check_single(owner: object, field: str, cell: Cell) -> None:
 
 
 def check_inside(owner: object, field: str, cell: Cell) -> None:
-    """Raise a ValueError unless `cell` is single and may stand inside another.
+    """Raise a ValueError unless `cell` is a single cell that may be inside another one.
 
-    A cell whose class says `forbids_nesting = True` may not: its output is not simply its memory `h`, or it needs the
-    memory's true old value, which the cell around it replaces.
+    A cell whose class sets `forbids_nesting = True` must be outermost. Either its output is not its memory `h`, or it
+    needs the true previous value of the memory, which the outer cell replaces.
     """
     check_single(owner, field, cell)
     if getattr(cell, "forbids_nesting", False):

@@ -1,4 +1,4 @@
-"""Two cells over the same sequence, one in each direction."""
+"""A layer of two cells that run over the same sequence in opposite directions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Layer, check_choice, check_layer, fold_in_name
+from nlstm_jax.cells.base import Layer, check_choice, check_layer, fold_in_name, fold_in_name_if_key
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray
 
 MERGES: dict[str, Callable[[Array, Array], Array]] = {
@@ -15,24 +15,30 @@ MERGES: dict[str, Callable[[Array, Array], Array]] = {
     "mul": lambda forward, backward: forward * backward,
     "ave": lambda forward, backward: (forward + backward) / 2,
 }
+"""The functions that merge the outputs of both directions, by Keras' names."""
 
 
 class BidirectionalParams(NamedTuple):
-    """Both cells' parameters."""
+    """A pair of parameters, one for each direction."""
 
     forward: Params
     backward: Params
 
 
 class BidirectionalCarry(NamedTuple):
-    """Both cells' carries: the forward one after a sequence's last step, the backward one after its first."""
+    """A pair of carries, one for each direction.
+
+    Attributes:
+        forward: The carry of the forward cell after the last step of the sequence.
+        backward: The carry of the backward cell after the first step of the sequence.
+    """
 
     forward: Carry
     backward: Carry
 
 
 class BidirectionalNoise(NamedTuple):
-    """Both cells' noise."""
+    """A pair of noise pytrees, one for each direction."""
 
     forward: Noise
     backward: Noise
@@ -40,20 +46,20 @@ class BidirectionalNoise(NamedTuple):
 
 @dataclass(frozen=True)
 class Bidirectional:
-    """A cell from a sequence's first step to its last, another from its last to its first.
+    """A layer with one cell that runs from the first step to the last, and one that runs from the last to the first.
 
         y_t = [y⃗_t, y⃖_t]      merge="concat"; or their sum, product ("mul") or mean ("ave")
 
-    It needs the whole sequence, so it cannot be stepped: it is no `Cell`, but a layer that `unroll` runs, alone or in
-    a `Stack`. With `lengths` the backward cell starts at each sequence's own last step.
+    The layer needs the whole sequence, so it has no `step` and is not a `Cell`. `unroll` runs it, alone or in a
+    `Stack`. With `lengths`, the backward cell starts at the last valid step of each sequence.
 
     Attributes:
-        forward: a cell, or a stack of cells.
-        backward: another; it may differ.
-        merge: "concat", "sum", "mul" or "ave" (Keras' names).
+        forward: The cell, or stack of cells, that runs forward in time.
+        backward: The cell, or stack of cells, that runs backward in time. It can be of another kind.
+        merge: The way to merge both outputs: "concat", "sum", "mul" or "ave" (Keras' names).
 
     Raises:
-        ValueError: an unknown merge, or outputs of different widths where they are not concatenated.
+        ValueError: The merge is unknown, or the output widths differ and the merge is not "concat".
 
     Source: Schuster & Paliwal 1997, "Bidirectional recurrent neural networks".
 
@@ -83,38 +89,42 @@ class Bidirectional:
 
     @property
     def features(self) -> int:
-        """The forward cell's H."""
+        """The number of hidden units H of the forward cell."""
         return self.forward.features
 
     @property
     def out_features(self) -> int:
-        """Both widths together, or the one."""
-        both = self.merge == "concat"
-        return self.forward.out_features + (self.backward.out_features if both else 0)
+        """The output width: the sum of both widths with "concat", else their common width."""
+        if self.merge == "concat":
+            return self.forward.out_features + self.backward.out_features
+        return self.forward.out_features
 
     def init(self, key: PRNGKeyArray, in_features: int) -> BidirectionalParams:
-        """Draw both cells' parameters."""
+        """Draw the initial parameters of both cells."""
         return BidirectionalParams(
             self.forward.init(fold_in_name(key, "forward"), in_features),
             self.backward.init(fold_in_name(key, "backward"), in_features),
         )
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> BidirectionalCarry:
-        """Both cells'."""
+        """Return the initial carries of both cells."""
         return BidirectionalCarry(self.forward.initial_carry(batch_shape), self.backward.initial_carry(batch_shape))
 
     def sample_noise(
         self, params: BidirectionalParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[BidirectionalParams, Noise]:
-        """Both cells' noise."""
-        forward_key, backward_key = (
-            (None, None) if key is None else (fold_in_name(key, "forward"), fold_in_name(key, "backward"))
-        )
+        """Draw the noise of both cells."""
+        forward_key = fold_in_name_if_key(key, "forward")
         forward, forward_noise = self.forward.sample_noise(params.forward, forward_key, shape)
+
+        backward_key = fold_in_name_if_key(key, "backward")
         backward, backward_noise = self.backward.sample_noise(params.backward, backward_key, shape)
-        noise = () if key is None else BidirectionalNoise(forward_noise, backward_noise)
-        return BidirectionalParams(forward, backward), noise
+
+        prepared = BidirectionalParams(forward, backward)
+        if key is None:
+            return prepared, ()
+        return prepared, BidirectionalNoise(forward_noise, backward_noise)
 
     def merged(self, forward: Float[Array, "*b F"], backward: Float[Array, "*b G"]) -> Float[Array, "*b O"]:
-        """Both directions' outputs as one."""
+        """Merge the outputs of both directions."""
         return MERGES[self.merge](forward, backward)

@@ -1,13 +1,13 @@
-"""A cell by its name and options: the way from a configuration to a specification.
+"""Build a cell from its name and options, as they are in a configuration.
 
-A factory is any callable `make(features, **options)` whose options have defaults; a user's own is named
-`package.module:factory` and treated as ours are.
+A factory is any callable `make(features, **options)` whose options have defaults. A factory of the user is named
+`package.module:factory`. It is treated in the same way as the factories in `FACTORIES`.
 """
 
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,6 +22,7 @@ from nlstm_jax.cells.lstm import LSTM
 from nlstm_jax.cells.nested import nested_lstm
 from nlstm_jax.cells.regularizers import with_regularizers
 from nlstm_jax.cells.stack import Stack
+from nlstm_jax.types import Carry, PyTree
 
 FACTORIES: dict[str, Callable[..., Cell]] = {
     "elman": Elman,
@@ -30,23 +31,24 @@ FACTORIES: dict[str, Callable[..., Cell]] = {
     "peephole": partial(LSTM, peephole=True),
     "nlstm": partial(nested_lstm, depth=2),
 }
+"""The factories of this package, by name."""
 
-_STRUCTURE = ("name", "features", "widths", *BUDGETS, "layers", "skip", "residual", "weights")
+_STRUCTURE_OPTIONS = ("name", "features", "widths", *BUDGETS, "layers", "skip", "residual", "weights")
 NOISE = ("input_dropout", "recurrent_dropout", "weight_drop", "zoneout")
 
 
 def find_factory(name: str) -> Callable[..., Cell]:
-    """The factory of that name.
+    """Return the factory with the given name.
 
     Raises:
-        ValueError: no such name, module or attribute.
+        ValueError: There is no such name, module or attribute.
     """
     if name in FACTORIES:
         return FACTORIES[name]
     module_name, colon, attribute = name.partition(":")
     if not colon:
-        near = difflib.get_close_matches(name, FACTORIES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        matches = difflib.get_close_matches(name, FACTORIES, n=1)
+        hint = f"; did you mean {matches[0]!r}?" if matches else ""
         raise ValueError(
             f"cell: one of {', '.join(FACTORIES)} or package.module:factory expected, found {name!r}{hint}"
         )
@@ -57,10 +59,10 @@ def find_factory(name: str) -> Callable[..., Cell]:
 
 
 def cell_options(name: str) -> dict[str, tuple[Any, Any]]:
-    """The options that a cell has beyond its width: name → (default, annotation).
+    """Return the options of a cell besides its width, as a mapping of names to (default, annotation).
 
     Raises:
-        ValueError: no such cell, or a factory with an option that has no default.
+        ValueError: There is no such cell, or its factory has an option without a default.
 
     >>> sorted(cell_options("nlstm"))
     ['candidate_activation', 'depth', 'dtype', 'forget_bias', ...]
@@ -80,78 +82,79 @@ def build(
     dropout: float = 0.0,
     decoder_in_features: Callable[[Cell], int] | None = None,
 ) -> Cell:
-    """The cell that a configuration's `cell` section describes.
+    """Build the cell that the `cell` section of a configuration describes.
 
     Args:
-        options: `name`, `features`, a budget (`parameters`, `operations` or `state`, if > 0, decides the width), or
-            `widths` of the layers in place of these; `layers`, `skip`, `residual`, the rates of `with_regularizers`,
-            and the options of that cell.
-        in_features: D; it matters where a budget decides.
-        dropout: between layers.
-        decoder_in_features: see `fit_features`.
+        options: The entries of the section. The width comes from `features`, or from a budget (`parameters`,
+            `operations` or `state`) that is > 0, or from `widths`, one for each layer. The other entries are `name`,
+            `layers`, `skip`, `residual`, the rates of `with_regularizers`, and the options of the cell itself.
+        in_features: The input width D. It matters only if a budget decides the width.
+        dropout: The dropout rate between layers.
+        decoder_in_features: The input width of a second cell as a function of the cell, see `fit_features`.
 
     Raises:
-        ValueError: a name, width or option that does not serve; the message names it.
+        ValueError: A name, width or option is invalid. The message names it.
 
     >>> build({"name": "nlstm", "features": 4, "depth": 2}, in_features=3).inner
     LSTM(features=4, ...)
     """
     factory = find_factory(options["name"])
-    own = {key: value for key, value in options.items() if key not in (*_STRUCTURE, *NOISE)}
-    noise = {key: tuple(options[key]) for key in NOISE if key in options}
+    cell_arguments = {key: value for key, value in options.items() if key not in (*_STRUCTURE_OPTIONS, *NOISE)}
+    noise_rates = {key: tuple(options[key]) for key in NOISE if key in options}
     layers = options.get("layers", 1)
     if options["name"] not in FACTORIES:
-        _check_made(options["name"], factory(options.get("features", 4), **own))
+        _check_contract(options["name"], factory(options.get("features", 4), **cell_arguments))
 
-    def make(*widths: int) -> Cell:
-        made = tuple(with_regularizers(factory(width, **own), **noise) for width in widths)
+    def make_cell(widths: Sequence[int]) -> Cell:
+        cells = tuple(with_regularizers(factory(width, **cell_arguments), **noise_rates) for width in widths)
         if layers == 1:
-            return made[0]
+            return cells[0]
         return Stack(
-            made,
+            cells,
             skip=options.get("skip", False),
             residual=options.get("residual", False),
             dropout=dropout,
         )
 
     if "widths" in options:
-        return make(*options["widths"])
+        return make_cell(options["widths"])
+
     budget = {name: options[name] for name in BUDGETS if options.get(name)}
-    if not budget:
-        return make(*(options["features"],) * layers)
-    features = fit_features(
-        lambda width: make(*(width,) * layers), in_features, decoder_in_features=decoder_in_features, **budget
-    )
-    return make(*(features,) * layers)
+    if budget:
+        features = fit_features(
+            lambda width: make_cell([width] * layers), in_features, decoder_in_features=decoder_in_features, **budget
+        )
+    else:
+        features = options["features"]
+    return make_cell([features] * layers)
 
 
-def _check_made(name: str, cell: Any) -> None:
-    """Raise a ValueError unless a user's factory has made a cell that keeps the contract."""
+def _check_contract(name: str, cell: Any) -> None:
+    """Raise a ValueError unless `cell`, made by the user's factory `name`, satisfies the protocol `Cell`."""
     owner = f"cell: {name!r}"
     check_layer(owner, "what it makes", cell, Cell)
     try:
         inspect.signature(cell.step).bind("params", "carry", "z", "noise", "recurrent_input")
     except TypeError:
-        found = inspect.signature(cell.step)
+        signature = inspect.signature(cell.step)
         raise ValueError(
-            f"{owner}: step(params, carry, z, noise=(), recurrent_input=None) expected, found step{found}"
+            f"{owner}: step(params, carry, z, noise=(), recurrent_input=None) expected, found step{signature}"
         ) from None
 
-    def step() -> Any:
-        carry, (params, _) = (
-            cell.initial_carry((2,)),
-            cell.sample_noise(cell.init(jax.random.key(0), 3), None, (1, 2, 3)),
-        )
+    def run_step() -> tuple[Carry, Any]:
+        carry = cell.initial_carry((2,))
+        params, _ = cell.sample_noise(cell.init(jax.random.key(0), 3), None, (1, 2, 3))
         return carry, cell.step(params, carry, cell.project(params, jnp.zeros((2, 3))))
 
-    carry, returned = jax.eval_shape(step)
+    carry, actual = jax.eval_shape(run_step)
     expected = (carry, jax.ShapeDtypeStruct((2, cell.out_features), jnp.float32))
-    if _shapes(returned) != _shapes(expected):
+    if _shapes(actual) != _shapes(expected):
         raise ValueError(
             f"{owner}: step: on 2 sequences of width 3, (carry, y) of the shapes {_shapes(expected)} expected, found "
-            f"{_shapes(returned)}"
+            f"{_shapes(actual)}"
         )
 
 
-def _shapes(tree: Any) -> Any:
+def _shapes(tree: PyTree) -> PyTree:
+    """Return the shapes of the leaves, in the structure of `tree`."""
     return jax.tree.map(lambda leaf: leaf.shape, tree)

@@ -119,7 +119,8 @@ class GRU:
     ) -> tuple[GRUCarry, Float[Array, "*b H"]]:
         """One step, in the order of the equations above."""
         del noise
-        gate, candidate = ACTIVATIONS[self.gate_activation], ACTIVATIONS[self.candidate_activation]
+        gate = ACTIVATIONS[self.gate_activation]
+        candidate = ACTIVATIONS[self.candidate_activation]
         h_read = carry.h if recurrent_input is None else recurrent_input
         x_rz, x_n = jnp.split(z, (2 * self.features,), axis=-1)
         if self.reset_after:

@@ -118,7 +118,9 @@ class LSTM:
 
     def init(self, key: PRNGKeyArray, in_features: int) -> LSTMParams:
         """Draw the parameters."""
-        width, out, scheme = self.features, self.out_features, self.init_scheme
+        width = self.features
+        out = self.out_features
+        scheme = self.init_scheme
         w_x, w_h = init_kernels(scheme, key, in_features, out, width, gates=4)
         b = peephole = w_p = norm = None
         if self.use_bias:
@@ -128,7 +130,11 @@ class LSTM:
         if self.projection is not None:
             w_p = draw_projection(scheme, fold_in_name(key, "w_p"), width, out)
         if self.layer_norm:
-            norm = LSTMNorm(*(LayerNormParams(jnp.ones(n), jnp.zeros(n)) for n in (4 * width, 4 * width, width)))
+            norm = LSTMNorm(
+                x=LayerNormParams(jnp.ones(4 * width), jnp.zeros(4 * width)),
+                h=LayerNormParams(jnp.ones(4 * width), jnp.zeros(4 * width)),
+                c=LayerNormParams(jnp.ones(width), jnp.zeros(width)),
+            )
         return LSTMParams(w_x, w_h, b, peephole, w_p, norm)
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> LSTMCarry:

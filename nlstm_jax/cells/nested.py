@@ -15,6 +15,7 @@ from nlstm_jax.cells.base import (
     check_features,
     check_inside,
     fold_in_name,
+    fold_in_name_if_key,
     product,
 )
 from nlstm_jax.cells.initializers import check_scheme, init_kernels
@@ -106,9 +107,12 @@ class Nested:
 
     def init(self, key: PRNGKeyArray, in_features: int) -> NestedParams:
         """Draw this level's parameters and the inner cell's."""
-        width, scheme = self.features, self.init_scheme
+        width = self.features
+        scheme = self.init_scheme
         w_x, w_h = init_kernels(scheme, key, in_features, width, width, gates=4)
-        b = draw_forget_biased(scheme, key, width, self.forget_bias) if self.use_bias else None
+        b = None
+        if self.use_bias:
+            b = draw_forget_biased(scheme, key, width, self.forget_bias)
         return NestedParams(w_x, w_h, b, self.inner.init(fold_in_name(key, "inner"), width))
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> NestedCarry:
@@ -120,7 +124,7 @@ class Nested:
         self, params: NestedParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[NestedParams, Noise]:
         """The inner cell's noise."""
-        inner_key = None if key is None else fold_in_name(key, "inner")
+        inner_key = fold_in_name_if_key(key, "inner")
         inner, noise = self.inner.sample_noise(params.inner, inner_key, (*shape[:-1], self.features))
         return params._replace(inner=inner), noise
 
@@ -187,15 +191,19 @@ def nested_lstm(
     cell: LSTM | Nested | None = None
     for level in reversed(range(depth)):
         options: dict[str, Any] = {
-            "candidate_activation": candidate_activation if level == 0 else inner_activation,
+            "candidate_activation": candidate_activation,
             "output_activation": output_activation,
             "gate_activation": gate_activation,
             "gating": gating,
             "forget_bias": forget_bias,
             "use_bias": use_bias,
-            "init_scheme": "keras_inner" if init_scheme == "keras" and level > 0 else init_scheme,
+            "init_scheme": init_scheme,
             "dtype": dtype,
         }
+        if level > 0:
+            options["candidate_activation"] = inner_activation
+            if init_scheme == "keras":
+                options["init_scheme"] = "keras_inner"
         cell = LSTM(features, **options) if cell is None else Nested(features, cell, **options)
     assert cell is not None
     return cell

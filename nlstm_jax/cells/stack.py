@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, Layer, check_layer, check_rate, dropout_mask, fold_in_name
+from nlstm_jax.cells.base import Cell, Layer, check_layer, check_rate, dropout_mask, fold_in_name, fold_in_name_if_key
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -82,9 +82,10 @@ class Stack:
     def init(self, key: PRNGKeyArray, in_features: int) -> StackParams:
         """Draw every layer's parameters."""
         widths = self._widths(in_features)
-        return StackParams(
-            tuple(cell.init(fold_in_name(key, f"layer_{i}"), widths[i]) for i, cell in enumerate(self.cells))
-        )
+        params = [
+            cell.init(fold_in_name(key, f"layer_{index}"), widths[index]) for index, cell in enumerate(self.cells)
+        ]
+        return StackParams(tuple(params))
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> StackCarry:
         """Every layer's."""
@@ -95,27 +96,28 @@ class Stack:
     ) -> tuple[StackParams, Noise]:
         """Every layer's noise, and the dropout between them."""
         *leading, in_features = shape
-        keys = [None if key is None else fold_in_name(key, f"layer_{index}") for index in range(len(self.cells))]
-        prepared = [
-            cell.sample_noise(layer, layer_key, (*leading, width))
-            for cell, layer, layer_key, width in zip(
-                self.cells, params.layers, keys, self._widths(in_features), strict=True
-            )
-        ]
-        params = StackParams(tuple(layer for layer, _ in prepared))
+        widths = self._widths(in_features)
+        prepared = []
+        layer_noises = []
+        for index, (cell, layer) in enumerate(zip(self.cells, params.layers, strict=True)):
+            layer_key = fold_in_name_if_key(key, f"layer_{index}")
+            layer_params, layer_noise = cell.sample_noise(layer, layer_key, (*leading, widths[index]))
+            prepared.append(layer_params)
+            layer_noises.append(layer_noise)
         if key is None:
-            return params, ()
-        masks: tuple[Array, ...] = ()
+            return StackParams(tuple(prepared)), ()
+
+        masks = []
         if self.dropout > 0:
-            masks = tuple(
-                dropout_mask(fold_in_name(key, f"dropout_{index}"), self.dropout, (*leading, cell.out_features))
-                for index, cell in enumerate(self.cells[:-1])
-            )
-        return params, StackNoise(tuple(noise for _, noise in prepared), masks)
+            for index, cell in enumerate(self.cells[:-1]):
+                mask_key = fold_in_name(key, f"dropout_{index}")
+                masks.append(dropout_mask(mask_key, self.dropout, (*leading, cell.out_features)))
+        return StackParams(tuple(prepared)), StackNoise(tuple(layer_noises), tuple(masks))
 
     def project(self, params: StackParams, x: Float[Array, "*b D"]) -> StackProjected:
         """The first layer's projection; the later layers' inputs are not known yet."""
-        return StackProjected(self._steppable[0].project(params.layers[0], x), x if self.skip else None)
+        first = self._steppable[0].project(params.layers[0], x)
+        return StackProjected(first, x if self.skip else None)
 
     def step(
         self,
@@ -132,7 +134,10 @@ class Stack:
         """
         if recurrent_input is not None:
             raise ValueError("Stack: recurrent_input: None expected, as a stack has no single h; give it to its cells")
-        carries, projected, y = [], z.first, None
+
+        carries = []
+        projected = z.first
+        y = None
         for index, cell in enumerate(self._steppable):
             if y is not None:
                 projected = cell.project(params.layers[index], self.layer_input(index, y, z.x, noise))
@@ -147,7 +152,9 @@ class Stack:
         """What layer `index` ≥ 1 reads: the output below it with dropout, and the stack's input with `skip`."""
         if noise and noise.dropout:
             below = below * noise.dropout[index - 1]
-        return below if x is None or not self.skip else jnp.concatenate([below, x], axis=-1)
+        if x is None or not self.skip:
+            return below
+        return jnp.concatenate([below, x], axis=-1)
 
     def layer_output(self, below: Array | None, out: Array) -> Array:
         """A layer's output, with the output below it added where `residual` says so."""
@@ -168,4 +175,5 @@ class Stack:
 
     def _widths(self, in_features: int) -> list[int]:
         """How many features each layer reads."""
-        return [in_features] + [cell.out_features + (in_features if self.skip else 0) for cell in self.cells[:-1]]
+        skip_features = in_features if self.skip else 0
+        return [in_features] + [cell.out_features + skip_features for cell in self.cells[:-1]]

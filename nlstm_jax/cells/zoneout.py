@@ -1,5 +1,9 @@
-"""A cell whose units keep their old value at random; as in `dropout`, its parameters are those of the cell inside."""
+"""A wrapper whose units keep their previous value at random.
 
+As in `dropout`, the parameters are those of the cell inside.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -11,7 +15,12 @@ from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, PRNGKeyArr
 
 
 class ZoneoutNoise(NamedTuple):
-    """The cell's own noise; which units keep their old value, one mask a leaf of the carry, None at rate 0."""
+    """A bundle of the cell's own noise and the zoneout masks.
+
+    Attributes:
+        cell: The noise of the cell inside.
+        kept: One mask per leaf of the carry, True where a unit keeps its previous value; None where the rate is 0.
+    """
 
     cell: Noise
     kept: tuple[Bool[Array, "*b F"] | None, ...]
@@ -19,16 +28,17 @@ class ZoneoutNoise(NamedTuple):
 
 @dataclass(frozen=True)
 class Zoneout:
-    """A cell whose units keep, each at random and anew at every time step, their old value.
+    """A cell whose units keep their previous value with some probability, drawn anew at every time step.
 
         s_t = d_t ⊙ s_{t−1} + (1 − d_t) ⊙ s̃_t      for every vector s of the carry, s̃ the cell's new one
 
-    d is drawn with the rate of that vector; without noise (evaluation) it *is* the rate, the expectation. The
-    output is the h that results. Zoneout goes around all else that touches the memory, and never inside a `Nested`.
+    In training, d is a random mask with the rate of that vector. Without noise (in evaluation), d is the rate itself,
+    the expectation of the mask. The output is the resulting h. Zoneout goes around every wrapper that changes the
+    memory, and never inside a `Nested`.
 
     Attributes:
-        cell: a single cell, whose carry has an h.
-        rates: one rate for all vectors of the carry, or a carry of rates, e.g. `LSTMCarry(c=0.5, h=0.05)`.
+        cell: The single cell to wrap, whose carry has an h.
+        rates: One rate for all vectors of the carry, or a carry of rates, such as `LSTMCarry(c=0.5, h=0.05)`.
 
     Source: Krueger et al. 2017, arXiv 1606.01305.
 
@@ -48,47 +58,54 @@ class Zoneout:
         check_inside(self, "cell", self.cell)
         for rate in self._rates:
             check_rate(self, "rates", rate)
-        expected = [name for name, _ in leaves_with_names(self._carry_shape)]
-        if not isinstance(self.rates, int | float) and [name for name, _ in leaves_with_names(self.rates)] != expected:
+        if isinstance(self.rates, int | float):
+            return
+
+        expected_names = [name for name, _ in leaves_with_names(self._carry_shape)]
+        rate_names = [name for name, _ in leaves_with_names(self.rates)]
+        if rate_names != expected_names:
             raise ValueError(
                 f"Zoneout: rates: a number, or a {type(self._carry_shape).__name__} with a rate for each of "
-                f"{', '.join(expected)} expected, found {self.rates!r}"
+                f"{', '.join(expected_names)} expected, found {self.rates!r}"
             )
 
     @property
     def features(self) -> int:
-        """The cell's."""
+        """The number of hidden units H of the cell."""
         return self.cell.features
 
     @property
     def out_features(self) -> int:
-        """The cell's."""
+        """The output width of the cell."""
         return self.cell.out_features
 
     def init(self, key: PRNGKeyArray, in_features: int) -> Params:
-        """The cell's parameters."""
+        """Draw the initial parameters of the cell."""
         return self.cell.init(key, in_features)
 
     def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
-        """The cell's."""
+        """Return the initial carry of the cell."""
         return self.cell.initial_carry(batch_shape)
 
     def sample_noise(
         self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[Params, ZoneoutNoise | Noise]:
-        """Draw, for every time step, which units keep their old value; and the cell's own noise."""
+        """Draw the units that keep their previous value, for every time step, and the cell's own noise."""
         if key is None:
             return self.cell.sample_noise(params, None, shape)
+
         prepared, noise = self.cell.sample_noise(params, fold_in_name(key, "cell"), shape)
         vectors = leaves_with_names(jax.eval_shape(lambda: self.cell.initial_carry(shape[:-1])))
-        kept = tuple(
-            jax.random.bernoulli(fold_in_name(key, name), rate, vector.shape) if rate else None
-            for rate, (name, vector) in zip(self._rates, vectors, strict=True)
-        )
-        return prepared, ZoneoutNoise(noise, kept)
+        masks: list[Array | None] = []
+        for rate, (name, vector) in zip(self._rates, vectors, strict=True):
+            if rate:
+                masks.append(jax.random.bernoulli(fold_in_name(key, name), rate, vector.shape))
+            else:
+                masks.append(None)
+        return prepared, ZoneoutNoise(noise, tuple(masks))
 
     def project(self, params: Params, x: Float[Array, "*b D"]) -> Projected:
-        """The cell's projection."""
+        """Compute the input projection of the cell."""
         return self.cell.project(params, x)
 
     def step(
@@ -99,28 +116,50 @@ class Zoneout:
         noise: ZoneoutNoise | Noise = (),
         recurrent_input: Float[Array, "*b O"] | None = None,
     ) -> tuple[Carry, Float[Array, "*b O"]]:
-        """The cell's step, then old and new mixed."""
-        drawn = isinstance(noise, ZoneoutNoise)
-        stepped, _ = self.cell.step(params, carry, z, noise.cell if drawn else noise, recurrent_input)
-        old, (new, structure) = jax.tree.leaves(carry), jax.tree.flatten(stepped)
-        how = noise.kept if drawn else self._rates
-        after = jax.tree.unflatten(structure, [_mixed(*vector) for vector in zip(how, old, new, strict=True)])
-        return after, after.h
+        """Compute one step of the cell, and mix the previous and the new carry."""
+        mix: Sequence[Array | float | int | None]
+        if isinstance(noise, ZoneoutNoise):
+            mix = noise.kept
+            cell_noise = noise.cell
+        else:
+            mix = self._rates
+            cell_noise = noise
+        cell_carry, _ = self.cell.step(params, carry, z, cell_noise, recurrent_input)
+
+        previous_leaves = jax.tree.leaves(carry)
+        new_leaves, structure = jax.tree.flatten(cell_carry)
+        mixed_leaves = [
+            _mix_vector(keep, previous, new)
+            for keep, previous, new in zip(mix, previous_leaves, new_leaves, strict=True)
+        ]
+        mixed_carry = jax.tree.unflatten(structure, mixed_leaves)
+        return mixed_carry, mixed_carry.h
 
     @property
     def _carry_shape(self) -> Carry:
+        """The carry of one example, with shapes and dtypes in place of arrays."""
         return jax.eval_shape(lambda: self.cell.initial_carry(()))
 
     @property
     def _rates(self) -> list[Any]:
-        """A rate for every vector of the carry, in the order of its leaves."""
+        """The rates of the vectors of the carry, in the order of its leaves."""
         if isinstance(self.rates, int | float):
             return [self.rates] * len(jax.tree.leaves(self._carry_shape))
         return jax.tree.leaves(self.rates)
 
 
-def _mixed(how: Array | float | int | None, old: Array, new: Array) -> Array:
-    """Old and new by a drawn mask, or by a rate where none is drawn."""
-    if how is None or isinstance(how, int | float):
-        return how * old + (1 - how) * new if how else new
-    return jnp.where(how, old, new)
+def _mix_vector(keep: Array | float | int | None, previous: Array, new: Array) -> Array:
+    """Mix the previous and the new value of one vector.
+
+    Args:
+        keep: A mask that is True where the previous value is kept, or the rate if no mask was drawn. None means that
+            no unit keeps its previous value.
+        previous: The vector before the step.
+        new: The vector after the step.
+    """
+    is_rate = isinstance(keep, int | float)
+    if keep is None or (is_rate and keep == 0):
+        return new
+    if is_rate:
+        return keep * previous + (1 - keep) * new
+    return jnp.where(keep, previous, new)

@@ -1,7 +1,7 @@
-"""What is trained: Flax NNX modules around a cell.
+"""The models: Flax NNX modules around a cell.
 
-Embedding, dense layers and dropout are Flax's; `adapters.nnx.Recurrent` puts a cell and its parameters into a module.
-A model draws no randomness of its own: it takes a key when it is called, and without one there is no noise.
+Embedding, dense layers and dropout are Flax modules. `adapters.nnx.Recurrent` wraps a cell and its parameters in a
+module. A model holds no random state. It takes a key when it is called; without a key there is no noise.
 """
 
 from nlstm_jax.models.build import build, fit_budget, load_cell

@@ -1,4 +1,4 @@
-"""The class of a sequence."""
+"""A model that assigns a class to a sequence of symbols."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,15 +8,16 @@ from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import fold_in_name
+from nlstm_jax.cells.base import fold_in_name, fold_in_name_if_key
 from nlstm_jax.models.symbols import Symbols
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 
 
 class Classifier(nnx.Module):
-    """symbols → cell → dropout → dense layer on the output after the last symbol, time-major.
+    """A sequence classifier: symbols → cell → dropout → dense layer on the output after the last symbol.
 
-    Initial values: an embedding N(0, 1/E), the dense layer Flax's (LeCun normal, zero bias), the cell its own.
+    Arrays are time-major. The initial values of an embedding are N(0, 1/E), those of the dense layer are Flax's
+    defaults (LeCun normal, zero bias), and those of the cell follow its own scheme.
     """
 
     def __init__(
@@ -30,16 +31,16 @@ class Classifier(nnx.Module):
         over_time: Mapping[str, Any] | None = None,
         key: PRNGKeyArray,
     ) -> None:
-        """Make the model.
+        """Initialize the model.
 
         Args:
-            vocabulary: V, the number of symbols.
-            classes: K.
-            cell: any cell.
-            embedding: E, the width of a symbol's vector; None: one-hot.
-            dropout_output: rate on what enters the dense layer.
-            over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
-            key: for the initial values.
+            vocabulary: The number of symbols V.
+            classes: The number of classes K.
+            cell: The cell, of any kind.
+            embedding: The width E of the vectors of the symbols. None means one-hot vectors.
+            dropout_output: The dropout rate of the input of the dense layer.
+            over_time: The options `mode`, `remat` and `truncate` of `unroll` that differ from the defaults.
+            key: The random key of the initial values.
         """
         self.symbols = Symbols(vocabulary, embedding, key=fold_in_name(key, "symbols"))
         options: dict[str, Any] = {"time_major": True, **(over_time or {})}
@@ -55,16 +56,22 @@ class Classifier(nnx.Module):
         *,
         key: PRNGKeyArray | None = None,
     ) -> tuple[Carry, Float[Array, "B K"]]:
-        """Logits of the classes, and the memory, after each sequence's last symbol.
+        """Compute the logits of the classes after the last symbol of each sequence.
 
         Args:
-            numbers: of the symbols.
-            lengths: how many of each sequence are real; of one without any the logits mean nothing.
-            carry: the memory to start from.
-            key: draws the noise; None: none.
+            numbers: The symbols, as numbers.
+            lengths: The number of valid symbols of each sequence. The logits of an empty sequence are meaningless.
+            carry: The carry to start from. None means the cell's initial carry.
+            key: The random key of the noise. None means no noise.
+
+        Returns:
+            The carry after the last symbol of each sequence, and the logits.
         """
-        cell_key = None if key is None else fold_in_name(key, "cell")
+        cell_key = fold_in_name_if_key(key, "cell")
         carry, ys = self.cell(self.symbols(numbers), carry, lengths=lengths, key=cell_key)
-        last = jnp.take_along_axis(ys, jnp.maximum(lengths - 1, 0)[None, :, None], axis=0)[0]
-        rngs = None if key is None else fold_in_name(key, "output")
-        return carry, self.head(self.dropout_output(last, deterministic=key is None, rngs=rngs))
+
+        last_index = jnp.maximum(lengths - 1, 0)
+        last_output = jnp.take_along_axis(ys, last_index[None, :, None], axis=0)[0]
+        output_key = fold_in_name_if_key(key, "output")
+        last_output = self.dropout_output(last_output, deterministic=key is None, rngs=output_key)
+        return carry, self.head(last_output)

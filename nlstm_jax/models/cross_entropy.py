@@ -1,5 +1,6 @@
-"""Softmax and cross-entropy together, a few targets at a time: never all [T, B, V] logits at once."""
+"""Softmax and cross-entropy, computed in chunks of targets, so that the logits [T, B, V] are never all in memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,7 +11,10 @@ from nlstm_jax.types import Array, Float, Int
 
 TARGETS = 256
 LOGITS = 1 << 20
-"""A chunk has so many targets, or so many logits if those are more; as measured by `benchmarks.cross_entropy`."""
+"""A chunk has about `TARGETS` targets or `LOGITS` logits, whichever gives the larger chunk.
+
+The two numbers were measured with `benchmarks.cross_entropy`.
+"""
 
 
 def cross_entropy(
@@ -21,86 +25,121 @@ def cross_entropy(
     weights: Float[Array, "T B"],
     dtype: Any = None,
 ) -> tuple[Float[Array, ""], Float[Array, "T B"]]:
-    """Σ weight · nats, where nats = log Σ_v exp(logit_v) − logit_target and logits = y W + b.
+    """Compute Σ weight · nats, where nats = log Σ_v exp(logit_v) − logit_target and logits = y W + b.
 
-    Chunks are of time, so that a batch stays split over devices. A chunk's gradients are made together with its
-    logits, which are then let go: all products are computed once, as they are without chunks.
+    Time is split into chunks and the batch is not, so a batch can remain sharded over devices. The gradients of a
+    chunk are computed together with its logits, which are then discarded. Every product is therefore computed once,
+    as it is without chunks.
 
     Args:
-        ys: what enters the softmax.
-        w, b: the softmax' weights.
-        targets: the symbols that come.
-        weights: of the targets; 0 leaves one out, whatever symbol or number it is.
-        dtype: of the products, e.g. `jnp.bfloat16`; sums and all else stay as they are.
+        ys: The inputs of the softmax.
+        w: The weights of the softmax.
+        b: The bias of the softmax.
+        targets: The target symbols.
+        weights: The weights of the targets. A weight of 0 excludes a target, which then need not be a valid symbol.
+        dtype: The dtype of the factors of the products, such as `jnp.bfloat16`. The dtypes of the sums and of all
+            other arrays do not change.
 
     Returns:
-        The sum, and the nats of every target; the gradient is the sum's alone.
+        The sum, and the nats of every target. Only the sum has a gradient.
     """
 
     @jax.custom_vjp
-    def summed(ys: Array, w: Array, b: Array, weights: Array, targets: Array) -> tuple[Array, Array]:
-        def chunk(carry: None, part: tuple[Array, Array]) -> tuple[None, Array]:
-            return carry, _nats(_logits(part[0], w, b, dtype), part[1])[0]
+    def weighted_sum(ys: Array, w: Array, b: Array, weights: Array, targets: Array) -> tuple[Array, Array]:
+        def chunk_nats(carry: None, chunk: tuple[Array, Array]) -> tuple[None, Array]:
+            y, target = chunk
+            nats, _ = _nats_and_probabilities(_logits(y, w, b, dtype), target)
+            return carry, nats
 
-        nats = _over_chunks(chunk, None, (ys, targets), w.shape[1])[1]
+        _, nats = _scan_chunks(chunk_nats, None, (ys, targets), w.shape[1])
         return (weights * nats).sum(), nats
 
-    def forward(ys: Array, w: Array, b: Array, weights: Array, targets: Array) -> Any:
-        def chunk(sums: tuple[Array, Array], part: tuple[Array, ...]) -> Any:
-            y, target, weight = part
-            nats, shares = _nats(_logits(y, w, b, dtype), target)
-            z_bar = weight[:, None] * shares
+    def forward(
+        ys: Array, w: Array, b: Array, weights: Array, targets: Array
+    ) -> tuple[tuple[Array, Array], tuple[Array, ...]]:
+        def chunk_gradients(
+            sums: tuple[Array, Array], chunk: tuple[Array, Array, Array]
+        ) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+            w_bar_sum, b_bar_sum = sums
+            y, target, weight = chunk
+            nats, probabilities = _nats_and_probabilities(_logits(y, w, b, dtype), target)
+            z_bar = weight[:, None] * probabilities
             z_bar = z_bar.at[jnp.arange(len(target)), target].add(-weight)
             w_bar = product(y.T, z_bar, dtype)
-            return (sums[0] + w_bar, sums[1] + z_bar.sum(0)), (nats, product(z_bar, w.T, dtype))
+            return (w_bar_sum + w_bar, b_bar_sum + z_bar.sum(0)), (nats, product(z_bar, w.T, dtype))
 
         zeros = (jnp.zeros_like(w), jnp.zeros_like(b))
-        (w_bar, b_bar), (nats, ys_bar) = _over_chunks(chunk, zeros, (ys, targets, weights), w.shape[1])
+        (w_bar, b_bar), (nats, ys_bar) = _scan_chunks(chunk_gradients, zeros, (ys, targets, weights), w.shape[1])
         return ((weights * nats).sum(), nats), (ys_bar, w_bar, b_bar, nats)
 
-    def backward(bars: tuple[Array, ...], cotangents: tuple[Array, Array]) -> tuple[Array | None, ...]:
-        return *(cotangents[0] * bar for bar in bars), None
+    def backward(gradients: tuple[Array, ...], cotangents: tuple[Array, Array]) -> tuple[Array | None, ...]:
+        sum_bar, _ = cotangents
+        return *(sum_bar * gradient for gradient in gradients), None
 
-    summed.defvjp(forward, backward)
-    # A target that is left out may be no symbol, as padding is; its NaN would reach the sum as 0 · NaN.
+    weighted_sum.defvjp(forward, backward)
+
+    # An excluded target may be padding, which is not a valid symbol. Its NaN would reach the sum as 0 · NaN.
     symbols = jnp.where(weights == 0, jnp.clip(targets, 0, w.shape[1] - 1), targets)
-    total, nats = summed(ys, w, b, weights, symbols)
+    total, nats = weighted_sum(ys, w, b, weights, symbols)
     return total, jax.lax.stop_gradient(nats)
 
 
 def _logits(y: Float[Array, "n H"], w: Array, b: Array, dtype: Any) -> Float[Array, "n V"]:
+    """Return the logits y W + b."""
     return product(y, w, dtype) + b
 
 
-def _nats(logits: Float[Array, "n V"], targets: Int[Array, "n"]) -> tuple[Float[Array, "n"], Float[Array, "n V"]]:
-    """The nats of every target, and the softmax' shares of all symbols."""
+def _nats_and_probabilities(
+    logits: Float[Array, "n V"], targets: Int[Array, "n"]
+) -> tuple[Float[Array, "n"], Float[Array, "n V"]]:
+    """Return the nats of every target, and the softmax probabilities of all symbols."""
     highest = logits.max(-1, keepdims=True)
     exponentials = jnp.exp(logits - highest)
     sums = exponentials.sum(-1, keepdims=True)
-    own = jnp.take_along_axis(logits, targets[:, None], axis=-1)
-    return (jnp.log(sums) + highest - own)[:, 0], exponentials / sums
+    target_logits = jnp.take_along_axis(logits, targets[:, None], axis=-1)
+    nats = (jnp.log(sums) + highest - target_logits)[:, 0]
+    return nats, exponentials / sums
 
 
-def _over_chunks(chunk: Any, carry: Any, arrays: tuple[Array, ...], symbols: int) -> Any:
-    """A scan over chunks of the arrays [T, B, ...], each flat over time and batch; outputs are [T, B, ...] again."""
+def _scan_chunks(body: Callable[..., Any], carry: Any, arrays: tuple[Array, ...], symbols: int) -> Any:
+    """Scan over chunks of time.
+
+    Args:
+        body: The function of a carry and a chunk of each array, with time and batch as one axis.
+        carry: The initial carry.
+        arrays: The arrays [T, B, ...] to split into chunks.
+        symbols: The number of symbols V, which determines the size of a chunk.
+
+    Returns:
+        The last carry, and the outputs of `body` as arrays [T, B, ...].
+    """
     length, batch = arrays[0].shape[:2]
     steps = _chunk_steps(length, batch, symbols)
     count = -(-length // steps)
 
-    def parted(array: Array) -> Array:
+    def split_chunks(array: Array) -> Array:
         padding = [(0, count * steps - length), *[(0, 0)] * (array.ndim - 1)]
         return jnp.pad(array, padding).reshape(count, steps * batch, *array.shape[2:])
 
-    carry, outputs = jax.lax.scan(chunk, carry, tuple(map(parted, arrays)))
-    whole = jax.tree.map(lambda leaf: leaf.reshape(count * steps, batch, *leaf.shape[2:])[:length], outputs)
-    return carry, whole
+    def merge_chunks(output: Array) -> Array:
+        return output.reshape(count * steps, batch, *output.shape[2:])[:length]
+
+    carry, outputs = jax.lax.scan(body, carry, tuple(map(split_chunks, arrays)))
+    return carry, jax.tree.map(merge_chunks, outputs)
 
 
 def _chunk_steps(length: int, batch: int, symbols: int) -> int:
-    """Time steps in a chunk: about as many targets as are wanted, with as little padding as can be.
+    """Return the number of time steps in a chunk.
+
+    The number is between half and all of the steps that `TARGETS` and `LOGITS` allow. Within these bounds it minimizes
+    the padding, and then the number of chunks.
 
     >>> _chunk_steps(length=33, batch=64, symbols=5000), _chunk_steps(33, 64, 100), _chunk_steps(5, 1024, 50_000)
     (3, 33, 1)
     """
     most = min(max(TARGETS, LOGITS // symbols) // batch or 1, length)
-    return min(range((most + 1) // 2, most + 1), key=lambda steps: (-(-length // steps) * steps, -steps))
+
+    def padded_length_then_chunks(steps: int) -> tuple[int, int]:
+        return -(-length // steps) * steps, -steps
+
+    return min(range((most + 1) // 2, most + 1), key=padded_length_then_chunks)

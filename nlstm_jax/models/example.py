@@ -1,4 +1,4 @@
-"""The initial values of the 2015 stock example, drawn by NumPy as it drew them."""
+"""The initial values of the 2015 stock example, drawn by NumPy in the same order as in the example."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,29 +8,41 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.models.forecaster import Forecaster
 
 _DEVIATION = 0.01
-_DRAWN = "gifo"
-"""The order in which the gates' kernels are drawn, W_x before W_h of each; ours stand in the order i, f, g, o."""
+"""The standard deviation of the initial weights."""
+
+_DRAW_ORDER = "gifo"
+"""The order in which the kernels of the gates are drawn, W_x before W_h for each gate."""
+
+_GATE_ORDER = "ifgo"
+"""The order of the gates in `LSTMParams`."""
 
 
 def load_example(model: Forecaster, seed: int) -> None:
-    """Put the example's values in place of those that a forecaster drew: N(0, 0.01²), and biases 0.
+    """Replace the initial values of a forecaster by those of the example: N(0, 0.01²), and biases 0.
 
-    NumPy's `RandomState(seed)` draws W_xg, W_hg, W_xi, W_hi, W_xf, W_hf, W_xo, W_ho [D, H] and [H, H], then the head's
-    W_hy [H, outputs].
+    NumPy's `RandomState(seed)` draws W_xg, W_hg, W_xi, W_hi, W_xf, W_hf, W_xo, W_ho, of the shapes [D, H] and [H, H],
+    and then W_hy [H, outputs] of the head.
 
     Raises:
-        ConfigError: the model's cell is no plain LSTM.
+        ConfigError: The cell of the model is not a plain LSTM.
     """
     cell = model.cell.cell
     if not isinstance(cell, LSTM) or cell.peephole or cell.projection or cell.layer_norm or not cell.use_bias:
         raise ConfigError(f"config.model.initial_values=example: a plain LSTM expected, found {spec_repr(cell)}")
-    draw, inputs, hidden = np.random.RandomState(seed), model.cell.in_features, cell.features
-    w_x, w_h = {}, {}
-    for gate in _DRAWN:
-        w_x[gate] = draw.normal(0, _DEVIATION, (inputs, hidden))
-        w_h[gate] = draw.normal(0, _DEVIATION, (hidden, hidden))
-    gates = [jnp.asarray(np.concatenate([w[gate] for gate in "ifgo"], axis=1)) for w in (w_x, w_h)]
-    model.cell.load(model.cell.values._replace(w_x=gates[0], w_h=gates[1], b=jnp.zeros(4 * hidden)))
+
+    rng = np.random.RandomState(seed)
+    inputs = model.cell.in_features
+    hidden = cell.features
+    gates_x = {}
+    gates_h = {}
+    for gate in _DRAW_ORDER:
+        gates_x[gate] = rng.normal(0, _DEVIATION, (inputs, hidden))
+        gates_h[gate] = rng.normal(0, _DEVIATION, (hidden, hidden))
+
+    w_x = jnp.asarray(np.concatenate([gates_x[gate] for gate in _GATE_ORDER], axis=1))
+    w_h = jnp.asarray(np.concatenate([gates_h[gate] for gate in _GATE_ORDER], axis=1))
+    model.cell.load(model.cell.values._replace(w_x=w_x, w_h=w_h, b=jnp.zeros(4 * hidden)))
+
     assert model.head.bias is not None
-    model.head.kernel[...] = jnp.asarray(draw.normal(0, _DEVIATION, model.head.kernel.shape))
+    model.head.kernel[...] = jnp.asarray(rng.normal(0, _DEVIATION, model.head.kernel.shape))
     model.head.bias[...] = jnp.zeros(model.head.bias.shape)

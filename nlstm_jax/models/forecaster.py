@@ -1,4 +1,4 @@
-"""What comes next month, from the months before."""
+"""A model that forecasts the next month from the months before it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,14 +8,15 @@ from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import fold_in_name
+from nlstm_jax.cells.base import fold_in_name, fold_in_name_if_key
 from nlstm_jax.types import Array, Float, PRNGKeyArray
 
 
 class Forecaster(nnx.Module):
-    """cell → dropout → dense head on the last output, time-major.
+    """A forecaster: cell → dropout → dense head on the last output.
 
-    Initial values: the head glorot uniform with a zero bias (Keras' `Dense`), the cell its own.
+    Arrays are time-major. The initial values of the head are glorot uniform with a zero bias (as in Keras' `Dense`),
+    and those of the cell follow its own scheme.
     """
 
     def __init__(
@@ -28,15 +29,15 @@ class Forecaster(nnx.Module):
         over_time: Mapping[str, Any] | None = None,
         key: PRNGKeyArray,
     ) -> None:
-        """Make the model.
+        """Initialize the model.
 
         Args:
-            channels: C, inputs a month.
-            cell: any cell.
-            outputs: what the head says: 1 for a mean, 2 for a mean and a spread.
-            dropout_output: rate on the last output.
-            over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
-            key: for the initial values.
+            channels: The number of inputs per month C.
+            cell: The cell, of any kind.
+            outputs: The number of outputs of the head: 1 for a mean, 2 for a mean and a spread.
+            dropout_output: The dropout rate of the last output.
+            over_time: The options `mode`, `remat` and `truncate` of `unroll` that differ from the defaults.
+            key: The random key of the initial values.
         """
         self.cell = Recurrent(cell, channels, time_major=True, rngs=fold_in_name(key, "cell"), **over_time or {})
         self.dropout_output = nnx.Dropout(dropout_output)
@@ -48,10 +49,10 @@ class Forecaster(nnx.Module):
         )
 
     def __call__(self, xs: Float[Array, "T B C"], *, key: PRNGKeyArray | None = None) -> Float[Array, "B outputs"]:
-        """The head's outputs after the last month; `key` draws the dropout, None: none."""
-        cell_key = None if key is None else fold_in_name(key, "cell")
+        """Compute the outputs of the head after the last month. Without a `key` there is no noise."""
+        cell_key = fold_in_name_if_key(key, "cell")
         _, ys = self.cell(xs, key=cell_key)
-        last = self.dropout_output(
-            ys[-1], deterministic=key is None, rngs=None if key is None else fold_in_name(key, "output")
-        )
-        return self.head(last)
+
+        output_key = fold_in_name_if_key(key, "output")
+        last_output = self.dropout_output(ys[-1], deterministic=key is None, rngs=output_key)
+        return self.head(last_output)

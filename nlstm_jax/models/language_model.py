@@ -1,14 +1,14 @@
-"""The next symbol from those before it."""
+"""A model that predicts the next symbol from the symbols before it."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import fold_in_name, product
+from nlstm_jax.cells.base import fold_in_name, fold_in_name_if_key, product
 from nlstm_jax.cells.initializers import check_scheme, draw_vector
 from nlstm_jax.models.cross_entropy import cross_entropy
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
@@ -16,10 +16,11 @@ from nlstm_jax.unroll import fused
 
 
 class LanguageModel(nnx.Module):
-    """embedding → dropout → cell → (projection) → dropout → softmax, time-major.
+    """A language model: embedding → dropout → cell → (projection) → dropout → softmax.
 
-    Initial values: embedding N(0, 1/E), dense layers Flax's (LeCun normal, zero bias), or all of these uniform; the
-    cell its own.
+    Arrays are time-major. The initial values of the embedding are N(0, 1/E), those of the dense layers are Flax's
+    defaults (LeCun normal, zero bias). Alternatively, all of these are uniform. The initial values of the cell follow
+    its own scheme.
     """
 
     def __init__(
@@ -37,23 +38,24 @@ class LanguageModel(nnx.Module):
         over_time: Mapping[str, Any] | None = None,
         key: PRNGKeyArray,
     ) -> None:
-        """Make the model.
+        """Initialize the model.
 
         Args:
-            vocabulary: V, the number of symbols.
-            embedding: E, the width of a symbol's vector.
-            cell: any cell; dropout between the layers of a stack is the stack's own.
-            projection: width of a linear layer between cell and softmax; None: none.
-            tied: the softmax uses the embedding's vectors; what enters it must then have width E.
-            dropout_input: rate on the embedded symbols.
-            dropout_output: rate on what enters the softmax.
-            init_scheme: of all parameters but the cell's, `default` or `uniform(RADIUS)`.
-            over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
-            dtype: of the projection's and the softmax' products, e.g. `jnp.bfloat16`; their sums stay float32.
-            key: for the initial values.
+            vocabulary: The number of symbols V.
+            embedding: The width E of the vectors of the symbols.
+            cell: The cell, of any kind. Dropout between the layers of a stack is an option of the stack.
+            projection: The width of a linear layer between cell and softmax. None means no such layer.
+            tied: True if the softmax uses the embedding matrix as its weights. Its input must then have width E.
+            dropout_input: The dropout rate of the embedded symbols.
+            dropout_output: The dropout rate of the input of the softmax.
+            init_scheme: The scheme of all initial values except the cell's: `default` or `uniform(RADIUS)`.
+            dtype: The dtype of the factors in the products of projection and softmax, such as `jnp.bfloat16`. The
+                sums are always float32.
+            over_time: The options `mode`, `remat` and `truncate` of `unroll` that differ from the defaults.
+            key: The random key of the initial values.
 
         Raises:
-            ValueError: `tied`, and what enters the softmax is not E wide; an unknown scheme.
+            ValueError: The input of a tied softmax does not have width E, or the scheme is unknown.
         """
         width = cell.out_features if projection is None else projection
         if tied and width != embedding:
@@ -65,17 +67,32 @@ class LanguageModel(nnx.Module):
         def rngs(name: str) -> nnx.Rngs:
             return nnx.Rngs(params=fold_in_name(key, name))
 
-        draw = _uniform(init_scheme)
-        dense: dict[str, Any] = {} if draw is None else {"kernel_init": draw, "bias_init": draw}
-        embedded: dict[str, Any] = {} if draw is None else {"embedding_init": draw}
-        self.embedding = nnx.Embed(vocabulary, embedding, rngs=rngs("embedding"), **embedded)
+        initializer = _uniform_initializer(init_scheme)
+        embedding_options: dict[str, Any] = {}
+        linear_options: dict[str, Any] = {}
+        if initializer is not None:
+            embedding_options = {"embedding_init": initializer}
+            linear_options = {"kernel_init": initializer, "bias_init": initializer}
+
+        self.embedding = nnx.Embed(vocabulary, embedding, rngs=rngs("embedding"), **embedding_options)
         self.cell = Recurrent(cell, embedding, time_major=True, rngs=fold_in_name(key, "cell"), **over_time or {})
-        self.projection = (
-            None if projection is None else nnx.Linear(cell.out_features, projection, rngs=rngs("projection"), **dense)
-        )
+
+        # Every attribute is assigned once, as NNX decides at the first assignment if it holds parameters.
+        projection_layer: nnx.Linear | None = None
+        if projection is not None:
+            projection_layer = nnx.Linear(cell.out_features, projection, rngs=rngs("projection"), **linear_options)
+        self.projection = projection_layer
+
+        softmax_layer: nnx.Linear | None = None
+        tied_bias: nnx.Param[Array] | None = None
+        if tied:
+            tied_bias = nnx.Param(jnp.zeros(vocabulary))
+        else:
+            softmax_layer = nnx.Linear(width, vocabulary, rngs=rngs("softmax"), **linear_options)
+        self.softmax = softmax_layer
+        self.tied_bias = tied_bias
+
         self.dtype = dtype
-        self.softmax = None if tied else nnx.Linear(width, vocabulary, rngs=rngs("softmax"), **dense)
-        self.tied_bias = nnx.Param(jax.numpy.zeros(vocabulary)) if tied else None
         self.dropout_input = nnx.Dropout(dropout_input)
         self.dropout_output = nnx.Dropout(dropout_output)
 
@@ -87,16 +104,16 @@ class LanguageModel(nnx.Module):
         lengths: Int[Array, "B"] | None = None,
         key: PRNGKeyArray | None = None,
     ) -> tuple[Carry, Float[Array, "T B V"]]:
-        """Logits of the symbol after each of `tokens`.
+        """Compute the logits of the symbol after each of `tokens`.
 
         Args:
-            tokens: symbols, time-major.
-            carry: the cell's memory to start from.
-            lengths: how many tokens of each sequence are real.
-            key: draws the dropout; None: none.
+            tokens: The symbols, as numbers, time-major.
+            carry: The carry to start from. None means the cell's initial carry.
+            lengths: The number of valid tokens of each sequence. None means all.
+            key: The random key of the noise. None means no noise.
 
         Returns:
-            The cell's last carry, and the logits.
+            The last carry of the cell, and the logits.
         """
         carry, ys = self._features(tokens, carry, lengths, key)
         w, b = self._softmax()
@@ -112,25 +129,31 @@ class LanguageModel(nnx.Module):
         lengths: Int[Array, "B"] | None = None,
         key: PRNGKeyArray | None = None,
     ) -> tuple[Carry, Float[Array, ""], Float[Array, "T B"]]:
-        """The cross-entropy of `targets`, each the symbol after one of `tokens`; never all logits at once.
+        """Compute the cross-entropy of `targets`, the symbols after `tokens`, without storing all logits at once.
 
         Args:
-            tokens, carry, lengths, key: as when it is called.
-            targets: the symbols that come.
-            weights: of the targets; 0 leaves one out.
+            tokens: The symbols, as numbers, time-major.
+            targets: The symbol after each of `tokens`.
+            weights: The weights of the targets. A weight of 0 excludes a target.
+            carry: The carry to start from. None means the cell's initial carry.
+            lengths: The number of valid tokens of each sequence. None means all.
+            key: The random key of the noise. None means no noise.
 
         Returns:
-            The cell's last carry; Σ weight · nats, to be differentiated; the nats of every target, constants.
+            The last carry of the cell; the sum of weight · nats, which can be differentiated; and the nats of every
+            target, which have no gradient.
         """
         carry, ys = self._features(tokens, carry, lengths, key)
-        return carry, *cross_entropy(ys, *self._softmax(), targets, weights, self.dtype)
+        w, b = self._softmax()
+        total, nats = cross_entropy(ys, w, b, targets, weights, self.dtype)
+        return carry, total, nats
 
     def _features(
         self, tokens: Int[Array, "T B"], carry: Carry | None, lengths: Int[Array, "B"] | None, key: PRNGKeyArray | None
     ) -> tuple[Carry, Float[Array, "T B F"]]:
-        """What enters the softmax."""
-        xs = self._drop(self.dropout_input, self.embedding(tokens), key)
-        cell_key = None if key is None else fold_in_name(key, "cell")
+        """Compute the last carry of the cell and the input of the softmax."""
+        xs = self._drop(self.dropout_input, self.embedding(tokens), key, "input")
+        cell_key = fold_in_name_if_key(key, "cell")
         carry, ys = self.cell(xs, carry, lengths=lengths, key=cell_key)
         if self.projection is not None:
             assert self.projection.bias is not None
@@ -138,12 +161,13 @@ class LanguageModel(nnx.Module):
         return carry, self._drop(self.dropout_output, ys, key, "output")
 
     def _project(self, ys: Float[Array, "T B O"], w: Float[Array, "O P"]) -> Float[Array, "T B P"]:
-        """ys W, whose gradient's products are in `dtype` too."""
+        """Return ys W. The products of its gradient are computed in `dtype` too."""
         if self.dtype is None:
             return product(ys, w)
         return fused.hoisted(lambda w, ys: product(ys, w, self.dtype), w, ys)
 
     def _softmax(self) -> tuple[Float[Array, "F V"], Float[Array, "V"]]:
+        """Return the weights and the bias of the softmax."""
         if self.softmax is not None:
             assert self.softmax.bias is not None
             return self.softmax.kernel[...], self.softmax.bias[...]
@@ -151,12 +175,17 @@ class LanguageModel(nnx.Module):
         return self.embedding.embedding[...].T, self.tied_bias[...]
 
     @staticmethod
-    def _drop(dropout: nnx.Dropout, x: Array, key: PRNGKeyArray | None, name: str = "input") -> Array:
-        return dropout(x, deterministic=key is None, rngs=None if key is None else fold_in_name(key, name))
+    def _drop(dropout: nnx.Dropout, x: Array, key: PRNGKeyArray | None, name: str) -> Array:
+        """Apply dropout with the key derived from `name`. Without a key, return `x`."""
+        return dropout(x, deterministic=key is None, rngs=fold_in_name_if_key(key, name))
 
 
-def _uniform(scheme: str) -> Callable[..., Array] | None:
-    """What draws all of a layer's parameters, or None for the layers' own ways."""
+def _uniform_initializer(scheme: str) -> Callable[..., Array] | None:
+    """Return the initializer of a uniform scheme, or None for the scheme `default`.
+
+    Raises:
+        ValueError: The scheme is neither `default` nor `uniform(RADIUS)`.
+    """
     if scheme == "default":
         return None
     if not scheme.startswith("uniform("):

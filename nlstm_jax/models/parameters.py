@@ -1,17 +1,19 @@
-"""A model as a graph and its parameters by name, so that training is a pure function of arrays."""
+"""Split a model into its graph and its parameters, so that training is a pure function of arrays."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from flax import nnx
 
 from nlstm_jax.types import Array
 
+Model = TypeVar("Model", bound=nnx.Module)
+
 Parameters: TypeAlias = dict[str, Array]
-"""Arrays by the path of their place in the model, e.g. `cell/params/inner/w_h`."""
+"""The parameter arrays of a model, by their path in the model, such as `cell/params/inner/w_h`."""
 
 
-def split(model: nnx.Module) -> tuple[Any, Parameters]:
-    """The model's graph, and its parameters by name; `merge` puts them together again.
+def split(model: Model) -> tuple[nnx.GraphDef[Model], Parameters]:
+    """Split a model into its graph and its parameters by name. `merge` is the inverse.
 
     >>> graph, parameters = split(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
     >>> sorted(parameters)
@@ -21,19 +23,20 @@ def split(model: nnx.Module) -> tuple[Any, Parameters]:
     return graph, {_name(path): variable[...] for path, variable in nnx.to_flat_state(state)}
 
 
-def merge(graph: Any, parameters: Parameters) -> Any:
-    """The model with these parameters; cheap under a trace."""
+def merge(graph: nnx.GraphDef[Model], parameters: Parameters) -> Model:
+    """Combine a graph and parameters into a model. This costs little inside a traced function."""
     flat = [(_path(name), nnx.Param(value)) for name, value in parameters.items()]
     return nnx.merge(graph, nnx.from_flat_state(flat))
 
 
 def count_parameters(model: nnx.Module) -> int:
-    """The number of parameters of a model."""
-    return sum(value.size for value in split(model)[1].values())
+    """Count the parameters of a model."""
+    _, parameters = split(model)
+    return sum(value.size for value in parameters.values())
 
 
 def is_recurrent(name: str) -> bool:
-    """Whether a parameter of that name is a recurrent cell's.
+    """Return True if a parameter of that name belongs to a recurrent cell.
 
     >>> is_recurrent("cell/params/inner/w_h"), is_recurrent("head/kernel")
     (True, False)
@@ -42,8 +45,10 @@ def is_recurrent(name: str) -> bool:
 
 
 def _name(path: tuple[Any, ...]) -> str:
+    """Return the name of a parameter from its path in the state of the model."""
     return "/".join(map(str, path))
 
 
 def _path(name: str) -> tuple[str | int, ...]:
+    """Return the path of a parameter from its name, the inverse of `_name`."""
     return tuple(int(part) if part.isdigit() else part for part in name.split("/"))

@@ -1,4 +1,7 @@
-"""A sequence from a sequence: an encoder reads, and its memory starts a decoder that writes."""
+"""A sequence-to-sequence model.
+
+An encoder reads the input sequence. Its last carry is the initial carry of a decoder, which writes the output.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,24 +12,29 @@ from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell
-from nlstm_jax.cells.base import fold_in_name
+from nlstm_jax.cells.base import fold_in_name, fold_in_name_if_key
 from nlstm_jax.models.symbols import Symbols
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
 
 FEEDS = ("context", "previous")
-_NOTHING = -1
-"""The symbol before the first, whose vector is zeros."""
+"""The kinds of decoder input, see `Seq2Seq`."""
+
+_NO_SYMBOL = -1
+"""The symbol before the first one, whose vector is zeros."""
 
 
 class Seq2Seq(nnx.Module):
-    """symbols → encoder ⇒ carry ⇒ decoder → softmax, time-major.
+    """A sequence-to-sequence model: symbols → encoder ⇒ carry ⇒ decoder → softmax.
 
-    What the decoder reads at every step is the encoder's last output (`context`), or its own symbol of the step before
-    (`previous`): in training the right one (teacher forcing), and when it runs freely the most probable one.
+    The input of the decoder at every step depends on `feed`. With `context` it is the last output of the encoder. With
+    `previous` it is the symbol of the previous step: in training the correct one (teacher forcing), in `write` the
+    most probable one.
+
+    Arrays are time-major. The initial values of an embedding are N(0, 1/E), those of the softmax are Flax's defaults
+    (LeCun normal, zero bias), and those of the cells follow their own scheme.
+
     Source: Sutskever, Vinyals & Le 2014, "Sequence to sequence learning with neural networks" (arXiv 1409.3215);
     `context` is that of Cho et al. 2014 (arXiv 1406.1078).
-
-    Initial values: an embedding N(0, 1/E), the softmax Flax's (LeCun normal, zero bias), the cells their own.
     """
 
     def __init__(
@@ -39,18 +47,18 @@ class Seq2Seq(nnx.Module):
         over_time: Mapping[str, Any] | None = None,
         key: PRNGKeyArray,
     ) -> None:
-        """Make the model.
+        """Initialize the model.
 
         Args:
-            vocabulary: V, the number of symbols, of what is read and what is written.
-            cell: of encoder and decoder, each with its own parameters.
-            embedding: E, the width of a symbol's vector; None: one-hot.
-            feed: `context` or `previous`.
-            over_time: `mode`, `remat` and `truncate` of `unroll`, where they are not the default.
-            key: for the initial values.
+            vocabulary: The number of symbols V, the same for the input and the output.
+            cell: The cell of both encoder and decoder. Each of them has parameters of its own.
+            embedding: The width E of the vectors of the symbols. None means one-hot vectors.
+            feed: The kind of decoder input, `context` or `previous`.
+            over_time: The options `mode`, `remat` and `truncate` of `unroll` that differ from the defaults.
+            key: The random key of the initial values.
 
         Raises:
-            ValueError: another feed.
+            ValueError: The feed is unknown.
         """
         if feed not in FEEDS:
             raise ValueError(f"feed: one of {', '.join(FEEDS)} expected, found {feed!r}")
@@ -58,48 +66,56 @@ class Seq2Seq(nnx.Module):
         self.symbols = Symbols(vocabulary, embedding, key=fold_in_name(key, "symbols"))
         options: dict[str, Any] = {"time_major": True, **(over_time or {})}
         self.encoder = Recurrent(cell, self.symbols.width, rngs=fold_in_name(key, "encoder"), **options)
-        read = decoder_width(cell, self.symbols.width, feed)
-        self.decoder = Recurrent(cell, read, rngs=fold_in_name(key, "decoder"), **options)
+        decoder_in_features = decoder_width(cell, self.symbols.width, feed)
+        self.decoder = Recurrent(cell, decoder_in_features, rngs=fold_in_name(key, "decoder"), **options)
         self.softmax = nnx.Linear(cell.out_features, vocabulary, rngs=nnx.Rngs(params=fold_in_name(key, "softmax")))
 
     def __call__(
-        self, given: Int[Array, "T B"], targets: Int[Array, "S B"], *, key: PRNGKeyArray | None = None
+        self, inputs: Int[Array, "T B"], targets: Int[Array, "S B"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "S B V"]:
-        """Logits of every target, from what is given and, with the feed `previous`, from the targets before it.
+        """Compute the logits of every target, from the inputs and, with the feed `previous`, the earlier targets.
 
         Args:
-            given: what the encoder reads; numbers below 0 are blanks.
-            targets: what is to be written.
-            key: draws the cells' noise; None: none.
+            inputs: The symbols that the encoder reads. Negative numbers are blanks.
+            targets: The symbols that the decoder should write.
+            key: The random key of the noise. None means no noise.
         """
-        carry, last = self._encode(given, key)
+        carry, context = self._encode(inputs, key)
         if self.feed == "context":
-            inputs = jnp.broadcast_to(last, (len(targets), *last.shape))
+            decoder_inputs = jnp.broadcast_to(context, (len(targets), *context.shape))
         else:
-            before = jnp.concatenate([jnp.full_like(targets[:1], _NOTHING), targets[:-1]])
-            inputs = self.symbols(before)
-        _, ys = self.decoder(inputs, carry, key=None if key is None else fold_in_name(key, "decoder"))
+            previous = jnp.concatenate([jnp.full_like(targets[:1], _NO_SYMBOL), targets[:-1]])
+            decoder_inputs = self.symbols(previous)
+        _, ys = self.decoder(decoder_inputs, carry, key=fold_in_name_if_key(key, "decoder"))
         return self.softmax(ys)
 
-    def write(self, given: Int[Array, "T B"], count: int) -> Int[Array, "count B"]:
-        """The most probable symbols, one after the other, `count` of them; no noise."""
-        carry, last = self._encode(given, None)
+    def write(self, inputs: Int[Array, "T B"], count: int) -> Int[Array, "count B"]:
+        """Write `count` symbols, at every step the most probable one, without noise."""
+        carry, context = self._encode(inputs, None)
 
         def step(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
             carry, previous = state
-            read = last if self.feed == "context" else self.symbols(previous)
-            carry, ys = self.decoder(read[None], carry)
+            decoder_input = context if self.feed == "context" else self.symbols(previous)
+            carry, ys = self.decoder(decoder_input[None], carry)
             symbol = self.softmax(ys[0]).argmax(-1).astype(jnp.int32)
             return (carry, symbol), symbol
 
-        nothing = jnp.full(given.shape[1:], _NOTHING, jnp.int32)
-        return jax.lax.scan(step, (carry, nothing), length=count)[1]
+        before_first = jnp.full(inputs.shape[1:], _NO_SYMBOL, jnp.int32)
+        _, symbols = jax.lax.scan(step, (carry, before_first), length=count)
+        return symbols
 
-    def _encode(self, given: Int[Array, "T B"], key: PRNGKeyArray | None) -> tuple[Carry, Float[Array, "B O"]]:
-        carry, ys = self.encoder(self.symbols(given), key=None if key is None else fold_in_name(key, "encoder"))
+    def _encode(self, inputs: Int[Array, "T B"], key: PRNGKeyArray | None) -> tuple[Carry, Float[Array, "B O"]]:
+        """Compute the last carry and the last output of the encoder."""
+        carry, ys = self.encoder(self.symbols(inputs), key=fold_in_name_if_key(key, "encoder"))
         return carry, ys[-1]
 
 
 def decoder_width(cell: Cell, width: int, feed: str) -> int:
-    """What the decoder reads at a step: the encoder's output, or a symbol's vector of this width."""
+    """Return the input width of the decoder.
+
+    Args:
+        cell: The cell of the encoder, whose output is the decoder's input with the feed `context`.
+        width: The width of the vectors of the symbols.
+        feed: The kind of decoder input, `context` or `previous`.
+    """
     return cell.out_features if feed == "context" else width

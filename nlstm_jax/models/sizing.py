@@ -1,4 +1,4 @@
-"""The widths at which a whole model comes nearest to a number of parameters."""
+"""Find the widths that bring the parameter count of a whole model closest to a budget."""
 
 import functools
 import json
@@ -10,28 +10,34 @@ import jax
 from flax import nnx
 
 CLOSE = 0.005
-"""A projection is changed no further once the model is as near to its budget, as a part of it."""
+"""The largest relative distance to the budget at which the width of a projection is not changed further."""
+
 WIDEST = 1 << 16
+"""The largest width of a cell that is tried."""
 
 
 class Widths(NamedTuple):
-    """The widths that a budget decides.
+    """A choice of the widths that a budget determines.
 
     Attributes:
-        layers: H of each layer of the cell; the first ones may have one unit more than the others.
-        projection: the width between cell and softmax; 0 where the model has none that may be chosen.
+        layers: The number of hidden units H of each layer of the cell. The first layers may have one unit more than
+            the others.
+        projection: The width of the projection between cell and softmax, or 0 if the model has no projection whose
+            width can be chosen.
     """
 
     layers: tuple[int, ...]
     projection: int
 
     def __str__(self) -> str:
-        cell = f"width {', '.join(map(str, self.layers))}"
-        return f"{cell}, projection {self.projection}" if self.projection else cell
+        text = f"width {', '.join(map(str, self.layers))}"
+        if self.projection:
+            text += f", projection {self.projection}"
+        return text
 
 
 def count_model(make: Callable[[], nnx.Module]) -> int:
-    """Count the parameters of the model that `make` makes, without drawing them."""
+    """Count the parameters of the model that `make` builds, without drawing initial values."""
     state = nnx.state(nnx.eval_shape(make), nnx.Param)
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state))
 
@@ -39,72 +45,104 @@ def count_model(make: Callable[[], nnx.Module]) -> int:
 def fit_widths(
     count: Callable[[Widths], int], budget: int, layers: int = 1, projection: int = 0, *, even: bool = False
 ) -> Widths:
-    """Find the widths at which a model comes nearest to a budget of parameters.
+    """Find the widths that bring the parameter count of a model closest to a budget.
 
-    Layers differ by one unit at the most. A projection keeps the width given where that comes within 0.5 % of the
-    budget; if not, it is changed by as little as does, within half and twice its width.
+    The widths of the layers differ by at most one unit. A projection keeps its initial width if that comes within
+    0.5 % of the budget. Otherwise its width is changed by the smallest amount that does, between half and twice the
+    initial width.
 
     Args:
-        count: the number of parameters of a model of these widths; it must grow with each.
-        budget: the number of parameters of the whole model.
-        layers: how many layers the cell has.
-        projection: the width of the projection to begin with; 0: the model has none that may be chosen.
-        even: whether all layers must have one width.
+        count: The function that returns the parameter count of a model with given widths. The count must grow with
+            each width.
+        budget: The desired number of parameters of the whole model.
+        layers: The number of layers of the cell.
+        projection: The initial width of the projection, or 0 if the model has no projection whose width can be chosen.
+        even: True if all layers must have the same width.
 
     Raises:
-        ValueError: a model of the smallest widths has more parameters, or one of the largest has fewer.
+        ValueError: The model with the smallest widths has more parameters, or the one with the largest has fewer.
 
     >>> fit_widths(lambda widths: sum(width * width for width in widths.layers), budget=85, layers=2)
     Widths(layers=(7, 6), projection=0)
     """
-    step = layers if even else 1
+    units_per_step = layers if even else 1
 
-    def widths(units: int, projected: int = projection) -> Widths:
-        base, wider = divmod(units * step, layers)
-        return Widths(tuple(base + (index < wider) for index in range(layers)), projected)
+    def widths_at(size: int, projected: int = projection) -> Widths:
+        """Distribute `size` steps of units over the layers."""
+        base, wider_layers = divmod(size * units_per_step, layers)
+        return Widths(tuple(base + (index < wider_layers) for index in range(layers)), projected)
 
-    least = layers // step
-    smallest = count(widths(least))
-    if smallest > budget:
-        raise ValueError(f"{smallest:,} parameters or more, those of a cell of width 1, expected, found {budget:,}")
-    below, above = least, least + 1
-    while count(widths(above)) < budget:
-        if above > WIDEST * least:
+    def distance(widths: Widths) -> int:
+        return _distance(count(widths), budget)
+
+    smallest = layers // units_per_step
+    smallest_count = count(widths_at(smallest))
+    if smallest_count > budget:
+        raise ValueError(
+            f"{smallest_count:,} parameters or more, those of a cell of width 1, expected, found {budget:,}"
+        )
+
+    below, above = _bracket_budget(lambda size: count(widths_at(size)), budget, smallest)
+    candidates = [widths_at(below), widths_at(above)]
+    nearest = min(candidates, key=distance)
+    if not projection or distance(nearest) <= CLOSE * budget:
+        return nearest
+
+    candidates = [widths_at(size, _fit_projection(count, budget, widths_at(size))) for size in (below, above)]
+    close = [widths for widths in candidates if distance(widths) <= CLOSE * budget]
+    if close:
+        return min(close, key=lambda widths: abs(widths.projection - projection))
+    return min(candidates, key=distance)
+
+
+def _bracket_budget(count_at: Callable[[int], int], budget: int, smallest: int) -> tuple[int, int]:
+    """Find two consecutive sizes, the first below the budget (or `smallest`), the second at or above it.
+
+    Args:
+        count_at: The function that returns the parameter count at a size. The count must grow with the size.
+        budget: The desired number of parameters.
+        smallest: The smallest size, whose count is not above the budget.
+
+    Raises:
+        ValueError: The budget needs a cell of more than `WIDEST` units.
+    """
+    below = smallest
+    above = smallest + 1
+    while count_at(above) < budget:
+        if above > WIDEST * smallest:
             raise ValueError(f"a cell of at most {WIDEST:,} units expected, found a budget of {budget:,} parameters")
         below = above
-        # The number of parameters grows with the square of the width, or slower.
-        above += math.ceil(above * (math.sqrt(budget / count(widths(above))) - 1)) + 1
+        # The count grows at most with the square of the width, so this step does not go far beyond the budget.
+        above += math.ceil(above * (math.sqrt(budget / count_at(above)) - 1)) + 1
+
+    # Interpolate between the square roots of the counts, which are nearly linear in the width.
     while above - below > 1:
-        low, high = math.sqrt(count(widths(below))), math.sqrt(count(widths(above)))
+        low = math.sqrt(count_at(below))
+        high = math.sqrt(count_at(above))
         middle = below + round((above - below) * (math.sqrt(budget) - low) / (high - low))
         middle = min(max(middle, below + 1), above - 1)
-        below, above = (middle, above) if count(widths(middle)) < budget else (below, middle)
-    candidates = [widths(below), widths(above)]
-    nearest = min(candidates, key=lambda each: _distance(count(each), budget))
-    if not projection or _distance(count(nearest), budget) <= CLOSE * budget:
-        return nearest
-    candidates = [widths(units, _fit_projection(count, budget, widths(units))) for units in (below, above)]
-    close = [each for each in candidates if _distance(count(each), budget) <= CLOSE * budget]
-    if close:
-        return min(close, key=lambda each: abs(each.projection - projection))
-    return min(candidates, key=lambda each: _distance(count(each), budget))
+        if count_at(middle) < budget:
+            below = middle
+        else:
+            above = middle
+    return below, above
 
 
 def fit_model(
     make: Callable[[Mapping[str, Any]], nnx.Module], config: Mapping[str, Any], *, projects: bool
 ) -> tuple[Widths, int]:
-    """Find the widths that `config.model.parameters` asks for.
+    """Find the widths that match the budget `config.model.parameters`.
 
     Args:
-        make: a model of a configuration, in which `cell.widths` are those of the layers.
-        config: the configuration.
-        projects: whether the model has a projection whose width may be chosen.
+        make: The function that builds the model of a configuration, with the widths of the layers in `cell.widths`.
+        config: The configuration with the budget.
+        projects: True if the model has a projection whose width can be chosen.
 
     Returns:
-        The widths, and the number of parameters of the model that has them.
+        The widths, and the number of parameters of the model with these widths.
 
     Raises:
-        ValueError: as `fit_widths`.
+        ValueError: No widths match the budget, see `fit_widths`.
     """
     cell = config["cell"]
 
@@ -117,14 +155,14 @@ def fit_model(
         config["model"]["parameters"],
         cell["layers"],
         projection,
-        # The sum of a layer's input and output needs both to have one width.
+        # A residual connection adds the input and the output of a layer, so both must have the same width.
         even=bool(cell["residual"]),
     )
     return widths, count(widths)
 
 
 def resize(config: Mapping[str, Any], widths: Widths) -> dict[str, Any]:
-    """A configuration with these widths in the place of its budget."""
+    """Return a copy of a configuration with the given widths in place of its budget."""
     cell = {**config["cell"], "widths": widths.layers}
     model = {**config["model"], "parameters": 0}
     if widths.projection:
@@ -133,7 +171,7 @@ def resize(config: Mapping[str, Any], widths: Widths) -> dict[str, Any]:
 
 
 def _fit_projection(count: Callable[[Widths], int], budget: int, widths: Widths) -> int:
-    """The width of the projection at which a model with these layers comes nearest to the budget."""
+    """Find the width of the projection that brings the parameter count closest to the budget, for fixed layers."""
     lowest = (widths.projection + 1) // 2
     highest = 2 * widths.projection
     while highest - lowest > 1:
@@ -146,10 +184,11 @@ def _fit_projection(count: Callable[[Widths], int], budget: int, widths: Widths)
 
 
 def _distance(count: int, budget: int) -> int:
+    """Return the distance of a parameter count from the budget."""
     return abs(count - budget)
 
 
 def cache_key(config: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
-    """What the widths depend on, as text."""
-    decisive = {name: config[name] for name in ("task", "cell", "model")}
-    return json.dumps([decisive, dict(sizes)], sort_keys=True, default=list)
+    """Return a text that identifies the result of `fit_model`: everything that the widths depend on."""
+    sections = {name: config[name] for name in ("task", "cell", "model")}
+    return json.dumps([sections, dict(sizes)], sort_keys=True, default=list)

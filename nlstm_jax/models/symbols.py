@@ -1,4 +1,4 @@
-"""Symbols as vectors: one-hot, or rows of a table that is learnt."""
+"""A module that maps symbols to vectors: one-hot vectors, or the rows of a learned table."""
 
 import jax
 import jax.numpy as jnp
@@ -8,37 +8,45 @@ from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 
 class Symbols(nnx.Module):
-    """Number n as the n-th unit vector, or as the n-th row of an embedding; a number below 0 as zeros.
+    """A map of the number n to the n-th unit vector, or to the n-th row of an embedding.
+
+    A negative number is mapped to zeros.
 
     Attributes:
-        vocabulary: V, the number of symbols.
-        width: E, of a vector; V where they are one-hot.
+        vocabulary: The number of symbols V.
+        width: The width of the vectors: E, or V for one-hot vectors.
     """
 
     def __init__(self, vocabulary: int, embedding: int | None, *, key: PRNGKeyArray) -> None:
-        """Draw the embedding, if there is to be one.
+        """Draw the embedding, unless the vectors are one-hot.
 
         Args:
-            vocabulary: V.
-            embedding: E; None: one-hot.
-            key: for the initial values, N(0, 1/E).
+            vocabulary: The number of symbols V.
+            embedding: The width E of the vectors. None means one-hot vectors.
+            key: The random key of the initial values, which are N(0, 1/E).
         """
-        self.vocabulary, self.width = vocabulary, vocabulary if embedding is None else embedding
-        self.embedding = None if embedding is None else nnx.Embed(vocabulary, embedding, rngs=nnx.Rngs(params=key))
+        self.vocabulary = vocabulary
+        self.width = vocabulary if embedding is None else embedding
+
+        table: nnx.Embed | None = None
+        if embedding is not None:
+            table = nnx.Embed(vocabulary, embedding, rngs=nnx.Rngs(params=key))
+        self.embedding = table
 
     def __call__(self, numbers: Int[Array, "*b"]) -> Float[Array, "*b E"]:
-        """Their vectors."""
+        """Return the vectors of the symbols."""
         if self.embedding is None:
             return jax.nn.one_hot(numbers, self.vocabulary)
-        return self.embedding(jnp.maximum(numbers, 0)) * (numbers >= 0)[..., None]
+        is_symbol = numbers >= 0
+        return self.embedding(jnp.maximum(numbers, 0)) * is_symbol[..., None]
 
     def load(self, vectors: Float[AnyArray, "N W"]) -> None:
-        """Put other vectors, pretrained ones say, in the place of those that were drawn.
+        """Replace the vectors by others, such as pretrained ones.
 
         Raises:
-            ValueError: they are of another shape, or the symbols are one-hot.
+            ValueError: The vectors have the wrong shape, or the symbols are one-hot.
         """
-        if self.embedding is None or vectors.shape != (self.vocabulary, self.width):
-            own = None if self.embedding is None else (self.vocabulary, self.width)
-            raise ValueError(f"vectors of the shape {own} expected, found {vectors.shape}")
+        expected = None if self.embedding is None else (self.vocabulary, self.width)
+        if self.embedding is None or vectors.shape != expected:
+            raise ValueError(f"vectors of the shape {expected} expected, found {vectors.shape}")
         self.embedding.embedding[...] = jnp.asarray(vectors, jnp.float32)

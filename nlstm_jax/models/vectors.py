@@ -1,4 +1,7 @@
-"""Pretrained vectors of symbols, from a text file of a symbol and its numbers a line, as word2vec and GloVe write."""
+"""Pretrained vectors of symbols, read from a text file in the format of word2vec and GloVe.
+
+Every line of the file is a symbol followed by the numbers of its vector.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,23 +13,25 @@ from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.types import Float
 
 _LARGEST = float(np.finfo(np.float32).max)
+"""The largest finite float32 number."""
 
 
 def load_vectors(model: Any, path: Path, symbols: Sequence[str]) -> None:
-    """Put the vectors of a file in place of those that the model's `Symbols` drew.
+    """Replace the initial vectors of the model's `Symbols` by those of a file.
 
     Args:
-        model: a `Seq2Seq` or `Classifier`.
-        path: of the file.
-        symbols: in the order of their numbers.
+        model: The model, a `Seq2Seq` or a `Classifier`.
+        path: The path of the file.
+        symbols: The symbols in the order of their numbers.
 
     Raises:
-        ConfigError: the model's vectors are of another width, or one-hot.
-        DataError: see `read_vectors`.
+        ConfigError: The vectors of the model have another width, or they are one-hot.
+        DataError: The file is invalid, see `read_vectors`.
     """
     vectors = read_vectors(path, symbols)
     width = vectors.shape[1]
-    embedding = 0 if model.symbols.embedding is None else model.symbols.width
+    is_one_hot = model.symbols.embedding is None
+    embedding = 0 if is_one_hot else model.symbols.width
     if width != embedding:
         raise ConfigError(
             f"config.model.embedding: {width}, the width of the vectors of {path}, expected, found {embedding}"
@@ -35,41 +40,47 @@ def load_vectors(model: Any, path: Path, symbols: Sequence[str]) -> None:
 
 
 def read_vectors(path: Path, symbols: Sequence[str]) -> Float[np.ndarray, "V E"]:
-    """The vectors of these symbols; others in the file are passed over.
+    """Read the vectors of the given symbols. Other symbols in the file are ignored.
 
-    A first line of two whole numbers, how many vectors of which width, is taken as such.
+    The first line may be a header of two whole numbers: the number of vectors, and their width.
 
     Raises:
-        DataError: a file that cannot be read, a line that is none of the above, another width than the first vector's,
-            a symbol that is there twice or not at all.
+        DataError: The file cannot be read; a line is not a symbol and numbers; a vector has another width than the
+            first; or a symbol occurs twice or not at all.
     """
-    wanted, found = set(symbols), dict[str, np.ndarray]()
+    requested = set(symbols)
+    vectors: dict[str, np.ndarray] = {}
     width = 0
-    for number, line in enumerate(_lines(path), start=1):
+    for line_number, line in enumerate(_read_lines(path), start=1):
         symbol, *fields = line.split() or [""]
-        if not symbol or (number == 1 and len(fields) == 1 and symbol.isdecimal() and fields[0].isdecimal()):
+        is_header = line_number == 1 and len(fields) == 1 and symbol.isdecimal() and fields[0].isdecimal()
+        if not symbol or is_header:
             continue
+
         width = width or len(fields)
-        vector = [_number(field) for field in fields]
-        if not fields or len(fields) != width or not all(abs(value) <= _LARGEST for value in vector):
+        vector = [_to_number(field) for field in fields]
+        is_finite = all(abs(value) <= _LARGEST for value in vector)
+        if not fields or len(fields) != width or not is_finite:
             numbers = f"{width} finite numbers" if width else "finite numbers"
             raise DataError(
-                f"config.model.vectors: {path} line {number}: a symbol and {numbers} expected, found {line!r:.60}"
+                f"config.model.vectors: {path} line {line_number}: a symbol and {numbers} expected, found {line!r:.60}"
             )
-        if symbol in found:
-            raise DataError(f"config.model.vectors: {path} line {number}: {symbol!r} found twice, once expected")
-        if symbol in wanted:
-            found[symbol] = np.array(vector, np.float32)
-    lacking = [symbol for symbol in symbols if symbol not in found]
-    if lacking:
+        if symbol in vectors:
+            raise DataError(f"config.model.vectors: {path} line {line_number}: {symbol!r} found twice, once expected")
+        if symbol in requested:
+            vectors[symbol] = np.array(vector, np.float32)
+
+    missing = [symbol for symbol in symbols if symbol not in vectors]
+    if missing:
         raise DataError(
             f"config.model.vectors: {path}: a vector of each of {len(symbols):,} symbols expected, none found of "
-            f"{len(lacking):,}, {lacking[0]!r} for one"
+            f"{len(missing):,}, {missing[0]!r} for one"
         )
-    return np.stack([found[symbol] for symbol in symbols])
+    return np.stack([vectors[symbol] for symbol in symbols])
 
 
-def _lines(path: Path) -> list[str]:
+def _read_lines(path: Path) -> list[str]:
+    """Read the lines of a text file. Raise a DataError if it cannot be read or is not UTF-8."""
     try:
         return path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
@@ -80,7 +91,8 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"config.model.vectors: {path}: a text file expected: {error.strerror}") from None
 
 
-def _number(text: str) -> float:
+def _to_number(text: str) -> float:
+    """Return the number that `text` stands for, or NaN if it is not a number."""
     try:
         return float(text)
     except ValueError:

@@ -42,7 +42,7 @@ def assert_orthogonal_rows(matrix):
 
 
 def assert_uniform(values, bound):
-    """All within the bound, and spread over the whole of it: a uniform's deviation is bound / √3."""
+    """Assert that all values are within the bound and have the standard deviation of a uniform, bound / √3."""
     values = np.asarray(values)
     assert np.abs(values).max() <= bound
     assert np.abs(values).max() > 0.97 * bound
@@ -143,7 +143,7 @@ def test_a_step_takes_any_batch_shape(name):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_without_a_key_nothing_is_drawn(name):
-    """Nor with one by a cell without noise: its parameters are handed on as they are."""
+    """With a key, a cell without noise also returns its parameters unchanged."""
     cell = CELLS[name]
     params, _, _ = references.example(cell, D)
     for key in (None, KEY) if name not in zoo.names("noisy") else (None,):
@@ -220,7 +220,10 @@ def test_a_width_is_found_for_a_budget():
 
 
 def products_by_hand(width, inputs, levels=1):
-    """Two operations a multiplication: four gates on the inputs, and on h; a level more has twice as much of H × H."""
+    """Count two operations per multiplication, for four gates on the inputs and on h.
+
+    Every further level adds the products of its four gates with two matrices H × H.
+    """
     return 2 * 4 * width * (inputs + (2 * levels - 1) * width)
 
 
@@ -280,7 +283,7 @@ def test_another_key_draws_other_parameters():
     ids=["lstm", "gru", "gru_reset_before", "elman"],
 )
 def test_torch_draws_the_sum_of_two_biases_where_pytorch_adds_two(cell, sums):
-    """U(±1/4) has the deviation 0.144, the sum of two 0.204; the last block of a GRU keeps its two biases apart."""
+    """U(±1/4) has the deviation 0.144, the sum of two 0.204. The candidate of a GRU has two separate biases."""
     params = jax.vmap(lambda key: cell.init(key, 3))(jax.random.split(KEY, 400))
     b = np.asarray(params.b).reshape(400, -1, 16)
     deviations = b.std((0, 2))

@@ -1,4 +1,4 @@
-"""Cells by name from a user's own module."""
+"""Build cells by name from a module of the user."""
 
 import sys
 import types
@@ -11,21 +11,21 @@ from nlstm_jax.cells import Elman
 
 
 class Short(Elman):
-    """A step without noise and read."""
+    """A cell whose step lacks the arguments `noise` and `recurrent_input`."""
 
     def step(self, params, carry, z):
         return super().step(params, carry, z)
 
 
 class Swapped(Elman):
-    """A step that returns the output first."""
+    """A cell whose step returns the output before the carry."""
 
     def step(self, params, carry, z, noise=(), recurrent_input=None):
         return super().step(params, carry, z, noise, recurrent_input)[::-1]
 
 
 class Wide(Elman):
-    """An output that is not as wide as it says."""
+    """A cell whose output is not as wide as its `out_features`."""
 
     def step(self, params, carry, z, noise=(), recurrent_input=None):
         carry, y = super().step(params, carry, z, noise, recurrent_input)
@@ -51,7 +51,10 @@ def test_a_factory_of_ones_own_makes_the_cell():
     [
         ("number", r"what it makes: a cell expected, found 3, which lacks features, init, initial_carry, "),
         ("kind", r"what it makes: a cell expected, found the class Elman"),
-        ("Short", r"step\(params, carry, z, noise=\(\), read=None\) expected, found step\(params, carry, z\)"),
+        (
+            "Short",
+            r"step\(params, carry, z, noise=\(\), recurrent_input=None\) expected, found step\(params, carry, z\)",
+        ),
         (
             "Swapped",
             r"step: on 2 sequences of width 3, \(carry, y\) of the shapes \(ElmanCarry\(h=\(2, 4\)\), \(2, 4\)\) ",

@@ -1,4 +1,4 @@
-"""Noise from a configuration: every rate at its level, in every layer, and refused by name where it does not serve."""
+"""Noise from a configuration: every rate applies to its level in every layer; an invalid rate is refused by name."""
 
 import json
 import sys
@@ -193,7 +193,7 @@ def test_a_rate_that_is_no_probability_below_1_is_refused_by_name_from_both_side
 
 @pytest.fixture
 def own(monkeypatch):
-    """A user's module of factories, as `own:name`."""
+    """Install a module of factories of the user, which are then named `own:name`."""
     module = types.ModuleType("own")
     module.stack = lambda features, rate=0.5: Stack(
         (with_regularizers(LSTM(features), recurrent_dropout=(rate,)),) * 2

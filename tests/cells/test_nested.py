@@ -34,7 +34,7 @@ class SumCarry(NamedTuple):
 
 @dataclass(frozen=True)
 class Addition:
-    """The memory of an ordinary LSTM as a cell: x̃ + h̃."""
+    """A cell that computes the memory of an ordinary LSTM, x̃ + h̃."""
 
     features: int
 
@@ -76,7 +76,7 @@ BY_DEFAULT = (
 
 @zoo.parametrize("single", "nested", "reference", default=BY_DEFAULT)
 def test_values_and_gradients_equal_the_reference(name):
-    """The paper's equations at every depth, and any cell with an h as the memory."""
+    """The cell follows the paper's equations at every depth, with any cell with an h as the memory."""
     references.assert_equals_reference(zoo.build(name), zoo.ENTRIES[name].reference, in_features=D, batch=1)
 
 

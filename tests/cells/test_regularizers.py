@@ -1,4 +1,4 @@
-"""Noise: its rates and expectation over many draws, its place in the equations, and where it is not."""
+"""Noise: its rates and its expectation over many draws, where it enters the equations, and where it does not."""
 
 import itertools
 import subprocess
@@ -41,21 +41,21 @@ KEY = jax.random.key(3)
 
 
 def assert_rate(kept, rate):
-    """A share of 1 − rate within four standard errors."""
+    """Assert that a share of 1 − rate is kept, within four standard errors."""
     kept = np.asarray(kept)
     assert kept.size >= 100_000
     assert abs(kept.mean() - (1 - rate)) < 4 * np.sqrt(rate * (1 - rate) / kept.size)
 
 
 def assert_mask(mask, rate):
-    """0 or 1/(1 − rate), with the rate and the expectation 1."""
+    """Assert that the mask is 0 or 1/(1 − rate), with the given rate and the expectation 1."""
     np.testing.assert_allclose(np.unique(mask), [0, 1 / (1 - rate)], 1e-6)
     assert_rate(np.asarray(mask) > 0, rate)
     assert abs(np.asarray(mask, np.float64).mean() - 1) < 4 * np.sqrt(rate / (1 - rate) / mask.size)
 
 
 def assert_independent(masks):
-    """Any two of them keep a unit together as often as chance has it, within four standard errors."""
+    """Assert that any two masks keep the same unit as often as independent ones, within four standard errors."""
     masks = [np.asarray(mask).ravel() > 0 for mask in masks]
     for number, one in enumerate(masks):
         for other in masks[:number]:
@@ -64,7 +64,7 @@ def assert_independent(masks):
 
 
 def drawn(cell, batch, in_features, steps=3):
-    """Parameters of ones, prepared with a key, and the noise."""
+    """Return parameters of ones, prepared with a key, and the noise."""
     shapes = jax.eval_shape(lambda: cell.init(KEY, in_features))
     params = jax.tree.map(lambda leaf: jnp.ones(leaf.shape), shapes)
     sample_noise = references.compiled(lambda params: cell.sample_noise(params, KEY, (steps, batch, in_features)))
@@ -93,7 +93,7 @@ def test_masks_are_as_wide_as_what_they_mask():
 
 
 def echo(cell, w_x, w_h, xs, start=None):
-    """The outputs of an Elman cell without activation, and with given matrices, under the noise of `cell`."""
+    """Return the outputs of a linear Elman cell with the given matrices, under the noise of `cell`."""
     return np.asarray(references.run(cell, ElmanParams(w_x, w_h, None), xs, start, key=KEY)[1])
 
 
@@ -211,7 +211,7 @@ def test_dropout_stands_on_the_input_and_the_recurrent_product_and_the_memory_st
 
 
 def struck(prepared, b):
-    """Example b's parameters of the bare cell: what is dropped is struck from the rows of the matrices."""
+    """Return parameters of the bare cell for example b, with zeros in the rows of the matrices that are dropped."""
     if isinstance(prepared, MaskedParams):
         params = struck(prepared.cell, b)
         for field, mask in (("w_x", prepared.inputs), ("w_h", prepared.recurrent)):
@@ -297,7 +297,7 @@ def test_zoneout_is_the_papers(drawn):
 
 
 def zoned(reference, params, xs, start, kept):
-    """Zoneout around a reference; `kept` is, for every vector of the carry, what is kept of it: [T, B, F]."""
+    """Run a reference with zoneout. `kept` has a mask [T, B, F] for every vector of the carry."""
     lasts, outputs = [], []
     for b in range(xs.shape[1]):
         carry, ys = jax.tree.map(lambda leaf, b=b: leaf[b], start), []
@@ -460,7 +460,7 @@ def test_what_draws_noise_is_known():
 
 @dataclass(frozen=True)
 class Multiplied(Elman):
-    """A user's cell, whose noise is not a mask: gamma numbers of mean 1 on its recurrent matrix."""
+    """A user's cell whose noise is not a mask: its recurrent matrix is multiplied by gamma variates of mean 1."""
 
     def sample_noise(self, params, key, shape):
         if key is None:
@@ -525,7 +525,7 @@ def test_noise_moves_no_parameter(plain):
 
 
 def drawn_on(count):
-    """The noise, and the outputs and gradients under it, on so many devices; the batch is split over them."""
+    """Compute the noise, and outputs and gradients with this noise, with the batch split over that many devices."""
     cell = Stack(
         (Zoneout(with_regularizers(nested_lstm(4, 2), input_dropout=(0.3,), recurrent_dropout=(0.3,)), 0.3),) * 2
     )
@@ -658,7 +658,7 @@ def test_weight_drop_wants_a_recurrent_matrix():
 
 
 class Deaf(Elman):
-    """A cell that passes over `recurrent_input`."""
+    """A cell that ignores `recurrent_input`."""
 
     def step(self, params, carry, z, noise=(), recurrent_input=None):
         return super().step(params, carry, z, noise)

@@ -22,7 +22,7 @@ class Nothing(NamedTuple):
 
 @dataclass(frozen=True)
 class PassThrough:
-    """A cell whose output is its input, so that only what a stack does in between is seen."""
+    """A cell whose output is its input, so that a test sees only the connections of the stack."""
 
     features: int
 
@@ -48,7 +48,7 @@ class PassThrough:
 
 @functools.partial(references.compiled, static_argnames="cell")
 def stepped(cell, params, xs, key=None):
-    """A Python loop over `cell.step`: the stack as one cell."""
+    """Run the stack as one cell, with a Python loop over `cell.step`."""
     length, batch, _ = xs.shape
     params, noise = cell.sample_noise(params, key, xs.shape)
     carry, ys = cell.initial_carry((batch,)), []

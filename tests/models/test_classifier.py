@@ -1,4 +1,4 @@
-"""A classifier equals Keras' with the same weights, and knows nothing of what is past a sequence's end."""
+"""A classifier equals Keras' with the same weights, and ignores symbols after the end of a sequence."""
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +66,7 @@ def test_two_windows_with_the_memory_between_them_are_one_sequence() -> None:
 
 
 def test_dropout_comes_from_the_key_and_leaves_evaluation_alone() -> None:
-    cell = cells.regularizers(LSTM(6), input_dropout=(0.5,))
+    cell = cells.with_regularizers(LSTM(6), input_dropout=(0.5,))
     noisy = Classifier(5, 4, cell, dropout_output=0.5, key=KEY)
     plain = Classifier(5, 4, LSTM(6), key=KEY)
     noisy = merge(split(noisy)[0], split(plain)[1])

@@ -1,4 +1,4 @@
-"""Cross-entropy by chunks against optax over all logits at once."""
+"""Cross-entropy in chunks equals optax' cross-entropy of all logits at once."""
 
 import jax
 import jax.numpy as jnp
@@ -36,7 +36,7 @@ def _small_chunks(monkeypatch):
 @pytest.mark.usefixtures("_small_chunks")
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_it_equals_the_plain_form(shape):
-    """Sum, nats, first and second derivatives by all that is no integer, to float64's rounding."""
+    """The sum, the nats, and the first and second derivatives agree up to rounding in float64."""
     with jax.enable_x64(True):
         *given, targets, weights = example(*shape)
 
@@ -136,7 +136,7 @@ def test_a_jitted_function_of_the_targets_can_be_differentiated():
 
 @pytest.mark.parametrize("left_out", [-1, 5, 2**31 - 1])
 def test_a_target_without_weight_may_be_no_symbol(left_out):
-    """Padding of any number leaves the sum and all gradients as they are."""
+    """Padding of any value does not change the sum or any gradient."""
     ys, w, b, targets, _ = example(4, 3, 4, 5)
     weights = jnp.ones((4, 3)).at[1:3, 1].set(0.0)
 

@@ -11,7 +11,7 @@ KEY = jax.random.key(1)
 
 
 def logits_by_numpy(parameters, tokens):
-    """An Elman language model in float64, step by step."""
+    """Compute the logits of an Elman language model in float64, step by step."""
     p = {name: np.asarray(value, np.float64) for name, value in parameters.items()}
     h, logits = np.zeros((tokens.shape[1], p["cell/params/w_h"].shape[0])), []
     for symbols in tokens:
@@ -84,7 +84,7 @@ def test_what_stands_past_the_end_changes_no_logit_before_it():
 
 
 def transparent(**dropout) -> LanguageModel:
-    """A model whose logits are the embedded symbols, but for the dropout."""
+    """A model whose logits are the embedded symbols, except for the dropout."""
     width = 24
     model = LanguageModel(width, width, Elman(width, activation="identity"), key=KEY, **dropout)
     graph, parameters = split(model)

@@ -6,7 +6,7 @@ from scipy import stats
 
 from nlstm_jax.cells import LSTM
 from nlstm_jax.models import LanguageModel, merge, split
-from nlstm_jax.models.sampling import _choose, draw
+from nlstm_jax.models.sampling import _draw_symbols, draw
 
 VOCABULARY, COUNT = 5, 4000
 FREE = np.full(3, -1, np.int32)
@@ -14,7 +14,7 @@ FREE = np.full(3, -1, np.int32)
 
 @pytest.fixture(scope="module")
 def model():
-    """A model that is far from indifferent."""
+    """A model whose predictions are far from uniform."""
     graph, parameters = split(LanguageModel(VOCABULARY, 4, LSTM(6), key=jax.random.key(0)))
     return merge(graph, {name: 3 * value for name, value in parameters.items()})
 
@@ -30,14 +30,14 @@ def sample(model, forced=FREE, allowed=None, seed=0, count=COUNT, temperature=1.
 
 
 def after(model, prefix, temperature=1.0):
-    """In float64: the probabilities of the symbol after `<bos>` and a prefix."""
+    """Compute the probabilities of the symbol after `<bos>` and a prefix, in float64."""
     _, logits = model(jnp.asarray([0, *prefix], jnp.int32)[:, None])
     weights = np.exp(np.asarray(logits[-1, 0], np.float64) / temperature)
     return weights / weights.sum()
 
 
 def assert_follows(symbols, probabilities):
-    """A chi-square test that a right sampler fails once in 10,000 seeds; the seed is fixed."""
+    """Apply a chi-square test that a correct sampler fails for one seed in 10,000. The seed is fixed."""
     counts = np.bincount(symbols, minlength=VOCABULARY)
     assert not counts[probabilities == 0].any()
     here = probabilities > 0
@@ -70,7 +70,7 @@ def test_top_k_draws_from_the_most_probable_alone(model):
 def test_top_k_draws_no_more_symbols_where_several_are_equally_probable():
     logits = jnp.array([0.0, 1.0, 1.0, 1.0, 1.0])
     keys = jax.random.split(jax.random.key(0), 200)
-    drawn = [int(_choose(logits[None], jnp.ones(5, bool), key, 1.0, 2)[0]) for key in keys]
+    drawn = [int(_draw_symbols(logits[None], jnp.ones(5, bool), key, 1.0, 2)[0]) for key in keys]
     assert set(drawn) == {1, 2}
 
 

@@ -1,4 +1,4 @@
-"""Encoder and decoder equal a NumPy loop; what is counted against a budget is both of them."""
+"""Encoder and decoder equal a NumPy loop, and both of them count against a budget."""
 
 import itertools
 import json
@@ -20,7 +20,7 @@ V, S = 7, 3
 
 
 def redrawn(model) -> tuple[Seq2Seq, dict[str, np.ndarray]]:
-    """The model with normal parameters, and these in float64."""
+    """Return the model with normally distributed parameters, and these parameters in float64."""
     graph, drawn = split(model)
     rng = np.random.default_rng(0)
     parameters = {name: jnp.asarray(rng.normal(size=value.shape), jnp.float32) for name, value in drawn.items()}
@@ -32,7 +32,7 @@ def elman(p, name, h, x):
 
 
 def by_hand(p, vectors, given, fed, feed):
-    """Logits of one sequence after another; `fed` are the symbols read by a decoder of the feed `previous`."""
+    """Compute the logits sequence by sequence. With the feed `previous`, the decoder reads the symbols `fed`."""
     rows = []
     for column, read in zip(given.T, fed.T, strict=True):
         h = np.zeros(5)
@@ -74,7 +74,7 @@ def test_only_the_symbol_before_reaches_a_decoder_that_is_fed_with_it() -> None:
 
 
 def test_noise_comes_from_the_key_alone() -> None:
-    cell = cells.regularizers(LSTM(8), recurrent_dropout=(0.5,))
+    cell = cells.with_regularizers(LSTM(8), recurrent_dropout=(0.5,))
     model = Seq2Seq(V, cell, key=KEY)
     given, targets = jnp.ones((4, 2), jnp.int32), jnp.ones((S, 2), jnp.int32)
     one, two = (model(given, targets, key=jax.random.key(number)) for number in (1, 2))

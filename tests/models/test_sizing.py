@@ -1,4 +1,4 @@
-"""A whole model comes as near to a budget of parameters as its widths allow, whatever its cell."""
+"""A whole model comes as close to its parameter budget as its widths allow, with any cell."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ BUDGETS = (10_000, 100_000, 1_000_000)
 
 
 def widened(layer, width):
-    """The same layer with `width` in the place of every number of units."""
+    """Return the same layer with `width` in place of every number of units."""
     if isinstance(layer, tuple) and not hasattr(layer, "_fields"):
         return tuple(widened(each, width) for each in layer)
     if not dataclasses.is_dataclass(layer):
@@ -32,7 +32,7 @@ def widened(layer, width):
 
 
 def language_model_size(cell, projection):
-    """The parameters of a language model around a cell, by its equations."""
+    """Count the parameters of a language model around a cell from the equations."""
     embedding = VOCABULARY * EMBEDDING
     projected = (cell.out_features + 1) * projection
     softmax = (projection + 1) * VOCABULARY
@@ -49,7 +49,7 @@ SIZED_BY_DEFAULT = ("lstm", "lstm_options", "gru", "nested_2_multiply", "stack",
 
 @zoo.parametrize(default=SIZED_BY_DEFAULT)
 def test_a_language_model_of_any_cell_comes_within_two_percent(name):
-    """A cell's number of parameters is quadratic in its width, so that three widths tell it for all."""
+    """The parameter count of a cell is quadratic in its width, so three widths determine it for all."""
 
     def size(width, projection):
         return language_model_size(widened(zoo.ENTRIES[name].make(None), width), projection)
@@ -79,7 +79,7 @@ def test_a_configured_model_has_the_size_that_is_told(cell, layers):
 
 
 def test_a_classic_case_of_unequal_models_is_mended():
-    """A minGRU and an LSTM at params=40000 stood in models of 60,466 and 43,250 parameters."""
+    """With params=40000, the models of a minGRU and an LSTM once had 60,466 and 43,250 parameters."""
     counts = []
     for cell in ("gru", "lstm", "nlstm,depth=2"):
         config = json.loads(poems.get_config(f"cell={cell},smoke,model_params=40000").to_json())
@@ -88,7 +88,7 @@ def test_a_classic_case_of_unequal_models_is_mended():
 
 
 def test_no_other_widths_come_nearer():
-    """Brute force over the widths of two layers, and of one with a projection."""
+    """The widths equal those of a brute-force search, for two layers and for one with a projection."""
 
     def two(widths):
         return sum(4 * width * (width + 5) for width in widths.layers)

@@ -1,4 +1,4 @@
-"""Pretrained vectors from a text file: they are in the model to the bit, and a line that does not serve is named."""
+"""Pretrained vectors from a text file are in the model to the bit, and an error names an invalid line."""
 
 from pathlib import Path
 
