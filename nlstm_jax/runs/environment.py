@@ -71,7 +71,7 @@ def _read_snapshot() -> JsonObject | None:
 
 
 def _describe_checkout() -> dict[str, str | None]:
-    """Return the commit and the uncommitted diff of the checkout, None for both outside of a checkout."""
+    """Return the commit and the uncommitted diff of the checkout. Both are None outside of a checkout."""
     commit = _run_git("rev-parse", "HEAD")
     return {
         "commit": commit.strip() if commit else None,

@@ -238,7 +238,7 @@ def _objective_sign(trial: Trial) -> int:
 
 
 def _import_optuna() -> ModuleType:
-    """Import Optuna, and silence the messages that do not concern the user.
+    """Import and return Optuna, and silence the messages that do not concern the user.
 
     Raises:
         ConfigError: Optuna is not installed.

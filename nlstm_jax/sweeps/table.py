@@ -93,12 +93,12 @@ def overhead(entries: Sequence[QueuedTrial]) -> str:
 
     The text is empty if nothing was trained.
     """
-    seconds = [
+    extra_seconds = [
         entry.seconds - entry.progress.seconds for entry in entries if entry.seconds and entry.state == "finished"
     ]
-    if not seconds:
+    if not extra_seconds:
         return ""
-    return f"a trial took {np.median(seconds):.1f} s beside its training (median of {len(seconds)})"
+    return f"a trial took {np.median(extra_seconds):.1f} s beside its training (median of {len(extra_seconds)})"
 
 
 def _format_step(progress: TrialProgress) -> str:
