@@ -1,10 +1,10 @@
-"""What tests of sweeps share: a sweep of 24 short trials, what trials have measured, and waiting for a file."""
+"""Helpers for tests of sweeps: a sweep file with 24 short trials, the metrics of trials, and waiting for a file."""
 
 import json
 import time
 from pathlib import Path
 
-CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
+CLOCK_METRICS = ("wall_seconds", "examples_per_second", "tokens_per_second")
 WIDE = """
 def sweep(add):
     for seed in range(4):
@@ -15,18 +15,20 @@ def sweep(add):
 
 
 def metrics(workdir: Path) -> dict[str, list[dict]]:
-    """What every trial of a sweep has measured, but for clocks."""
-    return {
-        folder.name: [
-            {key: value for key, value in json.loads(line).items() if key not in CLOCK}
-            for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()
-        ]
-        for folder in sorted((workdir / "trials").iterdir())
-    }
+    """Return the metrics of every trial of a sweep by the trial's name, without those that depend on time."""
+    return {folder.name: _read_metrics(folder) for folder in sorted((workdir / "trials").iterdir())}
+
+
+def _read_metrics(folder: Path) -> list[dict]:
+    """Read the metrics of one run folder, without those that depend on time."""
+    rows = []
+    for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines():
+        rows.append({key: value for key, value in json.loads(line).items() if key not in CLOCK_METRICS})
+    return rows
 
 
 def wait_for(file: Path, seconds: float = 60.0) -> None:
-    """Until there is the file."""
+    """Wait until a file exists."""
     end = time.monotonic() + seconds
     while not file.exists():
         assert time.monotonic() < end, f"{file} expected"

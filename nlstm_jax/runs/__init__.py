@@ -1,13 +1,15 @@
-"""The run folder: config, environment, metrics, summary, lock. The only code that knows its layout.
+"""The run folder: configuration, environment, metrics, summary and lock.
+
+Only this package knows the layout of a run folder.
 
 config.json        the resolved configuration, as it was when the run was made
 environment.json   command line, versions, git commit and uncommitted diff, devices, data checksums
 metrics.jsonl      one JSON object a line, appended at every evaluation
-summary.json       written last
-checkpoints/       orbax
-examples_*.npz     what each example of a split adds to the metrics, if asked for
+summary.json       the outcome of the run, written last
+checkpoints/       checkpoints, written by orbax
+examples_*.npz     the sum and the weight of every example of a split, for each metric, if requested
 notes.json         a note and tags, if there are any
-log.txt            what the console said
+log.txt            the console output
 lock               held by the process that writes
 """
 

@@ -1,13 +1,18 @@
-"""Two configurations side by side: which keys differ, and how."""
+"""Comparison of two configurations: the keys that differ, with both values."""
 
 from collections.abc import Mapping
 from typing import Any
 
 ABSENT = "(absent)"
+"""The value that `differences` reports for a key that one configuration lacks."""
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested configuration as one level of dotted keys.
+    """Return a nested configuration as one dict with dotted keys.
+
+    Args:
+        config: The nested configuration.
+        prefix: The text that is put before every key.
 
     >>> flatten({"cell": {"name": "lstm", "depth": 1}, "task": "poems"})
     {'cell.name': 'lstm', 'cell.depth': 1, 'task': 'poems'}
@@ -23,12 +28,17 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ, each with its (old, new) value; `"(absent)"` where one lacks the key.
+    """Return the dotted keys whose values differ, each with its old and its new value.
+
+    The value of a key that one configuration lacks is `"(absent)"`.
 
     >>> differences({"seeds": {"init": 0}}, {"seeds": {"init": 1}})
     {'seeds.init': (0, 1)}
     """
-    left, right = flatten(old), flatten(new)
-    keys = [*left, *(key for key in right if key not in left)]
-    pairs = {key: (left.get(key, ABSENT), right.get(key, ABSENT)) for key in keys}
+    old_values = flatten(old)
+    new_values = flatten(new)
+    # A dict keeps the order: the old keys first, then the keys that only the new configuration has.
+    keys = dict.fromkeys([*old_values, *new_values])
+
+    pairs = {key: (old_values.get(key, ABSENT), new_values.get(key, ABSENT)) for key in keys}
     return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

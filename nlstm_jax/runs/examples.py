@@ -1,4 +1,4 @@
-"""What each example of a split adds to a trained run's metrics, in the run folder."""
+"""Per-example sums and weights of the metrics of a trained run, stored in its run folder."""
 
 import zipfile
 import zlib
@@ -14,12 +14,12 @@ from nlstm_jax.types import Float
 
 
 class ExampleSums(NamedTuple):
-    """Of one metric.
+    """The sums and weights of one metric, one of each per example [N].
 
     Attributes:
-        step: of the checkpoint that was measured.
-        sums: what each example adds.
-        weights: to how many targets.
+        step: The step of the checkpoint that was evaluated.
+        sums: The sum that each example contributes to the metric.
+        weights: The weight of each example, e.g. its number of targets.
     """
 
     step: int
@@ -28,31 +28,45 @@ class ExampleSums(NamedTuple):
 
 
 def write_examples(folder: Path, split: str, step: int, means: Mapping[str, Any]) -> Path:
-    """Write a split's sums and weights, by metric; the file is returned."""
+    """Write the per-example sums and weights of a split, and return the path of the file.
+
+    Args:
+        folder: The run folder.
+        split: The name of the split.
+        step: The step of the checkpoint that was evaluated.
+        means: For every metric an object with the arrays `sum` and `weight`, both [N].
+    """
+    arrays = {}
+    for metric, mean in means.items():
+        arrays[f"{metric}.sum"] = mean.sum
+        arrays[f"{metric}.weight"] = mean.weight
+
     path = folder / EXAMPLES.format(split=split)
-    arrays = {f"{name}.{part}": getattr(mean, part) for name, mean in means.items() for part in ("sum", "weight")}
     with path.open("wb") as file:
         np.savez_compressed(file, step=np.int64(step), **arrays)
     return path
 
 
 def read_examples(folder: Path, split: str, metric: str) -> ExampleSums | None:
-    """What `write_examples` has written; None where it has not, or not of this metric.
+    """Read the sums and weights that `write_examples` has written.
+
+    Returns:
+        The sums and weights, or None if there is no file for the split or the file lacks the metric.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: The file is damaged.
     """
     path = folder / EXAMPLES.format(split=split)
     if not path.exists():
         return None
     try:
-        with np.load(path) as found:
-            if f"{metric}.sum" not in found:
+        with np.load(path) as arrays:
+            if f"{metric}.sum" not in arrays:
                 return None
-            read = ExampleSums(int(found["step"]), found[f"{metric}.sum"], found[f"{metric}.weight"])
-        whole = np.stack([read.sums, read.weights]).astype(float)
-        if whole.ndim != 2 or not np.isfinite(whole).all():
+            examples = ExampleSums(int(arrays["step"]), arrays[f"{metric}.sum"], arrays[f"{metric}.weight"])
+        values = np.stack([examples.sums, examples.weights]).astype(float)
+        if values.ndim != 2 or not np.isfinite(values).all():
             raise ValueError("a finite sum and a weight of every example expected")
-        return read
+        return examples
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: what `experiments.evaluate --examples` writes expected: {error}") from None

@@ -1,13 +1,17 @@
-"""Names of the files in a run folder, and JSON that is either written whole or not at all."""
+"""Names of the files in a run folder, and atomic reading and writing of JSON."""
 
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nlstm_jax.errors import ConfigError, DataError
 
 SCHEMA = 1
+"""The version of the file formats; every JSON file carries it under the key "schema"."""
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A decoded JSON object."""
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
@@ -26,14 +30,14 @@ LOCK = "lock"
 
 
 def make_folder(path: Path, what: str) -> None:
-    """Make a folder with its parents, unless it is there.
+    """Make a folder and its parents, unless it already exists.
 
     Args:
-        path: the folder.
-        what: what the user calls it, for the message.
+        path: The folder.
+        what: The name of the folder in the error message, as the user knows it, e.g. "workdir".
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: The folder cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -42,7 +46,7 @@ def make_folder(path: Path, what: str) -> None:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace `path` by `text` so that a crash leaves the old file or the new one, never a part."""
+    """Replace the contents of `path` by `text`. A crash leaves the old file or the complete new one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -51,17 +55,21 @@ def write_text_atomically(path: Path, text: str) -> None:
     temporary.replace(path)
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` under the schema number; NaN and infinity are refused (ValueError), as JSON has none."""
+def write_json(path: Path, content: JsonObject) -> None:
+    """Write `content` with the schema number as JSON.
+
+    Raises:
+        ValueError: `content` contains NaN or infinity, which JSON does not have.
+    """
     document = {"schema": SCHEMA, **content}
     write_text_atomically(path, json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` has written, without the schema number.
+def read_json(path: Path) -> JsonObject:
+    """Read a file that `write_json` has written, and return its content without the schema number.
 
     Raises:
-        DataError: there is no such file, it is not JSON, or its schema is another.
+        DataError: The file does not exist, is not JSON, or has another schema.
     """
     try:
         document = json.loads(path.read_text("utf-8"))
@@ -69,13 +77,16 @@ def read_json(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: a file expected: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path}: JSON expected: {error}") from None
-    schema = document.pop("schema", None) if isinstance(document, dict) else None
+
+    schema = None
+    if isinstance(document, dict):
+        schema = document.pop("schema", None)
     if schema != SCHEMA:
         raise DataError(f"{path}: schema {SCHEMA} expected, {schema} found")
     return dict(document)
 
 
-def parse_metrics(text: str) -> list[dict[str, Any]]:
-    """The complete lines of a metrics file; a last line cut off by a crash is left out."""
+def parse_metrics(text: str) -> list[JsonObject]:
+    """Parse the complete lines of a metrics file. A last line that was cut off by a crash is left out."""
     lines = text.split("\n")[:-1]
     return [json.loads(line) for line in lines]

@@ -1,4 +1,4 @@
-"""The writing side of a run folder: made or found again, locked, appended to, closed with a summary."""
+"""Writing of a run folder: create or reopen it, lock it, append metrics, and close it with a summary."""
 
 import json
 import shutil
@@ -10,12 +10,12 @@ from typing import Any, Self
 from nlstm_jax.errors import ConfigError, RunFinishedError
 from nlstm_jax.runs import files
 from nlstm_jax.runs.configuration import differences
-from nlstm_jax.runs.files import make_folder
+from nlstm_jax.runs.files import JsonObject, make_folder
 from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.runs.metric_writers import MetricWriter, open_metric_writers
-from nlstm_jax.runs.reader import Completed, as_it_stands, read_run
+from nlstm_jax.runs.reader import ConfigTransform, keep_unchanged, read_run
 
-_OURS = (
+_RUN_FILES = (
     files.CONFIG,
     files.ENVIRONMENT,
     files.METRICS,
@@ -30,10 +30,11 @@ _OURS = (
     files.TENSORBOARD,
     files.WANDB,
 )
+"""The names of all files and folders that a run may leave in its folder, except the lock."""
 
 
 class RunFolder:
-    """One run's folder, held by one process; a context manager that gives the lock back.
+    """A run folder that one process holds and writes to; a context manager that releases the lock.
 
     The lock is the operating system's (`flock`), so a killed process leaves none behind.
     """
@@ -44,50 +45,64 @@ class RunFolder:
         config: Mapping[str, Any],
         *,
         overwrite: bool = False,
-        with_defaults: Completed = as_it_stands,
+        with_defaults: ConfigTransform = keep_unchanged,
         metric_writers: Sequence[str] = (),
     ) -> None:
-        """Make the folder, or find it again to go on.
+        """Create the folder, or reopen it to resume its run.
 
         Args:
-            path: the folder; made with its parents where it is missing.
-            config: the resolved configuration, plain JSON values.
-            overwrite: start anew, deleting what an earlier run left here (and nothing else).
-            with_defaults: what is done to the configuration that is found there, before the two are compared.
-            mirrors: where the metrics are also shown, see `runs.metric_writers`.
+            path: The run folder. It and its parents are created if they are missing.
+            config: The resolved configuration, plain JSON values.
+            overwrite: If True, start anew and delete the files of an earlier run, and nothing else.
+            with_defaults: The function that is applied to the configuration of the existing run before it is compared
+                with `config`.
+            metric_writers: The names of further programs that show the metrics, see `runs.metric_writers`.
 
         Raises:
-            ConfigError: the folder holds a run of another configuration, or files that are no run's.
-            RunFinishedError: the run here has ended.
-            RunFolderInUseError: another process holds the folder.
+            ConfigError: The folder holds a run of another configuration, or files that do not belong to a run.
+            RunFinishedError: The run in the folder has ended.
+            RunFolderInUseError: Another process holds the folder.
         """
         self.path = path
         self.check(path, config, overwrite=overwrite, with_defaults=with_defaults)
+
         make_folder(path, "workdir")
         self._lock = acquire_lock(path)
         if overwrite:
-            self._clear()
+            self._delete_run_files()
         if not (path / files.CONFIG).exists():
             files.write_json(path / files.CONFIG, dict(config))
-        self._config, self._names = config, metric_writers
-        self._mirrors: list[MetricWriter] = []
+
+        self._config = config
+        self._metric_writer_names = metric_writers
+        self._metric_writers: list[MetricWriter] = []
 
     @staticmethod
     def check(
-        path: Path, config: Mapping[str, Any], *, overwrite: bool = False, with_defaults: Completed = as_it_stands
+        path: Path,
+        config: Mapping[str, Any],
+        *,
+        overwrite: bool = False,
+        with_defaults: ConfigTransform = keep_unchanged,
     ) -> None:
-        """Raise what making the folder would, but for a lock that another process holds; nothing is written."""
+        """Check that the folder can be created or reopened, without writing anything.
+
+        The arguments and the errors are those of `__init__`, except that the lock is not checked.
+        """
         if path.exists() and not path.is_dir():
             raise ConfigError(f"workdir {path}: a folder expected, a file found")
         if not path.exists():
             return
+
         if not (path / files.CONFIG).exists():
-            strangers = sorted(path.name for path in path.iterdir() if not _is_ours(path.name))
-            if strangers:
+            foreign_names = sorted(entry.name for entry in path.iterdir() if not _may_belong_to_run(entry.name))
+            if foreign_names:
                 raise ConfigError(
-                    f"workdir {path}: a new, empty or run folder expected, found {strangers[0]} and no {files.CONFIG}"
+                    f"workdir {path}: a new, empty or run folder expected, found {foreign_names[0]} "
+                    f"and no {files.CONFIG}"
                 )
             return
+
         if overwrite:
             return
         run = read_run(path, with_defaults)
@@ -106,43 +121,55 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints are."""
+        """The folder of the checkpoints."""
         return self.path / files.CHECKPOINTS
 
     @property
     def log(self) -> Path:
-        """What the console said, plain."""
+        """The file with the console output as plain text."""
         return self.path / files.LOG
 
     def write_environment(self, environment: Mapping[str, Any]) -> None:
-        """Record where and with what the run is made (a resumed run: the latest)."""
+        """Write the environment of the run. A resumed run replaces the earlier one."""
         files.write_json(self.path / files.ENVIRONMENT, dict(environment))
 
     def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Append one evaluation's lines in one write, so that a crash cannot part them but at the very end."""
+        """Append the lines of one evaluation to `metrics.jsonl`, and pass them to the metric writers.
+
+        All lines are written at once, so that a crash can only cut off the end of the file.
+        """
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
         with (self.path / files.METRICS).open("a", encoding="utf-8") as file:
             file.write(text)
-        for mirror in self._mirrors:
-            mirror.write(lines)
+        for writer in self._metric_writers:
+            writer.write(lines)
 
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """The lines so far."""
+    def read_metrics(self) -> list[JsonObject]:
+        """Return the lines of `metrics.jsonl` so far."""
         path = self.path / files.METRICS
-        return files.parse_metrics(path.read_text("utf-8")) if path.exists() else []
+        if not path.exists():
+            return []
+        return files.parse_metrics(path.read_text("utf-8"))
 
-    def truncate_metrics(self, step: int) -> list[dict[str, Any]]:
-        """Drop lines past `step` (and a line cut off by a crash): the run goes on from there and rewrites them.
+    def truncate_metrics(self, step: int) -> list[JsonObject]:
+        """Drop the lines after `step`, as the resumed run writes them again, and open the metric writers.
 
-        Mirrors are opened then, on the lines that are kept.
+        A last line that was cut off by a crash is dropped too.
+
+        Args:
+            step: The step from which the run is resumed.
+
+        Returns:
+            The lines that are kept. The metric writers are opened with them.
         """
         kept = [line for line in self.read_metrics() if line["step"] <= step]
-        files.write_text_atomically(self.path / files.METRICS, "".join(json.dumps(line) + "\n" for line in kept))
-        self._mirrors = open_metric_writers(self._names, self.path, self._config, kept)
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        files.write_text_atomically(self.path / files.METRICS, text)
+        self._metric_writers = open_metric_writers(self._metric_writer_names, self.path, self._config, kept)
         return kept
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Say what the run ended with."""
+        """Write the outcome of the run."""
         files.write_json(self.path / files.SUMMARY, dict(summary))
 
     def __enter__(self) -> Self:
@@ -151,12 +178,13 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for mirror in self._mirrors:
-            mirror.close()
+        for writer in self._metric_writers:
+            writer.close()
         self._lock.close()
 
-    def _clear(self) -> None:
-        for name in _OURS:
+    def _delete_run_files(self) -> None:
+        """Delete everything that an earlier run has left, except the lock."""
+        for name in _RUN_FILES:
             target = self.path / name
             if target.is_dir() and not target.is_symlink():
                 shutil.rmtree(target)
@@ -164,6 +192,9 @@ class RunFolder:
                 target.unlink(missing_ok=True)
 
 
-def _is_ours(name: str) -> bool:
-    """Whether a file may be a run's: by its name, or left from a crash while it was being written."""
-    return name in (*_OURS, files.LOCK) or name.startswith(tuple(f".{ours}." for ours in _OURS))
+def _may_belong_to_run(name: str) -> bool:
+    """Return True if a run may have left a file of this name, also as a temporary file after a crash."""
+    if name in (*_RUN_FILES, files.LOCK):
+        return True
+    temporary_prefixes = tuple(f".{run_file}." for run_file in _RUN_FILES)
+    return name.startswith(temporary_prefixes)

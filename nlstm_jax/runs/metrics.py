@@ -1,6 +1,9 @@
-"""What a metric's name says of it."""
+"""The direction in which a metric improves, derived from its name."""
 
 
 def higher_is_better(metric: str) -> bool:
-    """Whether a metric is the better the higher it is; losses, errors and perplexities are not."""
+    """Return True if a higher value of the metric is better, as it is for accuracies.
+
+    Lower is better for losses, errors and perplexities.
+    """
     return metric.endswith("accuracy")

@@ -1,4 +1,4 @@
-"""What a researcher has to say of a run: a note and tags, in its folder."""
+"""Notes on a run: a text and tags that a researcher keeps in the run folder."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,23 +9,30 @@ from nlstm_jax.runs import files
 
 
 class Notes(NamedTuple):
-    """Of one run."""
+    """A text and tags on one run.
+
+    Attributes:
+        text: The text, empty if there is none.
+        tags: The tags, in the order in which they were added.
+    """
 
     text: str = ""
     tags: tuple[str, ...] = ()
 
 
 def read_notes(folder: Path) -> Notes:
-    """What is written there.
+    """Read the notes on a run. They are empty if nothing has been written.
 
     Raises:
-        DataError: the file is not what `write_notes` writes.
+        DataError: The file does not have the form that `write_notes` writes.
     """
     path = folder / files.NOTES
     if not path.exists():
         return Notes()
-    found = files.read_json(path)
-    text, tags = found.get("text", ""), found.get("tags", [])
+
+    document = files.read_json(path)
+    text = document.get("text", "")
+    tags = document.get("tags", [])
     if not isinstance(text, str) or not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):
         raise DataError(f"{path}: a text and a list of tags expected, found {text!r} and {tags!r}")
     return Notes(text, tuple(tags))
@@ -34,16 +41,24 @@ def read_notes(folder: Path) -> Notes:
 def write_notes(
     folder: Path, *, text: str | None = None, tags: Iterable[str] = (), without: Iterable[str] = ()
 ) -> Notes:
-    """Put a text in the place of the old one, add tags and take tags away; training may go on meanwhile.
+    """Replace the text, add tags and remove tags. This is allowed while the run is being trained.
 
     Args:
-        folder: of a run.
-        text: None: the old one stays.
-        tags: added.
-        without: taken away.
+        folder: The run folder.
+        text: The new text. None keeps the old text.
+        tags: The tags to add.
+        without: The tags to remove.
+
+    Returns:
+        The notes as they were written.
     """
     old = read_notes(folder)
-    kept = dict.fromkeys((*old.tags, *tags))
-    new = Notes(old.text if text is None else text, tuple(tag for tag in kept if tag not in set(without)))
-    files.write_json(folder / files.NOTES, {"text": new.text, "tags": list(new.tags)})
-    return new
+    if text is None:
+        text = old.text
+    removed = set(without)
+    # A dict keeps the order of the tags and drops duplicates.
+    all_tags = dict.fromkeys((*old.tags, *tags))
+    new_tags = [tag for tag in all_tags if tag not in removed]
+
+    files.write_json(folder / files.NOTES, {"text": text, "tags": new_tags})
+    return Notes(text, tuple(new_tags))

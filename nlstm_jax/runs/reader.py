@@ -1,72 +1,84 @@
-"""Reading a run folder, whatever state its run was left in."""
+"""Reading of a run folder, in whatever state its run was left."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import files
+from nlstm_jax.runs.files import JsonObject
 
-Completed: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
-"""Makes of an older run's configuration one that has what has become a setting since."""
+ConfigTransform: TypeAlias = Callable[[JsonObject], JsonObject]
+"""A function that adds defaults for settings that were introduced after the run was made."""
 
 
-def as_it_stands(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration, nothing added."""
+def keep_unchanged(config: JsonObject) -> JsonObject:
+    """Return the configuration without a change."""
     return config
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one run folder says.
+    """The contents of one run folder.
 
     Attributes:
-        path: the folder.
-        config: the resolved configuration.
-        environment: versions, commit, devices, data checksums; empty where the run never got so far.
-        metrics: the lines of `metrics.jsonl`, in order.
-        summary: what the run ended with; None while it goes on, or after a crash.
+        path: The run folder.
+        config: The resolved configuration.
+        environment: Versions, commit, devices and data checksums. Empty if the run stopped before it wrote them.
+        metrics: The lines of `metrics.jsonl`, in order.
+        summary: The outcome of the run. None while the run is being trained, and after a crash.
     """
 
     path: Path
-    config: dict[str, Any]
-    environment: dict[str, Any]
-    metrics: list[dict[str, Any]]
-    summary: dict[str, Any] | None
+    config: JsonObject
+    environment: JsonObject
+    metrics: list[JsonObject]
+    summary: JsonObject | None
 
 
-def read_run(path: Path | str, with_defaults: Completed = as_it_stands) -> Run:
+def read_run(path: Path | str, with_defaults: ConfigTransform = keep_unchanged) -> Run:
     """Read a run folder.
 
     Args:
-        path: the folder.
-        with_defaults: what is done to the configuration.
+        path: The run folder.
+        with_defaults: The function that is applied to the configuration, e.g. `settings.with_defaults`.
 
     Raises:
-        DataError: the folder has no `config.json`, one of its files is not JSON, or its schema is another.
+        DataError: The folder has no `config.json`, one of its files is not JSON, or a file has another schema.
     """
     folder = Path(path)
-    config = _read_json(folder / files.CONFIG)
+    config = _read_json_if_present(folder / files.CONFIG)
     if config is None:
         raise DataError(f"{folder}: a run folder (one with a {files.CONFIG}) expected, none found")
-    metrics_path = folder / files.METRICS
-    try:
-        text = metrics_path.read_text("utf-8") if metrics_path.exists() else ""
-        metrics = files.parse_metrics(text)
-        for number, line in enumerate(metrics, start=1):
-            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-                raise ValueError(f"line {number}: no step of an evaluation")
-    except ValueError as error:
-        raise DataError(f"{metrics_path}: one JSON object a line expected: {error}") from None
+    metrics = _read_metrics(folder / files.METRICS)
     return Run(
         folder,
         with_defaults(config),
-        _read_json(folder / files.ENVIRONMENT) or {},
+        _read_json_if_present(folder / files.ENVIRONMENT) or {},
         metrics,
-        _read_json(folder / files.SUMMARY),
+        _read_json_if_present(folder / files.SUMMARY),
     )
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read_metrics(path: Path) -> list[JsonObject]:
+    """Read the complete lines of a metrics file. A missing file has none.
+
+    Raises:
+        DataError: A line is not a JSON object with the step of an evaluation.
+    """
+    if not path.exists():
+        return []
+    try:
+        metrics = files.parse_metrics(path.read_text("utf-8"))
+        for line_number, line in enumerate(metrics, start=1):
+            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+                raise ValueError(f"line {line_number}: no step of an evaluation")
+    except ValueError as error:
+        raise DataError(f"{path}: one JSON object a line expected: {error}") from None
+    return metrics
+
+
+def _read_json_if_present(path: Path) -> JsonObject | None:
+    """Read a JSON file of the run folder. Returns None if it does not exist."""
     return files.read_json(path) if path.exists() else None

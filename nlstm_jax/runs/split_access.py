@@ -1,20 +1,20 @@
-"""Looking at the test split leaves a trace."""
+"""Evaluation on the test split: allowed for finished runs only, and counted in their summary."""
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import files
+from nlstm_jax.runs.files import JsonObject
 from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.runs.reader import Run, read_run
 
 
-def check_test_look(run: Run) -> dict[str, Any]:
-    """The summary of a run whose test split may be looked at.
+def check_test_look(run: Run) -> JsonObject:
+    """Return the summary of a run that may be evaluated on its test split.
 
     Raises:
-        ConfigError: the run has not ended, so that what is seen could still decide something.
+        ConfigError: The run has not ended, so that a test result could still influence a decision.
     """
     if run.summary is None or run.summary["status"] == "interrupted":
         raise ConfigError(f"{run.path}: a finished run expected for a look at its test split, found one that goes on")
@@ -22,18 +22,24 @@ def check_test_look(run: Run) -> dict[str, Any]:
 
 
 def record_test_look(folder: Path, report: Mapping[str, float], step: int) -> int:
-    """Write the test metrics of a finished run into its summary, and count the look.
+    """Write the test metrics of a finished run into its summary, and count the evaluation.
+
+    Args:
+        folder: The run folder.
+        report: The test metrics by name.
+        step: The step of the checkpoint that was evaluated.
 
     Returns:
-        How often the test split of this run has been looked at.
+        The number of evaluations of this run on its test split so far.
 
     Raises:
-        ConfigError: see `check_test_look`.
-        RunFolderInUseError: another process is writing.
+        ConfigError: The run has not ended, see `check_test_look`.
+        RunFolderInUseError: Another process is writing to the folder.
     """
     with acquire_lock(folder):
         summary = check_test_look(read_run(folder))
         summary["test"] = {**report, "step": step}
         summary["test_looks"] = summary.get("test_looks", 0) + 1
         files.write_json(folder / files.SUMMARY, summary)
-        return summary["test_looks"]
+        look_count: int = summary["test_looks"]
+        return look_count

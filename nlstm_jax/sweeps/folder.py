@@ -1,4 +1,4 @@
-"""A sweep's folder: held by one process, with its trials, their code, and what they said."""
+"""The folder of a sweep: its trials, a copy of the code, and the logs; held by one process."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ from typing import Self
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import differences, make_folder
-from nlstm_jax.runs.files import LOCK, read_json, write_json
+from nlstm_jax.runs.files import LOCK, JsonObject, read_json, write_json
 from nlstm_jax.runs.lock import acquire_lock
-from nlstm_jax.sweeps import snapshot
+from nlstm_jax.sweeps.snapshot import copy_code
 from nlstm_jax.sweeps.space import Trial
 
 SWEEP = "sweep.json"
@@ -21,66 +21,81 @@ LOGS = "logs"
 JOBS = "jobs"
 SLURM = "slurm"
 STUDY = "study.db"
-_OURS = (SWEEP, CODE, TRIALS, LOGS, JOBS, SLURM, STUDY, LOCK, f".{CODE}.partial")
+_SWEEP_FILES = (SWEEP, CODE, TRIALS, LOGS, JOBS, SLURM, STUDY, LOCK, f".{CODE}.partial")
+"""The names of all files and folders that a sweep may leave in its folder."""
 
 
 class SweepFolder:
-    """One sweep's folder, held by one process; a context manager that gives the lock back.
+    """The folder of one sweep, held by one process; a context manager that releases the lock.
 
-    sweep.json      every trial: its name, its configuration, the command that means the same
-    code/           the packages as they were when the sweep was begun
-    trials/NAME/    a run folder each
-    jobs/, logs/    what each process was asked to train, and what it said
+    sweep.json      every trial: its name, its configuration, and the equivalent options of `experiments.train`
+    code/           the packages as they were when the sweep began
+    trials/NAME/    one run folder per trial
+    jobs/           the runs that each process was given to train
+    logs/           the output of each process
     """
 
     def __init__(self, path: Path, metric_writers: Sequence[str] = ()) -> None:
-        """Name a folder; nothing is written.
+        """Set the path of the folder. Nothing is written.
 
         Args:
-            path: the folder.
-            mirrors: where the trials' metrics are also shown.
+            path: The folder of the sweep.
+            metric_writers: The names of further programs that show the trials' metrics, see `runs.metric_writers`.
         """
-        self.path, self._mirrors = path.absolute(), list(metric_writers)
+        self.path = path.absolute()
+        self._metric_writers = list(metric_writers)
 
     def check(self, trials: Iterable[Trial]) -> None:
-        """Raise a ConfigError if the folder has other things, or a trial by the same name that is another."""
+        """Check that the folder can be used for these trials.
+
+        Args:
+            trials: The trials that are known.
+
+        Raises:
+            ConfigError: The folder contains files that do not belong to a sweep, or a trial that has the same name and
+                another configuration.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"workdir {self.path}: a folder expected, a file found")
         if not self.path.exists():
             return
+
         if not (self.path / SWEEP).exists():
-            strangers = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _OURS)
-            if strangers:
+            foreign_names = sorted(entry.name for entry in self.path.iterdir() if entry.name not in _SWEEP_FILES)
+            if foreign_names:
                 raise ConfigError(
-                    f"workdir {self.path}: a new, empty or sweep folder expected, found {strangers[0]} and no {SWEEP}"
+                    f"workdir {self.path}: a new, empty or sweep folder expected, found {foreign_names[0]} "
+                    f"and no {SWEEP}"
                 )
             return
-        earlier = read_json(self.path / SWEEP)["trials"]
+
+        recorded = self._read_recorded_trials()
         for trial in trials:
-            if trial.name not in earlier:
+            if trial.name not in recorded:
                 continue
-            found = differences(settings.with_defaults(earlier[trial.name]["config"]), trial.config)
-            if found:
-                listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in found.items())
+            recorded_config = settings.with_defaults(recorded[trial.name]["config"])
+            differing = differences(recorded_config, trial.config)
+            if differing:
+                listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())
                 raise ConfigError(
                     f"workdir {self.path} holds a trial {trial.name} of another configuration ({listed}); "
                     "choose another --workdir"
                 )
 
     def open(self, trials: Iterable[Trial], contrast: Sequence[str] | None = None) -> Self:
-        """Hold the folder, and write what is to be tried.
+        """Lock the folder, copy the code if that has not been done yet, and record the trials.
 
         Args:
-            trials: that are known.
-            contrast: the labels of two groups whose difference is named in advance.
+            trials: The trials that are known.
+            contrast: The labels of two groups whose difference is named in advance, or None.
 
         Raises:
-            RunFolderInUseError: another process holds it.
+            RunFolderInUseError: Another process holds the folder.
         """
         make_folder(self.path, "workdir")
         self._lock = acquire_lock(self.path, "sweep")
         if not (self.path / CODE).exists():
-            snapshot.take(Path(__file__).resolve().parents[2], self.path / CODE)
+            copy_code(Path(__file__).resolve().parents[2], self.path / CODE)
         for name in (TRIALS, LOGS, JOBS):
             make_folder(self.path / name, "workdir")
         self._contrast = list(contrast or ())
@@ -88,32 +103,40 @@ class SweepFolder:
         return self
 
     def record(self, trials: Iterable[Trial]) -> None:
-        """Write trials down, beside those that are there."""
-        earlier = read_json(self.path / SWEEP)["trials"] if (self.path / SWEEP).exists() else {}
-        now = {trial.name: {"command": trial.command, "config": dict(trial.config)} for trial in trials}
-        # A configuration stays as the code of the snapshot knows it.
-        self._recorded = now | earlier
+        """Add trials to sweep.json. Trials that are already recorded stay as they are."""
+        recorded: JsonObject = {}
+        if (self.path / SWEEP).exists():
+            recorded = self._read_recorded_trials()
+        new = {trial.name: {"command": trial.command, "config": dict(trial.config)} for trial in trials}
+        # A recorded configuration is kept, as the code in the snapshot may not know newer settings.
+        self._recorded = new | recorded
         write_json(self.path / SWEEP, {"contrast": self._contrast, "trials": self._recorded})
 
     def trial(self, name: str) -> Path:
-        """A trial's run folder."""
+        """Return the path of the run folder of a trial."""
         return self.path / TRIALS / name
 
     def log(self, job: str) -> Path:
-        """What a job's process said."""
+        """Return the path of the output file of a job's process."""
         return self.path / LOGS / f"{job}.txt"
 
     def write_job(self, job: str, trials: Iterable[Trial]) -> list[str]:
-        """Write what one process is to train; the command that does it."""
-        file = self.path / JOBS / f"{job}.json"
-        names = [trial.name for trial in trials]
-        parts = [{"workdir": str(self.trial(name)), "config": self._recorded[name]["config"]} for name in names]
-        write_json(file, {"mirrors": self._mirrors, "runs": parts})
-        # -P: the packages of the snapshot, not those of the folder that the sweep was started in.
-        return [sys.executable, "-P", "-m", "experiments.trials", f"--job={file}"]
+        """Write the job file of one process, and return the command that trains its runs.
+
+        Args:
+            job: The name of the job.
+            trials: The recorded trials that the process trains.
+        """
+        runs = []
+        for trial in trials:
+            runs.append({"workdir": str(self.trial(trial.name)), "config": self._recorded[trial.name]["config"]})
+        job_file = self.path / JOBS / f"{job}.json"
+        write_json(job_file, {"mirrors": self._metric_writers, "runs": runs})
+        # With -P Python imports the packages of the snapshot, not those of the folder where the sweep was started.
+        return [sys.executable, "-P", "-m", "experiments.trials", f"--job={job_file}"]
 
     def close(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._lock.close()
 
     def __enter__(self) -> Self:
@@ -124,11 +147,28 @@ class SweepFolder:
     ) -> None:
         self.close()
 
+    def _read_recorded_trials(self) -> JsonObject:
+        """Return the trials in sweep.json by name, each with its `command` and its `config`."""
+        trials: JsonObject = read_json(self.path / SWEEP)["trials"]
+        return trials
+
 
 def contrast_of(trials: Iterable[Path]) -> tuple[str, str] | None:
-    """What the sweep named in advance that all these run folders are trials of; None if there is none."""
-    sweeps = {folder.resolve().parents[1] for folder in trials}
-    if len(sweeps) != 1 or not ((sweep := sweeps.pop()) / SWEEP).exists():
+    """Return the contrast that a sweep has named in advance.
+
+    Args:
+        trials: Run folders.
+
+    Returns:
+        The labels of two groups. None if the run folders are not all trials of one sweep, or if it names no contrast.
+    """
+    sweep_folders = {run_folder.resolve().parents[1] for run_folder in trials}
+    if len(sweep_folders) != 1:
         return None
-    contrast = read_json(sweep / SWEEP).get("contrast") or None
-    return contrast and (contrast[0], contrast[1])
+    sweep_file = sweep_folders.pop() / SWEEP
+    if not sweep_file.exists():
+        return None
+    contrast = read_json(sweep_file).get("contrast")
+    if not contrast:
+        return None
+    return contrast[0], contrast[1]

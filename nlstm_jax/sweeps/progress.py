@@ -1,27 +1,27 @@
-"""How far a trial is, by its run folder."""
+"""The progress of a trial, read from its run folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from nlstm_jax.runs import Run, higher_is_better, read_run
-from nlstm_jax.runs.files import CONFIG
+from nlstm_jax.runs.files import CONFIG, JsonObject
 
 ENDED = ("finished", "diverged")
+"""The statuses of a run that has ended."""
 
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """What a run folder says.
+    """The progress of a trial according to its run folder.
 
     Attributes:
-        status: of the summary; None while there is none.
-        step: of the last evaluation.
-        best: the best value of the metric that the run is judged by, on the validation split.
-        values: all values of it, by step.
-        seconds_left: None where nothing is known.
-        seconds: of training, evaluation and checkpoints.
+        status: The status in the summary. None while there is no summary.
+        step: The step of the last evaluation.
+        best: The best value so far of the metric that the run is judged by, on the validation split.
+        values: All values of this metric on the validation split, by step.
+        seconds_left: The estimated seconds until the end of training. None if there is no estimate.
+        seconds: The seconds so far of training, evaluation and checkpoints.
     """
 
     status: str | None = None
@@ -33,34 +33,60 @@ class TrialProgress:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing is left to do."""
+        """True if the run has finished or diverged."""
         return self.status in ENDED
 
 
-def progress_of(folder: Path) -> TrialProgress:
-    """Read it.
+def read_progress(folder: Path) -> TrialProgress:
+    """Read the progress of a trial from its run folder.
 
     Raises:
-        DataError: files that are not a run's.
+        DataError: The folder contains files that do not have the form of a run's files.
     """
     if not (folder / CONFIG).exists():
         return TrialProgress()
     run = read_run(folder)
-    lines = [line for line in run.metrics if line.get("split") == "valid"]
-    metric = run.config["eval"]["metric"]
-    values = {line["step"]: line[metric] for line in lines if metric in line}
-    choose = max if higher_is_better(metric) else min
     status = run.summary["status"] if run.summary else None
     if not run.metrics:
         return TrialProgress(status)
-    last = run.metrics[-1]
-    left = None if status in ENDED else _seconds_left(run, last)
-    best = choose(values.values(), default=None)
-    return TrialProgress(status, last["step"], best, values, left, last.get("wall_seconds", 0.0))
+
+    metric = run.config["eval"]["metric"]
+    valid_lines = [line for line in run.metrics if line.get("split") == "valid"]
+    values = {line["step"]: line[metric] for line in valid_lines if metric in line}
+    best_of = max if higher_is_better(metric) else min
+    best = best_of(values.values(), default=None)
+
+    last_line = run.metrics[-1]
+    seconds_left = None
+    if status not in ENDED:
+        seconds_left = _estimate_seconds_left(run, last_line)
+    return TrialProgress(status, last_line["step"], best, values, seconds_left, last_line.get("wall_seconds", 0.0))
 
 
-def _seconds_left(run: Run, last: dict[str, Any]) -> float | None:
-    """By the time so far; a run may end earlier."""
-    train = run.config["train"]
-    done = last["step"] / train["steps"] if train["steps"] else last["epoch"] / train["epochs"]
-    return last["wall_seconds"] * (1 / done - 1) if done and "wall_seconds" in last else None
+def _estimate_seconds_left(run: Run, last_line: JsonObject) -> float | None:
+    """Estimate the seconds left from the time that the run has taken so far. The run may stop earlier.
+
+    Args:
+        run: The run.
+        last_line: The last line of its metrics.
+
+    Returns:
+        The estimate, or None if no part of the training is done or no time was recorded.
+    """
+    fraction_done = _fraction_done(run.config["train"], last_line)
+    if not fraction_done or "wall_seconds" not in last_line:
+        return None
+    seconds_left: float = last_line["wall_seconds"] * (1 / fraction_done - 1)
+    return seconds_left
+
+
+def _fraction_done(train: JsonObject, line: JsonObject) -> float:
+    """Return the fraction of the training that is done, by steps if their number is set, else by epochs.
+
+    Args:
+        train: The section `train` of the configuration.
+        line: The last line of the metrics.
+    """
+    if train["steps"]:
+        return float(line["step"] / train["steps"])
+    return float(line["epoch"] / train["epochs"])

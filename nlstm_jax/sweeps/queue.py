@@ -1,4 +1,4 @@
-"""The trials of a sweep, one job after the other, until all have ended."""
+"""The queue of a sweep: it starts one job after the other until all trials have ended."""
 
 import itertools
 import os
@@ -10,30 +10,36 @@ from pathlib import Path
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError, RunFolderInUseError
 from nlstm_jax.sweeps.engines.base import Engine, Job, Process
 from nlstm_jax.sweeps.folder import CODE, SweepFolder
-from nlstm_jax.sweeps.progress import TrialProgress, progress_of
+from nlstm_jax.sweeps.progress import TrialProgress, read_progress
 from nlstm_jax.sweeps.sources import Source
 from nlstm_jax.sweeps.space import Trial
 
-_MISTAKES = (ConfigError.exit_code, DataError.exit_code)
-"""Exit codes of what would fail again."""
-_PAUSE = 0.2
-_LOOK = 1.0
-"""Seconds between two readings of a run folder: there may be hundreds, on a disk far away."""
+_PERMANENT_FAILURES = (ConfigError.exit_code, DataError.exit_code)
+"""The exit codes of failures that would occur again on a retry."""
+_POLL_INTERVAL = 0.2
+"""Seconds between two rounds over all processes."""
+_READ_INTERVAL = 1.0
+"""Seconds between two readings of a run folder: there may be hundreds of them, on a remote disk."""
 _IN_USE_PAUSE = 1.0
+"""Seconds before a trial is retried whose run folder is held by another process."""
 _LAST_LINES = 5
+"""The number of log lines that are shown of a failed trial."""
 
 
 @dataclass
 class QueuedTrial:
-    """A trial in the queue.
+    """A trial in the queue, with its state.
 
     Attributes:
-        trial: what it is.
-        state: waiting, running, finished, diverged, pruned or failed.
-        failures: how often its process has failed.
-        seconds: that its processes took, start-up included.
-        pruned: whether it has been asked to stop, as there is no hope for it.
-        said: for a failed one the last lines of its log.
+        trial: The trial.
+        state: One of waiting, running, finished, diverged, pruned and failed.
+        progress: The progress according to the run folder, as last read.
+        failures: The number of times that the process of the trial has failed.
+        seconds: The seconds that the trial's processes took, including their start. A process that trains several
+            trials counts in equal parts.
+        pruned: True if the source has decided to stop the trial early.
+        said: The last lines of the log of a failed trial, else empty.
+        not_before: The time before which the trial is not started, as of `time.monotonic`.
     """
 
     trial: Trial
@@ -46,25 +52,34 @@ class QueuedTrial:
     not_before: float = 0.0
 
     @property
-    def going(self) -> bool:
-        """Whether something is left to do."""
+    def unfinished(self) -> bool:
+        """True if the trial waits or runs."""
         return self.state in ("waiting", "running")
 
 
 @dataclass
 class RunningJob:
-    """A job that has been started."""
+    """A job that has been started.
+
+    Attributes:
+        name: The name of the job.
+        entries: The trials that the job trains.
+        process: The process of the job.
+        start_time: The time of the start, as of `time.monotonic`.
+        last_read: The time at which the run folders were last read, as of `time.monotonic`.
+        stopped: True if the process has been asked to stop because all its trials are pruned.
+    """
 
     name: str
     entries: list[QueuedTrial]
     process: Process
-    begun: float
-    looked: float = 0.0
+    start_time: float
+    last_read: float = 0.0
     stopped: bool = False
 
 
 class Queue:
-    """Hands jobs to an engine and settles what comes back, by the run folders."""
+    """A queue that passes jobs to an engine, and determines the state of each trial from its run folder."""
 
     def __init__(
         self,
@@ -75,137 +90,196 @@ class Queue:
         retries: int,
         show: Callable[[Sequence[QueuedTrial]], None],
     ) -> None:
-        """Nothing is started yet.
+        """Set up the queue. Nothing is started.
 
         Args:
-            folder: held.
-            source: of the trials.
-            engine: where they run.
-            retries: how often a trial may fail and be tried again.
-            show: called again and again with all entries.
+            folder: The folder of the sweep, already locked.
+            source: The source of the trials.
+            engine: The engine that runs the jobs.
+            retries: The number of times that a failed trial is tried again.
+            show: The function that displays the trials. It is called with all of them in every round.
         """
-        self._folder, self._source, self._engine, self._retries, self._show = folder, source, engine, retries, show
+        self._folder = folder
+        self._source = source
+        self._engine = engine
+        self._retries = retries
+        self._show = show
         self._groups: list[list[QueuedTrial]] = []
-        self._going: list[RunningJob] = []
+        self._running_jobs: list[RunningJob] = []
 
     @property
     def entries(self) -> list[QueuedTrial]:
         """All trials so far."""
-        return [entry for group in self._groups for entry in group]
+        return list(itertools.chain.from_iterable(self._groups))
 
     def run(self, interrupted: Callable[[], bool]) -> bool:
-        """Until nothing is left to do, or `interrupted()`: then all processes are asked to stop, and waited for.
+        """Run until all trials have ended, or until `interrupted()` returns True.
+
+        On an interruption all processes are asked to stop, and waited for.
 
         Returns:
-            Whether it came to its end.
+            True if all trials have ended, False after an interruption.
         """
         stopping = False
         while True:
             if interrupted() and not stopping:
                 stopping = True
-                for going in self._going:
-                    going.process.stop()
-            if not stopping:
-                self._add()
-                self._start()
-            self._show(self.entries)
-            idle = self._source.done and not any(entry.going for entry in self.entries)
-            if not self._going and (stopping or idle):
-                return not stopping
-            time.sleep(_PAUSE)
-            for going in list(self._going):
-                self._look(going, stopping)
+                for job in self._running_jobs:
+                    job.process.stop()
 
-    def _add(self) -> None:
-        """Take trials from the source, with what earlier calls have left of them."""
-        free = self._engine.places - len(self._going) - sum(_is_waiting(group) for group in self._groups)
-        groups = [[QueuedTrial(trial) for trial in group] for group in self._source.more(free)]
+            if not stopping:
+                self._add_trials()
+                self._start_jobs()
+            self._show(self.entries)
+
+            all_ended = self._source.done and not any(entry.unfinished for entry in self.entries)
+            if not self._running_jobs and (stopping or all_ended):
+                return not stopping
+
+            time.sleep(_POLL_INTERVAL)
+            for job in list(self._running_jobs):
+                self._update_job(job, stopping)
+
+    def _add_trials(self) -> None:
+        """Add new trials from the source. Their progress may stem from an earlier call of the sweep."""
+        waiting_groups = sum(_is_waiting(group) for group in self._groups)
+        free_slots = self._engine.capacity - len(self._running_jobs) - waiting_groups
+
+        groups = []
+        for trials in self._source.next_trials(free_slots):
+            groups.append([QueuedTrial(trial) for trial in trials])
         if not groups:
             return
-        self._folder.record([entry.trial for group in groups for entry in group])
-        for entry in itertools.chain.from_iterable(groups):
-            entry.progress = progress_of(self._folder.trial(entry.trial.name))
+
+        new_entries = list(itertools.chain.from_iterable(groups))
+        self._folder.record([entry.trial for entry in new_entries])
+        for entry in new_entries:
+            entry.progress = read_progress(self._folder.trial(entry.trial.name))
             if entry.progress.ended:
-                self._end(entry, str(entry.progress.status))
+                self._end_trial(entry, str(entry.progress.status))
         self._groups += groups
 
-    def _start(self) -> None:
-        """Start what waits, as far as there are places."""
-        now, free = time.monotonic(), self._engine.places - len(self._going)
-        ready = list(itertools.islice((group for group in self._groups if _is_ready(group, now)), free))
-        if not ready:
+    def _start_jobs(self) -> None:
+        """Start waiting groups, each as one job, as far as the engine has room."""
+        now = time.monotonic()
+        free_slots = self._engine.capacity - len(self._running_jobs)
+        ready_groups = (group for group in self._groups if _is_ready(group, now))
+        groups_to_start = list(itertools.islice(ready_groups, free_slots))
+        if not groups_to_start:
             return
-        waiting = [[entry for entry in group if entry.state == "waiting"] for group in ready]
-        jobs = [self._job(entries) for entries in waiting]
-        for entries, job, process in zip(waiting, jobs, self._engine.start(jobs), strict=True):
-            self._going.append(RunningJob(job.name, entries, process, now))
+
+        waiting_trials = []
+        for group in groups_to_start:
+            waiting_trials.append([entry for entry in group if entry.state == "waiting"])
+        jobs = [self._make_job(entries) for entries in waiting_trials]
+        processes = self._engine.start(jobs)
+        for entries, job, process in zip(waiting_trials, jobs, processes, strict=True):
+            self._running_jobs.append(RunningJob(job.name, entries, process, now))
             for entry in entries:
                 entry.state = "running"
 
-    def _look(self, going: RunningJob, stopping: bool) -> None:
-        """How far the trials of a process are, and whether it has ended."""
-        code, now = going.process.poll(), time.monotonic()
-        if code is None and now - going.looked < _LOOK:
-            return
-        going.looked = now
-        for entry in going.entries:
-            progress = progress_of(self._folder.trial(entry.trial.name))
-            if progress != entry.progress:
-                entry.progress = progress
-                entry.pruned = entry.pruned or (not progress.ended and self._source.look(entry.trial, progress))
-        if code is not None:
-            self._going.remove(going)
-            self._settle(going, code, stopping)
-            return
-        # Asked once: a second signal would end it without a checkpoint, and one that has ended is left to close.
-        left = [entry for entry in going.entries if not entry.progress.ended]
-        if left and all(entry.pruned for entry in left) and not going.stopped:
-            going.stopped = True
-            going.process.stop()
+    def _update_job(self, job: RunningJob, stopping: bool) -> None:
+        """Read the progress of a job's trials, handle the end of its process, and stop it if all trials are pruned.
 
-    def _job(self, entries: Sequence[QueuedTrial]) -> Job:
-        """Named after its first trial; of the code in the snapshot, and of what the user has beside the checkout."""
-        name, here = entries[0].trial.name, Path.cwd()
-        command = self._folder.write_job(name, [entry.trial for entry in entries])
-        own = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        path = os.pathsep.join(filter(None, [str(self._folder.path / CODE), str(here), *own]))
-        return Job(name, command, here, self._folder.log(name), {"PYTHONPATH": path})
-
-    def _settle(self, going: RunningJob, code: int, stopping: bool) -> None:
-        """What a process that has ended has left of each of its trials."""
+        Args:
+            job: The job.
+            stopping: True if all processes have been asked to stop because of an interruption.
+        """
+        exit_code = job.process.poll()
         now = time.monotonic()
-        for entry in going.entries:
-            entry.seconds += (now - going.begun) / len(going.entries)
+        if exit_code is None and now - job.last_read < _READ_INTERVAL:
+            return
+
+        job.last_read = now
+        for entry in job.entries:
+            self._update_progress(entry)
+        if exit_code is not None:
+            self._running_jobs.remove(job)
+            self._end_job(job, exit_code, stopping)
+            return
+
+        # A process is asked to stop only once, as a second signal would end it without a checkpoint. A process whose
+        # trials have all ended is left to exit by itself.
+        unended = [entry for entry in job.entries if not entry.progress.ended]
+        if unended and all(entry.pruned for entry in unended) and not job.stopped:
+            job.stopped = True
+            job.process.stop()
+
+    def _update_progress(self, entry: QueuedTrial) -> None:
+        """Read the progress of a trial. If it has changed, ask the source whether to prune the trial."""
+        progress = read_progress(self._folder.trial(entry.trial.name))
+        if progress == entry.progress:
+            return
+        entry.progress = progress
+        if not entry.pruned and not progress.ended:
+            entry.pruned = self._source.should_prune(entry.trial, progress)
+
+    def _make_job(self, entries: Sequence[QueuedTrial]) -> Job:
+        """Make the job that trains some trials. It has the name of the first one.
+
+        The job imports the code of the snapshot first, then modules in the current folder, then those in the user's
+        PYTHONPATH.
+        """
+        name = entries[0].trial.name
+        working_folder = Path.cwd()
+        command = self._folder.write_job(name, [entry.trial for entry in entries])
+
+        user_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        import_path = [str(self._folder.path / CODE), str(working_folder), *user_path]
+        environment = {"PYTHONPATH": os.pathsep.join(filter(None, import_path))}
+        return Job(name, command, working_folder, self._folder.log(name), environment)
+
+    def _end_job(self, job: RunningJob, exit_code: int, stopping: bool) -> None:
+        """Determine the new state of every trial of a job whose process has ended.
+
+        Args:
+            job: The job.
+            exit_code: The exit code of its process.
+            stopping: True if all processes have been asked to stop because of an interruption.
+        """
+        now = time.monotonic()
+        for entry in job.entries:
+            entry.seconds += (now - job.start_time) / len(job.entries)
             entry.state = "waiting"
             if entry.progress.ended:
-                self._end(entry, str(entry.progress.status))
+                self._end_trial(entry, str(entry.progress.status))
             elif entry.pruned:
-                self._end(entry, "pruned")
-            elif code == RunFolderInUseError.exit_code:
-                # By a process of an earlier call, which is being stopped.
+                self._end_trial(entry, "pruned")
+            elif exit_code == RunFolderInUseError.exit_code:
+                # The holder is a process of an earlier call that is still stopping.
                 entry.not_before = now + _IN_USE_PAUSE
-            elif not stopping and code != InterruptedRunError.exit_code:
+            elif not stopping and exit_code != InterruptedRunError.exit_code:
                 entry.failures += 1
-                if code in _MISTAKES or entry.failures > self._retries:
-                    entry.said = self._last_lines(going.name)
-                    self._end(entry, "failed")
+                if exit_code in _PERMANENT_FAILURES or entry.failures > self._retries:
+                    entry.said = self._read_last_lines(job.name)
+                    self._end_trial(entry, "failed")
 
-    def _end(self, entry: QueuedTrial, state: str) -> None:
+    def _end_trial(self, entry: QueuedTrial, state: str) -> None:
+        """Set the final state of a trial, and report it to the source."""
         entry.state = state
-        self._source.settle(entry.trial, state, entry.progress)
+        self._source.report_result(entry.trial, state, entry.progress)
 
-    def _last_lines(self, job: str) -> str:
+    def _read_last_lines(self, job: str) -> str:
+        """Return the last lines of a job's log that are not blank."""
         log = self._folder.log(job)
-        text = log.read_text("utf-8", errors="replace") if log.exists() else ""
-        return "\n".join([line for line in text.splitlines() if line.strip()][-_LAST_LINES:])
+        if not log.exists():
+            return ""
+        text = log.read_text("utf-8", errors="replace")
+        lines = [line for line in text.splitlines() if line.strip()]
+        return "\n".join(lines[-_LAST_LINES:])
 
 
 def _is_waiting(group: Sequence[QueuedTrial]) -> bool:
-    """Whether some of a group's trials wait, and none runs."""
+    """Return True if some trials of a group wait and none runs."""
     states = {entry.state for entry in group}
     return "waiting" in states and "running" not in states
 
 
 def _is_ready(group: Sequence[QueuedTrial], now: float) -> bool:
-    """Whether it waits, and it is not too early to try again."""
+    """Return True if a group waits and none of its waiting trials has to be delayed.
+
+    Args:
+        group: The trials of the group.
+        now: The current time, as of `time.monotonic`.
+    """
     return _is_waiting(group) and all(entry.not_before <= now for entry in group if entry.state == "waiting")

@@ -1,4 +1,4 @@
-"""What a sweep says while it goes on: a live table in a terminal, a line for every change elsewhere."""
+"""The console display of a running sweep: a live table in a terminal, else one line per change of state."""
 
 import shutil
 from collections.abc import Sequence
@@ -13,24 +13,31 @@ from nlstm_jax.sweeps.queue import QueuedTrial
 
 
 class LiveDisplay:
-    """A context manager; call it with all entries, again and again."""
+    """A display of the trials of a sweep; a context manager that is called with all trials again and again."""
 
     def __init__(self, console: Console) -> None:
-        """Nothing is shown yet."""
+        """Set the console. Nothing is shown yet.
+
+        Args:
+            console: The console. The live table is used if it is a terminal.
+        """
         self._console = console
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._states: dict[str, str] = {}
+        """The state of every trial as last shown, by name."""
 
     def __call__(self, entries: Sequence[QueuedTrial]) -> None:
-        """Show how things are."""
+        """Show the current state of all trials."""
         if self._live is not None:
-            self._live.update(table.going(entries, shutil.get_terminal_size().lines), refresh=True)
+            height = shutil.get_terminal_size().lines
+            self._live.update(table.progress_table(entries, height), refresh=True)
             return
+
         for entry in entries:
-            before = self._states.setdefault(entry.trial.name, "waiting")
-            if entry.state != before:
+            shown_state = self._states.setdefault(entry.trial.name, "waiting")
+            if entry.state != shown_state:
                 self._states[entry.trial.name] = entry.state
-                self._console.print(table.line(entry), markup=False)
+                self._console.print(table.describe_trial(entry), markup=False)
 
     def __enter__(self) -> Self:
         if self._live is not None:

@@ -1,32 +1,45 @@
-"""Trials that Optuna proposes, by what the earlier ones have reached."""
+"""A hyperparameter search: trials that Optuna proposes from the results of earlier trials."""
 
 import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, TypeAlias
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import higher_is_better
 from nlstm_jax.sweeps.progress import TrialProgress
 from nlstm_jax.sweeps.space import Trial, TrialCollector
 
+OptunaTrial: TypeAlias = Any
+"""An `optuna.trial.Trial`; Optuna is optional, so its types are not imported."""
+OptunaStorage: TypeAlias = Any
+"""An `optuna.storages.RDBStorage`."""
+
 _HEARTBEAT = 15
-"""Seconds; a trial that has not been heard of for four times as long is taken for dead, and tried again."""
-_FOLDER, _NAME, _COMMAND, _CONFIG, _FAILED = "folder", "name", "command", "config", "failed"
-"""What the study keeps of a trial beside its parameters."""
+"""Seconds between two heartbeats. A trial without one for four times as long counts as dead, and is tried again."""
+_DATABASE_RETRY_PAUSE = 3
+"""Seconds before a second attempt to open a database whose tables another sweep was creating."""
+
+# The keys of the attributes that the study keeps of every trial in addition to its parameters.
+_FOLDER = "folder"
+_NAME = "name"
+_COMMAND = "command"
+_CONFIG = "config"
+_FAILED = "failed"
 
 
 @dataclass(frozen=True)
 class SearchSpec:
-    """What a sweep file says of a search.
+    """A search as described by a sweep file.
 
     Attributes:
-        path: of the file.
-        suggest: (an Optuna trial, add) → None, adding one trial.
-        count: trials in all.
-        options: `sampler` and `pruner`; Optuna's TPE and median if not given.
+        path: The sweep file.
+        suggest: The function `suggest(trial, add)` of the file, which adds one trial for an Optuna trial.
+        count: The total number of trials.
+        options: The `sampler` and the `pruner` of the file. Defaults: Optuna's TPE sampler and median pruner.
     """
 
     path: Path
@@ -34,37 +47,39 @@ class SearchSpec:
     count: int
     options: Mapping[str, Any] = field(default_factory=dict)
 
-    def trial(self, asked: Any) -> Trial:
-        """The trial that the file makes of an Optuna trial.
+    def make_trial(self, optuna_trial: OptunaTrial) -> Trial:
+        """Return the trial that the file makes of an Optuna trial.
 
         Raises:
-            ConfigError: none or several, or one that does not serve.
+            ConfigError: The file adds no trial or several, or the trial is not valid.
         """
-        space = TrialCollector(str(self.path))
-        space.run(self.path, lambda add: self.suggest(asked, add))
-        if (found := len(space.trials)) != 1:
-            raise ConfigError(f"{self.path}: suggest(trial, add): one trial added expected, {found} found")
-        (made,) = space.trials
-        return replace(made, name=f"{asked.number:04},{made.name}")
+        collector = TrialCollector(str(self.path))
+        collector.run(self.path, lambda add: self.suggest(optuna_trial, add))
+        if len(collector.trials) != 1:
+            raise ConfigError(
+                f"{self.path}: suggest(trial, add): one trial added expected, {len(collector.trials)} found"
+            )
+        trial = collector.trials[0]
+        return replace(trial, name=f"{optuna_trial.number:04},{trial.name}")
 
     def examples(self, count: int) -> list[Trial]:
-        """What would be tried, drawn at random."""
-        optuna = _optuna()
+        """Return up to `count` trials of the search, drawn at random."""
+        optuna = _import_optuna()
         study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-        return [self.trial(study.ask()) for _ in range(min(count, self.count))]
+        return [self.make_trial(study.ask()) for _ in range(min(count, self.count))]
 
 
-def connect(url: str, *, retries: int) -> Any:
-    """The database of a study.
+def connect(url: str, *, retries: int) -> OptunaStorage:
+    """Connect to the database of a study.
 
     Args:
-        url: SQLAlchemy's.
-        retries: of trials whose process has died.
+        url: The URL of the database, as SQLAlchemy expects it.
+        retries: The number of times that a trial is tried again whose process has died.
 
     Raises:
-        ConfigError: Optuna or the database's driver is not installed, or the database cannot be reached.
+        ConfigError: Optuna or the driver of the database is not installed, or the database cannot be reached.
     """
-    optuna = _optuna()
+    optuna = _import_optuna()
     import sqlalchemy
 
     options = {
@@ -76,8 +91,8 @@ def connect(url: str, *, retries: int) -> Any:
         try:
             return optuna.storages.RDBStorage(url, **options)
         except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-            # Another sweep was making the tables of a new database at the same time.
-            time.sleep(3)
+            # Another sweep was creating the tables of a new database at the same time.
+            time.sleep(_DATABASE_RETRY_PAUSE)
             return optuna.storages.RDBStorage(url, **options)
     except ImportError as error:
         raise ConfigError(f"--storage={url}: its driver expected: {error}") from None
@@ -87,115 +102,154 @@ def connect(url: str, *, retries: int) -> Any:
 
 
 class Search:
-    """A study of Optuna's as the source of a queue's trials; several sweeps can share one by its storage."""
+    """An Optuna study as the source of a queue's trials. Several sweeps can share one study through its storage."""
 
-    def __init__(self, plan: SearchSpec, *, name: str, storage: Any, folder: Path, seed: int = 0) -> None:
-        """Open the study, or go on with it.
+    def __init__(self, spec: SearchSpec, *, name: str, storage: OptunaStorage, folder: Path, seed: int = 0) -> None:
+        """Create the study, or continue it if it exists.
 
         Args:
-            plan: of the sweep file.
-            name: of the study.
-            storage: from `connect`.
-            folder: of the sweep.
-            seed: of the sampler; sweeps that share a study must not propose the same.
+            spec: The search that the sweep file describes.
+            name: The name of the study.
+            storage: The database, from `connect`.
+            folder: The folder of the sweep.
+            seed: The seed of the sampler. Sweeps that share a study need different seeds, or they would propose the
+                same trials.
         """
-        optuna = _optuna()
-        self._states, self._make = optuna.trial.TrialState, optuna.trial.Trial
-        self._fail_stale = optuna.storages.fail_stale_trials
-        self._plan, self._folder = plan, str(folder.absolute())
+        optuna = _import_optuna()
+        self._trial_states = optuna.trial.TrialState
+        self._trial_class = optuna.trial.Trial
+        self._fail_stale_trials = optuna.storages.fail_stale_trials
+
+        self._spec = spec
+        self._folder = str(folder.absolute())
         self._storage = storage
         options = {
             "sampler": optuna.samplers.TPESampler(seed=seed),
             "pruner": optuna.pruners.MedianPruner(),
-            **plan.options,
+            **spec.options,
         }
         self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True, **options)
-        self._going: dict[str, Any] = {}
-        self._beaten: float | None = None
-        self._left = self._own()
 
-    def more(self, places: int) -> list[list[Trial]]:
-        """First what an earlier call has left, then new trials, as many as there are places."""
-        self._beat()
-        made, self._left = self._left, []
-        while len(made) < places and self._known() < self._plan.count:
-            asked = self._study.ask()
-            trial = self._plan.trial(asked)
-            kept = {_FOLDER: self._folder, _NAME: trial.name, _COMMAND: trial.command, _CONFIG: dict(trial.config)}
-            for key, value in kept.items():
-                asked.set_user_attr(key, value)
-            self._storage.record_heartbeat(asked._trial_id)
-            self._going[trial.name] = asked
-            made.append(trial)
-        return [[trial] for trial in made]
+        self._running: dict[str, OptunaTrial] = {}
+        """The Optuna trials of this sweep that have not ended, by the name of the trial."""
+        self._last_heartbeat: float | None = None
+        self._earlier_trials = self._load_earlier_trials()
+        """The trials of an earlier call of this sweep that `next_trials` has not returned yet."""
+
+    def next_trials(self, free_slots: int) -> list[list[Trial]]:
+        """Return the trials of an earlier call first, then new trials, one for each free slot.
+
+        Args:
+            free_slots: The number of processes that could be started.
+        """
+        self._send_heartbeats()
+        trials = self._earlier_trials
+        self._earlier_trials = []
+        while len(trials) < free_slots and self._count_trials() < self._spec.count:
+            trials.append(self._propose_trial())
+        return [[trial] for trial in trials]
 
     @property
     def done(self) -> bool:
-        """Not before the trials of other sweeps have ended too: those of one that dies are tried again here."""
-        return self._known(running=False) >= self._plan.count
+        """True if the trials of all sweeps of the study have ended.
 
-    def look(self, trial: Trial, progress: TrialProgress) -> bool:
-        """Report what is new, and ask the pruner."""
-        self._beat()
-        if (asked := self._going.get(trial.name)) is None:
+        The trials of other sweeps count as well, because this sweep tries them again if their sweep dies.
+        """
+        return self._count_trials(include_running=False) >= self._spec.count
+
+    def should_prune(self, trial: Trial, progress: TrialProgress) -> bool:
+        """Report the values of a running trial to the study, and return True if its pruner stops the trial."""
+        self._send_heartbeats()
+        optuna_trial = self._running.get(trial.name)
+        if optuna_trial is None:
             return False
-        sign = _sign(trial)
+        sign = _objective_sign(trial)
         for step, value in progress.values.items():
-            asked.report(sign * value, step)
-        return bool(progress.values) and bool(asked.should_prune())
+            optuna_trial.report(sign * value, step)
+        return bool(progress.values) and bool(optuna_trial.should_prune())
 
-    def settle(self, trial: Trial, state: str, progress: TrialProgress) -> None:
-        """Tell the study; a trial that diverged counts as one without hope."""
-        if (asked := self._going.pop(trial.name, None)) is None:
+    def report_result(self, trial: Trial, state: str, progress: TrialProgress) -> None:
+        """Report the final state of a trial to the study. A trial that diverged is reported as pruned."""
+        optuna_trial = self._running.pop(trial.name, None)
+        if optuna_trial is None:
             return
         if state == "finished" and progress.best is not None:
-            self._study.tell(asked, _sign(trial) * progress.best)
+            self._study.tell(optuna_trial, _objective_sign(trial) * progress.best)
         elif state in ("pruned", "diverged"):
-            self._study.tell(asked, state=self._states.PRUNED)
+            self._study.tell(optuna_trial, state=self._trial_states.PRUNED)
         else:
-            asked.set_user_attr(_FAILED, True)
-            self._study.tell(asked, state=self._states.FAIL)
+            optuna_trial.set_user_attr(_FAILED, True)
+            self._study.tell(optuna_trial, state=self._trial_states.FAIL)
 
-    def _own(self) -> list[Trial]:
-        """Trials of this folder: those that are finished, and those that had not ended when an earlier call did."""
+    def _propose_trial(self) -> Trial:
+        """Let the study propose a trial, and store with it what a later call of the sweep needs to resume it."""
+        optuna_trial = self._study.ask()
+        trial = self._spec.make_trial(optuna_trial)
+        attributes = {_FOLDER: self._folder, _NAME: trial.name, _COMMAND: trial.command, _CONFIG: dict(trial.config)}
+        for key, value in attributes.items():
+            optuna_trial.set_user_attr(key, value)
+        self._storage.record_heartbeat(optuna_trial._trial_id)
+        self._running[trial.name] = optuna_trial
+        return trial
+
+    def _load_earlier_trials(self) -> list[Trial]:
+        """Return the trials of this folder that are finished, or that had not ended when an earlier call did."""
+        states = (self._trial_states.COMPLETE, self._trial_states.RUNNING)
         trials = []
-        for found in self._study.get_trials(deepcopy=False, states=(self._states.COMPLETE, self._states.RUNNING)):
-            kept = found.user_attrs
-            if kept.get(_FOLDER) == self._folder and _CONFIG in kept:
-                if found.state == self._states.RUNNING:
-                    self._going[kept[_NAME]] = self._make(self._study, found._trial_id)
-                trials.append(Trial(kept[_NAME], kept[_CONFIG], kept[_COMMAND]))
+        for stored_trial in self._study.get_trials(deepcopy=False, states=states):
+            attributes = stored_trial.user_attrs
+            if attributes.get(_FOLDER) != self._folder or _CONFIG not in attributes:
+                continue
+            name = attributes[_NAME]
+            if stored_trial.state == self._trial_states.RUNNING:
+                self._running[name] = self._trial_class(self._study, stored_trial._trial_id)
+            trials.append(Trial(name, attributes[_CONFIG], attributes[_COMMAND]))
         return trials
 
-    def _known(self, running: bool = True) -> int:
-        """Trials that have ended or go on; those whose process has died are not counted, but tried again."""
-        states = self._states.COMPLETE, self._states.PRUNED, *[self._states.RUNNING] * running
-        trials = self._study.get_trials(deepcopy=False, states=(*states, self._states.FAIL))
-        return sum(trial.state != self._states.FAIL or _FAILED in trial.user_attrs for trial in trials)
+    def _count_trials(self, include_running: bool = True) -> int:
+        """Return the number of the study's trials that have ended, with or without those that run.
 
-    def _beat(self) -> None:
-        """Say that the own trials are alive, and look after those of others."""
+        A trial that failed counts. A trial whose process died does not count, as it is tried again; Optuna marks it as
+        failed too, but it lacks the attribute that `report_result` sets.
+        """
+        states = [self._trial_states.COMPLETE, self._trial_states.PRUNED, self._trial_states.FAIL]
+        if include_running:
+            states.append(self._trial_states.RUNNING)
+        trials = self._study.get_trials(deepcopy=False, states=tuple(states))
+        return sum(trial.state != self._trial_states.FAIL or _FAILED in trial.user_attrs for trial in trials)
+
+    def _send_heartbeats(self) -> None:
+        """Record that the trials of this sweep are alive, and mark trials of other sweeps as failed if they are dead.
+
+        This does nothing if the last heartbeat is recent.
+        """
         now = time.monotonic()
-        if self._beaten is not None and now - self._beaten < _HEARTBEAT:
+        if self._last_heartbeat is not None and now - self._last_heartbeat < _HEARTBEAT:
             return
-        self._beaten = now
-        for asked in self._going.values():
-            self._storage.record_heartbeat(asked._trial_id)
-        self._fail_stale(self._study)
+        self._last_heartbeat = now
+        for optuna_trial in self._running.values():
+            self._storage.record_heartbeat(optuna_trial._trial_id)
+        self._fail_stale_trials(self._study)
 
 
-def _sign(trial: Trial) -> int:
-    """A study minimises."""
+def _objective_sign(trial: Trial) -> int:
+    """Return the sign by which the metric is multiplied, as a study minimizes: -1 if higher is better, else 1."""
     return -1 if higher_is_better(trial.config["eval"]["metric"]) else 1
 
 
-def _optuna() -> Any:
+def _import_optuna() -> ModuleType:
+    """Import and return Optuna, and silence the messages that do not concern the user.
+
+    Raises:
+        ConfigError: Optuna is not installed.
+    """
     try:
         import optuna
     except ModuleNotFoundError:
         raise ConfigError('a search expects Optuna: pip install -e ".[sweep]"') from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    # Optuna would beat itself within `Study.optimize`, which knows no processes elsewhere.
+    # The warning says that only `Study.optimize` sends heartbeats. It does not apply, as `Search` sends its own.
     warnings.filterwarnings("ignore", message="Heartbeat of storage")
-    return optuna
+    module: ModuleType = optuna
+    return module

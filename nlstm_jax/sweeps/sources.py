@@ -1,4 +1,4 @@
-"""Where a queue's trials come from: all at once, or as a search proposes them."""
+"""Sources of a queue's trials: a fixed list of trials, or a search (see `search`)."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -8,42 +8,51 @@ from nlstm_jax.sweeps.space import Trial
 
 
 class Source(Protocol):
-    """What a queue asks for trials, and tells of them."""
+    """A source that supplies trials to a queue and receives their results."""
 
-    def more(self, places: int) -> list[list[Trial]]:
-        """Groups of trials to add, each for one process, as there are so many free places; none: nothing for now."""
+    def next_trials(self, free_slots: int) -> list[list[Trial]]:
+        """Return groups of new trials, each group for one process. There may be none for now.
+
+        Args:
+            free_slots: The number of processes that could be started.
+        """
 
     @property
     def done(self) -> bool:
-        """Whether nothing more can come, once all that was given has ended."""
+        """True if no more trials will come once all trials so far have ended."""
 
-    def look(self, trial: Trial, progress: TrialProgress) -> bool:
-        """What a running trial has reached; whether it is to be stopped, as there is no hope for it."""
+    def should_prune(self, trial: Trial, progress: TrialProgress) -> bool:
+        """Receive the progress of a running trial, and return True if the trial should be stopped early."""
 
-    def settle(self, trial: Trial, state: str, progress: TrialProgress) -> None:
-        """A trial has ended: finished, diverged, failed, or pruned."""
+    def report_result(self, trial: Trial, state: str, progress: TrialProgress) -> None:
+        """Receive the final state of a trial: finished, diverged, failed or pruned."""
 
 
 class FixedTrials:
-    """All trials of a plan, at once."""
+    """A source that supplies a fixed list of trials, all at once."""
 
     def __init__(self, groups: Sequence[Sequence[Trial]]) -> None:
-        """Take them in groups."""
+        """Set the trials.
+
+        Args:
+            groups: The trials, each group for one process.
+        """
         self._groups = [list(group) for group in groups]
 
-    def more(self, places: int) -> list[list[Trial]]:
-        """All, the first time."""
-        groups, self._groups = self._groups, []
+    def next_trials(self, free_slots: int) -> list[list[Trial]]:
+        """Return all trials on the first call, and none on later calls."""
+        groups = self._groups
+        self._groups = []
         return groups
 
     @property
     def done(self) -> bool:
-        """Once they were given."""
+        """True if the trials have been returned."""
         return not self._groups
 
-    def look(self, trial: Trial, progress: TrialProgress) -> bool:
-        """Every trial is trained to its end."""
+    def should_prune(self, trial: Trial, progress: TrialProgress) -> bool:
+        """Return False, as every trial is trained to its end."""
         return False
 
-    def settle(self, trial: Trial, state: str, progress: TrialProgress) -> None:
-        """Nothing depends on it."""
+    def report_result(self, trial: Trial, state: str, progress: TrialProgress) -> None:
+        """Do nothing, as no trial depends on the results of others."""

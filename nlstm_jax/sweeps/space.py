@@ -1,4 +1,4 @@
-"""What a sweep tries: a sweep file's trials, each a checked configuration."""
+"""Trials of a sweep, each with a resolved and checked configuration, and loading of the user's Python files."""
 
 import contextlib
 import hashlib
@@ -17,8 +17,10 @@ import numpy as np
 
 from nlstm_jax import cells, settings
 from nlstm_jax.errors import ConfigError, UserError
+from nlstm_jax.runs.files import JsonObject
 
-_LONGEST = 120
+_MAX_NAME_LENGTH = 120
+_DIGEST_LENGTH = 8
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,9 @@ class Trial:
     """One run of a sweep.
 
     Attributes:
-        name: of its folder.
-        config: resolved, plain JSON values.
-        command: the options of `experiments.train` that mean the same.
+        name: The name of the trial and of its run folder.
+        config: The resolved configuration, plain JSON values.
+        command: The equivalent options of `experiments.train`.
     """
 
     name: str
@@ -38,9 +40,14 @@ class Trial:
 
 @dataclass
 class TrialCollector:
-    """Gathers trials; `add` is what a sweep file's function is given."""
+    """A collector of trials; its method `add` is passed to the function of a sweep file.
 
-    where: str
+    Attributes:
+        origin: The file or place of the trials, as error messages name it.
+        trials: The trials that have been added.
+    """
+
+    origin: str
     trials: list[Trial] = field(default_factory=list)
 
     def add(
@@ -49,56 +56,78 @@ class TrialCollector:
         """Add a trial.
 
         Args:
-            config: a config file, as in `--config`.
-            settings: values of settings by dotted key, as in `--config.KEY=VALUE`.
-            name: of the trial; None: made of its arguments and settings.
-            arguments: of the config file, as after its colon; `smoke=True` for one without a value.
+            config: The path of a config file, as in `--config`.
+            settings: The values of settings by dotted key, as in `--config.KEY=VALUE`.
+            name: The name of the trial. None: the name is made of the arguments and settings.
+            arguments: The arguments of the config file, as after its colon. `smoke=True` is one without a value.
 
         Raises:
-            ConfigError: an argument, key or value that does not serve, or a name that is taken.
+            ConfigError: An argument, key or value is not valid, or the name is not valid or already used.
 
-        >>> space = TrialCollector("an example")
-        >>> space.add("configs/poems.py", cell="lstm", seed=1, settings={"optimizer.learning_rate": 0.01})
-        >>> space.trials[0].name
+        >>> collector = TrialCollector("an example")
+        >>> collector.add("configs/poems.py", cell="lstm", seed=1, settings={"optimizer.learning_rate": 0.01})
+        >>> collector.trials[0].name
         'cell=lstm,seed=1,learning_rate=0.01'
         """
-        given, changed = _argument(arguments), dict(settings or {})
-        name = name or _name(arguments, changed)
-        where = f"{self.where}: trial {name}"
+        changes = dict(settings or {})
+        name = name or _make_name(arguments, changes)
+        prefix = f"{self.origin}: trial {name}"
         if not re.fullmatch(r"[\w=,.+-]+", name) or name.startswith("."):
-            raise ConfigError(f"{where}: a name of letters, digits and =,.+-_ expected")
+            raise ConfigError(f"{prefix}: a name of letters, digits and =,.+-_ expected")
         if any(trial.name == name for trial in self.trials):
-            raise ConfigError(f"{where}: added twice; name= tells trials apart whose arguments are the same")
+            raise ConfigError(f"{prefix}: added twice; name= tells trials apart whose arguments are the same")
+
+        argument = _format_arguments(arguments)
         try:
-            resolved = resolve(config, given, changed)
+            resolved = resolve(config, argument, changes)
         except UserError as error:
-            raise ConfigError(f"{where}: {error}") from None
-        options = [f"--config={config}{given and ':'}{given}"]
-        options += [f"--config.{key}={_spelled(value)}" for key, value in changed.items()]
-        self.trials.append(Trial(name, resolved, shlex.join(options)))
+            raise ConfigError(f"{prefix}: {error}") from None
+
+        config_option = f"--config={config}"
+        if argument:
+            config_option += f":{argument}"
+        setting_options = [f"--config.{key}={_format_value(value)}" for key, value in changes.items()]
+        self.trials.append(Trial(name, resolved, shlex.join([config_option, *setting_options])))
 
     def run(self, path: Path, function: Callable[[Callable[..., None]], None]) -> None:
-        """Call a function of a sweep file's with `add`; a mistake in it becomes a ConfigError that names its line."""
-        with _mistakes_told(path):
+        """Call a function of a sweep file with the method `add`.
+
+        Args:
+            path: The sweep file.
+            function: The function.
+
+        Raises:
+            ConfigError: The function raised an error; the message names the file and the line.
+        """
+        with _errors_located_in(path):
             function(self.add)
 
 
-def resolve(config: str, argument: str, changed: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a config file with its argument, and settings changed, checked.
+def resolve(config: str, argument: str, changes: Mapping[str, Any]) -> JsonObject:
+    """Return the configuration of a config file with changed settings, after checking it.
+
+    Args:
+        config: The path of the config file.
+        argument: The argument of the config file, the text after its colon.
+        changes: The values of changed settings by dotted key.
 
     Raises:
-        ConfigError: a file, argument, key or value that does not serve.
+        ConfigError: The file, the argument, a key or a value is not valid.
     """
-    made = load_module(Path(config), "a config file").get_config(argument)
-    resolved: dict[str, Any] = json.loads(made.to_json())
-    for key, value in changed.items():
-        section, _, last = key.rpartition(".")
-        (resolved.setdefault(section, {}) if section else resolved)[last] = _plain(value)
+    base_config = load_module(Path(config), "a config file").get_config(argument)
+    resolved: JsonObject = json.loads(base_config.to_json())
+    for key, value in changes.items():
+        section_name, _, setting_name = key.rpartition(".")
+        section = resolved
+        if section_name:
+            section = resolved.setdefault(section_name, {})
+        section[setting_name] = _to_plain(value)
+
     settings.check(resolved)
     if resolved["eval"]["test_curve"]:
         raise ConfigError("config.eval.test_curve: False expected, as a sweep does not look at the test split")
     try:
-        # Whatever its width will be.
+        # The options of the cell are checked by building it, without the search for a width that meets a budget.
         cells.build(resolved["cell"] | dict.fromkeys(cells.BUDGETS, 0), in_features=1)
     except ValueError as error:
         raise ConfigError(f"config.{error}") from None
@@ -106,10 +135,14 @@ def resolve(config: str, argument: str, changed: Mapping[str, Any]) -> dict[str,
 
 
 def load_module(path: Path, what: str) -> ModuleType:
-    """A Python file as a module.
+    """Load a Python file as a module.
+
+    Args:
+        path: The file.
+        what: The name of the file's kind in the error message, e.g. "a config file".
 
     Raises:
-        ConfigError: there is none, or it cannot be run.
+        ConfigError: The file does not exist, or running it raises an error.
     """
     if not path.is_file():
         raise ConfigError(f"{what} expected, {path} is none")
@@ -117,58 +150,92 @@ def load_module(path: Path, what: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ConfigError(f"{what} in Python expected, found {path}")
     module = importlib.util.module_from_spec(spec)
-    with _mistakes_told(path):
+    with _errors_located_in(path):
         spec.loader.exec_module(module)
     return module
 
 
 def log_uniform(random: np.random.Generator, low: float, high: float, digits: int = 3) -> float:
-    """A draw whose logarithm is uniform, to so many significant digits, so that a trial's name says all of it.
+    """Draw a number whose logarithm is uniform between those of `low` and `high`.
+
+    The number is rounded to a few significant digits, so that the name of a trial can contain its exact value.
+
+    Args:
+        random: The random generator.
+        low: The lower bound, positive.
+        high: The upper bound.
+        digits: The number of significant digits.
 
     >>> log_uniform(np.random.default_rng(0), 1e-4, 1e-1)
     0.00814
     """
-    return float(f"{np.exp(random.uniform(np.log(low), np.log(high))):.{digits}g}")
+    value = np.exp(random.uniform(np.log(low), np.log(high)))
+    return float(f"{value:.{digits}g}")
 
 
-def _argument(arguments: Mapping[str, Any]) -> str:
+def _format_arguments(arguments: Mapping[str, Any]) -> str:
+    """Return the arguments of a config file as the text after its colon, e.g. `smoke,cell=lstm`."""
     return ",".join(name if value is True else f"{name}={value}" for name, value in arguments.items())
 
 
-def _name(arguments: Mapping[str, Any], changed: Mapping[str, Any]) -> str:
-    """Arguments and settings, these by the last part of their key if that is unique; a digest if it gets too long."""
-    last = [key.rpartition(".")[2] for key in changed]
-    keys = [
-        short if last.count(short) == 1 and short not in arguments else key
-        for key, short in zip(changed, last, strict=True)
-    ]
-    settings = ",".join(f"{key}={_spelled(value)}" for key, value in zip(keys, changed.values(), strict=True))
-    whole = re.sub(r"[^\w=,.+-]", "_", ",".join(filter(None, (_argument(arguments), settings)))) or "trial"
-    if len(whole) <= _LONGEST:
-        return whole
-    return f"{whole[: _LONGEST - 9]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+def _make_name(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
+    """Return a trial name that is made of its arguments and its changed settings.
+
+    A setting is named by the last part of its key if that is unique, else by the whole key. A name that would be too
+    long is cut off and ends with a digest of the full name.
+    """
+    parts = []
+    argument = _format_arguments(arguments)
+    if argument:
+        parts.append(argument)
+    last_parts = [key.rpartition(".")[2] for key in changes]
+    for key, last_part in zip(changes, last_parts, strict=True):
+        is_unique = last_parts.count(last_part) == 1 and last_part not in arguments
+        label = last_part if is_unique else key
+        parts.append(f"{label}={_format_value(changes[key])}")
+
+    name = re.sub(r"[^\w=,.+-]", "_", ",".join(parts)) or "trial"
+    if len(name) <= _MAX_NAME_LENGTH:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:_DIGEST_LENGTH]
+    return f"{name[: _MAX_NAME_LENGTH - _DIGEST_LENGTH - 1]}-{digest}"
 
 
-def _spelled(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def _format_value(value: Any) -> str:
+    """Return the value of a setting as text; the items of a list are separated by commas."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value))
+    return str(value)
 
 
-def _plain(value: Any) -> Any:
-    """NumPy's numbers as Python's, tuples as lists."""
+def _to_plain(value: Any) -> Any:
+    """Convert NumPy numbers and arrays to Python numbers and lists, and tuples to lists."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, tuple):
+        return list(value)
+    return value
 
 
 @contextlib.contextmanager
-def _mistakes_told(path: Path) -> Iterator[None]:
-    """Whatever a file of the user's raises as a ConfigError that says what, and on which line."""
+def _errors_located_in(path: Path) -> Iterator[None]:
+    """Convert every error that a user's file raises to a ConfigError that names the file, the line and the error."""
     try:
         yield
     except UserError:
         raise
     except (Exception, SystemExit) as error:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
-        line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else None
-        place = f"{path}{f' line {line}' if line else ''}"
-        raise ConfigError(f"{place}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+        location = str(path)
+        line = _error_line(error, path)
+        if line:
+            location += f" line {line}"
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{location}: {type(error).__name__}: {reason}") from error
+
+
+def _error_line(error: BaseException, path: Path) -> int | None:
+    """Return the number of the line of a file at which an error arose, or None if it is not known."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == path]
+    return frames[-1].lineno if frames else None

@@ -1,4 +1,4 @@
-"""The trials of a sweep as a table: before it begins, while it goes on, and at its end."""
+"""Tables and summary lines of a sweep's trials: before it begins, while it runs, and at its end."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from nlstm_jax.sweeps.progress import TrialProgress
 from nlstm_jax.sweeps.queue import QueuedTrial
 from nlstm_jax.sweeps.space import Trial
 
-_COLOURS = {
+_COLORS = {
     "finished": "green",
     "running": "cyan",
     "failed": "red",
@@ -20,57 +21,98 @@ _COLOURS = {
     "pruned": "blue",
     "waiting": "dim",
 }
-_FIRST = ("running", "failed", "diverged", "finished", "pruned", "waiting")
+_STATE_ORDER = ("running", "failed", "diverged", "finished", "pruned", "waiting")
+"""The states in the order in which they are listed; the most interesting ones come first."""
+_LINES_AROUND = 4
+"""The lines of the terminal that are kept free of trials: header, two summary lines, and the cursor's line."""
 
 
 def planned(trials: Sequence[Trial]) -> Table:
-    """What would be tried: the options that mean the same for `experiments.train`."""
+    """Return a table of the trials of a sweep, with the equivalent options of `experiments.train`."""
     table = Table(box=None, header_style="bold")
     table.add_column("", justify="right")
     for title in ("trial", "options of experiments.train"):
         table.add_column(title, overflow="fold")
-    for number, trial in enumerate(trials, start=1):
-        table.add_row(str(number), trial.name, trial.command)
+    for row_number, trial in enumerate(trials, start=1):
+        table.add_row(str(row_number), trial.name, trial.command)
     return table
 
 
-def going(entries: Sequence[QueuedTrial], height: int) -> RenderableType:
-    """All trials that so many lines hold, those first that one wants to see, and a line on all."""
+def progress_table(entries: Sequence[QueuedTrial], height: int) -> RenderableType:
+    """Return a table of the trials of a running sweep, with a summary line.
+
+    Args:
+        entries: All trials.
+        height: The number of lines of the terminal. Trials that do not fit are only counted.
+    """
     table = Table(box=None, header_style="bold")
-    for title in ("trial", "state", "step", "best valid", "time left"):
-        table.add_column(title, justify="left" if title in ("trial", "state") else "right", no_wrap=title != "trial")
-    ordered = sorted(entries, key=lambda entry: _FIRST.index(entry.state))
-    shown = ordered[: max(height - 4, 1)]
+    table.add_column("trial")
+    table.add_column("state", no_wrap=True)
+    for title in ("step", "best valid", "time left"):
+        table.add_column(title, justify="right", no_wrap=True)
+
+    ordered = sorted(entries, key=lambda entry: _STATE_ORDER.index(entry.state))
+    shown = ordered[: max(height - _LINES_AROUND, 1)]
     for entry in shown:
-        table.add_row(entry.trial.name, Text(entry.state, _COLOURS[entry.state]), *_numbers(entry))
-    hidden = len(ordered) - len(shown)
-    rest = [Text(f"… and {hidden:,} more", "dim")] if hidden else []
-    return Group(table, *rest, Text(counted(entries)))
+        progress = entry.progress
+        table.add_row(
+            entry.trial.name,
+            Text(entry.state, _COLORS[entry.state]),
+            _format_step(progress),
+            _format_best(progress),
+            _format_time_left(progress),
+        )
+
+    summary = [Text(counted(entries))]
+    hidden_count = len(ordered) - len(shown)
+    if hidden_count:
+        summary.insert(0, Text(f"… and {hidden_count:,} more", "dim"))
+    return Group(table, *summary)
 
 
-def line(entry: QueuedTrial) -> str:
-    """One trial in a line."""
-    step, best, _ = _numbers(entry)
-    reached = f" at step {step}" + (f", best valid {best}" if best else "") if step else ""
-    return f"{entry.trial.name}: {entry.state}{reached}"
+def describe_trial(entry: QueuedTrial) -> str:
+    """Return one line with the name, the state, the step and the best value of a trial."""
+    text = f"{entry.trial.name}: {entry.state}"
+    step = _format_step(entry.progress)
+    best = _format_best(entry.progress)
+    if step:
+        text += f" at step {step}"
+        if best:
+            text += f", best valid {best}"
+    return text
 
 
 def counted(entries: Sequence[QueuedTrial]) -> str:
-    """How many are in which state."""
+    """Return the number of trials in every state as a line of text."""
     counts = Counter(entry.state for entry in entries)
-    return ", ".join(f"{counts[state]:,} {state}" for state in _FIRST if counts[state])
+    return ", ".join(f"{counts[state]:,} {state}" for state in _STATE_ORDER if counts[state])
 
 
 def overhead(entries: Sequence[QueuedTrial]) -> str:
-    """What a trial took beside its training; empty where nothing was trained."""
-    taken = [
+    """Return a sentence on the median time of a finished trial that was not spent on training, such as start-up.
+
+    The text is empty if nothing was trained.
+    """
+    extra_seconds = [
         entry.seconds - entry.progress.seconds for entry in entries if entry.seconds and entry.state == "finished"
     ]
-    return f"a trial took {np.median(taken):.1f} s beside its training (median of {len(taken)})" if taken else ""
+    if not extra_seconds:
+        return ""
+    return f"a trial took {np.median(extra_seconds):.1f} s beside its training (median of {len(extra_seconds)})"
 
 
-def _numbers(entry: QueuedTrial) -> tuple[str, str, str]:
-    progress = entry.progress
-    left = "" if progress.seconds_left is None else str(timedelta(seconds=round(progress.seconds_left)))
-    best = "" if progress.best is None else f"{progress.best:.4f}"
-    return f"{progress.step:,}" if progress.step else "", best, left
+def _format_step(progress: TrialProgress) -> str:
+    """Return the step of the last evaluation as text, empty before the first one."""
+    return f"{progress.step:,}" if progress.step else ""
+
+
+def _format_best(progress: TrialProgress) -> str:
+    """Return the best value as text, empty if there is none."""
+    return "" if progress.best is None else f"{progress.best:.4f}"
+
+
+def _format_time_left(progress: TrialProgress) -> str:
+    """Return the estimated time left as hours, minutes and seconds, empty if there is no estimate."""
+    if progress.seconds_left is None:
+        return ""
+    return str(timedelta(seconds=round(progress.seconds_left)))

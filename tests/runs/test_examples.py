@@ -3,11 +3,11 @@ import pytest
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import read_examples, write_examples
-from nlstm_jax.tasks import Mean
+from nlstm_jax.tasks import WeightedSum
 
 
 def test_what_is_written_is_read(tmp_path) -> None:
-    path = write_examples(tmp_path, "valid", 30, {"log_loss": Mean(np.array([1.5, 2.5]), np.array([1.0, 2.0]))})
+    path = write_examples(tmp_path, "valid", 30, {"log_loss": WeightedSum(np.array([1.5, 2.5]), np.array([1.0, 2.0]))})
     assert path.name == "examples_valid.npz"
     step, sums, weights = read_examples(tmp_path, "valid", "log_loss")
     assert (step, sums.tolist(), weights.tolist()) == (30, [1.5, 2.5], [1.0, 2.0])

@@ -15,13 +15,13 @@ OURS = {"config.json", "environment.json", "metrics.jsonl", "summary.json", "log
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder by its path, but the lock."""
+    """Return the contents of every file below a folder by its path, without the lock."""
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
 def fill(path: Path, summary: dict | None = None) -> None:
-    """A run as a process leaves it behind."""
+    """Write a run folder as a process leaves it behind."""
     with RunFolder(path, CONFIG) as folder:
         folder.write_environment({"command": "python"})
         folder.append_metrics([{"step": 8, "split": "train", "log_loss": 2.5}])
@@ -35,7 +35,7 @@ def fill(path: Path, summary: dict | None = None) -> None:
 
 @pytest.fixture
 def holder(tmp_path):
-    """A run folder, and another process that holds it."""
+    """Return a run folder and another process that holds it."""
     code = (
         "import sys; from pathlib import Path; from nlstm_jax.runs import RunFolder\n"
         f"with RunFolder(Path(sys.argv[1]), {CONFIG!r}):\n"
@@ -179,8 +179,8 @@ def test_a_last_line_that_a_crash_cut_off_is_dropped_and_the_file_mended(tmp_pat
     lines = [{"step": 8, "split": "train"}, {"step": 8, "split": "valid"}, {"step": 16, "split": "train"}]
     with RunFolder(tmp_path, CONFIG) as folder:
         folder.append_metrics(lines)
-        whole = (tmp_path / "metrics.jsonl").read_text()
-        (tmp_path / "metrics.jsonl").write_text(whole + '{"step": 16, "spl')
+        text = (tmp_path / "metrics.jsonl").read_text()
+        (tmp_path / "metrics.jsonl").write_text(text + '{"step": 16, "spl')
         assert folder.read_metrics() == lines
         assert folder.truncate_metrics(16) == lines
         folder.append_metrics([{"step": 16, "split": "valid"}])
@@ -197,15 +197,15 @@ def test_lines_past_the_checkpoint_are_dropped(tmp_path):
         assert (tmp_path / "metrics.jsonl").read_text() == ""
 
 
-@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_a_number_that_json_does_not_have_is_refused_and_what_was_there_stays(tmp_path, number):
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_json_does_not_have_is_refused_and_what_was_there_stays(tmp_path, value):
     fill(tmp_path, {"status": "interrupted", "steps": 8})
     before = contents(tmp_path)
     with RunFolder(tmp_path, CONFIG) as folder:
         with pytest.raises(ValueError, match="not JSON compliant"):
-            folder.write_summary({"status": "finished", "valid": {"log_loss": number}})
+            folder.write_summary({"status": "finished", "valid": {"log_loss": value}})
         with pytest.raises(ValueError, match="not JSON compliant"):
-            folder.append_metrics([{"step": 16, "log_loss": 1.0}, {"step": 16, "log_loss": number}])
+            folder.append_metrics([{"step": 16, "log_loss": 1.0}, {"step": 16, "log_loss": value}])
     assert contents(tmp_path) == before
 
 
@@ -217,7 +217,7 @@ def git(folder: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A git checkout that the code is made to believe it lies in."""
+    """Return a git checkout that the code takes for its own."""
     git(tmp_path, "init", "--quiet")
     (tmp_path / "code.py").write_text("a = 1\n")
     git(tmp_path, "add", ".")
@@ -239,25 +239,25 @@ def test_the_environment_says_which_code_was_run(checkout):
 
 def test_the_recorded_changes_make_the_code_that_was_run_out_of_the_commit(checkout):
     (checkout / "code.py").write_text("a = 2\n")
-    found = describe_environment([], {})
-    assert "-a = 1" in found["uncommitted_diff"]
-    assert "+a = 2" in found["uncommitted_diff"]
-    git(checkout, "checkout", "--quiet", found["commit"], "--", "code.py")
-    subprocess.run(["git", "apply"], cwd=checkout, input=found["uncommitted_diff"], text=True, check=True)
+    recorded = describe_environment([], {})
+    assert "-a = 1" in recorded["uncommitted_diff"]
+    assert "+a = 2" in recorded["uncommitted_diff"]
+    git(checkout, "checkout", "--quiet", recorded["commit"], "--", "code.py")
+    subprocess.run(["git", "apply"], cwd=checkout, input=recorded["uncommitted_diff"], text=True, check=True)
     assert (checkout / "code.py").read_text() == "a = 2\n"
 
 
 def test_a_change_that_is_not_utf8_does_not_stop_a_run(checkout):
     (checkout / "code.py").write_bytes(b"a = 'caf\xe9'\n")
-    found = describe_environment([], {})
-    assert "+a = 'caf" in found["uncommitted_diff"]
+    recorded = describe_environment([], {})
+    assert "+a = 'caf" in recorded["uncommitted_diff"]
 
 
 def test_outside_of_a_checkout_there_is_no_commit_to_record(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
-    found = describe_environment([], {})
-    assert (found["commit"], found["uncommitted_diff"]) == (None, None)
-    assert found["devices"] == {"kind": None, "count": 0, "processes": 1}
+    recorded = describe_environment([], {})
+    assert (recorded["commit"], recorded["uncommitted_diff"]) == (None, None)
+    assert recorded["devices"] == {"kind": None, "count": 0, "processes": 1}
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):
@@ -269,5 +269,5 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path):
 def test_code_that_was_copied_has_the_commit_of_the_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
     (tmp_path / "snapshot.json").write_text('{"schema": 1, "commit": "abc", "uncommitted_diff": "+1"}', "utf-8")
-    found = describe_environment([], {})
-    assert (found["commit"], found["uncommitted_diff"]) == ("abc", "+1")
+    recorded = describe_environment([], {})
+    assert (recorded["commit"], recorded["uncommitted_diff"]) == ("abc", "+1")

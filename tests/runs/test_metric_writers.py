@@ -1,4 +1,4 @@
-"""What the mirrors were shown, read back from their own files."""
+"""Metric writers: the values that they received, read back from their own files."""
 
 import json
 import struct
@@ -39,33 +39,34 @@ def expected(*steps: int) -> dict[tuple[str, str, int], float]:
 
 
 def seen_by_tensorboard(folder: Path) -> dict[tuple[str, str, int], float]:
-    """All scalars of all event files; a point that is there twice fails."""
+    """Return all scalars of all event files. A point that appears twice fails the test."""
     requires("tensorboardX")
     from tensorboardX.proto import event_pb2
 
-    found: dict[tuple[str, str, int], float] = {}
+    points: dict[tuple[str, str, int], float] = {}
     for file in sorted((folder / "tensorboard").iterdir()):
-        data, place = file.read_bytes(), 0
-        while place < len(data):
-            (length,) = struct.unpack_from("<Q", data, place)
-            event = event_pb2.Event.FromString(data[place + 12 : place + 12 + length])
-            place += length + 16
+        data = file.read_bytes()
+        offset = 0
+        while offset < len(data):
+            (length,) = struct.unpack_from("<Q", data, offset)
+            event = event_pb2.Event.FromString(data[offset + 12 : offset + 12 + length])
+            offset += length + 16
             for value in event.summary.value:
                 name, split = value.tag.split("/")
-                assert (split, name, event.step) not in found
-                found[split, name, event.step] = value.simple_value
-    return found
+                assert (split, name, event.step) not in points
+                points[split, name, event.step] = value.simple_value
+    return points
 
 
 def seen_by_wandb(folder: Path) -> tuple[dict[tuple[str, str, int], float], set[str]]:
-    """All points of all offline runs, and the runs' ids."""
+    """Return all points of all offline runs, and the ids of the runs."""
     requires("wandb")
     import wandb
     from wandb.proto import wandb_internal_pb2 as record_pb2
 
-    # The run's file is closed by a process of W&B's own, after `finish` has returned; this waits for its end.
+    # A process of W&B closes the file of the run after `finish` has returned. This waits for the end of the process.
     wandb.teardown()
-    found: dict[tuple[str, str, int], float] = {}
+    points: dict[tuple[str, str, int], float] = {}
     ids = set()
     for file in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb")):
         ids.add(file.stem.removeprefix("run-"))
@@ -74,23 +75,25 @@ def seen_by_wandb(folder: Path) -> tuple[dict[tuple[str, str, int], float], set[
             for item in record.history.item:
                 key = item.key or "/".join(item.nested_key)
                 if "/" in key:
-                    found[(*key.split("/"), record.history.step.num)] = json.loads(item.value_json)
-    return found, ids
+                    points[(*key.split("/"), record.history.step.num)] = json.loads(item.value_json)
+    return points, ids
 
 
 def leveldb_records(data: bytes) -> Iterator[bytes]:
-    """The records of a log of LevelDB's form, after W&B's header of 7 bytes.
+    """Yield the records of a log in LevelDB's format, after W&B's header of 7 bytes.
 
-    Blocks of 32 KiB; a part is checksum (4 bytes), length (2), kind (1: whole, 2: first, 3: middle, 4: last), content.
+    The log has blocks of 32 KiB. A part of a record has a checksum (4 bytes), a length (2 bytes), a kind (1 byte) and
+    content. The kinds are 1: full, 2: first, 3: middle, 4: last.
     """
-    place, parts = 7, b""
-    while place + 7 <= len(data):
-        if 32768 - place % 32768 < 7:
-            place += 32768 - place % 32768
+    offset = 7
+    parts = b""
+    while offset + 7 <= len(data):
+        if 32768 - offset % 32768 < 7:
+            offset += 32768 - offset % 32768
             continue
-        length, kind = struct.unpack_from("<HB", data, place + 4)
-        parts += data[place + 7 : place + 7 + length]
-        place += 7 + length
+        length, kind = struct.unpack_from("<HB", data, offset + 4)
+        parts += data[offset + 7 : offset + 7 + length]
+        offset += 7 + length
         if kind in (1, 4):
             yield parts
             parts = b""
@@ -108,8 +111,8 @@ def test_wandb_offline_has_every_number_and_a_run_that_goes_on_is_the_same_run(t
     requires("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     train(tmp_path / "run", "wandb", 0, 1, 2)
-    found, ids = seen_by_wandb(tmp_path / "run")
-    assert found == pytest.approx(expected(1, 2))
+    points, ids = seen_by_wandb(tmp_path / "run")
+    assert points == pytest.approx(expected(1, 2))
     assert len(ids) == 1
     train(tmp_path / "run", "wandb", 2, 3)
     again, same = seen_by_wandb(tmp_path / "run")

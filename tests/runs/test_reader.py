@@ -8,7 +8,7 @@ CONFIG = {"task": "poems", "cell": {"name": "lstm"}}
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run that has made one evaluation."""
+    """Return the folder of a run with one evaluation."""
     with RunFolder(tmp_path, CONFIG) as run:
         run.write_environment({"commit": "abc"})
         run.append_metrics([{"step": 8, "split": "train", "log_loss": 2.5}])
@@ -18,19 +18,19 @@ def folder(tmp_path):
 def test_a_run_is_read_as_it_was_written(folder):
     with RunFolder(folder, CONFIG) as run:
         run.write_summary({"status": "finished", "steps": 8})
-    found = read_run(str(folder))
-    assert found.path == folder
-    assert found.config == CONFIG
-    assert found.environment == {"commit": "abc"}
-    assert found.metrics == [{"step": 8, "split": "train", "log_loss": 2.5}]
-    assert found.summary == {"status": "finished", "steps": 8}
+    run = read_run(str(folder))
+    assert run.path == folder
+    assert run.config == CONFIG
+    assert run.environment == {"commit": "abc"}
+    assert run.metrics == [{"step": 8, "split": "train", "log_loss": 2.5}]
+    assert run.summary == {"status": "finished", "steps": 8}
 
 
 def test_a_run_that_only_began_has_neither_metrics_nor_summary(tmp_path):
     with RunFolder(tmp_path, CONFIG):
         pass
-    found = read_run(tmp_path)
-    assert (found.environment, found.metrics, found.summary) == ({}, [], None)
+    run = read_run(tmp_path)
+    assert (run.environment, run.metrics, run.summary) == ({}, [], None)
 
 
 def test_reading_changes_nothing(folder):
@@ -55,7 +55,7 @@ def test_a_folder_without_a_configuration_is_none(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "summary.json"])
 @pytest.mark.parametrize(
-    ("text", "validation_error"),
+    ("text", "message"),
     [
         ('{"schema": 2, "task": "poems"}', "schema 1 expected, 2 found"),
         ('{"task": "poems"}', "schema 1 expected, None found"),
@@ -64,11 +64,11 @@ def test_a_folder_without_a_configuration_is_none(tmp_path, name):
         ("", "JSON expected: "),
     ],
 )
-def test_a_file_that_is_not_of_the_form_is_named(folder, name, text, validation_error):
+def test_a_file_that_is_not_of_the_form_is_named(folder, name, text, message):
     (folder / name).write_text(text)
     with pytest.raises(DataError) as caught:
         read_run(folder)
-    assert str(caught.value).startswith(f"{folder / name}: {validation_error}")
+    assert str(caught.value).startswith(f"{folder / name}: {message}")
 
 
 @pytest.mark.parametrize("line", [b"step 16\n", b'{"step": 16\n', b"\n", b'{"step": "\xff"}\n'])

@@ -1,4 +1,4 @@
-"""Run folders by name and by pattern."""
+"""The search for run folders by name and by glob pattern."""
 
 import json
 
@@ -10,7 +10,7 @@ from nlstm_jax.runs import find_runs
 
 @pytest.fixture
 def runs(tmp_path):
-    """Three runs, and a folder that is none."""
+    """Return a folder with three runs and one folder that is not a run."""
     for name in ("lstm-0", "lstm-1", "nlstm-0"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"schema": 1, "name": name}), "utf-8")

@@ -1,4 +1,4 @@
-"""The same sweep on real clusters of one machine: Ray, and SLURM where its daemons are installed."""
+"""The same sweep on real clusters on this machine: Ray, and SLURM if its daemons are installed."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(file, tmp_path_factory):
-    """What `local` measures."""
+    """Return the metrics of the sweep on the local engine."""
     workdir = tmp_path_factory.mktemp("local") / "sweep"
     done = sweep(file, workdir, "--together=8")
     assert done.returncode == 0, done.stderr
@@ -62,20 +62,21 @@ def expected(file, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def ray():
-    """Ray itself; asked for before the sweep that a test compares with."""
+    """Require Ray. A test requests this before `expected`, so that no sweep runs if Ray is missing."""
     return requires("ray")
 
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """A cluster of this machine: munged, slurmctld and slurmd with folders and ports of their own."""
+    """Start a SLURM cluster on this machine: munged, slurmctld and slurmd with their own folders and ports."""
     requires("submitit")
     for program in ("munged", "slurmctld", "slurmd", "sbatch"):
         if shutil.which(program) is None:
             pytest.skip(f"{program} is not installed (Debian: slurmctld slurmd slurm-client munge)")
     if os.geteuid() != 0:
         pytest.skip("SLURM's daemons are started by root")
-    folder, host = tmp_path_factory.mktemp("slurm"), platform.node().partition(".")[0]
+    folder = tmp_path_factory.mktemp("slurm")
+    host = platform.node().partition(".")[0]
     for name in ("state", "spool"):
         (folder / name).mkdir()
     conf = folder / "slurm.conf"
@@ -98,6 +99,7 @@ def slurm(tmp_path_factory):
 
 
 def sweep(file: Path, workdir: Path, *options: str, environment=None) -> subprocess.CompletedProcess:
+    """Run a sweep to its end."""
     command = [sys.executable, "-m", "experiments.sweep", f"--sweep={file}", f"--workdir={workdir}", *options]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
 
@@ -146,7 +148,7 @@ def test_ctrl_c_stops_slurm_s_jobs_and_they_go_on_from_their_checkpoints(slurm, 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_path) -> None:
-    """SIGUSR2 is what SLURM sends before a job's time is over; a job that is queued again waits for two minutes."""
+    """SLURM sends SIGUSR2 before a job's time is over. A job that is queued again waits for two minutes."""
     file = tmp_path / "long.py"
     file.write_text(LONG, "utf-8")
     assert sweep(file, tmp_path / "local").returncode == 0
@@ -165,13 +167,13 @@ def test_a_job_that_is_preempted_is_queued_again_and_goes_on(slurm, tmp_path) ->
     assert metrics(workdir) == metrics(tmp_path / "local")
 
 
-def started(command, environment, workdir: Path, number: int) -> int:
-    """Start a sweep, send it a signal once its first trial has ended; its exit code."""
+def started(command, environment, workdir: Path, signal_number: int) -> int:
+    """Start a sweep, send it a signal once its first trial has ended, and return its exit code."""
     first = workdir / "trials" / "smoke,seed=0,cell=lstm,learning_rate=0.002"
     with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL) as process:
         try:
             wait_for(first / "summary.json")
-            process.send_signal(number)
+            process.send_signal(signal_number)
             return process.wait(timeout=120)
         finally:
             process.kill()

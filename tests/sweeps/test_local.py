@@ -1,4 +1,4 @@
-"""Real processes: on their cores, asked to stop, and not outliving the sweep."""
+"""The engine for this machine, with real processes: their cores, and how they are stopped."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nlstm_jax.sweeps.engines import Job, LocalEngine
-from nlstm_jax.sweeps.engines.local import gpus_here, slots
+from nlstm_jax.sweeps.engines.local import make_slots, visible_gpus
 
 
 @pytest.fixture(autouse=True)
@@ -19,10 +19,12 @@ def without_gpus(monkeypatch):
 
 
 def job(tmp_path: Path, name: str, code: str) -> Job:
+    """Return a job that runs Python code."""
     return Job(name, [sys.executable, "-c", code], tmp_path, tmp_path / f"{name}.txt", {"WORD": name})
 
 
 def ended(process, seconds: float = 20.0) -> int:
+    """Wait for the end of a process, and return its exit code."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if (code := process.poll()) is not None:
@@ -32,23 +34,23 @@ def ended(process, seconds: float = 20.0) -> int:
 
 
 def test_slots_share_cores_and_gpus() -> None:
-    assert [slot.cores for slot in slots(0, cores=[0, 1, 2], gpus=[])] == [[0], [1], [2]]
-    assert [slot.cores for slot in slots(2, cores=[0, 1, 2, 3], gpus=[])] == [[0, 2], [1, 3]]
-    assert [slot.cores for slot in slots(3, cores=[4, 5], gpus=[])] == [[4], [5], [4]]
-    assert all(slot.environment == {"JAX_PLATFORMS": "cpu"} for slot in slots(0, cores=[0, 1], gpus=[]))
-    one_each = slots(0, cores=[0, 1, 2, 3], gpus=["3", "5"])
+    assert [slot.cores for slot in make_slots(0, cores=[0, 1, 2], gpus=[])] == [[0], [1], [2]]
+    assert [slot.cores for slot in make_slots(2, cores=[0, 1, 2, 3], gpus=[])] == [[0, 2], [1, 3]]
+    assert [slot.cores for slot in make_slots(3, cores=[4, 5], gpus=[])] == [[4], [5], [4]]
+    assert all(slot.environment == {"JAX_PLATFORMS": "cpu"} for slot in make_slots(0, cores=[0, 1], gpus=[]))
+    one_each = make_slots(0, cores=[0, 1, 2, 3], gpus=["3", "5"])
     assert [slot.environment for slot in one_each] == [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in "35"]
-    shared = [slot.environment for slot in slots(3, cores=[0, 1], gpus=["0", "1"])]
-    assert [each["CUDA_VISIBLE_DEVICES"] for each in shared] == ["0", "1", "0"]
-    assert [each.get("XLA_PYTHON_CLIENT_MEM_FRACTION") for each in shared] == ["0.450", None, "0.450"]
+    shared = [slot.environment for slot in make_slots(3, cores=[0, 1], gpus=["0", "1"])]
+    assert [environment["CUDA_VISIBLE_DEVICES"] for environment in shared] == ["0", "1", "0"]
+    assert [environment.get("XLA_PYTHON_CLIENT_MEM_FRACTION") for environment in shared] == ["0.450", None, "0.450"]
 
 
 def test_gpus_are_those_that_may_be_seen(monkeypatch) -> None:
     monkeypatch.delenv("JAX_PLATFORMS", raising=False)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,0")
-    assert gpus_here() == ["2", "0"]
+    assert visible_gpus() == ["2", "0"]
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
-    assert gpus_here() == []
+    assert visible_gpus() == []
 
 
 def test_a_job_runs_in_its_folder_on_its_cores_and_says_it_in_its_log(tmp_path) -> None:
@@ -95,6 +97,7 @@ def test_a_job_is_asked_to_stop_when_its_sweep_is_killed(tmp_path) -> None:
 
 
 def wait_for(file: Path, text: str = "", seconds: float = 20.0) -> None:
+    """Wait until a file contains a text, and is not empty."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if file.exists() and (said := file.read_text("utf-8")) and text in said:

@@ -1,4 +1,4 @@
-"""What a queue does about every way in which a process can end, by an engine whose processes do as they are told."""
+"""The queue's reaction to every way in which a process can end, with an engine whose processes follow a script."""
 
 import json
 from collections import deque
@@ -16,35 +16,50 @@ from nlstm_jax.sweeps.space import TrialCollector
 CONFIG = str(Path(__file__).parents[2] / "configs" / "poems.py")
 
 
-class Scripted:
-    """Processes that end at their second poll with the exit codes given by job, the last one again and again."""
+class ScriptedEngine:
+    """An engine whose processes end at their second poll, with the exit codes that are listed for their job.
 
-    def __init__(self, codes: dict[str, list[int]], places: int = 1) -> None:
-        self.codes = {name: deque(each) for name, each in codes.items()}
-        self.places, self.started, self.asked, self.at_once, self.most = places, [], [], 0, 0
+    The last exit code is repeated.
+    """
+
+    def __init__(self, codes: dict[str, list[int]], capacity: int = 1) -> None:
+        self.codes = {name: deque(job_codes) for name, job_codes in codes.items()}
+        self.capacity = capacity
+        self.started = []
+        self.stopped = []
+        self.running_count = 0
+        self.most_running = 0
 
     def start(self, jobs):
         return [self._start(job) for job in jobs]
 
     def _start(self, job):
         self.started.append(job.name)
-        self.at_once += 1
-        self.most = max(self.most, self.at_once)
+        self.running_count += 1
+        self.most_running = max(self.most_running, self.running_count)
         codes = self.codes[job.name]
         code = codes.popleft() if len(codes) > 1 else codes[0]
         file = next(part for part in job.command if part.startswith("--job=")).removeprefix("--job=")
-        return ScriptedProcess(self, job, code, [run["workdir"] for run in json.loads(Path(file).read_text())["runs"]])
+        runs = json.loads(Path(file).read_text())["runs"]
+        return ScriptedProcess(self, job, code, [run["workdir"] for run in runs])
 
 
 class ScriptedProcess:
+    """A process that ends at its second poll; with exit code 0, 4 or 7 it leaves runs that have ended."""
+
     def __init__(self, engine, job, code, folders) -> None:
-        self.engine, self.job, self.code, self.folders, self.polls, self.stopped = engine, job, code, folders, 0, False
+        self.engine = engine
+        self.job = job
+        self.code = code
+        self.folders = folders
+        self.polls = 0
+        self.stopped = False
 
     def poll(self):
         self.polls += 1
         if self.polls < 2 and not self.stopped:
             return None
-        self.engine.at_once -= 1
+        self.engine.running_count -= 1
         self.job.log.write_text(f"line one\n\nended with {self.code}\n")
         status = {0: "finished", 4: "diverged", 7: "finished"}.get(self.code)
         if status and not self.stopped:
@@ -55,10 +70,11 @@ class ScriptedProcess:
     def stop(self) -> None:
         assert not self.stopped, "asked twice, a run ends without a checkpoint"
         self.stopped = True
-        self.engine.asked.append(self.job.name)
+        self.engine.stopped.append(self.job.name)
 
 
 def write_run(folder: Path, status: str) -> None:
+    """Write the run folder of a run with one evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     config = {"schema": 1, "eval": {"metric": "log_loss"}, "train": {"steps": 8, "epochs": 1.0}}
     (folder / "config.json").write_text(json.dumps(config))
@@ -69,21 +85,27 @@ def write_run(folder: Path, status: str) -> None:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(queues, "_PAUSE", 0.0)
+    monkeypatch.setattr(queues, "_POLL_INTERVAL", 0.0)
     monkeypatch.setattr(queues, "_IN_USE_PAUSE", 0.0)
-    monkeypatch.setattr(queues, "_LOOK", 0.0)
+    monkeypatch.setattr(queues, "_READ_INTERVAL", 0.0)
 
 
-def sweep(tmp_path, codes, *, retries=1, places=1, interrupted=lambda: False, groups=None):
-    space = TrialCollector("here")
+def sweep(tmp_path, codes, *, retries=1, capacity=1, interrupted=lambda: False, groups=None):
+    """Run a queue with one trial per key of `codes`.
+
+    Returns:
+        The queue's entries by name, the engine, and the result of `Queue.run`.
+    """
+    collector = TrialCollector("here")
     for name in codes:
-        space.add(CONFIG, name=name)
-    trials = {trial.name: trial for trial in space.trials}
-    engine, shown = Scripted(codes, places), []
+        collector.add(CONFIG, name=name)
+    trials = {trial.name: trial for trial in collector.trials}
+    engine = ScriptedEngine(codes, capacity)
+    shown = []
     planned = FixedTrials([[trials[name] for name in group] for group in groups or [[name] for name in codes]])
     folder = SweepFolder(tmp_path / "sweep")
-    folder.check(space.trials)
-    with folder.open(space.trials):
+    folder.check(collector.trials)
+    with folder.open(collector.trials):
         queue = Queue(folder, planned, engine, retries=retries, show=lambda entries: shown.append(list(entries)))
         done = queue.run(interrupted)
     assert shown
@@ -91,34 +113,34 @@ def sweep(tmp_path, codes, *, retries=1, places=1, interrupted=lambda: False, gr
 
 
 def test_every_trial_is_run_once_in_order_and_never_more_at_once_than_there_are_places(tmp_path) -> None:
-    entries, engine, done = sweep(tmp_path, {name: [0] for name in "abcde"}, places=2)
+    entries, engine, done = sweep(tmp_path, {name: [0] for name in "abcde"}, capacity=2)
     assert done
     assert engine.started == list("abcde")
-    assert engine.most == 2
+    assert engine.most_running == 2
     assert {entry.state for entry in entries.values()} == {"finished"}
     assert entries["a"].progress.best == 2.5
 
 
 def test_a_trial_without_hope_is_asked_to_stop_once_and_one_that_has_ended_is_left_to_close(tmp_path) -> None:
     class Hopeless(FixedTrials):
-        def look(self, trial, progress) -> bool:
+        def should_prune(self, trial, progress) -> bool:
             return trial.name == "bad"
 
-    space = TrialCollector("here")
+    collector = TrialCollector("here")
     for name in ("bad", "good"):
-        space.add(CONFIG, name=name)
-    engine = Slow({"bad": [0], "good": [0]}, places=2)
-    with SweepFolder(tmp_path / "sweep").open(space.trials) as folder:
+        collector.add(CONFIG, name=name)
+    engine = SlowEngine({"bad": [0], "good": [0]}, capacity=2)
+    with SweepFolder(tmp_path / "sweep").open(collector.trials) as folder:
         queue = Queue(
-            folder, Hopeless([[trial] for trial in space.trials]), engine, retries=0, show=lambda entries: None
+            folder, Hopeless([[trial] for trial in collector.trials]), engine, retries=0, show=lambda entries: None
         )
         assert queue.run(lambda: False)
     assert [entry.state for entry in queue.entries] == ["pruned", "finished"]
-    assert engine.asked == ["bad"]
+    assert engine.stopped == ["bad"]
 
 
-class Slow(Scripted):
-    """Processes that go on for a while after their run has got somewhere: the good one's has ended by then."""
+class SlowEngine(ScriptedEngine):
+    """An engine whose processes run on after they have written their run, which has ended for the good trial only."""
 
     def _start(self, job):
         process = super()._start(job)
@@ -191,7 +213,7 @@ def test_a_folder_of_something_else_and_a_changed_trial_are_refused(tmp_path) ->
         sweep(tmp_path, {"a": [0]})
     (folder / "thesis.tex").unlink()
     sweep(tmp_path, {"a": [0]})
-    space = TrialCollector("here")
-    space.add(CONFIG, name="a", seed=1)
+    collector = TrialCollector("here")
+    collector.add(CONFIG, name="a", seed=1)
     with pytest.raises(ConfigError, match=r"a trial a of another configuration \(seeds\.\w+: 0 there, 1 here"):
-        SweepFolder(folder).check(space.trials)
+        SweepFolder(folder).check(collector.trials)

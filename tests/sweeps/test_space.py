@@ -1,4 +1,4 @@
-"""Sweep files: what they add, and every mistake in them by file, trial and key."""
+"""Sweep files: the trials that they add, and the error messages for mistakes, with file, trial and key."""
 
 import json
 from pathlib import Path
@@ -26,10 +26,11 @@ def write(tmp_path):
 
 
 def add_all(*many: dict) -> list:
-    space = TrialCollector("here")
-    for each in many:
-        space.add(POEMS, **each)
-    return space.trials
+    """Add a trial of `configs/poems.py` for each dict of arguments."""
+    collector = TrialCollector("here")
+    for arguments in many:
+        collector.add(POEMS, **arguments)
+    return collector.trials
 
 
 def test_a_trial_is_what_train_would_make_of_the_same_options(write) -> None:

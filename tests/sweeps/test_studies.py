@@ -1,4 +1,4 @@
-"""Whole searches: that they find what a fine grid finds, and that several sweeps share one study in PostgreSQL."""
+"""Whole searches: they find what a fine grid finds, and several sweeps can share one study in PostgreSQL."""
 
 import json
 import os
@@ -40,14 +40,14 @@ def start(file: Path, workdir: Path, *options: str) -> subprocess.Popen:
 
 
 def outcomes(workdir: Path) -> list[tuple[float, int, float]]:
-    """Of every trial the learning rate, the steps made, and the best validation log-loss."""
-    found = []
+    """Return the learning rate, the number of steps and the best validation log-loss of every trial."""
+    results = []
     for folder in sorted((workdir / "trials").iterdir()):
         config = json.loads((folder / "config.json").read_text("utf-8"))
         lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
         best = min(line["log_loss"] for line in lines if line["split"] == "valid")
-        found.append((config["optimizer"]["learning_rate"], max(line["step"] for line in lines), best))
-    return found
+        results.append((config["optimizer"]["learning_rate"], max(line["step"] for line in lines), best))
+    return results
 
 
 @pytest.mark.slow
@@ -60,15 +60,17 @@ def test_a_search_finds_the_learning_rate_of_a_fine_grid_in_half_of_its_steps(tm
         assert process.returncode == 0, said[-2000:]
     grid, study = outcomes(tmp_path / "grid"), outcomes(tmp_path / "study")
     assert (len(grid), len(study)) == (31, 20)
-    (best, _, _), (found, _, _) = (min(each, key=lambda trial: trial[2]) for each in (grid, study))
-    assert abs(np.log2(found / best)) <= 1, f"{found} found, {best} on the grid"
-    steps = [sum(trial[1] for trial in each) for each in (study, grid)]
-    assert steps[0] <= steps[1] / 2
+    grid_rate, _, _ = min(grid, key=lambda trial: trial[2])
+    study_rate, _, _ = min(study, key=lambda trial: trial[2])
+    assert abs(np.log2(study_rate / grid_rate)) <= 1, f"{study_rate} found, {grid_rate} on the grid"
+    grid_steps = sum(trial[1] for trial in grid)
+    study_steps = sum(trial[1] for trial in study)
+    assert study_steps <= grid_steps / 2
 
 
 @pytest.fixture(scope="module")
 def postgres(tmp_path_factory):
-    """A database of PostgreSQL's own, for as long as the tests take; its URL."""
+    """Start a PostgreSQL server for the time of the tests, and return the URL of its database."""
     requires("psycopg")
     programs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     if not programs:
@@ -92,13 +94,14 @@ def postgres(tmp_path_factory):
         assert process.poll() is None
         time.sleep(0.1)
     yield f"postgresql://postgres@127.0.0.1:{port}/postgres"
-    process.send_signal(signal.SIGINT)  # which does not wait for those that are connected
+    # On SIGINT the server does not wait for its clients.
+    process.send_signal(signal.SIGINT)
     process.wait(timeout=30)
 
 
 @pytest.mark.slow
 def test_two_sweeps_share_a_study_in_postgres_and_one_takes_over_a_killed_ones_trial(postgres, tmp_path) -> None:
-    """One of them is killed with a trial under way: the other tries that again, and both end with one study."""
+    """One sweep is killed while a trial runs. The other tries that trial again and completes the study."""
     optuna = requires("optuna")
     (tmp_path / "study.py").write_text(STUDY.replace("COUNT", "10"), "utf-8")
     storage, both = f"--storage={postgres}", [tmp_path / "one", tmp_path / "two"]

@@ -1,60 +1,67 @@
-"""Where the metrics of a run are also shown: TensorBoard, Weights & Biases.
+"""Writers that show the metrics of a run in other programs: TensorBoard, Weights & Biases.
 
-A mirror is fed by the lines of `metrics.jsonl`, which stays the one that counts.
+A writer receives the lines of `metrics.jsonl`. That file stays the authoritative record.
 """
 
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from nlstm_jax.errors import ConfigError
 
-Line = Mapping[str, Any]
+MetricRow: TypeAlias = Mapping[str, Any]
+"""One line of `metrics.jsonl`: `step`, `split`, and the metrics by name."""
 
 
 class MetricWriter(Protocol):
-    """Shows lines somewhere."""
+    """A program that shows the metrics of one run."""
 
-    def write(self, lines: Iterable[Line]) -> None:
-        """Show lines, in the order of their steps."""
+    def write(self, lines: Iterable[MetricRow]) -> None:
+        """Show lines of `metrics.jsonl`, in the order of their steps."""
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send everything that is still buffered, and close the writer."""
 
 
-_NEEDS = {"tensorboard": "tensorboardX", "wandb": "wandb"}
-METRIC_WRITERS = tuple(_NEEDS)
+_REQUIRED_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+METRIC_WRITERS = tuple(_REQUIRED_PACKAGES)
+"""The names of all metric writers."""
 
 
 def check_metric_writers(names: Sequence[str]) -> None:
-    """Raise a ConfigError unless all are known and installed."""
+    """Check that all metric writers are known and installed.
+
+    Raises:
+        ConfigError: A name is unknown, or the package that it needs is not installed.
+    """
     for name in names:
-        if name not in _NEEDS:
-            raise ConfigError(f"--mirror: one of {', '.join(_NEEDS)} expected, found {name!r}")
-        if importlib.util.find_spec(_NEEDS[name]) is None:
-            raise ConfigError(f'--mirror={name}: {_NEEDS[name]} expected: pip install -e ".[{name}]"')
+        if name not in _REQUIRED_PACKAGES:
+            raise ConfigError(f"--mirror: one of {', '.join(_REQUIRED_PACKAGES)} expected, found {name!r}")
+        package = _REQUIRED_PACKAGES[name]
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f'--mirror={name}: {package} expected: pip install -e ".[{name}]"')
 
 
 def open_metric_writers(
-    names: Sequence[str], folder: Path, config: Mapping[str, Any], lines: Sequence[Line]
+    names: Sequence[str], folder: Path, config: Mapping[str, Any], lines: Sequence[MetricRow]
 ) -> list[MetricWriter]:
-    """Mirrors of a run.
+    """Open the metric writers of a run.
 
     Args:
-        names: of `METRIC_WRITERS`.
-        folder: of the run.
-        config: its configuration.
-        lines: that it has already.
+        names: The names of the writers, each one of `METRIC_WRITERS`.
+        folder: The run folder.
+        config: The configuration of the run.
+        lines: The lines of `metrics.jsonl` that the run already has.
     """
     modules = [importlib.import_module(f"nlstm_jax.runs.metric_writers.{name}") for name in names]
-    make: list[Callable[..., MetricWriter]] = [module.open_metric_writer for module in modules]
-    return [each(folder, config, lines) for each in make]
+    openers: list[Callable[..., MetricWriter]] = [module.open_metric_writer for module in modules]
+    return [open_metric_writer(folder, config, lines) for open_metric_writer in openers]
 
 
-def numbers(line: Line) -> dict[str, float]:
-    """What can be drawn of a line, by name."""
+def scalar_values(line: MetricRow) -> dict[str, float]:
+    """Return the numbers of a line by name, without its step and without booleans."""
     return {
         name: value
         for name, value in line.items()

@@ -1,4 +1,4 @@
-"""TensorBoard, by tensorboardX: `tensorboard --logdir=runs`."""
+"""A metric writer for TensorBoard, through tensorboardX: `tensorboard --logdir=runs`."""
 
 import shutil
 import time
@@ -7,29 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from nlstm_jax.runs.files import TENSORBOARD
-from nlstm_jax.runs.metric_writers import Line, MetricWriter, numbers
+from nlstm_jax.runs.metric_writers import MetricRow, MetricWriter, scalar_values
 
 
 class TensorBoard:
-    """Event files in the run folder, made anew when a run goes on, so that no point is there twice."""
+    """A writer of TensorBoard event files in the run folder.
 
-    def __init__(self, folder: Path, lines: Sequence[Line]) -> None:
-        """Write the lines that there are."""
-        # Imported where it is used: this module can be imported without the extra.
+    The files are written anew when a run is resumed, so that no point appears twice.
+    """
+
+    def __init__(self, folder: Path, lines: Sequence[MetricRow]) -> None:
+        """Delete the old event files, and write the lines that the run already has.
+
+        Args:
+            folder: The run folder.
+            lines: The lines of `metrics.jsonl` that the run already has.
+        """
+        # Imported here, so that this module can be imported without the optional dependency.
         from tensorboardX import SummaryWriter
 
         shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
         self._writer = SummaryWriter(str(folder / TENSORBOARD))
-        now, last = time.time(), lines[-1].get("wall_seconds", 0.0) if lines else 0.0
-        self._begun = now - last
+
+        seconds_so_far = 0.0
+        if lines:
+            seconds_so_far = lines[-1].get("wall_seconds", 0.0)
+        self._start_time = time.time() - seconds_so_far
         self.write(lines)
 
-    def write(self, lines: Iterable[Line]) -> None:
-        """One scalar a number, `metric/split`."""
+    def write(self, lines: Iterable[MetricRow]) -> None:
+        """Write every number of every line as a scalar with the tag `metric/split`."""
         for line in lines:
-            at = self._begun + line.get("wall_seconds", 0.0)
-            for name, value in numbers(line).items():
-                self._writer.add_scalar(f"{name}/{line['split']}", value, line["step"], walltime=at)
+            wall_time = self._start_time + line.get("wall_seconds", 0.0)
+            for name, value in scalar_values(line).items():
+                self._writer.add_scalar(f"{name}/{line['split']}", value, line["step"], walltime=wall_time)
         self._writer.flush()
 
     def close(self) -> None:
@@ -37,7 +48,7 @@ class TensorBoard:
         self._writer.close()
 
 
-def open_metric_writer(folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> MetricWriter:
-    """TensorBoard's mirror of a run."""
+def open_metric_writer(folder: Path, config: Mapping[str, Any], lines: Sequence[MetricRow]) -> MetricWriter:
+    """Open the TensorBoard writer of a run. The configuration is not used."""
     del config
     return TensorBoard(folder, lines)

@@ -1,4 +1,4 @@
-"""Weights & Biases; `WANDB_MODE=offline` keeps all in the run folder, for `wandb sync` later."""
+"""A metric writer for Weights & Biases; `WANDB_MODE=offline` keeps all in the run folder, for `wandb sync` later."""
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,47 +6,54 @@ from pathlib import Path
 from typing import Any
 
 from nlstm_jax.runs.files import WANDB
-from nlstm_jax.runs.metric_writers import Line, MetricWriter, numbers
+from nlstm_jax.runs.metric_writers import MetricRow, MetricWriter, scalar_values
 
 
 class WandB:
-    """One of their runs for each run folder, gone on with when the run is."""
+    """A writer with one Weights & Biases run per run folder, which is resumed when the run is resumed."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> None:
-        """Log in as the environment says, and go on with the run of this folder if there is one."""
-        # Imported where it is used: this module can be imported without the extra.
+    def __init__(self, folder: Path, config: Mapping[str, Any], lines: Sequence[MetricRow]) -> None:
+        """Log in as the environment variables say, and start or resume the Weights & Biases run of this folder.
+
+        Args:
+            folder: The run folder. Its subfolder `wandb` keeps the id of the Weights & Biases run.
+            config: The configuration of the run.
+            lines: The lines of `metrics.jsonl` that the run already has.
+        """
+        # Imported here, so that this module can be imported without the optional dependency.
         import wandb
 
         (folder / WANDB).mkdir(exist_ok=True)
-        known = folder / WANDB / "id"
-        if not known.exists():
-            known.write_text(secrets.token_hex(8), "utf-8")
+        id_file = folder / WANDB / "id"
+        if not id_file.exists():
+            id_file.write_text(secrets.token_hex(8), "utf-8")
+
         self._run = wandb.init(
             project="nlstm_jax",
             dir=str(folder.resolve()),
-            id=known.read_text("utf-8"),
+            id=id_file.read_text("utf-8"),
             name=folder.name,
             config=dict(config),
             resume="allow",
             settings=wandb.Settings(silent=True, console="off"),
         )
-        # What it has seen before, it leaves out by its step.
+        # Weights & Biases ignores the steps that it has already received.
         self.write(lines)
 
-    def write(self, lines: Iterable[Line]) -> None:
-        """One point a step, all splits in it."""
+    def write(self, lines: Iterable[MetricRow]) -> None:
+        """Log one point per step with the metrics of all splits, named `split/metric`."""
         points: dict[int, dict[str, float]] = {}
         for line in lines:
-            names = {f"{line['split']}/{name}": value for name, value in numbers(line).items()}
-            points.setdefault(line["step"], {}).update(names)
+            values = {f"{line['split']}/{name}": value for name, value in scalar_values(line).items()}
+            points.setdefault(line["step"], {}).update(values)
         for step, point in points.items():
             self._run.log(point, step=step)
 
     def close(self) -> None:
-        """Send what is left."""
+        """Send everything that is still buffered, and end the Weights & Biases run."""
         self._run.finish()
 
 
-def open_metric_writer(folder: Path, config: Mapping[str, Any], lines: Sequence[Line]) -> MetricWriter:
-    """Their mirror of a run."""
+def open_metric_writer(folder: Path, config: Mapping[str, Any], lines: Sequence[MetricRow]) -> MetricWriter:
+    """Open the Weights & Biases writer of a run."""
     return WandB(folder, config, lines)

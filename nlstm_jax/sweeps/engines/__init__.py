@@ -1,4 +1,4 @@
-"""Where the processes of a sweep run."""
+"""Engines: the places where the processes of a sweep run, this machine or a cluster."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -10,17 +10,19 @@ from nlstm_jax.sweeps.engines.ray import RayEngine
 from nlstm_jax.sweeps.engines.slurm import SlurmEngine
 
 ENGINES = ("local", "ray", "slurm")
+"""The names of all engines."""
 
 
 class Resources(NamedTuple):
-    """What a sweep asks an engine for.
+    """The resources that a sweep requests from an engine.
 
     Attributes:
-        slots: trials at a time; 0: as many as there is room for.
-        cores, gpus: of a trial; on this machine the slots share what there is.
-        address: of a Ray cluster; empty: one is started here.
-        minutes: of a SLURM job; one that needs more is queued again.
-        slurm: submitit's further parameters, e.g. `{"slurm_partition": "gpu"}`.
+        slots: The number of trials at a time; 0: as many as there is room for.
+        cores: The number of cores of a trial, on Ray and SLURM. On this machine the slots share all cores.
+        gpus: The number of GPUs of a trial, on Ray and SLURM. On this machine the slots share all GPUs.
+        address: The address of a Ray cluster; empty: a cluster is started on this machine.
+        minutes: The time limit of a SLURM job in minutes. A job that needs more is queued again.
+        slurm: The options of `sbatch`, each as `NAME=VALUE`, e.g. `partition=gpu`.
     """
 
     slots: int = 0
@@ -32,10 +34,15 @@ class Resources(NamedTuple):
 
 
 def make(name: str, resources: Resources, folder: Path) -> Engine:
-    """An engine by its name.
+    """Make an engine by its name.
+
+    Args:
+        name: One of `ENGINES`.
+        resources: The resources that the sweep requests.
+        folder: The folder of the sweep.
 
     Raises:
-        ConfigError: one that is not installed, cannot be reached, or has too little.
+        ConfigError: The engine is not installed, cannot be reached, or has too few resources.
     """
     if name == "ray":
         return RayEngine(resources.slots, address=resources.address, cores=resources.cores, gpus=resources.gpus)
@@ -48,18 +55,22 @@ def make(name: str, resources: Resources, folder: Path) -> Engine:
             minutes=resources.minutes,
             cores=resources.cores,
             gpus=int(resources.gpus),
-            options=_options(resources.slurm),
+            options=_submitit_options(resources.slurm),
         )
     return LocalEngine(resources.slots)
 
 
-def _options(given: tuple[str, ...]) -> dict[str, str]:
-    """`partition=gpu` and so on, as submitit spells it."""
+def _submitit_options(sbatch_options: tuple[str, ...]) -> dict[str, str]:
+    """Convert options of `sbatch` such as `partition=gpu` to submitit's parameters such as `slurm_partition`.
+
+    Raises:
+        ConfigError: An option is not of the form `NAME=VALUE`.
+    """
     options = {}
-    for each in given:
-        name, equals, value = each.partition("=")
+    for option in sbatch_options:
+        name, equals, value = option.partition("=")
         if not equals:
-            raise ConfigError(f"--slurm={each}: NAME=VALUE expected, e.g. partition=gpu")
+            raise ConfigError(f"--slurm={option}: NAME=VALUE expected, e.g. partition=gpu")
         options[f"slurm_{name}"] = value
     return options
 

@@ -1,4 +1,4 @@
-"""What an engine is: it runs a command in a folder, somewhere, and says how that ended."""
+"""The interface of an engine, which runs commands in folders and reports their exit codes."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,14 +6,14 @@ from typing import NamedTuple, Protocol
 
 
 class Job(NamedTuple):
-    """A process to be.
+    """A description of a process to be started.
 
     Attributes:
-        name: of the job.
-        command: with its arguments.
-        folder: where it is started.
-        log: the file that its output is appended to.
-        environment: variables beside those that there are.
+        name: The name of the job, unique within the sweep.
+        command: The command with its arguments.
+        folder: The working folder of the process.
+        log: The file to which the output of the process is appended.
+        environment: The environment variables that are set in addition to the existing ones.
     """
 
     name: str
@@ -27,21 +27,24 @@ class Process(Protocol):
     """A job that has been started."""
 
     def poll(self) -> int | None:
-        """The exit code, negative for a signal; None while it goes on, or waits for its turn elsewhere."""
+        """Return the exit code, negative for a signal, or None while the process runs or is queued."""
 
     def stop(self) -> None:
-        """Ask it to stop: a training run then writes a checkpoint."""
+        """Ask the process to stop. A training run then writes a checkpoint."""
 
 
 class Engine(Protocol):
-    """Where jobs run."""
+    """A machine or cluster on which jobs run."""
 
     @property
-    def places(self) -> int:
-        """How many jobs it takes at a time."""
+    def capacity(self) -> int:
+        """The maximum number of jobs at a time."""
 
     def start(self, jobs: Sequence[Job]) -> list[Process]:
-        """Start jobs; never more than `places` are going."""
+        """Start jobs, and return their processes in the same order.
+
+        The caller never has more than `capacity` jobs running.
+        """
 
     def close(self) -> None:
-        """Let go of what the engine holds."""
+        """Release everything that the engine holds."""

@@ -1,4 +1,4 @@
-"""A SLURM cluster, through submitit: trials as job arrays."""
+"""The engine for a SLURM cluster: trials are submitted as job arrays, through submitit."""
 
 import getpass
 import logging
@@ -7,21 +7,32 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps.engines import base, remote
 from nlstm_jax.sweeps.engines.base import Job, Process
 from nlstm_jax.sweeps.engines.remote import RemoteCommand
 
+SubmititJob: TypeAlias = Any
+"""A `submitit.SlurmJob`; submitit is optional, so its types are not imported."""
+
 _KILLED = -9
-_SECONDS = 5.0
-"""Between two looks at the queue."""
+"""The exit code that is reported for a job that has ended without a result."""
 _STOPPED = 75
+"""The exit code that is reported for a job that was canceled before it left a result."""
+_QUERY_INTERVAL = 5.0
+"""Seconds between two queries of SLURM's queue."""
+_UNLIMITED = 1_000_000
+_ARRAY_PARALLELISM = 1000
+"""The number of jobs of an array that may run at a time if the user sets no limit."""
 
 
 class SlurmEngine:
-    """Jobs in SLURM's queue, which holds all of them; they outlive the sweep, and are found again."""
+    """An engine that puts all jobs into SLURM's queue.
+
+    The jobs outlive the sweep. A later call of the sweep finds them again.
+    """
 
     def __init__(
         self,
@@ -31,19 +42,20 @@ class SlurmEngine:
         minutes: int = 60,
         cores: int = 1,
         gpus: int = 0,
-        options: Mapping[str, Any] | None = None,
+        options: Mapping[str, str] | None = None,
     ) -> None:
-        """Look for SLURM.
+        """Check that SLURM and submitit are installed, and set up submitit.
 
         Args:
-            count: jobs of an array at a time; 0: as many as SLURM finds room for.
-            folder: for submitit's files, on a disk that all nodes share.
-            minutes: a job's time; one that needs more writes a checkpoint and is queued again.
-            cores, gpus: of a job.
-            options: submitit's further parameters, e.g. `{"slurm_partition": "gpu", "slurm_account": "me"}`.
+            count: The maximum number of running jobs of an array; 0: as many as SLURM finds room for.
+            folder: The folder for submitit's files, on a disk that all nodes share.
+            minutes: The time limit of a job in minutes. A job that needs more writes a checkpoint and is queued again.
+            cores: The number of cores of a job.
+            gpus: The number of GPUs of a job.
+            options: Further parameters of submitit, e.g. `{"slurm_partition": "gpu", "slurm_account": "me"}`.
 
         Raises:
-            ConfigError: submitit or SLURM are not installed, or submitit knows no such parameter.
+            ConfigError: submitit or SLURM is not installed, or submitit does not know one of the parameters.
         """
         try:
             import cloudpickle
@@ -52,11 +64,15 @@ class SlurmEngine:
             raise ConfigError('--engine=slurm: submitit expected: pip install -e ".[sweep]"') from None
         if shutil.which("sbatch") is None:
             raise ConfigError("--engine=slurm: the command sbatch of a SLURM cluster expected, none found")
+
         for module in (base, remote):
             cloudpickle.register_pickle_by_value(module)
-        self._submitit, self._folder, self._cores = submitit, folder, cores
+        self._submitit = submitit
+        self._folder = folder
+        self._cores = cores
         self._queued: set[str] = set()
-        self._asked = -_SECONDS
+        self._last_query = -_QUERY_INTERVAL
+
         logging.getLogger("submitit").setLevel(logging.ERROR)
         self._executor = submitit.AutoExecutor(folder=folder, cluster="slurm")
         try:
@@ -65,77 +81,115 @@ class SlurmEngine:
                 timeout_min=minutes,
                 cpus_per_task=cores,
                 gpus_per_node=gpus or None,
-                slurm_array_parallelism=count or 1000,
+                slurm_array_parallelism=count or _ARRAY_PARALLELISM,
                 **(options or {}),
             )
         except (NameError, AssertionError) as error:
             raise ConfigError(f"--engine=slurm: {' '.join(str(error).split())}") from None
 
     @property
-    def places(self) -> int:
-        """No limit: SLURM's own queue holds them."""
-        return 1_000_000
+    def capacity(self) -> int:
+        """A number that is never reached, as SLURM's own queue holds all jobs."""
+        return _UNLIMITED
 
     def start(self, jobs: Sequence[Job]) -> list[Process]:
-        """Submit them as one array; a job that an earlier call has submitted, and that goes on, is taken up again."""
-        earlier = {job.name: found for job in jobs if (found := self._earlier(job)) is not None}
-        new = [job for job in jobs if job.name not in earlier]
-        submitted: list[Any] = []
-        if new:
-            try:
-                with self._executor.batch():
-                    submitted += [self._executor.submit(RemoteCommand(job, self._cores)) for job in new]
-            except self._submitit.core.utils.FailedJobError as error:
-                raise ConfigError(f"--engine=slurm: {' '.join(str(error).split())}") from None
-        for job, handle in zip(new, submitted, strict=True):
-            self._note(job).write_text(handle.job_id, "utf-8")
-        handles = earlier | {job.name: handle for job, handle in zip(new, submitted, strict=True)}
+        """Submit the jobs as one array.
+
+        A job that an earlier call has submitted, and that has not ended, is not submitted again.
+
+        Raises:
+            ConfigError: SLURM refuses the jobs.
+        """
+        handles: dict[str, SubmititJob] = {}
+        for job in jobs:
+            handle = self._find_queued(job)
+            if handle is not None:
+                handles[job.name] = handle
+
+        new_jobs = [job for job in jobs if job.name not in handles]
+        for job, handle in zip(new_jobs, self._submit(new_jobs), strict=True):
+            self._id_file(job).write_text(handle.job_id, "utf-8")
+            handles[job.name] = handle
         return [_SlurmProcess(self, handles[job.name]) for job in jobs]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing, as the engine holds nothing."""
 
     def queued(self) -> set[str]:
-        """The ids of the user's jobs that wait or run, as of the last seconds."""
+        """Return the ids of the user's jobs that wait or run. They may be a few seconds old."""
         now = time.monotonic()
-        if now - self._asked > _SECONDS:
-            listed = subprocess.run(
+        if now - self._last_query > _QUERY_INTERVAL:
+            result = subprocess.run(
                 ["squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i"], capture_output=True, text=True
             )
-            if listed.returncode == 0:
-                self._queued, self._asked = set(listed.stdout.split()), now
+            if result.returncode == 0:
+                self._queued = set(result.stdout.split())
+                self._last_query = now
         return self._queued
 
-    def _note(self, job: Job) -> Path:
+    def _submit(self, jobs: Sequence[Job]) -> list[SubmititJob]:
+        """Submit jobs as one array, and return submitit's handles in the same order.
+
+        Raises:
+            ConfigError: SLURM refuses the jobs.
+        """
+        if not jobs:
+            return []
+        handles: list[SubmititJob] = []
+        try:
+            with self._executor.batch():
+                handles += [self._executor.submit(RemoteCommand(job, self._cores)) for job in jobs]
+        except self._submitit.core.utils.FailedJobError as error:
+            raise ConfigError(f"--engine=slurm: {' '.join(str(error).split())}") from None
+        return handles
+
+    def _id_file(self, job: Job) -> Path:
+        """Return the path of the file that holds the SLURM id of a submitted job."""
         return self._folder / f"{job.name}.id"
 
-    def _earlier(self, job: Job) -> Any:
-        """A job that another process has submitted, and that has not ended."""
-        note = self._note(job)
-        if not note.exists() or (number := note.read_text("utf-8")) not in self.queued():
+    def _find_queued(self, job: Job) -> SubmititJob | None:
+        """Return the handle of a job that an earlier call has submitted and that has not ended, else None."""
+        id_file = self._id_file(job)
+        if not id_file.exists():
             return None
-        return self._submitit.SlurmJob(folder=self._folder, job_id=number)
+        job_id = id_file.read_text("utf-8")
+        if job_id not in self.queued():
+            return None
+        return self._submitit.SlurmJob(folder=self._folder, job_id=job_id)
 
 
 class _SlurmProcess:
-    """A job, known by the file that it leaves; without one, by the queue that it has left."""
+    """A job that has been submitted to SLURM.
 
-    def __init__(self, engine: SlurmEngine, job: Any) -> None:
-        self._engine, self._job, self._stopped = engine, job, False
-        self._missed: float | None = None
+    It has ended when its result file exists, or when it is no longer in SLURM's queue.
+    """
+
+    def __init__(self, engine: SlurmEngine, job: SubmititJob) -> None:
+        self._engine = engine
+        self._job = job
+        self._stopped = False
+        self._missing_since: float | None = None
 
     def poll(self) -> int | None:
+        """Return the exit code, or None while the job runs or is queued."""
         if self._job.paths.result_pickle.exists():
-            return _KILLED if self._job.exception() is not None else int(self._job.result())
+            if self._job.exception() is not None:
+                return _KILLED
+            return int(self._job.result())
+
         if self._job.job_id in self._engine.queued():
-            self._missed = None
+            self._missing_since = None
             return None
-        # It may be too new, or its file still on its way here.
-        self._missed = self._missed or time.monotonic()
-        if time.monotonic() - self._missed < 3 * _SECONDS:
+
+        # The job may be too new to be listed, or its result file may not be visible here yet.
+        now = time.monotonic()
+        if self._missing_since is None:
+            self._missing_since = now
+        if now - self._missing_since < 3 * _QUERY_INTERVAL:
             return None
         return _STOPPED if self._stopped else _KILLED
 
     def stop(self) -> None:
+        """Cancel the job."""
         self._stopped = True
         self._job.cancel(check=False)
