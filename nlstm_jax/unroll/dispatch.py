@@ -1,5 +1,6 @@
 """The choice of the loop, and layers over time: a stack layer by layer, a bidirectional layer in both directions."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -16,7 +17,7 @@ from nlstm_jax.cells import (
     StackCarry,
     spec_repr,
 )
-from nlstm_jax.types import Array, Bool, Carry, Float, Noise
+from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected
 from nlstm_jax.unroll import cudnn, fused
 from nlstm_jax.unroll.blocks import ScanChunk, rematerialized, truncated
 from nlstm_jax.unroll.options import LayerState, ScanOptions
@@ -127,6 +128,12 @@ def _run_bidirectional(
 
 def _run_cell(cell: Cell, xs: Float[Array, "T B D"], state: LayerState, options: ScanOptions) -> LayerOutputs:
     """Run one cell by the plain scan or the fused loop, in blocks if `options` say so."""
+    project: Callable[[Params, Array], Projected] = cell.project
+    loop: Callable[..., tuple[Carry, Any]] = scan
+    if options.mode == "fused":
+        project = partial(fused.hoisted, cell.project)
+        loop = fused.scan
+    constants = StepConstants(state.params, state.initial_carry)
 
     def body(constants: StepConstants, carry: Carry, inputs: StepInputs) -> tuple[Carry, tuple[Array, Carry | None]]:
         next_carry, y = masked_step(cell, constants, carry, inputs)
@@ -137,13 +144,7 @@ def _run_cell(cell: Cell, xs: Float[Array, "T B D"], state: LayerState, options:
     ) -> tuple[Carry, tuple[Float[Array, "T B O"], Carry | None]]:
         z = project(state.params, inputs.xs)
         steps = StepInputs(z, inputs.noise, inputs.valid, inputs.resets)
-        return loop(body, StepConstants(state.params, state.initial_carry), carry, steps, length, options.reverse)
-
-    project: Any = cell.project
-    loop: Any = scan
-    if options.mode == "fused":
-        project = partial(fused.hoisted, cell.project)
-        loop = fused.scan
+        return loop(body, constants, carry, steps, length, options.reverse)
 
     run: ScanChunk = scan_chunk
     if options.remat:
