@@ -54,7 +54,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
-    sys.modules["nlstm_jax.unroll.api"].AUTO = config.getoption("--unroll")
+    sys.modules["nlstm_jax.unroll.dispatch"].AUTO = config.getoption("--unroll")
     # A program that another worker is just writing is compiled again.
     unreadable = "ignore:Error (reading|writing) persistent compilation cache:UserWarning"
     config.addinivalue_line("filterwarnings", unreadable)

@@ -1,6 +1,14 @@
-"""Over time: a cell along a sequence.
+"""Running a cell along a batch of sequences.
 
-`scan` is the plain `lax.scan`, the definition of right.
+- `api`: the public function `unroll`.
+- `validate`: the checks of its arguments.
+- `options`: the bundles of arrays and options that the loops take.
+- `dispatch`: the choice of the loop, and layers over time.
+- `scan`: the plain `jax.lax.scan`, the definition of right.
+- `fused`: the fast loop that equals it to rounding, explained in docs/fused.md.
+- `cudnn`: NVIDIA's kernel for plain LSTMs.
+- `blocks`: rematerialization and truncated backpropagation through time.
+- `packing`: several documents in one row.
 """
 
 from nlstm_jax.unroll.api import unroll

@@ -1,4 +1,4 @@
-"""A loop over time in blocks: computed anew on the way back, or with the gradient stopped between them."""
+"""Loops over time in blocks: rematerialization, and truncated backpropagation through time."""
 
 import math
 from collections.abc import Callable
@@ -9,70 +9,99 @@ import jax.numpy as jnp
 
 from nlstm_jax.types import Carry
 
-Run: TypeAlias = Callable[[Carry, Any, int], tuple[Carry, Any]]
+ScanChunk: TypeAlias = Callable[[Carry, Any, int], tuple[Carry, Any]]
 """(carry, inputs with the leading axis T, T) → (last carry, outputs with the leading axis T)."""
 
 
-def rematerialised(run: Run, size: int, reverse: bool) -> Run:
-    """The same run, of which only the carries between blocks of `size` steps are stored for the way back.
+def rematerialized(scan_chunk: ScanChunk, size: int, reverse: bool) -> ScanChunk:
+    """Return the same loop in blocks, storing for the backward pass only the carries between blocks.
 
-    What a block's gradient needs is computed anew, block by block (Chen et al. 2016, arXiv 1604.06174).
+    The backward pass computes the rest again, block by block (Chen et al. 2016, arXiv 1604.06174).
+
+    Args:
+        scan_chunk: The loop over any number of steps.
+        size: The number of steps in a block.
+        reverse: True if the loop runs from the last step to the first.
     """
 
-    def again(carry: Carry, inputs: Any, length: int, first: Any) -> tuple[Carry, Any]:
-        del first
-        return jax.checkpoint(run, static_argnums=2)(carry, inputs, length)
+    def remat_block(carry: Carry, inputs: Any, length: int, is_first: Any) -> tuple[Carry, Any]:
+        del is_first
+        return jax.checkpoint(scan_chunk, static_argnums=2)(carry, inputs, length)
 
-    return _in_blocks(again, size, reverse)
+    return _in_blocks(remat_block, size, reverse)
 
 
-def truncated(run: Run, size: int, reverse: bool) -> Run:
-    """The same run, with the carry passed on between blocks of `size` steps and the gradient stopped there.
+def truncated(scan_chunk: ScanChunk, size: int, reverse: bool) -> ScanChunk:
+    """Return the same loop in blocks, with the carry passed on between blocks and the gradient stopped there.
 
-    Blocks are counted from where the run begins; the gradient of the carry that it starts from is the first block's.
+    Blocks are counted from where the run begins. The gradient of the carry that the run starts from is that of the
+    first block.
+
+    Args:
+        scan_chunk: The loop over any number of steps.
+        size: The number of steps in a block.
+        reverse: True if the loop runs from the last step to the first.
     """
 
-    def apart(carry: Carry, inputs: Any, length: int, first: Any) -> tuple[Carry, Any]:
-        carry = jax.tree.map(lambda leaf: jnp.where(first, leaf, jax.lax.stop_gradient(leaf)), carry)
-        return run(carry, inputs, length)
+    def truncated_block(carry: Carry, inputs: Any, length: int, is_first: Any) -> tuple[Carry, Any]:
+        carry = jax.tree.map(lambda leaf: jnp.where(is_first, leaf, jax.lax.stop_gradient(leaf)), carry)
+        return scan_chunk(carry, inputs, length)
 
-    return _in_blocks(apart, size, reverse)
+    return _in_blocks(truncated_block, size, reverse)
 
 
 def block_size(length: int) -> int:
-    """About √`length`, so that the carries between blocks and what one block stores are alike; if near, a divisor.
+    """Return a block size of about √`length`, preferring a divisor of `length` between √`length` / 2 and 2 √`length`.
+
+    With that size the carries between blocks and the values that one block stores take about the same memory.
 
     >>> block_size(8192), block_size(100), block_size(97), block_size(1)
     (128, 10, 10, 1)
     """
     root = math.isqrt(max(length - 1, 0)) + 1
-    near = [size for size in range(math.ceil(root / 2), 2 * root + 1) if length % size == 0]
-    return min(near, key=lambda size: abs(math.log(size / root)), default=root)
+    candidates = range(math.ceil(root / 2), 2 * root + 1)
+    divisors = [size for size in candidates if length % size == 0]
+    return min(divisors, key=lambda size: abs(math.log(size / root)), default=root)
 
 
-def _in_blocks(run: Callable[[Carry, Any, int, Any], tuple[Carry, Any]], size: int, reverse: bool) -> Run:
-    """Whole blocks in a scan, then what is left of time; `run` is told whether a block is the first."""
+def _in_blocks(run_block: Callable[[Carry, Any, int, Any], tuple[Carry, Any]], size: int, reverse: bool) -> ScanChunk:
+    """Return a loop that scans over all full blocks and then runs the remaining steps.
 
-    def over_time(carry: Carry, inputs: Any, length: int) -> tuple[Carry, Any]:
-        count, left = divmod(length, size)
+    Args:
+        run_block: The loop over one block; its last argument is True for the first block of a run.
+        size: The number of steps in a block.
+        reverse: True if the loop runs from the last step to the first.
+    """
+
+    def scan_blocks(carry: Carry, inputs: Any, length: int) -> tuple[Carry, Any]:
+        count, remainder = divmod(length, size)
         if count == 0:
-            return run(carry, inputs, length, True)
-        start = left if reverse else 0
-        blocks = jax.tree.map(
-            lambda leaf: leaf[start : start + count * size].reshape(count, size, *leaf.shape[1:]), inputs
-        )
-        firsts = jnp.arange(count) == (count - 1 if reverse else 0)
+            return run_block(carry, inputs, length, True)
 
-        def block(carry: Carry, slices: Any) -> tuple[Carry, Any]:
-            return run(carry, slices[0], size, slices[1])
+        start = remainder if reverse else 0
+        stop = start + count * size
 
-        carry, outputs = jax.lax.scan(block, carry, (blocks, firsts), reverse=reverse)
+        def split(leaf: Any) -> Any:
+            return leaf[start:stop].reshape(count, size, *leaf.shape[1:])
+
+        def scan_block(carry: Carry, slices: Any) -> tuple[Carry, Any]:
+            block, is_first = slices
+            return run_block(carry, block, size, is_first)
+
+        blocks = jax.tree.map(split, inputs)
+        first_index = count - 1 if reverse else 0
+        is_first = jnp.arange(count) == first_index
+        carry, outputs = jax.lax.scan(scan_block, carry, (blocks, is_first), reverse=reverse)
         outputs = jax.tree.map(lambda leaf: leaf.reshape(count * size, *leaf.shape[2:]), outputs)
-        if left == 0:
+        if remainder == 0:
             return carry, outputs
-        rest = jax.tree.map(lambda leaf: leaf[:left] if reverse else leaf[-left:], inputs)
-        carry, last = run(carry, rest, left, False)
-        order = (last, outputs) if reverse else (outputs, last)
-        return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *order)
 
-    return over_time
+        if reverse:
+            rest = jax.tree.map(lambda leaf: leaf[:remainder], inputs)
+        else:
+            rest = jax.tree.map(lambda leaf: leaf[-remainder:], inputs)
+        carry, rest_outputs = run_block(carry, rest, remainder, False)
+        in_order = (rest_outputs, outputs) if reverse else (outputs, rest_outputs)
+        return carry, jax.tree.map(lambda *parts: jnp.concatenate(parts), *in_order)
+
+    return scan_blocks

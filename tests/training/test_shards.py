@@ -51,7 +51,7 @@ def on_devices(run_code, tmp_path_factory):
 
     def on_devices(**arguments):
         out = tmp_path_factory.mktemp("devices") / "leaves.npz"
-        run_code(ON_DEVICES, json.dumps(arguments), out, sys.modules["nlstm_jax.unroll.api"].AUTO)
+        run_code(ON_DEVICES, json.dumps(arguments), out, sys.modules["nlstm_jax.unroll.dispatch"].AUTO)
         with np.load(out) as leaves:
             return [leaves[name] for name in leaves.files]
 
@@ -64,7 +64,7 @@ import jax, numpy as np
 jax.config.update("jax_num_cpu_devices", 4)
 sys.path[:0] = ["tests", "tests/training"]
 from test_shards import trained
-sys.modules["nlstm_jax.unroll.api"].AUTO = sys.argv[3]
+sys.modules["nlstm_jax.unroll.dispatch"].AUTO = sys.argv[3]
 np.savez(sys.argv[2], *trained(**json.loads(sys.argv[1])))
 """
 

@@ -17,7 +17,7 @@ from nlstm_jax.training.logger import RunLogger
 
 SLOW = pytest.mark.slow
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
-AUTO = sys.modules["nlstm_jax.unroll.api"].AUTO
+AUTO = sys.modules["nlstm_jax.unroll.dispatch"].AUTO
 
 
 def smoke(seed=0, **optimizer):
@@ -169,7 +169,7 @@ import jax
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 sys.path[:0] = ["tests", "tests/training"]
 from test_together import together
-sys.modules["nlstm_jax.unroll.api"].AUTO = sys.argv[4]
+sys.modules["nlstm_jax.unroll.dispatch"].AUTO = sys.argv[4]
 together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
 """
 

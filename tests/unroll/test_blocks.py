@@ -1,4 +1,4 @@
-"""Time in blocks: the same values and gradients computed anew, and truncated gradients against windows by hand."""
+"""Loops in blocks: rematerialized gradients equal the plain ones, truncated ones equal a loop over windows."""
 
 import inspect
 import itertools
@@ -21,7 +21,7 @@ RESETS = np.random.default_rng(2).random((T, B)) < 0.3
 
 
 def outcome(cell, mode, **options):
-    """Last carry, outputs and all carries, and the gradients of a weighed sum of them by all that goes in."""
+    """Return the last carry, outputs and all carries, and the gradients of a weighted sum of them by all arguments."""
     params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
     shapes = jax.eval_shape(lambda: unroll(cell, params, xs, carry, return_carries=True, mode="scan"))
     weights = jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size)).reshape(leaf.shape), shapes)
@@ -67,7 +67,7 @@ TRUNCATE_BY_DEFAULT = ((4, "fused", True), (4, "scan", 0), (1, "scan", 0), (20, 
     ],
 )
 def test_a_truncated_gradient_is_that_of_windows_with_the_carry_passed_on(steps, mode, remat):
-    """What a training loop over windows does: one gradient a window, the carry between them a constant."""
+    """Compare with a training loop over windows, in which the carry between two windows is a constant."""
     cell = nested_lstm(H, 2)
     # Every window by hand is another loop to compile.
     length = T if steps > 1 else 4

@@ -1,6 +1,6 @@
-"""`mode="cudnn"`: what is given to cuDNN, by JAX's own reference for it, and what is refused.
+"""`mode="cudnn"`: the call of cuDNN, tested with JAX's reference implementation of it, and the errors.
 
-With an NVIDIA GPU the same tests run over cuDNN itself.
+With an NVIDIA GPU the same tests run with cuDNN itself.
 """
 
 import inspect
@@ -53,7 +53,7 @@ BY_DEFAULT += (("without bias", True, True), ("layers", False, True), ("layers",
     ],
 )
 def test_it_equals_the_plain_scan(name, reverse, ragged):
-    """Each pair of layer, direction and lengths by default."""
+    """The default run has each pair of layer, direction and lengths."""
     layer, lengths = LAYERS[name], RAGGED if ragged else None
     params, xs, carry = jax.tree.map(jnp.asarray, references.example(layer, D, T, B))
     shapes = jax.eval_shape(lambda: unroll(layer, params, xs, carry, mode="scan"))

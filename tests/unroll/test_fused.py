@@ -1,4 +1,4 @@
-"""The fast loop against `jax.lax.scan`, and what makes it fast."""
+"""The fused loop: it equals `jax.lax.scan`, and has the structure that makes it fast."""
 
 import functools
 import itertools
@@ -33,21 +33,21 @@ OPTIONS = {
 
 @functools.cache
 def weights_of(cell, steps, batch):
-    """The weights of all that comes out, every carry too."""
+    """Return weights for all results, every carry included."""
     given = jax.tree.map(jnp.asarray, references.example(cell, D, steps, batch))
     shapes = jax.eval_shape(lambda: unroll(cell, *given, return_carries=True, mode="scan"))
     return jax.tree.map(lambda leaf: np.cos(np.arange(leaf.size)).reshape(leaf.shape), shapes)
 
 
 def values_and_gradients(cell, params, xs, carry, mode, **options):
-    """All that comes out, every carry too, and the gradient of a weighed sum of it by all that goes in."""
+    """Return all results, every carry included, and the gradients of a weighted sum of them by all arguments."""
     given = jax.tree.map(jnp.asarray, (params, xs, carry))
     weights = weights_of(cell, *xs.shape[:2])
     return references.value_and_gradients(cell, *given, weights, mode=mode, return_carries=True, **options)
 
 
 def assert_equals_scan(cell, x64, **options):
-    """The fused loop's values and gradients are the plain scan's, to the rounding of the precision."""
+    """Assert that values and gradients of the fused loop equal those of the plain scan, to rounding."""
     example = references.example(cell, D, T, B)
     values, gradients = (1e-12, 1e-12) if x64 else (1e-6, 1e-5)
     with jax.enable_x64(x64):
@@ -100,7 +100,7 @@ def test_a_users_own_cell_equals_the_plain_scan(options):
 
 
 class Odd(NamedTuple):
-    """A cell of one product, in whose step something stands that a loop must not lose or move."""
+    """A cell of one matmul, whose step has an operation that a loop must not lose or move."""
 
     change: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
     features = out_features = H
@@ -191,7 +191,7 @@ LOSS_AND_BY_DEFAULT += (("gru", "nothing", "carry"), ("gru", "ys", "carry"))
     ],
 )
 def test_gradients_of_one_result_by_one_argument_are_the_scans(name, loss, by):
-    """What a loss does not depend on, and what no gradient is asked of, need have no cotangent."""
+    """Results that the loss does not depend on, and arguments that are not differentiated, need no cotangent."""
     cell, place = CELLS[name], BY.index(by)
     given = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
 
@@ -260,7 +260,7 @@ def test_nothing_and_little_are_served(shape):
 
 
 def loops(cell, mode):
-    """The loops of a training step: (shapes of the carry, names of primitives, shapes of what is stacked)."""
+    """Return for each loop of a training step (shapes of the carry, names of primitives, shapes of stacked arrays)."""
     params, xs, carry = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
     grad = jax.grad(lambda params: (unroll(cell, params, xs, carry, mode=mode)[1] ** 2).sum())
     found = []
@@ -317,7 +317,7 @@ def test_what_is_ahead_of_the_loop_is_differentiated_as_it_is():
 
 @pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
 def test_it_can_be_lowered_for_accelerators(dtype):
-    """A gradient, with marks, noise and blocks, for machines that are not here."""
+    """Lower a gradient with masks, noise and blocks for machines that are not present."""
     cell = with_regularizers(nested_lstm(H, 3, dtype=dtype), **NOISE)
     params, xs, _ = jax.tree.map(jnp.asarray, references.example(cell, D, T, B))
 

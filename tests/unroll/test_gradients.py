@@ -29,7 +29,7 @@ def example(cell, steps=5, batch=3):
 
 
 def loss(cell, at, **over_time):
-    """A scalar that depends on every output and on the last carry, and not linearly."""
+    """Return a scalar that depends on every output and on the last carry, and not linearly."""
     params, xs, start = at
     carry, ys = unroll(cell, params, xs, start, **over_time)
     return sum((jnp.sin(leaf + 1.0) * leaf).sum() for leaf in jax.tree.leaves((carry, ys)))

@@ -1,3 +1,5 @@
+"""Packed rows: every document in a row has the outputs and gradients that it has when it is run alone."""
+
 import functools
 
 import jax
@@ -19,13 +21,13 @@ every_layer = pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 
 @functools.cache
 def example(layer):
-    """Parameters, inputs and zero carries of two rows."""
+    """Return parameters, inputs and zero carries of two rows."""
     params, xs, start = references.example(layer, in_features=D, steps=7, batch=2)
     return params, xs, jax.tree.map(np.zeros_like, start)
 
 
 def run(layer, params, xs, start, mask=None, resets=None, lengths=None, reverse=False):
-    """(last carry, outputs), every mark given, so that a layer is compiled once a direction."""
+    """Return (last carry, outputs), with every mask given, so that a layer is compiled once for each direction."""
     length, batch, _ = xs.shape
     mask = np.ones((length, batch), bool) if mask is None else mask
     resets = np.zeros((length, batch), bool) if resets is None else resets
@@ -34,7 +36,7 @@ def run(layer, params, xs, start, mask=None, resets=None, lengths=None, reverse=
 
 
 def alone(layer, row, steps, reverse=False):
-    """A document's outputs when it is run by itself, at the beginning of a row."""
+    """Return the outputs of a document that is run by itself, at the beginning of a row."""
     params, xs, start = example(layer)
     own = np.full_like(xs, np.nan)
     own[: len(steps), 0] = xs[steps, row]

@@ -1,4 +1,4 @@
-"""Products in bfloat16 are bfloat16 on the way back too, and their gradients as near to float32's as JAX's own."""
+"""Matmuls in bfloat16: those of the backward pass are bfloat16 too, with errors about as small as JAX's own."""
 
 import re
 from collections import Counter
@@ -31,14 +31,14 @@ BY_DEFAULT = ("lstm", "nested_2", "gru")
 
 
 def products(function, *arguments):
-    """How many products of which dtypes the program of a function has."""
+    """Count the matmuls in the program of a function, by the dtypes of their factors."""
     text = jax.jit(function).lower(*arguments).as_text()
     pattern = r"dot_general .*: \(tensor<(?:\d+x)*(\w+)>, tensor<(?:\d+x)*(\w+)>\)"
     return Counter(re.findall(pattern, text))
 
 
 def gradient(cell, mode):
-    """The gradient of a weighted sum of all outputs by parameters and inputs."""
+    """Return the function that computes the gradient of a weighted sum of all outputs by parameters and inputs."""
 
     def loss(params, xs, weights, key):
         return (unroll(cell, params, xs, key=key, mode=mode)[1] * weights).sum()
@@ -86,7 +86,7 @@ def test_every_product_of_a_language_models_gradient_is_in_bfloat16(cell, tied):
     "name", [name if name in BY_DEFAULT else pytest.param(name, marks=pytest.mark.slow) for name in CELLS]
 )
 def test_its_gradient_is_as_near_to_float32s_as_the_plain_scans(name):
-    """By the error's norm relative to each gradient's, over four draws of parameters and inputs."""
+    """Compare norms of errors, relative to the norm of each gradient, over four draws of parameters and inputs."""
     exact, fused, plain = (
         references.compiled(gradient(CELLS[name](dtype), mode))
         for dtype, mode in ((None, "scan"), ("bfloat16", "fused"), ("bfloat16", "scan"))

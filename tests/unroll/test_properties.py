@@ -1,8 +1,8 @@
-"""What is true of every cell and wrapper, with and without noise, in both directions.
+"""Properties of every cell and wrapper, with and without noise, in both directions.
 
-Compiling is nearly all of the time here. So every mark is always given, as an array: a cell has one program a
-direction, with values and gradients, and all properties share it. The default run takes the `core` of the zoo, a noisy
-cell with its noise; `slow` has every cell of the zoo, noisy ones with noise and without.
+Nearly all of the time here is spent on compiling. Therefore every mask is always given, as an array: a cell has one
+program for each direction, with values and gradients, and all properties share it. The default run takes the `core` of
+the zoo, noisy cells with their noise. `slow` has every cell of the zoo, noisy cells with noise and without.
 """
 
 import functools
@@ -30,14 +30,14 @@ WITH_NOISE = set(NOISY) - {"stack_of_bidirectional"}
 
 
 def is_default(name, key):
-    """Whether the default run has a cell with this key."""
+    """Return True if the default run has a cell with this key."""
     return name in CORE and (key is not None) == (name in WITH_NOISE)
 
 
 def over(names, keyed=()):
-    """Parametrize by name and key: every name without noise, those of `keyed` with noise too.
+    """Parametrize by name and key: every name without noise, and those of `keyed` with noise too.
 
-    By default only the core, and each of its cells once: those of `WITH_NOISE` with noise.
+    The default run has only the core, and each of its cells once: those of `WITH_NOISE` with noise.
     """
     cases = []
     for name in names:
@@ -64,14 +64,14 @@ def example(name, seed=0):
 
 
 def weighed(carry, ys):
-    """A scalar that depends on everything, and in the same way at every step."""
+    """Return a scalar that depends on all results, and in the same way at every step."""
     generator = np.random.default_rng(7)
     weights = references.normal_like(jax.tree.map(lambda leaf: leaf[..., 0, :], (carry, ys[0])), generator)
     return references.weigh(weights, (carry, ys))
 
 
 def unrolled(cell, params, xs, carry, **over_time):
-    """((last carry, outputs, all carries), gradients of a weighed sum by params, xs and carry)."""
+    """Return ((last carry, outputs, all carries), gradients of a weighted sum by params, xs and carry)."""
 
     def loss(params, xs, carry):
         last, ys, carries = unroll(cell, params, xs, carry, **over_time, return_carries=True)
@@ -85,7 +85,7 @@ compiled = references.compiled(unrolled, static_argnames=("cell", "reverse"))
 
 
 def run(name, key=None, params=None, xs=None, carry=None, **over_time):
-    """`unrolled`, compiled once a cell, key or none, and direction, because every mark is always given."""
+    """Run `unrolled`, compiled once for each cell, key or none, and direction, as every mask is always given."""
     own_params, own_xs, start = example(name)
     marks = {"lengths": FULL, "mask": ALL, "resets": NONE, "reverse": False} | over_time
     given = [own if other is None else other for own, other in ((own_params, params), (own_xs, xs), (start, carry))]
@@ -153,7 +153,7 @@ def test_the_place_of_the_padding_does_not_matter(name, key, reverse):
     ],
 )
 def test_a_padded_sequence_is_the_short_one(name, key):
-    """For a cell that can be stepped this follows from its equality to a loop of steps with lengths: slow."""
+    """Slow, as for a cell that can be stepped this follows from its equality to a loop of steps with lengths."""
     params, xs, start = example(name)
     (last, ys, _), _ = run(name, key, lengths=LENGTHS)
     for b, length in enumerate(LENGTHS):
@@ -219,7 +219,7 @@ def test_a_reset_is_the_start_of_a_new_sequence(name, key):
 
 @functools.partial(references.compiled, static_argnames="cell")
 def stepped(cell, params, key, xs, carry, t, lengths, mask, resets):
-    """The step at time t of a loop in Python: (carry, output), with all marks."""
+    """Take the step at time t of a loop in Python, with all masks, and return (carry, output)."""
     prepared, noise = cell.sample_noise(params, key, xs.shape)
     x, now = jax.tree.map(lambda leaf: leaf[t], (xs, noise))
     within, valid, reset = (marks[:, None] for marks in (t < lengths, (t < lengths) & mask[t], resets[t]))
@@ -231,7 +231,7 @@ def stepped(cell, params, key, xs, carry, t, lengths, mask, resets):
 @in_both_directions
 @over(STEPPED, NOISY)
 def test_it_is_a_loop_of_steps(name, key, reverse):
-    """The last carry, the carry after every step, and the outputs."""
+    """Compare the last carry, the carry after every step, and the outputs."""
     params, xs, start = example(name)
     carry, ys, carries = start, [None] * T, [None] * T
     for t in reversed(range(T)) if reverse else range(T):
@@ -241,14 +241,14 @@ def test_it_is_a_loop_of_steps(name, key, reverse):
 
 
 def sets_of_params(name):
-    """Two sets of parameters, and both in one tree."""
+    """Return two sets of parameters, and both stacked in one tree."""
     sets = [example(name, seed)[0] for seed in (0, 1)]
     return sets, jax.tree.map(lambda *leaves: jnp.stack(leaves), *sets)
 
 
 @pytest.mark.parametrize("name", zoo.marked(CELLS, ["stack_of_bidirectional"]))
 def test_many_parameter_sets_at_once_are_each_by_itself(name):
-    """One layer of every structure by default; gradients of one cell are tested below."""
+    """The default run has one layer of each structure; gradients of one cell are tested below."""
     key = KEY if name in NOISY else None
     (_, xs, start), (sets, together) = example(name), sets_of_params(name)
 
@@ -277,7 +277,7 @@ def test_gradients_of_many_parameter_sets_at_once_are_those_of_each_by_itself():
 
 @every
 def test_without_marks_and_carry_it_is_the_same_and_without_a_key_nothing_is_drawn(name, key):
-    """Marks that say nothing, and the zero carry, are the defaults; and a run is the same every time."""
+    """All-valid masks without resets, and the zero carry, are the defaults; a run is the same every time."""
     cell, (params, xs, start) = CELLS[name], example(name)
     nothing = jax.tree.map(jnp.zeros_like, start)
     traced = references.compiled(lambda params, xs: unroll(cell, params, xs, key=key, return_carries=True)).trace(
@@ -331,6 +331,6 @@ def test_a_key_is_one_noise_and_another_key_another(name):
 
 @pytest.mark.parametrize("name", zoo.marked(zoo.names(without=["noisy", "own"]), ["gru"]))
 def test_where_nothing_is_drawn_a_key_changes_nothing(name):
-    """That such a cell's `sample_noise` hands on its parameters, key or not, is tested with the cells."""
+    """The tests of the cells check that `sample_noise` of such a cell returns its parameters, key or not."""
     given = (CELLS[name], *example(name))
     close(references.run(*given, key=KEY), references.run(*given), 0.0)

@@ -1,4 +1,4 @@
-"""A saturated gate keeps its tail: σ and its gradient are right to five digits down to z = -80, in every loop."""
+"""The tail of a saturated gate: σ and its gradient are right to five digits down to z = -80, in every loop."""
 
 import functools
 
@@ -28,7 +28,7 @@ GATES = {
 
 
 def parameters(cell, gate, z):
-    """Zero weights, and biases by which `gate` has the pre-activation `z` and alone decides the output."""
+    """Return zero weights, and biases with which `gate` has the pre-activation `z` and alone decides the output."""
     shapes = jax.eval_shape(lambda: cell.init(jax.random.key(0), 1))
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), shapes)
     if isinstance(cell, GRU):
@@ -53,13 +53,13 @@ def parameters(cell, gate, z):
 
 
 def output(cell, gate, mode, z):
-    """The output of one step from a carry of ones, as a function of one gate's pre-activation."""
+    """Compute the output of one step from a carry of ones, as a function of the pre-activation of one gate."""
     carry = jax.tree.map(jnp.ones_like, cell.initial_carry((1,)))
     return unroll(cell, parameters(cell, gate, z), jnp.zeros((1, 1, 1)), carry, mode=mode)[1].sum()
 
 
 def expected_output(cell, reference, gate, z):
-    """The same in complex NumPy, by the equations alone."""
+    """Compute the same in complex NumPy, from the equations alone."""
     with jax.enable_x64(True):
         params = jax.tree.map(lambda leaf: np.array(leaf, np.complex128), parameters(cell, gate, 0.0))
     b = params.b.copy()

@@ -1,3 +1,5 @@
+"""`unroll` against references: masks, lengths, resets, directions, and the errors for arguments that do not fit."""
+
 import inspect
 import itertools
 
@@ -22,7 +24,7 @@ every_cell = pytest.mark.parametrize("name", zoo.marked(CELLS))
 
 
 def batch_of(cell):
-    """(params, xs, carry) of 5 steps, 4 examples and 2 input features."""
+    """Return (params, xs, carry) of 5 steps, 4 examples and 2 input features."""
     return jax.tree.map(jnp.asarray, references.example(cell, in_features=D, steps=5, batch=4))
 
 

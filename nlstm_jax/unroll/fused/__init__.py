@@ -1,22 +1,29 @@
-"""`jax.lax.scan` with a backward pass of its own, for any body: the fast path.
+"""`jax.lax.scan` with a backward pass of its own, for any body: the fast loop.
 
-What JAX makes of a scan's gradient is right and slow: it sums the weights' gradients in the loop, and it stores the
+JAX's gradient of a scan is correct and slow: it adds up the gradients of the weights in the loop, and it stores the
 operands of every elementary operation. Here the body is traced once and read as a list of equations:
 
-- What depends on constants alone (a part of a weight, or its cast) is computed once, before the loop.
-- A product with such a weight is not differentiated in the loop back, which keeps the cotangent ȳ of the result; the
-  weight's gradient is one product after the loop, Σ_t x_tᵀ ȳ_t.
-- A product of bfloat16 factors has a float32 cotangent, which is rounded to bfloat16 before the products on the way
-  back. Sums stay float32.
-- tanh and σ are differentiated by what they returned, so none is computed on the way back; neighboring gates of one
-  block are one pass over the block.
-- The loop back is traced before the loop forward, which stores what that needs and nothing else.
+- Equations that depend on constants alone (a slice of a weight, or its cast) are computed once, before the loop.
+- A matmul with such a weight is not differentiated for the weight in the backward loop, which stacks the cotangent ȳ
+  of the result instead. The gradient of the weight is one matmul after the loop, Σ_t x_tᵀ ȳ_t.
+- A matmul of bfloat16 factors has a float32 cotangent, which is rounded to bfloat16 before the matmuls of the backward
+  pass. Sums stay float32.
+- tanh and σ are differentiated by their results, so neither is computed in the backward loop. Neighboring gates of one
+  array are one pass over the array.
+- The backward loop is traced before the forward loop, which stores the values that the backward loop needs and
+  nothing else.
 
-All else of the body is differentiated by JAX, a step at a time. Second derivatives are those of the two loops; forward
-mode is JAX's alone, through a plain scan.
+JAX differentiates everything else in the body, one step at a time. Second derivatives are those of the two loops.
+There is no forward mode; a plain scan has it.
 
-`equations` reads and runs equations, `operations` are the two kinds that are known by more than name, `step` sorts a
-body's equations, `loop` runs them forward and back.
+docs/fused.md explains the loop, with the equations of an LSTM before and after, and lists the private facts of JAX
+that it depends on. benchmarks/handwritten.py is the same backward pass written by hand for the LSTM.
+
+- `equations` traces functions to equations and runs these.
+- `operations` defines the two kinds of operation that have derivatives of their own.
+- `step` sorts the equations of a body.
+- `backward` traces and runs the backward loop.
+- `loop` runs the forward loop and joins the two by `jax.custom_vjp`.
 """
 
 from nlstm_jax.unroll.fused.loop import hoisted, scan

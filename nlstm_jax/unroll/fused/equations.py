@@ -1,62 +1,112 @@
-"""Functions as equations (a jaxpr's), run one by one."""
+"""Functions as lists of equations (those of a jaxpr), which are run one by one."""
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
 
+from nlstm_jax.types import Array
+
+Values: TypeAlias = list[Any]
+"""Arrays, or their shapes and dtypes."""
+
 Environment: TypeAlias = dict[Any, Any]
-"""The values of variables."""
+"""The value of every variable that has one."""
 
 
-def flat(function: Callable[..., Any], *arguments: Any) -> tuple[Jaxpr, Environment]:
-    """The equations of a function of pytrees, those of inner `jit`s in their places, and its literal arrays."""
+def trace_inlined(function: Callable[..., Any], *arguments: Any) -> tuple[Jaxpr, Environment]:
+    """Trace a function of pytrees to equations, with the equations of inner `jit`s inlined.
+
+    Returns:
+        The jaxpr, whose inputs are the leaves of the arguments, and the values of its literal arrays.
+    """
     closed = jax.make_jaxpr(function)(*arguments)
 
-    def inlined(*values: Any) -> list[Any]:
-        return _evaluate(closed.jaxpr, closed.consts, values)
+    def inlined(*values: Any) -> Values:
+        return _evaluate_jaxpr(closed.jaxpr, closed.consts, values)
 
-    whole = jax.make_jaxpr(inlined)(*jax.tree.leaves(arguments))
-    return whole.jaxpr, dict(zip(whole.jaxpr.constvars, whole.consts, strict=True))
+    closed_inlined = jax.make_jaxpr(inlined)(*jax.tree.leaves(arguments))
+    jaxpr = closed_inlined.jaxpr
+    return jaxpr, dict(zip(jaxpr.constvars, closed_inlined.consts, strict=True))
 
 
-def run(equations: Iterable[JaxprEqn], environment: Environment) -> None:
-    """Run equations, their results into the environment."""
+def run_equations(equations: Iterable[JaxprEqn], environment: Environment) -> None:
+    """Run equations in order, and add their results to the environment."""
     for equation in equations:
-        values = [read(environment, var) for var in equation.invars]
-        if equation.primitive.name in ("jit", "pjit"):
-            inner = equation.params["jaxpr"]
-            results = _evaluate(inner.jaxpr, inner.consts, values)
-        else:
-            with equation.ctx.manager:
-                results = equation.primitive.bind(*values, **equation.primitive.get_bind_params(equation.params))
-            results = results if equation.primitive.multiple_results else [results]
+        values = [read_value(environment, atom) for atom in equation.invars]
+        results = _run_equation(equation, values)
         environment.update(zip(equation.outvars, results, strict=True))
 
 
-def read(environment: Environment, var: Any) -> Any:
-    """A variable's value, or a literal's."""
-    return var.val if isinstance(var, Literal) else environment[var]
+def read_value(environment: Environment, atom: Any) -> Any:
+    """Return the value of a variable or of a literal."""
+    if isinstance(atom, Literal):
+        return atom.val
+    return environment[atom]
 
 
-def needed(equations: Sequence[JaxprEqn], outputs: Iterable[Any]) -> tuple[list[JaxprEqn], set[Var]]:
-    """The equations that `outputs` depend on, and all variables of theirs."""
-    wanted = set(variables(outputs))
-    kept = []
+def dead_code_eliminated(equations: Sequence[JaxprEqn], outputs: Iterable[Any]) -> tuple[list[JaxprEqn], set[Var]]:
+    """Return the equations that `outputs` depend on, and all variables that these equations and `outputs` read."""
+    live_variables = set(variables(outputs))
+    live_equations = []
     for equation in reversed(equations):
-        if wanted.intersection(equation.outvars):
-            kept.append(equation)
-            wanted.update(variables(equation.invars))
-    return kept[::-1], wanted
+        if live_variables.intersection(equation.outvars):
+            live_equations.append(equation)
+            live_variables.update(variables(equation.invars))
+    live_equations.reverse()
+    return live_equations, live_variables
 
 
 def variables(atoms: Iterable[Any]) -> list[Var]:
-    """The variables among variables and literals."""
+    """Return the variables among variables and literals."""
     return [atom for atom in atoms if isinstance(atom, Var)]
 
 
-def _evaluate(jaxpr: Jaxpr, constants: Sequence[Any], values: Sequence[Any]) -> list[Any]:
-    environment = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*constants, *values), strict=True))
-    run(jaxpr.eqns, environment)
-    return [read(environment, var) for var in jaxpr.outvars]
+def grouped(atoms: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """Split `atoms` into consecutive lists that are as long as those of `groups`."""
+    remaining = iter(atoms)
+    return [list(itertools.islice(remaining, len(group))) for group in groups]
+
+
+def aval(atom: Any) -> Any:
+    """Return the abstract value of a variable or literal, which has its shape and dtype."""
+    return atom.aval
+
+
+def zeros_of(atom: Any) -> Array:
+    """Return zeros of the shape and dtype of a variable or literal."""
+    return jnp.zeros(aval(atom).shape, aval(atom).dtype)
+
+
+def shapes_of(arrays: Sequence[Any], skipped_axes: int = 0) -> Values:
+    """Return the shapes and dtypes of arrays, without their first `skipped_axes` axes."""
+    return [jax.ShapeDtypeStruct(array.shape[skipped_axes:], array.dtype) for array in arrays]
+
+
+def is_float(array: Any) -> bool:
+    """Return True if an array, or a shape and dtype, is of floats."""
+    return bool(jnp.issubdtype(array.dtype, jnp.floating))
+
+
+def _run_equation(equation: JaxprEqn, values: Values) -> Sequence[Any]:
+    primitive = equation.primitive
+    if primitive.name in ("jit", "pjit"):
+        inner = equation.params["jaxpr"]
+        return _evaluate_jaxpr(inner.jaxpr, inner.consts, values)
+
+    # The context holds the settings that the equation was traced under, as its matmul precision.
+    with equation.ctx.manager:
+        results = primitive.bind(*values, **primitive.get_bind_params(equation.params))
+    if primitive.multiple_results:
+        return results
+    return [results]
+
+
+def _evaluate_jaxpr(jaxpr: Jaxpr, constants: Sequence[Any], values: Sequence[Any]) -> Values:
+    inputs = (*jaxpr.constvars, *jaxpr.invars)
+    environment = dict(zip(inputs, (*constants, *values), strict=True))
+    run_equations(jaxpr.eqns, environment)
+    return [read_value(environment, atom) for atom in jaxpr.outvars]

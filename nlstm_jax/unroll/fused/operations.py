@@ -1,7 +1,7 @@
-"""The operations of a step that have derivatives of their own: products with weights, and activations.
+"""The operations of a step that have derivatives of their own: matmuls with weights, and activations of gates.
 
-Both have the variables `inputs` and `outputs`; `apply(*operands)` returns the results, `replay(*operands, *results)`
-the same on the way back, where they are differentiated.
+Both have the variables `inputs` and `outputs` and two methods. `apply(*operands)` computes the results in the forward
+loop. `replay(*operands, *results)` returns the stored results in the backward loop, and defines their derivative.
 """
 
 import itertools
@@ -14,10 +14,17 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Var
 
 from nlstm_jax.types import Array
+from nlstm_jax.unroll.fused.equations import aval
 
 
 class WeightMatmul(NamedTuple):
-    """A product of something of the step's with a weight, which depends on constants alone."""
+    """A matmul of a value of the step with a weight, which depends on constants alone.
+
+    Attributes:
+        equation: The `dot_general` of the jaxpr; its operands are `operand` and `weight`, in either order.
+        operand: The variable of the value.
+        weight: The variable of the weight.
+    """
 
     equation: JaxprEqn
     operand: Var
@@ -25,104 +32,147 @@ class WeightMatmul(NamedTuple):
 
     @property
     def inputs(self) -> tuple[Var, ...]:
-        """What is multiplied, and the weight."""
+        """The variables of the value and of the weight."""
         return self.operand, self.weight
 
     @property
     def outputs(self) -> tuple[Var, ...]:
-        """The product."""
+        """The variable of the result."""
         return tuple(self.equation.outvars)
 
     def apply(self, x: Array, w: Array) -> list[Array]:
-        """The product."""
-        return [self._product(x, w)]
+        """Compute the matmul."""
+        return [self._matmul(x, w)]
 
-    def transposed(self, w: Array) -> Array:
-        """The weight as `replay` takes it: wᵀ, if this is x w, as a loop over ȳ wᵀ is faster with wᵀ in memory."""
+    def transposed_weight(self, w: Array) -> Array:
+        """Return the weight as `replay` takes it: wᵀ if the matmul is x w.
+
+        A loop over ȳ wᵀ is faster with wᵀ in memory.
+        """
         return w.T if self._is_plain else w
 
-    def replay(self, x: Array, transposed: Array, tap: Array, y: Array) -> list[Array]:
-        """`y`, which `apply` returned: the cotangent of x is ȳ wᵀ, that of `tap` is ȳ, and w has none."""
+    def replay(self, x: Array, transposed: Array, cotangent_tap: Array, y: Array) -> list[Array]:
+        """Return `y`, the stored result, with a derivative that leaves out the weight.
+
+        Args:
+            x: The value; its cotangent is ȳ wᵀ.
+            transposed: The weight, as returned by `transposed_weight`; it has no cotangent.
+            cotangent_tap: Zeros of the shape of y; its cotangent is ȳ, which the backward loop stacks.
+            y: The result that `apply` returned; it has no cotangent.
+        """
 
         @jax.custom_vjp
-        def replayed(x: Array, transposed: Array, tap: Array, y: Array) -> Array:
-            del x, transposed, tap
+        def replayed(x: Array, transposed: Array, cotangent_tap: Array, y: Array) -> Array:
+            del x, transposed, cotangent_tap
             return y
 
-        def forward(x: Array, transposed: Array, tap: Array, y: Array) -> tuple[Array, Array]:
-            del tap
+        def forward(x: Array, transposed: Array, cotangent_tap: Array, y: Array) -> tuple[Array, Array]:
+            del cotangent_tap
             return y, transposed
 
         def backward(transposed: Array, y_bar: Array) -> tuple[Any, ...]:
-            return self._input_cotangent(x, transposed, y_bar, transposed=self._is_plain), None, y_bar, None
+            x_bar = self._input_cotangent(x, transposed, y_bar, transposed=self._is_plain)
+            return x_bar, None, y_bar, None
 
         replayed.defvjp(forward, backward)
-        return [replayed(x, transposed, tap, y)]
+        return [replayed(x, transposed, cotangent_tap, y)]
 
-    def whole(self, x: Array, w: Array) -> list[Array]:
-        """The product outside of a loop, its weight's cotangent as in `weight_cotangent`."""
+    def apply_hoisted(self, x: Array, w: Array) -> list[Array]:
+        """Compute the matmul outside of a loop, with the cotangent of the weight as in `weight_cotangent`."""
 
         @jax.custom_vjp
-        def product(x: Array, w: Array) -> Array:
-            return self._product(x, w)
+        def matmul(x: Array, w: Array) -> Array:
+            return self._matmul(x, w)
+
+        def forward(x: Array, w: Array) -> tuple[Array, tuple[Array, Array]]:
+            return self._matmul(x, w), (x, w)
 
         def backward(stored: tuple[Array, Array], y_bar: Array) -> tuple[Array, Array]:
             x, w = stored
             return self._input_cotangent(x, w, y_bar), self.weight_cotangent(x, w, y_bar)
 
-        product.defvjp(lambda x, w: (self._product(x, w), (x, w)), backward)
-        return [product(x, w)]
+        matmul.defvjp(forward, backward)
+        return [matmul(x, w)]
 
     def weight_cotangent(self, x: Array, w: Array, y_bar: Array) -> Array:
-        """xᵀ ȳ; both may have one more leading axis, time."""
-        rounded = self._rounded(y_bar)
+        """Return the cotangent of the weight, xᵀ ȳ, summed over time if `x` and `y_bar` have a leading axis for it."""
+        rounded = self._round_cotangent(y_bar)
         if self._is_plain:
-            # JAX would have it the other way round, ȳᵀ x, for which XLA copies ȳ on a CPU: 2 to 3 times slower.
+            # JAX computes the transpose, ȳᵀ x, for which XLA copies ȳ on a CPU. That is 2 to 3 times slower.
             axes = tuple(range(x.ndim - 1))
             w_bar = jax.lax.dot_general(x, rounded, ((axes, axes), ((), ())), preferred_element_type=y_bar.dtype)
             return w_bar.astype(w.dtype)
-        over_time = x.ndim > len(self.operand.aval.shape)  # type: ignore[attr-defined]
-        product = partial(self._product, dtype=rounded.dtype)
-        product = jax.vmap(product, (0, None)) if over_time else product
-        (w_bar,) = jax.linear_transpose(lambda w: product(x, w), w)(rounded)
+
+        matmul = partial(self._matmul, dtype=rounded.dtype)
+        has_time_axis = x.ndim > len(aval(self.operand).shape)
+        if has_time_axis:
+            matmul = jax.vmap(matmul, (0, None))
+        (w_bar,) = jax.linear_transpose(lambda w: matmul(x, w), w)(rounded)
         return w_bar
 
     def _input_cotangent(self, x: Array, w: Array, y_bar: Array, *, transposed: bool = False) -> Array:
-        """ȳ wᵀ, in the precision of x."""
-        rounded = self._rounded(y_bar)
-        product = partial(self._product, w=w, transposed=transposed, dtype=rounded.dtype)
-        (x_bar,) = jax.linear_transpose(product, x)(rounded)
+        """Return ȳ wᵀ in the precision of x.
+
+        Args:
+            x: The value; only its shape and dtype matter.
+            w: The weight.
+            y_bar: The cotangent of the result.
+            transposed: True if `w` is the transposed weight.
+        """
+        rounded = self._round_cotangent(y_bar)
+        matmul = partial(self._matmul, w=w, transposed=transposed, dtype=rounded.dtype)
+        (x_bar,) = jax.linear_transpose(matmul, x)(rounded)
         return x_bar
 
-    def _rounded(self, y_bar: Array) -> Array:
-        """ȳ in the precision of the factors.
+    def _round_cotangent(self, y_bar: Array) -> Array:
+        """Round ȳ to the precision of the factors, if both have the same.
 
-        Factors in bfloat16 have a product, and so a cotangent, in float32. A product of that with a bfloat16 factor
-        would be computed in float32, which takes several times as long where there is bfloat16 hardware.
+        Factors in bfloat16 have a result, and so a cotangent, in float32. A matmul of that cotangent with a bfloat16
+        factor would be computed in float32, which takes several times as long where there is bfloat16 hardware.
         """
-        factor, weight = (var.aval.dtype for var in (self.operand, self.weight))  # type: ignore[attr-defined]
-        return y_bar.astype(factor) if factor == weight else y_bar
+        operand_dtype = aval(self.operand).dtype
+        weight_dtype = aval(self.weight).dtype
+        if operand_dtype != weight_dtype:
+            return y_bar
+        return y_bar.astype(operand_dtype)
 
     @property
     def _is_plain(self) -> bool:
-        """Whether it is x w, a matrix behind x' last axis."""
-        last = len(self.operand.aval.shape) - 1  # type: ignore[attr-defined]
-        plain = self.equation.params["dimension_numbers"] == (((last,), (0,)), ((), ()))
-        return plain and self.equation.invars[0] is self.operand and len(self.weight.aval.shape) == 2  # type: ignore[attr-defined]
+        """True if the matmul is x w, where w is a matrix and the last axis of x is contracted."""
+        last_axis = len(aval(self.operand).shape) - 1
+        contracts_last_axis = self.equation.params["dimension_numbers"] == (((last_axis,), (0,)), ((), ()))
+        operand_is_first = self.equation.invars[0] is self.operand
+        weight_is_matrix = len(aval(self.weight).shape) == 2
+        return contracts_last_axis and operand_is_first and weight_is_matrix
 
-    def _product(self, x: Array, w: Array, *, transposed: bool = False, dtype: Any = None) -> Array:
-        """The product; `dtype` is that of the result, if not the equation's own."""
-        pair = (x, w) if self.equation.invars[0] is self.operand else (w, x)
+    def _matmul(self, x: Array, w: Array, *, transposed: bool = False, dtype: Any = None) -> Array:
+        """Compute the matmul of the equation on other arrays.
+
+        Args:
+            x: The value.
+            w: The weight.
+            transposed: True if `w` is the transposed weight of a plain matmul.
+            dtype: The dtype of the result; None: that of the equation.
+        """
+        operand_is_first = self.equation.invars[0] is self.operand
+        operands = (x, w) if operand_is_first else (w, x)
         params = dict(self.equation.params)
         if dtype is not None:
             params["preferred_element_type"] = dtype
         if transposed:
             params["dimension_numbers"] = (((x.ndim - 1,), (1,)), ((), ()))
-        return self.equation.primitive.bind(*pair, **params)
+        return self.equation.primitive.bind(*operands, **params)
 
 
 class GateActivations(NamedTuple):
-    """σ, tanh or nothing (by the name "") of each piece of one array, side by side along its last axis."""
+    """The activations of gates that lie side by side along the last axis of one array.
+
+    Attributes:
+        source: The variable of the array.
+        names: The activation of each gate: "tanh", "logistic", or "" for a gate that stays linear.
+        sizes: The width of each gate.
+        outputs: The variables of the gates after their activations.
+    """
 
     source: Var
     names: tuple[str, ...]
@@ -131,56 +181,75 @@ class GateActivations(NamedTuple):
 
     @property
     def inputs(self) -> tuple[Var, ...]:
-        """The array."""
+        """The variable of the array."""
         return (self.source,)
 
     def apply(self, z: Array) -> list[Array]:
-        """Each piece's curve: neighbors that have the same one are one pass.
+        """Apply the activations; neighboring gates with the same activation are one pass.
 
-        σ(z) = ½ tanh(½ z) + ½ would need one pass for all, but rounds a saturated gate to a multiple of 6e-8.
+        σ(z) = ½ tanh(½ z) + ½ would need one pass for all gates, but it rounds a saturated gate to a multiple of 6e-8.
         """
-        results: list[Array] = []
+        gates: list[Array] = []
         for name, sizes, block in self._blocks(z):
+            activated = block
             if name:
-                curve = jnp.tanh if name == "tanh" else jax.lax.logistic
-                # Without a barrier XLA may compute it anew for everything that uses it.
-                block = jax.lax.optimization_barrier(curve(block))
-            results.extend(_split(block, sizes))
-        return results
+                activation = jnp.tanh if name == "tanh" else jax.lax.logistic
+                # Without a barrier XLA may compute the activation again for every use of it.
+                activated = jax.lax.optimization_barrier(activation(block))
+            gates.extend(_split_last_axis(activated, sizes))
+        return gates
 
-    def replay(self, z: Array, *pieces: Array) -> list[Array]:
-        """The pieces, which `apply` returned, and from which the derivative is taken."""
+    def replay(self, z: Array, *gates: Array) -> list[Array]:
+        """Return the gates that `apply` returned, with a derivative that is computed from them alone."""
 
         @jax.custom_vjp
-        def replayed(z: Array, pieces: tuple[Array, ...]) -> tuple[Array, ...]:
+        def replayed(z: Array, gates: tuple[Array, ...]) -> tuple[Array, ...]:
             del z
-            return pieces
+            return gates
 
-        def backward(pieces: tuple[Array, ...], bars: tuple[Array, ...]) -> tuple[Any, ...]:
-            results = []
-            for name, piece, bar in zip(self.names, pieces, bars, strict=True):
+        def forward(z: Array, gates: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+            del z
+            return gates, gates
+
+        def backward(gates: tuple[Array, ...], gate_bars: tuple[Array, ...]) -> tuple[Any, ...]:
+            z_bars = []
+            for name, gate, gate_bar in zip(self.names, gates, gate_bars, strict=True):
                 if name == "logistic":
-                    results.append(bar * (piece * (1 - piece)))
+                    z_bars.append(gate_bar * (gate * (1 - gate)))
+                elif name == "tanh":
+                    z_bars.append(gate_bar * (1 - gate * gate))
                 else:
-                    results.append(bar * (1 - piece * piece) if name else bar)
-            return results[0] if len(results) == 1 else jnp.concatenate(results, axis=-1), None
+                    z_bars.append(gate_bar)
+            if len(z_bars) == 1:
+                return z_bars[0], None
+            return jnp.concatenate(z_bars, axis=-1), None
 
-        replayed.defvjp(lambda z, pieces: (pieces, pieces), backward)
-        return list(replayed(z, pieces))
+        replayed.defvjp(forward, backward)
+        return list(replayed(z, gates))
 
     def _blocks(self, z: Array) -> Iterator[tuple[str, tuple[int, ...], Array]]:
-        """Neighboring pieces with one curve: its name, the pieces' sizes, and the part of `z` that they are."""
-        pairs = itertools.groupby(zip(self.names, self.sizes, strict=True), key=lambda pair: pair[0])
-        runs = [(name, tuple(int(size) for _, size in pieces)) for name, pieces in pairs]
-        blocks = _split(z, tuple(sum(sizes) for _, sizes in runs))
-        for (name, sizes), block in zip(runs, blocks, strict=True):
-            yield name, sizes, block
+        """Split `z` into blocks of neighboring gates with the same activation.
+
+        Yields:
+            The name of the activation, the widths of the gates, and the array of the block.
+        """
+        names: list[str] = []
+        block_sizes: list[tuple[int, ...]] = []
+        gates = zip(self.names, self.sizes, strict=True)
+        for name, gates_of_block in itertools.groupby(gates, key=lambda gate: gate[0]):
+            names.append(name)
+            block_sizes.append(tuple(int(size) for _, size in gates_of_block))
+
+        blocks = _split_last_axis(z, tuple(sum(sizes) for sizes in block_sizes))
+        yield from zip(names, block_sizes, blocks, strict=True)
 
 
-def _split(array: Array, sizes: tuple[int, ...]) -> Sequence[Array]:
-    """Parts of the last axis."""
-    return jax.lax.split(array, sizes, axis=array.ndim - 1) if len(sizes) > 1 else [array]
+def _split_last_axis(array: Array, sizes: tuple[int, ...]) -> Sequence[Array]:
+    """Split the last axis into parts of these sizes."""
+    if len(sizes) <= 1:
+        return [array]
+    return jax.lax.split(array, sizes, axis=array.ndim - 1)
 
 
 Operation: TypeAlias = JaxprEqn | WeightMatmul | GateActivations
-"""What a step is made of."""
+"""An element of a step."""

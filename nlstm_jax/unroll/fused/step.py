@@ -1,29 +1,45 @@
-"""A loop's body, its equations sorted by what they depend on."""
+"""The body of a loop as a list of operations, sorted by what they depend on."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from jax.extend.core import JaxprEqn, Var
 
-from nlstm_jax.unroll.fused.equations import Environment, flat, needed, read, run, variables
+from nlstm_jax.unroll.fused.equations import (
+    Environment,
+    Values,
+    aval,
+    dead_code_eliminated,
+    grouped,
+    read_value,
+    run_equations,
+    trace_inlined,
+    variables,
+)
 from nlstm_jax.unroll.fused.operations import GateActivations, Operation, WeightMatmul
 
-CURVES = ("tanh", "logistic")
-"""Primitives whose derivative is a function of their result."""
+ACTIVATIONS = ("tanh", "logistic")
+"""The names of primitives whose derivative is a function of their result."""
+
+Handler: TypeAlias = Callable[..., Values]
+"""(operation, *operands) → results, for a `WeightMatmul` or `GateActivations`."""
 
 
 class Step(NamedTuple):
     """A body (constants, carry, inputs) → (carry, outputs), all of them lists of arrays.
 
     Attributes:
-        has_effects: whether a run would be noticed by more than what it returns, as one that prints.
-        literals: arrays that stand in the equations.
-        constants, carry, inputs: the variables that are given.
-        preparation: the equations that depend on constants alone.
-        prepared: the variables of these, and constants, that the rest uses.
-        operations: the rest.
-        after, outputs: the variables that are returned.
+        has_effects: True if the body does more than return values, for example prints.
+        literals: The values of arrays that stand in the equations.
+        constants: The variables of the constants.
+        carry: The variables of the carry.
+        inputs: The variables of the inputs.
+        preparation: The equations that depend on constants alone.
+        prepared: The variables of constants, and of results of `preparation`, that the operations read.
+        operations: All other equations, with matmuls and activations recognized.
+        next_carry: The variables or literals of the returned carry.
+        outputs: The variables or literals of the returned outputs.
     """
 
     has_effects: bool
@@ -34,122 +50,178 @@ class Step(NamedTuple):
     preparation: list[JaxprEqn]
     prepared: list[Var]
     operations: list[Operation]
-    after: list[Any]
+    next_carry: list[Any]
     outputs: list[Any]
 
     @property
-    def products(self) -> list[WeightMatmul]:
-        """Those among the operations."""
+    def matmuls(self) -> list[WeightMatmul]:
+        """The matmuls with weights among the operations."""
         return [operation for operation in self.operations if isinstance(operation, WeightMatmul)]
 
-    def prepare_constants(self, constants: Sequence[Any]) -> list[Any]:
-        """What is computed once, before the loop."""
+    def prepare_constants(self, constants: Sequence[Any]) -> Values:
+        """Compute the values of `prepared`, once before the loop."""
         environment = self.literals | dict(zip(self.constants, constants, strict=True))
-        run(self.preparation, environment)
+        run_equations(self.preparation, environment)
         return [environment[var] for var in self.prepared]
 
-    def transposed(self, prepared: Sequence[Any]) -> list[Any]:
-        """The weight of each product, as its `replay` takes it."""
-        at = dict(zip(self.prepared, prepared, strict=True))
-        return [product.transposed(at[product.weight]) for product in self.products]
+    def transposed_weights(self, prepared: Sequence[Any]) -> Values:
+        """Return the weight of each matmul as its `replay` takes it."""
+        environment = dict(zip(self.prepared, prepared, strict=True))
+        return [matmul.transposed_weight(environment[matmul.weight]) for matmul in self.matmuls]
 
     def run(
-        self,
-        prepared: Sequence[Any],
-        carry: Sequence[Any],
-        inputs: Sequence[Any],
-        handle: Callable[..., list[Any]],
-    ) -> tuple[list[Any], list[Any]]:
-        """One step; `handle(operation, *operands)` computes every `WeightMatmul` and `GateActivations`."""
-        given = zip((*self.prepared, *self.carry, *self.inputs), (*prepared, *carry, *inputs), strict=True)
-        environment = self.literals | dict(given)
+        self, prepared: Sequence[Any], carry: Sequence[Any], inputs: Sequence[Any], handle: Handler
+    ) -> tuple[Values, Values]:
+        """Run one step.
+
+        Args:
+            prepared: The values of `prepared`.
+            carry: The carry before the step.
+            inputs: The inputs of the step.
+            handle: The function that computes every `WeightMatmul` and `GateActivations`.
+
+        Returns:
+            The next carry and the outputs.
+        """
+        step_variables = (*self.prepared, *self.carry, *self.inputs)
+        values = (*prepared, *carry, *inputs)
+        environment = self.literals | dict(zip(step_variables, values, strict=True))
         for operation in self.operations:
             if isinstance(operation, JaxprEqn):
-                run([operation], environment)
-            else:
-                results = handle(operation, *(environment[var] for var in operation.inputs))
-                environment.update(zip(operation.outputs, results, strict=True))
-        return [read(environment, var) for var in self.after], [read(environment, var) for var in self.outputs]
+                run_equations([operation], environment)
+                continue
+            operands = [environment[var] for var in operation.inputs]
+            results = handle(operation, *operands)
+            environment.update(zip(operation.outputs, results, strict=True))
+
+        next_carry = [read_value(environment, atom) for atom in self.next_carry]
+        outputs = [read_value(environment, atom) for atom in self.outputs]
+        return next_carry, outputs
 
 
-def step_of(body: Callable[..., Any], constants: list[Any], carry: list[Any], inputs: list[Any]) -> Step:
-    """Trace a body on arrays, or their shapes, and sort its equations."""
-    jaxpr, literals = flat(body, constants, carry, inputs)
-    first, second = len(constants), len(constants) + len(carry)
-    given = jaxpr.invars[:first], jaxpr.invars[first:second], jaxpr.invars[second:]
-    moving, fixed = {*given[1], *given[2]}, {*given[0]}
-    preparation, rest = [], []
-    for equation in needed(jaxpr.eqns, jaxpr.outvars)[0]:
-        # A backward pass that is a user's own, clipping say, is run at every step: it need not be linear.
-        if not moving.isdisjoint(variables(equation.invars)) or "custom_vjp" in equation.primitive.name:
-            moving.update(equation.outvars)
-        elif not fixed.isdisjoint(variables(equation.invars)):
+def trace_step(body: Callable[..., Any], constants: Values, carry: Values, inputs: Values) -> Step:
+    """Trace a body on arrays, or on their shapes and dtypes, and sort its equations.
+
+    Args:
+        body: The function (constants, carry, inputs) → (carry, outputs) of lists.
+        constants: The arrays that are the same at every step.
+        carry: The arrays that are passed from step to step.
+        inputs: The arrays of one step.
+    """
+    jaxpr, literals = trace_inlined(body, constants, carry, inputs)
+    constant_vars, carry_vars, input_vars = grouped(jaxpr.invars, (constants, carry, inputs))
+    live_equations, _ = dead_code_eliminated(jaxpr.eqns, jaxpr.outvars)
+
+    # The variables that depend on constants alone, and those that change from step to step.
+    fixed = set(constant_vars)
+    varying = {*carry_vars, *input_vars}
+    preparation = []
+    per_step = []
+    for equation in live_equations:
+        operands = variables(equation.invars)
+        # A user's own backward pass, for example clipping, is run at every step: it need not be linear.
+        has_custom_vjp = "custom_vjp" in equation.primitive.name
+        if has_custom_vjp or not varying.isdisjoint(operands):
+            varying.update(equation.outvars)
+        elif not fixed.isdisjoint(operands):
             fixed.update(equation.outvars)
-        # What depends on nothing is cheap, and in both places.
+        # An equation that depends on nothing is cheap, and is put in both lists.
         if fixed.isdisjoint(equation.outvars):
-            rest.append(equation)
-        if moving.isdisjoint(equation.outvars):
+            per_step.append(equation)
+        if varying.isdisjoint(equation.outvars):
             preparation.append(equation)
-    used = [var for equation in rest for var in variables(equation.invars)] + variables(jaxpr.outvars)
-    prepared = [var for var in dict.fromkeys(used) if var in fixed]
-    preparation, _ = needed(preparation, prepared)
-    operations = _recognised(rest, fixed, jaxpr.outvars)
+
+    read_per_step = [var for equation in per_step for var in variables(equation.invars)]
+    read_per_step += variables(jaxpr.outvars)
+    prepared = [var for var in dict.fromkeys(read_per_step) if var in fixed]
+    preparation, _ = dead_code_eliminated(preparation, prepared)
     return Step(
-        bool(jaxpr.effects),
-        literals,
-        *given,
-        preparation,
-        prepared,
-        operations,
-        jaxpr.outvars[: len(carry)],
-        jaxpr.outvars[len(carry) :],
+        has_effects=bool(jaxpr.effects),
+        literals=literals,
+        constants=constant_vars,
+        carry=carry_vars,
+        inputs=input_vars,
+        preparation=preparation,
+        prepared=prepared,
+        operations=_match_patterns(per_step, fixed, jaxpr.outvars),
+        next_carry=jaxpr.outvars[: len(carry)],
+        outputs=jaxpr.outvars[len(carry) :],
     )
 
 
-def _recognised(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[Any]) -> list[Operation]:
-    """The equations, with products with weights and activations as operations of their own."""
+def _match_patterns(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[Any]) -> list[Operation]:
+    """Return the equations, with matmuls with weights and activations of gates as operations of their own.
+
+    Args:
+        equations: The equations of a step.
+        fixed: The variables that depend on constants alone.
+        returned: The variables or literals that the step returns.
+    """
     uses = Counter(variables(returned))
     for equation in equations:
         uses.update(variables(equation.invars))
-    # A piece that is used as it is besides would be needed twice.
-    bent = {
+
+    # The activation of each variable that has one. A gate that is also used without its activation would have to be
+    # stored twice, and is left out.
+    activated = {
         var: equation
         for equation in equations
-        if equation.primitive.name in CURVES
+        if equation.primitive.name in ACTIVATIONS
         for var in variables(equation.invars)
         if uses[var] == 1
     }
     operations: list[Operation] = []
-    done: set[Var] = set()
+    computed: set[Var] = set()
     for equation in equations:
-        operation = _curves(equation, bent) or _product(equation, fixed) or equation
-        if done.isdisjoint(equation.outvars):
+        operation = _match_activations(equation, activated) or _match_weight_matmul(equation, fixed) or equation
+        if computed.isdisjoint(equation.outvars):
             operations.append(operation)
         if isinstance(operation, GateActivations):
-            done.update(operation.outputs)
+            computed.update(operation.outputs)
     return operations
 
 
-def _curves(equation: JaxprEqn, bent: dict[Any, JaxprEqn]) -> GateActivations | None:
-    """An activation, or a split of the last axis with all activations of pieces."""
-    name, source = equation.primitive.name, equation.invars[0] if equation.invars else None
-    if not isinstance(source, Var) or not (shape := source.aval.shape):  # type: ignore[attr-defined]
+def _match_activations(equation: JaxprEqn, activated: dict[Any, JaxprEqn]) -> GateActivations | None:
+    """Match an activation, or a split of the last axis together with the activations of its parts.
+
+    Args:
+        equation: The equation to match.
+        activated: The activation of each variable that has one.
+    """
+    if not equation.invars or not isinstance(equation.invars[0], Var):
         return None
-    if name in CURVES:
-        return GateActivations(source, (name,), shape[-1:], tuple(equation.outvars))
-    pieces = equation.outvars
-    if name != "split" or equation.params["axis"] != len(shape) - 1 or bent.keys().isdisjoint(pieces):
+    source = equation.invars[0]
+    shape = aval(source).shape
+    if not shape:
         return None
-    names = tuple(bent[piece].primitive.name if piece in bent else "" for piece in pieces)
-    outputs = tuple(bent[piece].outvars[0] if piece in bent else piece for piece in pieces)
-    return GateActivations(source, names, tuple(equation.params["sizes"]), outputs)
+    if equation.primitive.name in ACTIVATIONS:
+        return GateActivations(source, (equation.primitive.name,), shape[-1:], tuple(equation.outvars))
+
+    splits_last_axis = equation.primitive.name == "split" and equation.params["axis"] == len(shape) - 1
+    if not splits_last_axis or activated.keys().isdisjoint(equation.outvars):
+        return None
+    names = []
+    outputs = []
+    for linear in equation.outvars:
+        if linear in activated:
+            activation = activated[linear]
+            names.append(activation.primitive.name)
+            outputs.append(activation.outvars[0])
+        else:
+            names.append("")
+            outputs.append(linear)
+    return GateActivations(source, tuple(names), tuple(equation.params["sizes"]), tuple(outputs))
 
 
-def _product(equation: JaxprEqn, fixed: set[Var]) -> WeightMatmul | None:
-    """A product of which one side is fixed."""
+def _match_weight_matmul(equation: JaxprEqn, fixed: set[Var]) -> WeightMatmul | None:
+    """Match a matmul of which exactly one side depends on constants alone."""
     if equation.primitive.name != "dot_general":
         return None
     left, right = equation.invars
-    if not isinstance(left, Var) or not isinstance(right, Var) or (left in fixed) == (right in fixed):
+    if not isinstance(left, Var) or not isinstance(right, Var):
         return None
-    return WeightMatmul(equation, right, left) if left in fixed else WeightMatmul(equation, left, right)
+    if left in fixed and right not in fixed:
+        return WeightMatmul(equation, operand=right, weight=left)
+    if right in fixed and left not in fixed:
+        return WeightMatmul(equation, operand=left, weight=right)
+    return None
