@@ -34,7 +34,7 @@ def get_config(argument: str = "") -> ConfigDict:
     return config
 
 
-def fitted(path: str) -> dict[str, int | str]:
+def settings_for_poems(path: str) -> dict[str, int | str]:
     """Settings for a user's poems: batches of about as many symbols as the generated ones have, and as many in all.
 
     Raises:

@@ -28,13 +28,22 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
 _OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
-_FORECAST_SETTINGS = ("protocol", "origins", "horizon", "target", "lag", "largest_gap", "valid_fraction", "test_fraction")
+_FORECAST_SETTINGS = (
+    "protocol",
+    "origins",
+    "horizon",
+    "target",
+    "lag",
+    "largest_gap",
+    "valid_fraction",
+    "test_fraction",
+)
 """The data settings that decide what is forecast, and for which dates."""
 
 
 def main(arguments: list[str]) -> None:
     """Read the data and the runs, then print and write the table."""
-    config = command.config_of(_CONFIG).to_dict()
+    config = command.read_config(_CONFIG).to_dict()
     settings.check(config)
     task = tasks.build(config)
     if not isinstance(task, SalesTask | StocksTask):

@@ -31,7 +31,7 @@ _MAX_SHOWN = 20
 
 def main(arguments: list[str]) -> None:
     """Read the sequences, classify them, show the classes and write them."""
-    command.no_positional(arguments)
+    command.reject_positional(arguments)
     _check_flags()
     sequences, names = _read_sequences()
     restored = restore(Path(_WORKDIR.value), _CHECKPOINT.value)

@@ -36,7 +36,7 @@ def run(main: Callable[[list[str]], None]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
-def config_of(flag: flags.FlagHolder) -> ConfigDict:
+def read_config(flag: flags.FlagHolder) -> ConfigDict:
     """Return the configuration of a config file flag.
 
     Raises:
@@ -50,7 +50,7 @@ def config_of(flag: flags.FlagHolder) -> ConfigDict:
     return flag.value
 
 
-def no_positional(arguments: list[str]) -> None:
+def reject_positional(arguments: list[str]) -> None:
     """Raise a ConfigError if the command line has anything but flags."""
     if len(arguments) > 1:
         raise ConfigError(f"flags only expected, found {arguments[1]!r}")

@@ -1,8 +1,8 @@
 """Weights from and to Flax's LSTM, GRU and simple cells, of NNX and of Linen.
 
 The gate order is the same as here: i, f, g, o in an LSTM and r, z, n in a GRU. Linen has one dense layer for every
-gate (`ii`, `hi`, …). NNX' optimized cells have one dense layer for all gates (`dense_i`, `dense_h`). In an LSTM the bias
-belongs to the hidden layer; in the other cells it belongs to the input layer.
+gate (`ii`, `hi`, …). NNX' optimized cells have one dense layer for all gates (`dense_i`, `dense_h`). In an LSTM the
+bias belongs to the hidden layer; in the other cells it belongs to the input layer.
 """
 
 from collections.abc import Sequence
