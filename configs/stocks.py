@@ -8,8 +8,8 @@ Variants:
     online: The default, an example of 2015. The inputs are raw. Each day is first forecast and then learned from, one
         step from a zero state. It uses plain gradient descent at 0.01 in float64, and the initial values of NumPy's
         `RandomState(1234)`.
-    sequence: The same forecast, evaluated properly. It uses windows of 20 days, splits the data by time, and standardizes
-        with statistics of the past alone.
+    sequence: The same forecast, evaluated properly. It uses windows of 20 days, splits the data by time, and
+        standardizes with statistics of the past alone.
 
 Results are in docs/results/stocks_online/compare.md and docs/results/stocks/compare.md.
 
