@@ -19,7 +19,7 @@ from nlstm_jax.cells import (
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Array, Params
 
-Converted: TypeAlias = tuple[Any, Params]
+Converted: TypeAlias = tuple[Layer, Params]
 """A layer and its parameters."""
 
 NamedTensors: TypeAlias = Mapping[str, Any]
