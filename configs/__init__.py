@@ -1,1 +1,1 @@
-"""One file an experiment; options come as a typed argument: `configs/poems.py:cell=nlstm,depth=2`."""
+"""Configurations, one file per experiment, with options as a typed argument: `configs/poems.py:cell=nlstm,depth=2`."""

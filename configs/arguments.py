@@ -1,4 +1,4 @@
-"""The argument of a config file: `cell=nlstm,depth=2,smoke`, typed, bounded, and nothing left over."""
+"""Parser of a config file's argument, e.g. `cell=nlstm,depth=2,smoke`, with checked names, types and bounds."""
 
 import difflib
 from typing import Any
@@ -26,36 +26,45 @@ BUDGETS = {
     "flops": "cell.operations",
     "state": "cell.state",
 }
-"""Arguments that decide the width, and the settings that they are."""
+"""The arguments that choose the width of the cell by a budget, and the settings in which the budgets are kept."""
 
 
 def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The values of all arguments, given or not.
+    """Return the values of all arguments; those that the text lacks have their defaults.
 
     Args:
-        text: what stands after the colon.
-        variants: of the config, which then has an argument `variant` too; the first is its default.
+        text: The part of the --config flag after the colon.
+        variants: The variants of the config file. If there are any, `variant` is an argument too, and the first
+            variant is its default.
+
+    Returns:
+        The values by the arguments' names.
 
     Raises:
-        ConfigError: an unknown, doubled or leftover argument, or a value that does not serve.
+        ConfigError: An argument is unknown, is repeated, has an invalid value, or contradicts another one.
 
     >>> parse("cell=nlstm,depth=3")["depth"]
     3
     """
-    known, given = dict(ARGUMENTS), dict[str, Any]()
+    known = dict(ARGUMENTS)
     if variants:
         known["variant"] = settings.Setting(variants[0], "what is asked", choices=variants)
+
+    parsed: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"
+            similar_names = difflib.get_close_matches(name, known, n=1)
+            hint = f"; there are {', '.join(known)}"
+            if similar_names:
+                hint = f"; did you mean {similar_names[0]!r}?"
             raise ConfigError(f"config argument {name!r}: no such argument{hint}")
-        if name in given:
+        if name in parsed:
             raise ConfigError(f"config argument {name!r}: given twice")
-        given[name] = _typed(name, known[name], value if equals else "true")
-    values = {name: setting.default for name, setting in known.items()} | given
-    if "depth" in given and values["cell"] != "nlstm":
+        parsed[name] = _parse_value(name, known[name], value if equals else "true")
+    values = {name: setting.default for name, setting in known.items()} | parsed
+
+    if "depth" in parsed and values["cell"] != "nlstm":
         raise ConfigError(
             f"config argument 'depth': only an nlstm has nesting levels, found cell={values['cell']}; "
             "layers= stacks any cell"
@@ -67,7 +76,13 @@ def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
 
 
 def start(task: str, values: dict[str, Any], variants: tuple[str, ...] = ("",)) -> ConfigDict:
-    """The task's default configuration with the arguments put in."""
+    """Return the task's default configuration, changed by the arguments.
+
+    Args:
+        task: The name of the task.
+        values: The values of the arguments, from `parse`.
+        variants: The variants of the config file. The configuration's name ends in the variant unless it is the first.
+    """
     config = settings.defaults(task, values["cell"])
     config.name = values["cell"].rpartition(":")[2]
     if values["cell"] == "nlstm":
@@ -83,16 +98,27 @@ def start(task: str, values: dict[str, Any], variants: tuple[str, ...] = ("",)) 
     for name, setting in BUDGETS.items():
         section, _, key = setting.partition(".")
         config[section][key] = values[name]
-    config.seeds.init = config.seeds.data = config.seeds.dropout = values["seed"]
+    for name in ("init", "data", "dropout"):
+        config.seeds[name] = values["seed"]
     return config
 
 
-def _typed(name: str, setting: settings.Setting, text: str) -> Any:
+def has_budget(values: dict[str, Any]) -> bool:
+    """Return True if an argument chooses the width of the cell by a budget."""
+    return any(values[name] for name in BUDGETS)
+
+
+def _parse_value(name: str, setting: settings.Setting, text: str) -> Any:
+    """Return the value of an argument in the type of its default.
+
+    Raises:
+        ConfigError: The text is not a value of the setting.
+    """
     value: Any = text
     if isinstance(setting.default, bool):
         value = {"true": True, "false": False}.get(text.lower(), text)
-    elif isinstance(setting.default, int):
-        value = int(text) if text.removeprefix("-").isdecimal() else text
+    elif isinstance(setting.default, int) and text.removeprefix("-").isdecimal():
+        value = int(text)
     validation_error = setting.validation_error(value)
     if validation_error:
         raise ConfigError(f"config argument {name!r}: {validation_error} expected, found {text!r}")

@@ -1,6 +1,8 @@
-"""What `make demo` trains: a small language model, any cell at equal parameters, minutes on two cores.
+"""The demo (`make demo`): a small language model of poems, any cell at equal parameters, minutes on two cores.
 
     python -m experiments.train --config=configs/demo.py:cell=nlstm,depth=2,seed=0 --workdir=demo/runs/nlstm2-seed0
+
+Results are in docs/results/demo/compare.md and docs/results/poems_depth/compare.md.
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """
@@ -11,43 +13,70 @@ from configs import arguments, poems
 from nlstm_jax import tasks
 
 MODEL_PARAMETERS = 106_500
-"""Of the whole model, on generated poems."""
+"""The number of parameters of the whole model, on generated poems."""
 CELL_PARAMETERS = 60_760
-"""Of the cell, on a user's poems: how many the embedding has depends on their vocabulary."""
+"""The number of parameters of the cell, on a user's poems. The embedding's number depends on their vocabulary."""
 TARGETS = 1_843_200
-"""Seen in a run: 1,200 steps of 64 generated poems."""
+"""The number of symbols that a run trains on: 1,200 steps of 64 generated poems."""
+
+_BATCH_SIZE = 64
+_TARGETS_PER_POEM = 24
+"""The number of symbols to predict in a generated poem."""
+_STEPS = 1200
+_EVALUATIONS = 15
+"""The number of evaluations in a run."""
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """The configuration of `configs/poems.py`, smaller, with models of equal size unless the argument says more."""
+    """Return a smaller configuration of `configs/poems.py`.
+
+    All models have the same number of parameters unless the argument has a width or a budget.
+    """
     values = arguments.parse(argument)
-    if not any(values[name] for name in ("features", "smoke", *arguments.BUDGETS)):
+    if not (values["features"] or values["smoke"] or arguments.has_budget(values)):
         argument = f"{argument},model_params={MODEL_PARAMETERS}"
     config = poems.get_config(argument)
     if values["smoke"]:
         return config
-    config.model.embedding = config.model.projection = 64
-    config.model.dropout_input = config.model.dropout_output = 0.1
-    config.optimizer.learning_rate, config.optimizer.schedule = 4e-3, "cosine"
-    config.train.steps = 1200
-    config.eval.every_steps = 80
+    config.model.embedding = 64
+    config.model.projection = 64
+    config.model.dropout_input = 0.1
+    config.model.dropout_output = 0.1
+    config.optimizer.learning_rate = 4e-3
+    config.optimizer.schedule = "cosine"
+    config.train.steps = _STEPS
+    config.eval.every_steps = _STEPS // _EVALUATIONS
     return config
 
 
-def fitted(path: str) -> dict[str, int | str]:
-    """Settings for a user's poems: batches of about as many symbols as the generated ones have, and as many in all.
+def settings_for_poems(path: str) -> dict[str, int | str]:
+    """Return the settings that train on a user's poems about as much as on generated ones.
+
+    A batch has about as many symbols as one of generated poems, and so has the whole run.
+
+    Args:
+        path: A file of poems or a folder of quatrain files; empty for generated poems, which need no settings.
+
+    Returns:
+        The values of settings by their keys, e.g. `train.steps`.
 
     Raises:
-        DataError: poems that cannot be read, or too few.
+        DataError: The poems cannot be read, or there are too few.
     """
     if not path:
         return {}
     config = get_config()
-    config.data.path, config.train.batch_size = path, 1
+    config.data.path = path
+    config.train.batch_size = 1
     task = tasks.build(config)
-    mean, count = task.targets_per_example, task.splits["train"].size
-    batch_size = min(count, max(8, min(64, round(64 * 24 / mean))))
-    steps = max(150, min(1200, round(TARGETS / (batch_size * mean))))
+    targets_per_poem = task.targets_per_example
+    poem_count = task.splits["train"].size
+
+    batch_size = round(_BATCH_SIZE * _TARGETS_PER_POEM / targets_per_poem)
+    batch_size = max(8, min(_BATCH_SIZE, batch_size))
+    batch_size = min(poem_count, batch_size)
+    steps = round(TARGETS / (batch_size * targets_per_poem))
+    steps = max(150, min(_STEPS, steps))
     return {
         "data.path": path,
         "model.parameters": 0,
@@ -55,5 +84,5 @@ def fitted(path: str) -> dict[str, int | str]:
         "train.batch_size": batch_size,
         "train.steps": steps,
         "eval.batch_size": batch_size,
-        "eval.every_steps": steps // 15,
+        "eval.every_steps": steps // _EVALUATIONS,
     }

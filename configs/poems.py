@@ -1,7 +1,9 @@
-"""Poem language modelling: generated verse (nothing to download), quatrains, or any file of poems.
+"""Language modeling of poems: generated verse (nothing to download), quatrains, or any file of poems.
 
     python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=2 --workdir=runs/nlstm2
     python -m experiments.train --config=configs/poems.py:cell=lstm --config.data.path=poems/ --workdir=runs/lstm
+
+Results on quatrains are in docs/results/quatrains/compare.md.
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """
@@ -12,16 +14,23 @@ from configs import arguments
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """The configuration; with a budget the model projects to the embedding's width, so that heads do not decide."""
+    """Return the configuration.
+
+    With a budget the model projects to the width of the embedding, so that models with cells of different widths have
+    a softmax layer of the same size.
+    """
     values = arguments.parse(argument)
     config = arguments.start("poems", values)
     if values["smoke"]:
-        config.data.train_poems, config.data.valid_poems, config.data.test_poems = 256, 64, 64
+        config.data.train_poems = 256
+        config.data.valid_poems = 64
+        config.data.test_poems = 64
         config.cell.features = values["features"] or 16
         config.model.embedding = 16
-        config.train.batch_size, config.eval.batch_size = 32, 64
+        config.train.batch_size = 32
         config.train.epochs = 3.0
+        config.eval.batch_size = 64
         config.eval.train_examples = 64
-    if any(values[name] for name in arguments.BUDGETS):
+    if arguments.has_budget(values):
         config.model.projection = config.model.embedding
     return config

@@ -1,12 +1,17 @@
-"""Stocks: how the close moves over the next five days; generated prices (nothing to download), or any CSV file.
+"""Stocks: the change of the close over the next five days; generated prices (nothing to download), or any CSV file.
 
     python -m experiments.train --config=configs/stocks.py:cell=lstm --config.data.path=table.csv --workdir=runs/online
     python -m experiments.train --config=configs/stocks.py:cell=nlstm,variant=sequence --workdir=runs/sequence
     python -m experiments.baselines --config=configs/stocks.py:variant=sequence 'runs/sequence*'
 
-Variants: `online` (the default), an example of 2015: every day, raw, is forecast from and then learnt from, one step
-from a zero state, plain gradient descent at 0.01, in float64, the initial values of NumPy's `RandomState(1234)`;
-`sequence`, the same question asked properly: windows of 20 days, split by time, standard units of the past alone.
+Variants:
+    online: The default, an example of 2015. The inputs are raw. Each day is first forecast and then learned from, one
+        step from a zero state. It uses plain gradient descent at 0.01 in float64, and the initial values of NumPy's
+        `RandomState(1234)`.
+    sequence: The same forecast, evaluated properly. It uses windows of 20 days, splits the data by time, and
+        standardizes with statistics of the past alone.
+
+Results are in docs/results/stocks_online/compare.md and docs/results/stocks/compare.md.
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
 `configs.arguments`), and variant=.
@@ -20,18 +25,17 @@ VARIANTS = ("online", "sequence")
 
 
 def get_config(argument: str = "") -> ConfigDict:
-    """The configuration."""
+    """Return the configuration of the variant."""
     values = arguments.parse(argument, VARIANTS)
     config = arguments.start("stocks", values, VARIANTS)
     config.cell.features = values["features"] or 20
+
     if values["variant"] == "online":
-        _as_the_example(config, plain=values["cell"] == "lstm" and values["layers"] == 1)
+        is_plain_lstm = values["cell"] == "lstm" and values["layers"] == 1
+        _set_online(config, is_plain_lstm)
     else:
-        config.model.dropout_output = 0.3
-        config.optimizer.learning_rate, config.optimizer.schedule = 3e-4, "cosine"
-        config.train.batch_size, config.train.epochs = 64, 20.0
-        config.eval.batch_size, config.eval.train_examples = 1024, 10_000
-        config.eval.metric = "rmse"
+        _set_sequence(config)
+
     if values["smoke"]:
         config.data.days = 400
         config.cell.features = values["features"] or 8
@@ -40,15 +44,38 @@ def get_config(argument: str = "") -> ConfigDict:
     return config
 
 
-def _as_the_example(config: ConfigDict, plain: bool) -> None:
-    """What the example of 2015 does; its initial values are those of one plain LSTM."""
-    config.data.window = config.data.lag = 1
-    config.data.inputs, config.data.target = "raw", "change"
+def _set_online(config: ConfigDict, is_plain_lstm: bool) -> None:
+    """Set the values of the example of 2015.
+
+    Args:
+        config: The configuration to change.
+        is_plain_lstm: True if the cell is a single LSTM layer. Only this cell can have the example's initial values.
+    """
+    config.data.window = 1
+    config.data.lag = 1
+    config.data.inputs = "raw"
+    config.data.target = "change"
     config.cell.init_scheme = "normal(0.01)"
     if "forget_bias" in config.cell:
         config.cell.forget_bias = 0.0
-    if plain:
-        config.model.initial_values, config.seeds.init = "example", 1234 + config.seeds.init
-    config.optimizer.name, config.optimizer.learning_rate, config.optimizer.clip_norm = "sgd", 0.01, 0.0
+    if is_plain_lstm:
+        config.model.initial_values = "example"
+        config.seeds.init += 1234
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.01
+    config.optimizer.clip_norm = 0.0
     config.train.online = True
-    config.train.batch_size, config.train.epochs = 1, 1.0
+    config.train.batch_size = 1
+    config.train.epochs = 1.0
+
+
+def _set_sequence(config: ConfigDict) -> None:
+    """Set the values of the variant `sequence`."""
+    config.model.dropout_output = 0.3
+    config.optimizer.learning_rate = 3e-4
+    config.optimizer.schedule = "cosine"
+    config.train.batch_size = 64
+    config.train.epochs = 20.0
+    config.eval.batch_size = 1024
+    config.eval.train_examples = 10_000
+    config.eval.metric = "rmse"

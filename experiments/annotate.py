@@ -18,18 +18,22 @@ _REMOVE = flags.DEFINE_list("remove", [], "tags to take away")
 
 
 def main(arguments: list[str]) -> None:
-    """Write, if there is anything to, and show."""
+    """Change the notes and tags of the run folders if a flag says so, and show them."""
     runs, notes = find_runs(arguments[1:], settings.with_defaults)
     added = [tag.strip() for tag in _ADD.value if tag.strip()]
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in notes:
         console.print(line)
+
     for run in runs:
         if _NOTE.value is not None or added or _REMOVE.value:
-            found = write_notes(run.path, text=_NOTE.value, tags=added, without=_REMOVE.value)
+            run_notes = write_notes(run.path, text=_NOTE.value, tags=added, without=_REMOVE.value)
         else:
-            found = read_notes(run.path)
-        console.print(f"{run.path}: {', '.join(found.tags) or 'no tags'}{f'; {found.text}' if found.text else ''}")
+            run_notes = read_notes(run.path)
+        line = f"{run.path}: {', '.join(run_notes.tags) or 'no tags'}"
+        if run_notes.text:
+            line += f"; {run_notes.text}"
+        console.print(line)
 
 
 if __name__ == "__main__":

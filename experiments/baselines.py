@@ -28,13 +28,22 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
 _OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
-_QUESTION = ("protocol", "origins", "horizon", "target", "lag", "largest_gap", "valid_fraction", "test_fraction")
-"""Settings of the data that decide what is forecast, and when."""
+_FORECAST_SETTINGS = (
+    "protocol",
+    "origins",
+    "horizon",
+    "target",
+    "lag",
+    "largest_gap",
+    "valid_fraction",
+    "test_fraction",
+)
+"""The data settings that decide what is forecast, and for which dates."""
 
 
 def main(arguments: list[str]) -> None:
-    """Read the data and the runs, print and write the table."""
-    config = command.config_of(_CONFIG).to_dict()
+    """Read the data and the runs, then print and write the table."""
+    config = command.read_config(_CONFIG).to_dict()
     settings.check(config)
     task = tasks.build(config)
     if not isinstance(task, SalesTask | StocksTask):
@@ -43,9 +52,13 @@ def main(arguments: list[str]) -> None:
         from nlstm_jax.tasks.baselines import baselines
     except ImportError:
         raise ConfigError('baselines: scikit-learn expected; pip install -e ".[report]" brings it') from None
-    runs = find_runs(arguments[1:], settings.with_defaults)[0] if arguments[1:] else []
+
+    runs: list[Run] = []
+    if arguments[1:]:
+        runs, _ = find_runs(arguments[1:], settings.with_defaults)
     for run in runs:
         _check_comparable(run, config, task.facts["checksums"])
+
     metric = "rmse_clipped" if isinstance(task, SalesTask) else "rmse"
     table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value, metric)
     Console().print(table, highlight=False, markup=False, soft_wrap=True)
@@ -54,16 +67,17 @@ def main(arguments: list[str]) -> None:
 
 
 def _check_comparable(run: Run, config: Mapping[str, Any], checksums: Mapping[str, str]) -> None:
-    """Raise a ConfigError for a run of another task, other data, or another question."""
+    """Raise a ConfigError for a run of another task, on other data, or with another forecast."""
     if run.config["task"] != config["task"]:
         raise ConfigError(f"{run.path}: a run of {config['task']} expected, found one of {run.config['task']}")
     if run.environment.get("data", {}).get("checksums", checksums) != checksums:
         raise ConfigError(f"{run.path}: a run on the data of --config expected, found one on other data")
-    for name in _QUESTION:
-        expected, found = config["data"].get(name), run.config["data"].get(name)
-        if expected != found:
+    for name in _FORECAST_SETTINGS:
+        expected = config["data"].get(name)
+        value = run.config["data"].get(name)
+        if value != expected:
             raise ConfigError(
-                f"{run.path}: config.data.{name}={expected!r}, as in --config, expected, found {found!r}"
+                f"{run.path}: config.data.{name}={expected!r}, as in --config, expected, found {value!r}"
             )
 
 

@@ -25,41 +25,58 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which c
 _SEQUENCE = flags.DEFINE_multi_string("sequence", [], "a sequence")
 _INPUT = flags.DEFINE_string("input", None, "a CSV file with a column sequence")
 _OUT = flags.DEFINE_string("out", None, "a CSV file to write")
-_SHOWN = 20
+_MAX_SHOWN = 20
+"""The number of sequences that the printed table has at most."""
 
 
 def main(arguments: list[str]) -> None:
-    """Read, classify, show and write."""
-    command.no_positional(arguments)
-    if bool(_SEQUENCE.value) == bool(_INPUT.value):
-        raise ConfigError(f"--sequence or --input: one of them expected, found {'both' if _INPUT.value else 'none'}")
-    if _OUT.value and (not Path(_OUT.value).parent.is_dir() or Path(_OUT.value).is_dir()):
-        raise ConfigError(f"--out: a file in an existing folder expected, found {_OUT.value}")
-    if _OUT.value and _INPUT.value and Path(_OUT.value).resolve() == Path(_INPUT.value).resolve():
-        raise ConfigError(f"--out: another file than --input expected, found {_OUT.value}")
-    given, names = _SEQUENCE.value, [f"--sequence {number}" for number in range(1, len(_SEQUENCE.value) + 1)]
-    if _INPUT.value:
-        table = read_columns(Path(_INPUT.value), {"sequence": TextColumn()})
-        given, names = table.columns["sequence"].tolist(), [f"{table.path} line {line}" for line in table.lines]
+    """Read the sequences, classify them, show the classes and write them."""
+    command.reject_positional(arguments)
+    _check_flags()
+    sequences, names = _read_sequences()
     restored = restore(Path(_WORKDIR.value), _CHECKPOINT.value)
     task = restored.task
     if not isinstance(task, ClassifyTask):
         raise ConfigError(f"--workdir: a classification run expected, found one of {restored.run.config['task']}")
-    probabilities = task.probabilities(restored.model, [sequence.split() for sequence in given], names)
-    columns = [f"p({name})" for name in task.classes]
-    rows = [
-        [sequence, task.classes[of_one.argmax()], *(f"{p:.4f}" for p in of_one)]
-        for sequence, of_one in zip(given, probabilities, strict=True)
-    ]
-    shown = Table("sequence", "class", *columns)
-    for row in rows[:_SHOWN]:
-        shown.add_row(*row)
+    probabilities = task.probabilities(restored.model, [sequence.split() for sequence in sequences], names)
+
+    header = ["sequence", "class", *(f"p({name})" for name in task.classes)]
+    rows = []
+    for sequence, class_probabilities in zip(sequences, probabilities, strict=True):
+        best_class = task.classes[class_probabilities.argmax()]
+        rows.append([sequence, best_class, *(f"{probability:.4f}" for probability in class_probabilities)])
+
+    table = Table(*header)
+    for row in rows[:_MAX_SHOWN]:
+        table.add_row(*row)
     console = Console()
-    console.print(shown)
+    console.print(table)
     if _OUT.value:
         with Path(_OUT.value).open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([["sequence", "class", *columns], *rows])
+            csv.writer(file).writerows([header, *rows])
         console.print(f"{len(rows):,} rows in {_OUT.value}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_flags() -> None:
+    """Raise a ConfigError for flags that exclude each other, or an output that cannot be written."""
+    if bool(_SEQUENCE.value) == bool(_INPUT.value):
+        raise ConfigError(f"--sequence or --input: one of them expected, found {'both' if _INPUT.value else 'none'}")
+    if not _OUT.value:
+        return
+    out = Path(_OUT.value)
+    if not out.parent.is_dir() or out.is_dir():
+        raise ConfigError(f"--out: a file in an existing folder expected, found {_OUT.value}")
+    if _INPUT.value and out.resolve() == Path(_INPUT.value).resolve():
+        raise ConfigError(f"--out: another file than --input expected, found {_OUT.value}")
+
+
+def _read_sequences() -> tuple[list[str], list[str]]:
+    """Return the sequences of the flag or the file, and a name of each for error messages."""
+    if _INPUT.value:
+        table = read_columns(Path(_INPUT.value), {"sequence": TextColumn()})
+        return table.columns["sequence"].tolist(), [f"{table.path} line {line}" for line in table.lines]
+    names = [f"--sequence {position}" for position in range(1, len(_SEQUENCE.value) + 1)]
+    return _SEQUENCE.value, names
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every script shares: a user's mistake becomes one line on stderr and an exit code."""
+"""Helpers that all scripts share. A user's mistake becomes one line on stderr and an exit code."""
 
 import os
 import re
@@ -14,7 +14,13 @@ from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
 
 
 def run(main: Callable[[list[str]], None]) -> None:
-    """`absl.app.run`, with a user's mistake as one line and its exit code: 2 for flags and config files."""
+    """Run a script's `main` by `absl.app.run`, and end with one line and an exit code for a user's mistake.
+
+    The exit code of a mistake in the flags or the config file is 2.
+
+    Args:
+        main: The script's function of the command line, whose first item is the program's name.
+    """
 
     def guarded(arguments: list[str]) -> None:
         process.silence_orbax()
@@ -30,11 +36,11 @@ def run(main: Callable[[list[str]], None]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
-def config_of(flag: flags.FlagHolder) -> ConfigDict:
-    """The value of a config file flag.
+def read_config(flag: flags.FlagHolder) -> ConfigDict:
+    """Return the configuration of a config file flag.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: There is no such file.
     """
     try:
         flag.value.to_dict()
@@ -44,47 +50,74 @@ def config_of(flag: flags.FlagHolder) -> ConfigDict:
     return flag.value
 
 
-def no_positional(arguments: list[str]) -> None:
-    """Raise a ConfigError if there is anything but flags."""
+def reject_positional(arguments: list[str]) -> None:
+    """Raise a ConfigError if the command line has anything but flags."""
     if len(arguments) > 1:
         raise ConfigError(f"flags only expected, found {arguments[1]!r}")
 
 
 def _parse(arguments: list[str]) -> list[str]:
+    """Parse the flags, and return the remaining arguments. End the process for a mistake in the flags."""
     try:
         return flags.FLAGS(arguments)
     except SystemExit:
         # absl ends --help, and nothing else here, with 1.
         sys.exit(0)
     except (flags.Error, UserError, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
-        # What a field of a configuration refuses comes as whatever ml_collections raises, over several lines.
-        mistakes = [cause for cause in _causes(error) if isinstance(cause, UserError)]
-        _leave(mistakes[0] if mistakes else ConfigError(_one_line(error, arguments)))
+        # ml_collections wraps the error of a config file or a setting, and its message has several lines.
+        for cause in _causes(error):
+            if isinstance(cause, UserError):
+                _leave(cause)
+        _leave(ConfigError(_one_line(error, arguments)))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, then the error that caused it, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
 def _one_line(error: BaseException, arguments: list[str]) -> str:
-    """What absl and ml_collections say over several lines, without their quotes of quotes; of which setting."""
+    """Return the message of absl or ml_collections on one line, without escaped quotes, and with the setting's name.
+
+    Args:
+        error: The error that they raised.
+        arguments: The command line.
+    """
     text = " ".join(str(error).replace("\\n", " ").replace("\\'", "'").split())
-    given = [match.groups() for argument in arguments if (match := re.fullmatch(r"--config\.([\w.]+)=(.*)", argument))]
+    overrides = _config_overrides(arguments)
+
     if isinstance(error, AttributeError | KeyError):
-        keys = [f".{key}" for key, _ in given if set(key.split(".")).intersection(re.findall(r"\w+", text))]
+        words = set(re.findall(r"\w+", text))
+        keys = [f".{key}" for key, _ in overrides if words.intersection(key.split("."))]
         return f"--config{''.join(keys[:1])}: no such setting: " + text.replace("'", "")
-    for key, value in given:
-        if text.startswith(f"flag --config.{key}=") and (refused := settings.explain_invalid_value(key, value)):
-            return refused
-    text = f"--config: a config file in Python expected: {text}" if isinstance(error, SyntaxError) else text
-    return f"{text.split(': ')[0]}: a setting expected, found a section of them" if "ConfigDict" in text else text
+
+    for key, value in overrides:
+        if text.startswith(f"flag --config.{key}="):
+            message = settings.explain_invalid_value(key, value)
+            if message:
+                return message
+
+    if isinstance(error, SyntaxError):
+        text = f"--config: a config file in Python expected: {text}"
+    if "ConfigDict" in text:
+        flag, *_ = text.split(": ")
+        return f"{flag}: a setting expected, found a section of them"
+    return text
+
+
+def _config_overrides(arguments: list[str]) -> list[tuple[str, str]]:
+    """Return the key and the value of every argument --config.KEY=VALUE."""
+    matches = [re.fullmatch(r"--config\.([\w.]+)=(.*)", argument) for argument in arguments]
+    return [(match[1], match[2]) for match in matches if match]
 
 
 def _leave(error: UserError) -> NoReturn:
+    """Print the error's message, and end the process with its exit code."""
     print(error, file=sys.stderr, flush=True)
     sys.stdout.flush()
     process.shutdown_distributed()
-    # Not the interpreter's own end, in which orbax laments a checkpoint that cannot be read over many lines.
+    # The interpreter is not shut down in the ordinary way, as orbax would then print many lines about a checkpoint
+    # that cannot be read.
     os._exit(error.exit_code)

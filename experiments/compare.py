@@ -47,7 +47,7 @@ _WATCH = flags.DEFINE_integer("watch", 0, "Compare anew every so many seconds un
 
 
 def main(arguments: list[str]) -> None:
-    """Compare the run folders named, once or as they go on."""
+    """Compare the named run folders once, or with --watch until all runs have ended."""
     try:
         from nlstm_jax.analysis.run_comparison import ComparisonRequest, figure, run_comparison
     except ModuleNotFoundError as error:
@@ -55,37 +55,56 @@ def main(arguments: list[str]) -> None:
         if missing not in ("matplotlib", "plotly"):
             raise
         raise ConfigError(f'compare draws with {missing}: pip install -e ".[report]"') from None
-    # In a pipe or file nothing is gained by being narrow.
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 400)
-    out, look = Path(_OUT.value), figure.PlotOptions(_METRIC.value, _ALONG.value, _LOG_Y.value, _SHOW_TRAIN.value)
+    # In a pipe or file lines need not fit a terminal.
+    width = None if sys.stdout.isatty() else 400
+    console = Console(highlight=False, soft_wrap=True, width=width)
+    plot_options = figure.PlotOptions(_METRIC.value, _ALONG.value, _LOG_Y.value, _SHOW_TRAIN.value)
+    out = Path(_OUT.value)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out}: a folder expected, a file found")
     while True:
         runs, notes = find_runs(arguments[1:], settings.with_defaults)
-        planned = None if _CONTRAST.value or _GROUP_BY.value else contrast_of(run.path for run in runs)
-        grouping = _GROUP_BY.value, _FACET.value, _AGAINST.value, _TUNED.value, _TAG.value
-        asked = ComparisonRequest(look, _named(), planned, *grouping, _REACH.value)
-        found = run_comparison(runs, asked)
-        for line in found.warnings:
+        planned_contrast = None
+        if not _CONTRAST.value and not _GROUP_BY.value:
+            planned_contrast = contrast_of(run.path for run in runs)
+        request = ComparisonRequest(
+            plot_options,
+            contrast=_parse_contrast(),
+            planned=planned_contrast,
+            group_by=_GROUP_BY.value,
+            facet=_FACET.value,
+            against=_AGAINST.value,
+            tuned=_TUNED.value,
+            tags=_TAG.value,
+            level=_REACH.value,
+        )
+        report = run_comparison(runs, request)
+
+        for line in report.warnings:
             console.print(line, markup=False, style="bold")
-        console.print(table.terminal(found.rows, look.metric, console.width))
-        for line in (*notes, "", *found.lines):
+        console.print(table.terminal(report.rows, plot_options.metric, console.width))
+        for line in (*notes, "", *report.lines):
             console.print(line, markup=False)
-        going = sum(run.summary is None for run in runs) if _WATCH.value else 0
-        written = found.write(out, refresh=_WATCH.value if going else 0)
-        console.print(f"wrote {', '.join(written)} to {out}", markup=False)
-        if not going:
+
+        unfinished = 0
+        if _WATCH.value:
+            unfinished = sum(run.summary is None for run in runs)
+        files = report.write(out, refresh=_WATCH.value if unfinished else 0)
+        console.print(f"wrote {', '.join(files)} to {out}", markup=False)
+        if not unfinished:
             return
-        console.print(f"{going:,} of {len(runs):,} runs go on; Ctrl-C ends the watch, not them", markup=False)
+        console.print(f"{unfinished:,} of {len(runs):,} runs go on; Ctrl-C ends the watch, not them", markup=False)
         time.sleep(_WATCH.value)
 
 
-def _named() -> tuple[str, str] | None:
-    """The groups that the flag names."""
-    named = _CONTRAST.value.split(" vs ")
-    if _CONTRAST.value and len(named) != 2:
+def _parse_contrast() -> tuple[str, str] | None:
+    """Return the two groups that --contrast names, or None if it is empty."""
+    if not _CONTRAST.value:
+        return None
+    groups = _CONTRAST.value.split(" vs ")
+    if len(groups) != 2:
         raise ConfigError(f"--contrast={_CONTRAST.value}: two groups expected, e.g. 'nlstm depth=2 vs lstm layers=2'")
-    return (named[0], named[1]) if _CONTRAST.value else None
+    return groups[0], groups[1]
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@
 `ours.safetensors` starts a run: `experiments.train … --config.cell.weights=ours.safetensors`.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,18 @@ from rich.console import Console
 from experiments import command
 from nlstm_jax.adapters import weights
 from nlstm_jax.adapters.weights import options
+from nlstm_jax.adapters.weights.tensors import Converted
 from nlstm_jax.cells import spec_repr
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.training import restore
 
-_SOURCES: dict[str, Callable[..., Any]] = {
+_SOURCES: dict[str, options.Converter] = {
     "torch": weights.from_torch,
     "keras": weights.from_keras,
     "tensorflow1": weights.from_tensorflow1,
     "flax": weights.from_flax,
 }
-_TARGETS: dict[str, Callable[..., Any]] = {
+_TARGETS: dict[str, options.Converter] = {
     "torch": weights.to_torch,
     "keras": weights.to_keras,
     "flax": weights.to_flax,
@@ -49,30 +49,35 @@ _OVERWRITE = flags.DEFINE_bool("overwrite", False, "whether to replace the outpu
 
 
 def main(arguments: list[str]) -> None:
-    """Read, convert, write, and say what the layer is."""
-    command.no_positional(arguments)
+    """Read a layer, write it for another framework, and print its specification."""
+    command.reject_positional(arguments)
     output = Path(_OUTPUT.value)
     if output.exists() and not _OVERWRITE.value:
         raise ConfigError(f"--output: {output} is there already; --overwrite replaces it")
-    source, target = _SOURCES.get(_FROM.value), _TARGETS.get(_TO.value)
-    reading, writing = options.parse(_OPTIONS.value, source, target)
+
+    read_weights = _SOURCES.get(_FROM.value)
+    write_weights = _TARGETS.get(_TO.value)
+    read_options, write_options = options.parse_options(_OPTIONS.value, read_weights, write_weights)
     try:
-        layer, params = _read(Path(_INPUT.value), reading)
-        if target is None:
+        layer, params = _read(Path(_INPUT.value), read_options)
+        if write_weights is None:
             weights.save(output, layer, params)
         else:
-            weights.write_tensors(output, target(layer, params, **writing))
+            weights.write_tensors(output, write_weights(layer, params, **write_options))
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    count = sum(leaf.size for leaf in jax.tree.leaves(params))
-    lines = [spec_repr(layer), f"{count:,} parameters for {_TO.value} in {output}"]
-    if source is not None:
-        untold = ", ".join(options.untold(layer))
-        lines.insert(1, f"taken to have, as weights do not tell (--option=… says otherwise): {untold}")
+
+    lines = [spec_repr(layer)]
+    if read_weights is not None:
+        assumed = ", ".join(options.unspecified_options(layer))
+        lines.append(f"taken to have, as weights do not tell (--option=… says otherwise): {assumed}")
+    parameter_count = sum(leaf.size for leaf in jax.tree.leaves(params))
+    lines.append(f"{parameter_count:,} parameters for {_TO.value} in {output}")
     Console().print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
-def _read(path: Path, told: dict[str, Any]) -> Any:
+def _read(path: Path, read_options: dict[str, Any]) -> Converted:
+    """Return the layer and the parameters of a run folder or of a file of weights."""
     if path.is_dir():
         if _FROM.value != "nlstm_jax":
             raise ConfigError(f"--from: no framework expected with a run folder, found {_FROM.value}")
@@ -81,9 +86,9 @@ def _read(path: Path, told: dict[str, Any]) -> Any:
     if _FROM.value == "nlstm_jax":
         return weights.load(path)
     tensors = weights.read_tensors(path)
-    if _FROM.value == "keras" and "layers" not in told:
+    if _FROM.value == "keras" and "layers" not in read_options:
         weights.check_order(tensors, _PREFIX.value)
-    return _SOURCES[_FROM.value](tensors, _PREFIX.value, **told)
+    return _SOURCES[_FROM.value](tensors, _PREFIX.value, **read_options)
 
 
 if __name__ == "__main__":

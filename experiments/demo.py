@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from absl import flags
@@ -24,29 +25,35 @@ _DATA = flags.DEFINE_string("data", "", "a file of poems, or a folder of quatrai
 _OUT = flags.DEFINE_string("out", "demo", "where the runs and the comparison go")
 _CELLS = {"lstm": "cell=lstm", "lstm2": "cell=lstm,layers=2", "nlstm2": "cell=nlstm,depth=2"}
 _SEEDS = (0, 1, 2)
+_FINISHED_CODES = (0, RunFinishedError.exit_code)
+"""The exit codes of a run that has finished, now or earlier."""
 
 
 def main(arguments: list[str]) -> None:
-    """Train nine runs, one on every core, then compare and sample."""
-    command.no_positional(arguments)
-    console, out = Console(), Path(_OUT.value)
-    settings = [f"--config.{key}={value}" for key, value in demo.fitted(_DATA.value).items()]
+    """Train nine runs, one at a time on every core, then compare them and sample a poem."""
+    command.reject_positional(arguments)
+    console = Console()
+    out = Path(_OUT.value)
+    data_flags = [f"--config.{key}={value}" for key, value in demo.settings_for_poems(_DATA.value).items()]
     trials = [(f"{name}-seed{seed}", f"{cell},seed={seed}") for seed in _SEEDS for name, cell in _CELLS.items()]
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [None]
+    cores: list[int | None] = [None]
+    if hasattr(os, "sched_getaffinity"):
+        cores = [*sorted(os.sched_getaffinity(0))]
     (out / "runs").mkdir(parents=True, exist_ok=True)
     console.print(f"{len(trials)} runs, {len(cores)} at a time; each says what it does in {out}/runs/*/log.txt")
 
-    def train(number: int) -> int:
-        name, argument = trials[number]
-        config = [f"--config=configs/demo.py:{argument}", f"--workdir={out}/runs/{name}", *settings]
-        return _run("train", *config, core=cores[number % len(cores)])
+    def train(index: int) -> int:
+        name, argument = trials[index]
+        train_flags = [f"--config=configs/demo.py:{argument}", f"--workdir={out}/runs/{name}", *data_flags]
+        return _run("train", *train_flags, core=cores[index % len(cores)])
 
     with ThreadPoolExecutor(len(cores)) as pool:
         codes = list(track(pool.map(train, range(len(trials))), "training", len(trials), console=console))
-    if any(code not in (0, RunFinishedError.exit_code) for code in codes):
+    if any(code not in _FINISHED_CODES for code in codes):
         if InterruptedRunError.exit_code in codes:
             raise InterruptedRunError("interrupted; the same command goes on")
         raise UserError(f"a run failed; see {out}/runs/*/log.txt")
+
     _run("compare", f"{out}/runs/*", f"--out={out}/comparison", core=None)
     console.print("\nA verse of the Nested LSTM's:\n")
     _run("sample", f"--workdir={out}/runs/nlstm2-seed0", "--temperature=0.7", core=None)
@@ -60,12 +67,19 @@ def main(arguments: list[str]) -> None:
 
 
 def _run(script: str, *options: str, core: int | None) -> int:
-    """Run a script, on one core if one is given; training says what it does in its run folder only."""
-    quiet = subprocess.DEVNULL if script == "train" else None
-    pin = None if core is None else lambda: os.sched_setaffinity(0, {core})
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{script}", *options], stdout=quiet, preexec_fn=pin
-    ).returncode
+    """Run a script in a new process, and return its exit code. The output of training is discarded.
+
+    Args:
+        script: The name of the script in this folder.
+        *options: The flags and arguments of the script.
+        core: The core that the process runs on; None for any.
+    """
+    arguments = [sys.executable, "-m", f"experiments.{script}", *options]
+    stdout = subprocess.DEVNULL if script == "train" else None
+    pin_to_core = None
+    if core is not None:
+        pin_to_core = partial(os.sched_setaffinity, 0, {core})
+    return subprocess.run(arguments, stdout=stdout, preexec_fn=pin_to_core).returncode
 
 
 if __name__ == "__main__":

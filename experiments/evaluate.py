@@ -26,23 +26,25 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which c
 
 
 def main(arguments: list[str]) -> None:
-    """Restore, evaluate, print, and record a look at the test split."""
-    command.no_positional(arguments)
-    workdir, split = Path(_WORKDIR.value), _SPLIT.value
+    """Restore a run, evaluate it, print the metrics, and record an evaluation on the test split."""
+    command.reject_positional(arguments)
+    workdir = Path(_WORKDIR.value)
+    split = _SPLIT.value
     restored = restore(workdir, _CHECKPOINT.value)
     if split not in restored.task.splits:
         raise ConfigError(f"--split: one of {', '.join(restored.task.splits)} expected, found {split}")
     if split == "test":
         check_test_look(restored.run)
-    report = restored.evaluate(split)
+
+    metrics = restored.evaluate(split)
     console = Console()
-    shown = "  ".join(f"{name} {value:.6f}" for name, value in report.items())
-    console.print(f"{split} at step {restored.step:,}: {shown}", highlight=False, soft_wrap=True)
+    metrics_text = "  ".join(f"{name} {value:.6f}" for name, value in metrics.items())
+    console.print(f"{split} at step {restored.step:,}: {metrics_text}", highlight=False, soft_wrap=True)
     if _EXAMPLES.value:
         path = write_examples(workdir, split, restored.step, restored.per_example_sums(split))
         console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
     if split == "test":
-        looks = record_test_look(workdir, report, restored.step)
+        looks = record_test_look(workdir, metrics, restored.step)
         console.print(
             f"the test split of this run has been looked at {looks} time{'s' if looks > 1 else ''}", highlight=False
         )

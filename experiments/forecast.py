@@ -23,12 +23,13 @@ from nlstm_jax.training import restore
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a sales run", required=True)
 _OUT = flags.DEFINE_string("out", None, "the submission; default: forecast.csv in the run folder")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
-_SHOWN = 10
+_MAX_SHOWN = 10
+"""The number of items that the printed ranking has at most."""
 
 
 def main(arguments: list[str]) -> None:
-    """Restore, forecast, write, and show the first of the ranking."""
-    command.no_positional(arguments)
+    """Restore a run, write its forecast and the ranking of the items, and show the top of the ranking."""
+    command.reject_positional(arguments)
     workdir = Path(_WORKDIR.value)
     out = Path(_OUT.value) if _OUT.value else workdir / FORECAST
     if not out.parent.is_dir() or out.is_dir():
@@ -37,13 +38,16 @@ def main(arguments: list[str]) -> None:
     task = restored.task
     if not isinstance(task, SalesTask):
         raise ConfigError(f"--workdir: a sales run expected, {workdir} is one of {restored.run.config['task']}")
+
     predictions = forecast(task, restored.model)
     write_submission(out, task.test_pairs.ids, predictions)
     ranking = rank_items(task, predictions)
     write_ranking(out.with_name(RANKING), ranking)
-    console, table = Console(), Table("rank", "item", "name", "expected sales")
-    for rank, item in enumerate(ranking[:_SHOWN], start=1):
+
+    table = Table("rank", "item", "name", "expected sales")
+    for rank, item in enumerate(ranking[:_MAX_SHOWN], start=1):
         table.add_row(str(rank), str(item.item_id), item.name, f"{item.expected:.1f}")
+    console = Console()
     console.print(table)
     console.print(f"{len(predictions):,} rows in {out}, all items in {out.with_name(RANKING)}", highlight=False)
 

@@ -34,30 +34,50 @@ _DAYS = flags.DEFINE_integer("days", 3000, "stocks: days", 50, 1_000_000)
 
 
 def main(arguments: list[str]) -> None:
-    """Generate and write."""
-    command.no_positional(arguments)
+    """Generate the data of a task, and write them to a folder."""
+    command.reject_positional(arguments)
     out = Path(_OUT.value)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"--out: a new or empty folder expected, {out} is none")
     if _TASK.value == "sales":
-        try:
-            world = ShopWorld(_SHOPS.value, _ITEMS.value, rows=_ROWS.value, test_pairs=_PAIRS.value, seed=_SEED.value)
-        except ValueError as error:
-            raise ConfigError(f"--{error}") from None
-        make_folder(out, "--out")
-        write_shop_world(world, out)
+        _write_sales(out)
     elif _TASK.value == "stocks":
-        make_folder(out, "--out")
-        write_prices(out / "share.csv", generate_prices(_DAYS.value, _SEED.value))
+        _write_stocks(out)
     else:
-        make_folder(out, "--out")
-        train, other = _POEMS.value, _POEMS.value // 10
-        poems = ENGLISH_VERSE.sample(train + 2 * other, seed=_SEED.value)
-        splits = {"train": poems[:train], "valid": poems[train : train + other], "test": poems[train + other :]}
-        write_quatrains(out, splits)
-    Console().print(
-        f"{_TASK.value}: {', '.join(sorted(path.name for path in out.iterdir()))} in {out}", highlight=False
-    )
+        _write_poems(out)
+    names = sorted(path.name for path in out.iterdir())
+    Console().print(f"{_TASK.value}: {', '.join(names)} in {out}", highlight=False)
+
+
+def _write_sales(out: Path) -> None:
+    """Write a shop world.
+
+    Raises:
+        ConfigError: The flags contradict each other. The folder is not made then.
+    """
+    try:
+        world = ShopWorld(_SHOPS.value, _ITEMS.value, rows=_ROWS.value, test_pairs=_PAIRS.value, seed=_SEED.value)
+    except ValueError as error:
+        raise ConfigError(f"--{error}") from None
+    make_folder(out, "--out")
+    write_shop_world(world, out)
+
+
+def _write_stocks(out: Path) -> None:
+    """Write the prices of a share."""
+    make_folder(out, "--out")
+    write_prices(out / "share.csv", generate_prices(_DAYS.value, _SEED.value))
+
+
+def _write_poems(out: Path) -> None:
+    """Write three splits of poems."""
+    make_folder(out, "--out")
+    train_count = _POEMS.value
+    other_count = train_count // 10
+    poems = ENGLISH_VERSE.sample(train_count + 2 * other_count, seed=_SEED.value)
+    test_start = train_count + other_count
+    splits = {"train": poems[:train_count], "valid": poems[train_count:test_start], "test": poems[test_start:]}
+    write_quatrains(out, splits)
 
 
 if __name__ == "__main__":

@@ -43,39 +43,56 @@ _COUNT = flags.DEFINE_integer("count", 1, "samples", lower_bound=1, upper_bound=
 
 
 def main(arguments: list[str]) -> None:
-    """Restore, draw, print and write."""
-    command.no_positional(arguments)
+    """Restore a run, draw samples from it, print them and write them to a file."""
+    command.reject_positional(arguments)
     workdir = Path(_WORKDIR.value)
     restored = restore(workdir, _CHECKPOINT.value)
-    content = _samples(restored)
-    Console().print(content, highlight=False, markup=False, soft_wrap=True)
-    samples = workdir / SAMPLES
-    samples.mkdir(exist_ok=True)
-    name = f"step{restored.step}_seed{_SEED.value}_temperature{_TEMPERATURE.value:g}_top{_TOP_K.value}"
-    others = (_PROMPT, _LENGTH, _COUNT)
-    if any(flag.value != flag.default for flag in others):
-        name += f"_{hashlib.sha256(repr([flag.value for flag in others]).encode()).hexdigest()[:6]}"
-    with (samples / f"{name}.txt").open("w", encoding="utf-8") as file:
-        Console(file=file, width=400).print(content, highlight=False, markup=False, soft_wrap=True)
+    samples = _draw_samples(restored)
+    Console().print(samples, highlight=False, markup=False, soft_wrap=True)
+
+    folder = workdir / SAMPLES
+    folder.mkdir(exist_ok=True)
+    with (folder / _file_name(restored.step)).open("w", encoding="utf-8") as file:
+        Console(file=file, width=400).print(samples, highlight=False, markup=False, soft_wrap=True)
 
 
-def _samples(restored: LoadedRun) -> str | Table:
+def _file_name(step: int) -> str:
+    """Return the name of the file of samples, which differs for different flags."""
+    name = f"step{step}_seed{_SEED.value}_temperature{_TEMPERATURE.value:g}_top{_TOP_K.value}"
+    other_flags = (_PROMPT, _LENGTH, _COUNT)
+    if any(flag.value != flag.default for flag in other_flags):
+        values = repr([flag.value for flag in other_flags])
+        name += f"_{hashlib.sha256(values.encode()).hexdigest()[:6]}"
+    return f"{name}.txt"
+
+
+def _draw_samples(restored: LoadedRun) -> str | Table:
+    """Return the poems or passages as text; for an echo run, return a table.
+
+    Raises:
+        ConfigError: The run is one of another task.
+    """
     task = restored.task
     write: Callable[[Any], str]
     if isinstance(task, EchoTask):
         if _PROMPT.value:
             return echo_table(task, restored.model, chosen(task, _PROMPT.value))
         return echo_table(task, restored.model, drawn(task, _COUNT.value, _SEED.value))
+
     if isinstance(task, PoemTask):
-        begin, write = task.vocabulary.symbols.index(BEGIN), partial(verses.write_poem, task)
-        given = verses.places(task, verses.read_prompt(task, _PROMPT.value))
+        begin = task.vocabulary.symbols.index(BEGIN)
+        write = partial(verses.write_poem, task)
+        forced, allowed = verses.places(task, verses.read_prompt(task, _PROMPT.value))
     elif isinstance(task, TextTask):
-        begin, write = task.symbols.index(END_OF_LINE), partial(passages.write_passage, task)
-        given = passages.places(task, passages.read_prompt(task, _PROMPT.value), _LENGTH.value)
+        begin = task.symbols.index(END_OF_LINE)
+        write = partial(passages.write_passage, task)
+        forced, allowed = passages.places(task, passages.read_prompt(task, _PROMPT.value), _LENGTH.value)
     else:
         raise ConfigError(f"--workdir: a poems, text or echo run expected, found one of {restored.run.config['task']}")
+
+    key = jax.random.key(_SEED.value)
     options = {"count": _COUNT.value, "temperature": _TEMPERATURE.value, "top_k": _TOP_K.value}
-    symbols = draw(restored.model, begin, *given, jax.random.key(_SEED.value), **options)
+    symbols = draw(restored.model, begin, forced, allowed, key, **options)
     return "\n\n".join(write(row) for row in np.asarray(symbols))
 
 

@@ -48,41 +48,53 @@ _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the trials and leave")
 
 
 def main(arguments: list[str]) -> None:
-    """Load, check, run."""
-    command.no_positional(arguments)
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 300)
+    """Load the sweep, check its trials, and run them; with --dry_run print them instead."""
+    command.reject_positional(arguments)
+    # In a pipe or file lines need not fit a terminal.
+    width = None if sys.stdout.isatty() else 300
+    console = Console(highlight=False, width=width)
+
     sweep = load(Path(_SWEEP.value))
     check_metric_writers(_MIRROR.value)
     folder = SweepFolder(Path(_WORKDIR.value), _MIRROR.value)
     folder.check(sweep.trials)
     if _DRY_RUN.value:
-        console.print(table.planned(sweep.search.examples(5) if sweep.search else sweep.trials))
+        trials = sweep.search.examples(5) if sweep.search else sweep.trials
+        console.print(table.planned(trials))
         return
+
     resources = engines.Resources(
         _SLOTS.value, _CORES.value, _GPUS.value, _ADDRESS.value, _MINUTES.value, tuple(_SLURM.value)
     )
     engine = engines.make(_ENGINE.value, resources, folder.path)
-    storage = connect(_STORAGE.value, retries=_RETRIES.value) if sweep.search and _STORAGE.value else None
-    seed = zlib.crc32(str(folder.path.absolute()).encode()) if storage else 0
+    storage = None
+    seed = 0
+    if sweep.search and _STORAGE.value:
+        storage = connect(_STORAGE.value, retries=_RETRIES.value)
+        # Sweeps in several folders may share a study; with different seeds they do not propose the same trials.
+        seed = zlib.crc32(str(folder.path.absolute()).encode())
+
     with (
         closing(engine),
         folder.open(sweep.trials, sweep.contrast),
-        GracefulShutdown() as wish,
-        LiveDisplay(console) as screen,
+        GracefulShutdown() as shutdown,
+        LiveDisplay(console) as display,
     ):
         source: Source = FixedTrials(grouped(sweep.trials, _TOGETHER.value))
         if sweep.search:
             storage = storage or connect(f"sqlite:///{folder.path}/{STUDY}", retries=_RETRIES.value)
             name = _STUDY.value or Path(_SWEEP.value).stem
             source = Search(sweep.search, name=name, storage=storage, folder=folder.path, seed=seed)
-        queue = Queue(folder, source, engine, retries=_RETRIES.value, show=screen)
-        done = queue.run(lambda: wish.requested)
+        queue = Queue(folder, source, engine, retries=_RETRIES.value, show=display)
+        is_done = queue.run(lambda: shutdown.requested)
+
     failed = [entry for entry in queue.entries if entry.state == "failed"]
     for entry in failed:
         console.print(f"{entry.trial.name}: its log in {folder.path}/logs ends with\n{entry.said}", markup=False)
-    if said := table.overhead(queue.entries):
-        console.print(said)
-    if not done:
+    overhead = table.overhead(queue.entries)
+    if overhead:
+        console.print(overhead)
+    if not is_done:
         raise InterruptedRunError("interrupted; the same command goes on")
     console.print(
         f"{table.counted(queue.entries)}: python -m experiments.compare '{folder.path}/trials/*'", markup=False

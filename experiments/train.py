@@ -48,29 +48,42 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 
 def main(arguments: list[str]) -> None:
-    """Parse, then `fit`."""
-    command.no_positional(arguments)
-    config = command.config_of(_CONFIG)
-    workdir, alone = Path(_WORKDIR.value), _VMAP_SEEDS.value == 1
-    devices = int(alone) if _CPU_DEVICES.value is None else _CPU_DEVICES.value
-    jax.config.update("jax_num_cpu_devices", devices or len(os.sched_getaffinity(0)))
-    if _COORDINATOR.value and not alone:
+    """Read the configuration, then train one run, or one run per seed."""
+    command.reject_positional(arguments)
+    config = command.read_config(_CONFIG)
+    workdir = Path(_WORKDIR.value)
+    is_single_run = _VMAP_SEEDS.value == 1
+
+    jax.config.update("jax_num_cpu_devices", _cpu_devices(is_single_run))
+    if _COORDINATOR.value and not is_single_run:
         raise ConfigError("--vmap_seeds: runs of one process expected, found --coordinator")
     process.initialize_distributed(_COORDINATOR.value, _PROCESSES.value, _PROCESS.value)
-    if alone:
+
+    if is_single_run:
         fit(config, workdir, overwrite=_OVERWRITE.value, metric_writers=_MIRROR.value)
         return
-    configs = [_with_seeds(config, ahead) for ahead in range(_VMAP_SEEDS.value)]
-    folders = [workdir / f"seed{each.seeds.init}" for each in configs]
+    configs = [_shift_seeds(config, offset) for offset in range(_VMAP_SEEDS.value)]
+    folders = [workdir / f"seed{run_config.seeds.init}" for run_config in configs]
     fit_together(configs, folders, overwrite=_OVERWRITE.value, metric_writers=_MIRROR.value)
 
 
-def _with_seeds(config: ConfigDict, ahead: int) -> ConfigDict:
-    """The configuration with all seeds so far on."""
-    moved = copy.deepcopy(config)
-    for name in moved.seeds:
-        moved.seeds[name] += ahead
-    return moved
+def _cpu_devices(is_single_run: bool) -> int:
+    """Return the number of CPU devices: the flag's, else 1 for a single run and one per core for several runs.
+
+    A flag of 0 means one device per core.
+    """
+    devices = _CPU_DEVICES.value
+    if devices is None:
+        devices = 1 if is_single_run else 0
+    return devices or len(os.sched_getaffinity(0))
+
+
+def _shift_seeds(config: ConfigDict, offset: int) -> ConfigDict:
+    """Return a copy of the configuration with `offset` added to every seed."""
+    shifted = copy.deepcopy(config)
+    for name in shifted.seeds:
+        shifted.seeds[name] += offset
+    return shifted
 
 
 if __name__ == "__main__":

@@ -19,13 +19,16 @@ _JOB = flags.DEFINE_string("job", None, "the job file", required=True)
 
 
 def main(arguments: list[str]) -> None:
-    """Read it, then `fit_together`."""
-    command.no_positional(arguments)
+    """Read the job file, and train its runs."""
+    command.reject_positional(arguments)
     job = read_json(Path(_JOB.value))
     runs = job["runs"]
-    jax.config.update("jax_num_cpu_devices", 1 if len(runs) == 1 else len(os.sched_getaffinity(0)))
+    devices = 1 if len(runs) == 1 else len(os.sched_getaffinity(0))
+    jax.config.update("jax_num_cpu_devices", devices)
+
+    configs = [run["config"] for run in runs]
     folders = [Path(run["workdir"]) for run in runs]
-    fit_together([run["config"] for run in runs], folders, metric_writers=job.get("mirrors", ()))
+    fit_together(configs, folders, metric_writers=job.get("mirrors", ()))
 
 
 if __name__ == "__main__":

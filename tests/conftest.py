@@ -1,6 +1,6 @@
-"""What a whole test run shares: quick compilation, a cache of compiled programs, annotations checked at run time.
+"""Setup of a test run: quick compilation, a cache of compiled programs, array annotations checked at run time.
 
-`--unroll=scan` makes "auto" the plain scan.
+The option `--unroll=scan` makes the mode "auto" of `unroll` the plain scan.
 """
 
 import os
@@ -14,21 +14,22 @@ import pytest
 from jaxtyping import install_import_hook
 from processes import Ended, ForkServer, Process
 
-# Scripts and processes that tests start inherit all of this.
+# Scripts and processes that tests start inherit these environment variables.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("KERAS_BACKEND", "jax")
-# Tests wait for XLA's compiler far more than for the programs that it makes.
+# Tests spend far more time on compilation than on running the compiled programs.
 XLA_FLAGS = "--xla_backend_optimization_level=0"
 if jax.__version_info__[:2] == (0, 9):
-    # A flag that XLA does not know ends the process, and another version's XLA may not know these.
+    # XLA ends the process at an unknown flag, and other versions may not know these two.
     XLA_FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
-# XLA otherwise writes several lines to stderr for every program that it reads from the cache.
+# By default XLA writes several lines to stderr for every program that it reads from the cache.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# The first process of a test run makes the cache, and its workers inherit it.
-OWN_CACHE = "" if "NLSTM_JAX_CACHE" in os.environ else tempfile.mkdtemp(prefix="nlstm_jax-tests-")
-if OWN_CACHE:
-    os.environ["NLSTM_JAX_CACHE"] = OWN_CACHE
+# The first process of a test run creates the cache folder, and its workers inherit it.
+CREATED_CACHE = ""
+if "NLSTM_JAX_CACHE" not in os.environ:
+    CREATED_CACHE = tempfile.mkdtemp(prefix="nlstm_jax-tests-")
+    os.environ["NLSTM_JAX_CACHE"] = CREATED_CACHE
 COMPILATION_CACHE = {
     "jax_compilation_cache_dir": os.path.join(os.environ["NLSTM_JAX_CACHE"], "programs"),
     "jax_persistent_cache_min_compile_time_secs": 0.0,
@@ -37,8 +38,8 @@ COMPILATION_CACHE = {
 for name, value in COMPILATION_CACHE.items():
     os.environ[name.upper()] = str(value)
     jax.config.update(name, value)
-# A third of what Linux allows by default (vm.max_map_count), as one module alone may add thousands.
-MOST_MAPPINGS = 20_000
+# A third of Linux's default limit (vm.max_map_count), as a single test module may add thousands of mappings.
+MAX_MAPPINGS = 20_000
 
 with install_import_hook(
     ["nlstm_jax.cells", "nlstm_jax.unroll", "nlstm_jax.models", "nlstm_jax.tasks", "nlstm_jax.data"],
@@ -55,22 +56,22 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     sys.modules["nlstm_jax.unroll.dispatch"].AUTO = config.getoption("--unroll")
-    # A program that another worker is just writing is compiled again.
+    # A program that another worker is writing at the moment is compiled again.
     unreadable = "ignore:Error (reading|writing) persistent compilation cache:UserWarning"
     config.addinivalue_line("filterwarnings", unreadable)
 
 
 def pytest_unconfigure():
-    if OWN_CACHE:
-        shutil.rmtree(OWN_CACHE, ignore_errors=True)
+    if CREATED_CACHE:
+        shutil.rmtree(CREATED_CACHE, ignore_errors=True)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _limit_memory_mappings():
-    """Drop compiled programs before they are more mappings than Linux lets a process have, as XLA then crashes."""
+    """Drop compiled programs before the process has too many memory mappings, at which XLA crashes."""
     yield
     mappings = Path("/proc/self/maps")
-    if not mappings.exists() or mappings.read_bytes().count(b"\n") > MOST_MAPPINGS:
+    if not mappings.exists() or mappings.read_bytes().count(b"\n") > MAX_MAPPINGS:
         jax.clear_caches()
 
 
@@ -83,7 +84,7 @@ def _fork_server():
 
 @pytest.fixture(scope="session")
 def start_script(_fork_server, tmp_path_factory):
-    """`start_script(script, *arguments)` starts a script of `experiments/`."""
+    """Return a function: `start_script(script, *arguments)` starts a script of `experiments/`."""
 
     def start(script: str, *arguments) -> Process:
         return _fork_server.start(tmp_path_factory.mktemp("script"), *map(str, arguments), script=script)
@@ -93,7 +94,7 @@ def start_script(_fork_server, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def run_scripts(start_script):
-    """`run_scripts({name: [script, *arguments]})` gives the end of each, one after the other."""
+    """Return a function: `run_scripts({name: [script, *arguments]})` runs scripts in turn and returns the results."""
 
     def run(cases: dict[str, list]) -> dict[str, Ended]:
         return {name: start_script(*arguments).wait() for name, arguments in cases.items()}
@@ -103,7 +104,7 @@ def run_scripts(start_script):
 
 @pytest.fixture(scope="session")
 def run_code(_fork_server, tmp_path_factory):
-    """`run_code(code, *arguments)` runs a piece of code in a process of its own, which has to end well."""
+    """Return a function: `run_code(code, *arguments)` runs Python code in a process, whose exit code must be 0."""
 
     def run(code: str, *arguments) -> None:
         ended = _fork_server.start(tmp_path_factory.mktemp("code"), *map(str, arguments), code=code).wait()

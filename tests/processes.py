@@ -1,6 +1,6 @@
-"""Processes as `python -m` and `python -c` start them, without the seconds that each takes to import JAX.
+"""Processes that run like `python -m` and `python -c`, but without the seconds that each needs to import JAX.
 
-A server imports JAX and the project once and forks for every process, before JAX starts threads.
+A server imports JAX and the project once, and forks for every process. It forks before JAX starts any threads.
 """
 
 import json
@@ -18,12 +18,12 @@ import atexit, gc, json, os, runpy, sys, traceback, warnings
 code = 0
 
 def leave_at_once():
-    # Python would free every object that it has inherited, which takes as long as a short script runs.
+    # A normal exit would free every inherited object, which takes as long as a short script.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
 
-# What is registered first runs last.
+# The function that is registered first runs last.
 atexit.register(leave_at_once)
 import experiments.command, nlstm_jax.training
 gc.freeze()
@@ -62,7 +62,13 @@ for line in sys.stdin:
 
 
 class Ended(NamedTuple):
-    """What a process leaves behind."""
+    """The result of a process that has ended.
+
+    Attributes:
+        code: The exit code; negative for a signal.
+        out: The text on stdout.
+        err: The text on stderr.
+    """
 
     code: int
     out: str
@@ -70,24 +76,31 @@ class Ended(NamedTuple):
 
 
 class ForkServer:
-    """Starts scripts of `experiments/` and pieces of code."""
+    """A client of the server process, which starts scripts of `experiments/` and pieces of Python code."""
 
     def __init__(self) -> None:
-        """The server itself starts when it is first asked for a process."""
+        """Create the client. The server process starts with the first request."""
         self._server: subprocess.Popen | None = None
 
     def start(self, folder: Path, *arguments: str, script: str = "", code: str = "") -> "Process":
         """Start a script or a piece of code.
 
         Args:
-            folder: a new one for what it writes to stdout and stderr.
-            arguments: of its command line.
-            script: its name in `experiments/`.
-            code: that is run where there is no script.
+            folder: A new folder for the files of stdout and stderr.
+            *arguments: The arguments on the command line.
+            script: The name of the script in `experiments/`; empty to run `code`.
+            code: The Python code to run if there is no script.
         """
         environment = {**os.environ, "COLUMNS": "120"}
-        job = {"folder": str(folder), "environment": environment, "script": script, "code": code}
-        return Process(self, int(self.ask({**job, "arguments": arguments})), folder)
+        job = {
+            "folder": str(folder),
+            "environment": environment,
+            "script": script,
+            "code": code,
+            "arguments": arguments,
+        }
+        pid = int(self.ask(job))
+        return Process(self, pid, folder)
 
     def ask(self, job: dict) -> str:
         """Send a job to the server, and return its answer."""
@@ -100,12 +113,12 @@ class ForkServer:
             self._server.stdin.flush()
             return self._server.stdout.readline().strip()
         except BaseException:
-            # A test that has run out of time leaves an answer that nobody reads.
+            # A test that times out leaves an unread answer, so this server cannot be used any more.
             self.close()
             raise
 
     def close(self) -> None:
-        """Stop the server, and with it processes that still run."""
+        """Stop the server and all processes that still run."""
         if self._server is not None:
             os.killpg(self._server.pid, signal.SIGKILL)
             self._server.communicate()
@@ -113,28 +126,36 @@ class ForkServer:
 
 
 class Process:
-    """A process that has been started, used as `subprocess.Popen` is."""
+    """A started process, with an interface like that of `subprocess.Popen`."""
 
     def __init__(self, server: ForkServer, pid: int, folder: Path) -> None:
-        """Take up a process by its id."""
+        """Refer to a process by its id.
+
+        Args:
+            server: The server that started the process.
+            pid: The id of the process.
+            folder: The folder with the files of its stdout and stderr.
+        """
         self.pid = pid
         self.returncode: int | None = None
         self._server = server
         self._folder = folder
 
     def poll(self, *, block: bool = False) -> int | None:
-        """The exit code, or None as long as the process runs."""
+        """Return the exit code, or None if the process still runs. With `block` wait for its end first."""
         if self.returncode is None:
             status = self._server.ask({"wait": self.pid, "block": block})
             self.returncode = int(status) if status else None
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to a process that has not ended."""
+        """Send a signal to the process if it has not ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def wait(self) -> Ended:
-        """Wait for its end."""
+        """Wait for the end of the process, and return its result."""
         self.poll(block=True)
-        return Ended(self.returncode, *((self._folder / end).read_text("utf-8") for end in ("out", "err")))
+        out = (self._folder / "out").read_text("utf-8")
+        err = (self._folder / "err").read_text("utf-8")
+        return Ended(self.returncode, out, err)

@@ -1,4 +1,4 @@
-"""What only some tests need: optional packages and files of real data. Without it a test skips and names it."""
+"""Requirements of some tests: optional packages and files of real data. A test that misses one skips, and names it."""
 
 import os
 from pathlib import Path
@@ -18,16 +18,16 @@ EXTRAS = {
     "torch": "peers",
     "wandb": "wandb",
 }
-"""The extra of this project that brings each optional package."""
+"""The extra of this project that installs each optional package."""
 
 
 def requires(package: str) -> ModuleType:
-    """Import an optional package, or skip the test or module that asks for it."""
+    """Import an optional package, or skip the test or module that needs it."""
     return pytest.importorskip(package, reason=f'{package} is missing: pip install -e ".[{EXTRAS[package]}]"')
 
 
 def real_data(name: str) -> Path:
-    """The path of a file of real data in the folder `$NLSTM_JAX_DATA`, or skip the test that asks for it."""
+    """Return the path of a file of real data in the folder `$NLSTM_JAX_DATA`, or skip the test that needs it."""
     folder = os.environ.get("NLSTM_JAX_DATA")
     if not folder or not (Path(folder) / name).exists():
         pytest.skip(f"{name} is missing in the folder that NLSTM_JAX_DATA names")

@@ -1,14 +1,15 @@
-"""Is an LSTM better nested or stacked? Six seeds of each at equal parameters, on poems.
+"""A comparison of nested and stacked LSTMs at equal parameters, six seeds each, on generated poems.
 
     python -m experiments.sweep --sweep=configs/sweeps/poems_depth.py --workdir=sweeps/depth
 
-30 runs; the demo's nine of their kind took a minute and a half on two cores.
+There are 30 runs. The demo's nine runs of the same kind took a minute and a half on two cores. Results are in
+docs/results/poems_depth/compare.md.
 """
 
 from collections.abc import Callable
 
 CONTRAST = ("nlstm depth=2", "lstm layers=2")
-"""Of equal cost; every other difference is exploratory."""
+"""The two groups, of equal cost, whose comparison is planned. Every other comparison is exploratory."""
 
 CELLS = (
     {"cell": "lstm"},
@@ -20,7 +21,7 @@ CELLS = (
 
 
 def sweep(add: Callable[..., None]) -> None:
-    """Seeds outermost, so that a sweep cut short has compared all cells on the seeds that it has."""
+    """Add the trials. The loop over seeds is the outermost, so that a sweep cut short has all cells on some seeds."""
     for seed in range(6):
         for cell in CELLS:
             add("configs/demo.py", **cell, seed=seed)

@@ -1,1 +1,1 @@
-"""At home elsewhere: cells inside Flax (`nnx`, `linen`), weights from and to other frameworks (`weights`)."""
+"""Adapters to Flax (`nnx` and `linen`), and converters of weights from and to other frameworks (`weights`)."""

@@ -1,4 +1,4 @@
-"""A cell of ours inside Flax Linen's `nn.RNN` and `nn.Bidirectional`."""
+"""A cell of this library inside Flax Linen's `nn.RNN` and `nn.Bidirectional`."""
 
 from typing import Any
 
@@ -10,7 +10,13 @@ from nlstm_jax.types import Array, Carry, Float
 
 
 class RNNCell(linen.RNNCellBase):
-    """`adapters.nnx.RNNCell` for Linen, with the same differences to `unroll`.
+    """A cell of this library as a Linen cell; the counterpart of `adapters.nnx.RNNCell`.
+
+    The results differ from those of `unroll` in the same ways as with `adapters.nnx.RNNCell`.
+
+    Attributes:
+        cell: The cell's specification.
+        deterministic: True if the cell draws no noise, which a cell with noise requires here.
 
     >>> import jax, jax.numpy as jnp
     >>> from nlstm_jax.cells import nested_lstm
@@ -25,17 +31,27 @@ class RNNCell(linen.RNNCellBase):
 
     @linen.compact
     def __call__(self, carry: Carry, inputs: Float[Array, "*b D"]) -> tuple[Carry, Float[Array, "*b O"]]:
-        """One step."""
-        check_deterministic(self.cell, inputs.shape[-1], self.deterministic)
-        params = self.param("cell", self.cell.init, inputs.shape[-1])
+        """Run one step, and return the carry after it and the output.
+
+        Raises:
+            ValueError: The cell draws noise, and `deterministic` is False.
+        """
+        in_features = inputs.shape[-1]
+        check_deterministic(self.cell, in_features, self.deterministic)
+        params = self.param("cell", self.cell.init, in_features)
         return self.cell.step(params, carry, self.cell.project(params, inputs))
 
     @linen.nowrap
     def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> Carry:
-        """The cell's initial carry for inputs of this shape [*b, D]."""
+        """Return the cell's initial carry.
+
+        Args:
+            rng: Ignored, as the initial carry is not random.
+            input_shape: The shape of the inputs, [*b, D].
+        """
         return self.cell.initial_carry(input_shape[:-1])
 
     @property
     def num_feature_axes(self) -> int:
-        """One."""
+        """The number of feature axes of an input, which is 1."""
         return 1

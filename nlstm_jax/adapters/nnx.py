@@ -1,4 +1,4 @@
-"""Cells and Flax NNX: a layer of ours for a Flax model, and a cell of ours inside Flax's own `nnx.RNN`."""
+"""Flax NNX modules: a recurrent layer for Flax models, and a cell for Flax's own `nnx.RNN`."""
 
 from typing import Any
 
@@ -13,18 +13,22 @@ from nlstm_jax.unroll import unroll
 
 
 class Recurrent(nnx.Module):
-    """A cell, or another layer, over time: in a Flax model one line, batch-major unless asked otherwise.
+    """A cell or another layer over time, as one layer of a Flax model; batch-major by default.
 
-    Noise (dropout, zoneout) is drawn at every call from the stream `dropout` of the `rngs` that the layer was made
-    with, unless it is deterministic (`model.eval()` makes it so); a `key` given to the call is used in any case.
+    The noise of dropout and zoneout is drawn at every call from the stream `dropout` of the `rngs` that the layer was
+    made with. A deterministic layer draws none; `model.eval()` makes a layer deterministic. A `key` that is passed to
+    the call is used in either case.
 
     Attributes:
-        cell: the specification.
-        in_features: D.
-        params: the cell's NamedTuple with an `nnx.Param` at every leaf, so that Flax sees, saves and names them.
-        time_major: whether sequences are [T, B, D] instead of [B, T, D].
-        deterministic: whether to draw no noise.
-        mode, remat, truncate: of `unroll`.
+        cell: The specification of the cell or layer.
+        in_features: D, the number of input features.
+        params: The cell's NamedTuple with an `nnx.Param` at every leaf, so that Flax sees, saves and names them.
+        time_major: True if sequences are [T, B, D] instead of [B, T, D].
+        deterministic: True if no noise is drawn.
+        draws: True if a call without a `key` draws noise unless the layer is deterministic.
+        mode: The argument `mode` of `unroll`.
+        remat: The argument `remat` of `unroll`.
+        truncate: The argument `truncate` of `unroll`.
 
     >>> from nlstm_jax.cells import LSTM
     >>> layer = Recurrent(LSTM(4), in_features=3, rngs=nnx.Rngs(0))
@@ -48,38 +52,49 @@ class Recurrent(nnx.Module):
         """Draw the parameters.
 
         Args:
-            cell: the specification.
-            in_features: D.
-            time_major: whether sequences are [T, B, D].
-            deterministic: whether to draw no noise.
-            mode, remat, truncate: of `unroll`.
-            rngs: streams `params`, and `dropout` for a cell that draws noise; or one key for the parameters alone, and
-                then noise is drawn only from a key given to the call.
+            cell: The specification of the cell or layer.
+            in_features: D, the number of input features.
+            time_major: True if sequences are [T, B, D] instead of [B, T, D].
+            deterministic: True to draw no noise.
+            mode: The argument `mode` of `unroll`.
+            remat: The argument `remat` of `unroll`.
+            truncate: The argument `truncate` of `unroll`.
+            rngs: The stream `params`, and the stream `dropout` for a cell that draws noise. Alternatively one key for
+                the parameters alone; noise is then drawn only from a key that is passed to the call.
         """
         check_layer("Recurrent", "cell", cell)
-        self.cell, self.in_features = cell, in_features
-        self.time_major, self.deterministic = time_major, deterministic
-        self.mode, self.remat, self.truncate = mode, remat, truncate
-        streams = rngs if isinstance(rngs, nnx.Rngs) else None
-        self.params = _parameters(cell, in_features, rngs)
-        self.draws = streams is not None and is_stochastic(cell, in_features)
-        stream = getattr(streams, "dropout", None) if self.draws else None
-        self.rngs = nnx.data(None) if stream is None else stream.fork()
+        self.cell = cell
+        self.in_features = in_features
+        self.time_major = time_major
+        self.deterministic = deterministic
+        self.mode = mode
+        self.remat = remat
+        self.truncate = truncate
+        self.params = _init_params(cell, in_features, rngs)
+
+        has_streams = isinstance(rngs, nnx.Rngs)
+        self.draws = has_streams and is_stochastic(cell, in_features)
+        noise_stream = getattr(rngs, "dropout", None) if self.draws else None
+        if noise_stream is None:
+            self.rngs = nnx.data(None)
+        else:
+            self.rngs = noise_stream.fork()
 
     @property
     def values(self) -> Params:
-        """The parameters as the cell knows them: plain arrays."""
-        return _values(self.params)
+        """The parameters as plain arrays, in the cell's NamedTuple."""
+        return _param_values(self.params)
 
     def load(self, params: Params) -> None:
-        """Put other parameters, converted ones say, in the place of those that were drawn.
+        """Replace the parameters, e.g. by converted ones.
 
         Raises:
-            ValueError: they are of other shapes.
+            ValueError: The new parameters have other shapes.
         """
-        found, expected = (jax.tree.map(jnp.shape, tree) for tree in (params, self.values))
-        if found != expected:
-            raise ValueError(f"the shapes {expected} expected, found {found}")
+        shapes = jax.tree.map(jnp.shape, params)
+        expected = jax.tree.map(jnp.shape, self.values)
+        if shapes != expected:
+            raise ValueError(f"the shapes {expected} expected, found {shapes}")
         self.params = nnx.data(jax.tree.map(nnx.Param, params))
 
     def __call__(
@@ -95,27 +110,27 @@ class Recurrent(nnx.Module):
         key: PRNGKeyArray | None = None,
         return_carries: bool = False,
     ) -> Any:
-        """`unroll`, with xs, mask, resets, ys and carries batch-major unless `time_major`.
+        """Call `unroll`, with xs, mask, resets, ys and carries batch-major unless `time_major`.
 
         Args:
-            xs: inputs [B, T, D].
-            carry, lengths, mask, resets, reverse, return_carries: as in `unroll`.
-            go_backwards: `reverse`, with the outputs in the order in which they are computed, as Keras has them.
-            key: draws the noise, in place of the stream `dropout`.
+            xs: The inputs [B, T, D].
+            carry: The carry before the first step, as for `unroll`.
+            lengths: The lengths of the sequences, as for `unroll`.
+            mask: The steps [B, T] that count, as for `unroll`.
+            resets: The steps [B, T] before which the carry is reset, as for `unroll`.
+            reverse: True to run from the last step to the first, as for `unroll`.
+            go_backwards: True for `reverse` with the outputs in the order in which they are computed, as in Keras.
+            key: The key that the noise is drawn from, instead of the stream `dropout`.
+            return_carries: True to return the carries of all steps too, as for `unroll`.
 
         Returns:
             The last carry and the outputs [B, T, O]; with `return_carries` also all carries.
 
         Raises:
-            ValueError: as `unroll`; or noise is to be drawn, and there is no key and no stream to draw it from.
+            ValueError: `unroll` raises one; or noise is to be drawn, and there is neither a key nor a stream.
         """
         if not self.time_major:
-            axes = tuple(jnp.shape(xs)[:2])
-            if jnp.ndim(xs) != 3:
-                raise ValueError(f"Recurrent: xs: [B, T, D] expected, found the shape {jnp.shape(xs)}")
-            for name, marks in (("mask", mask), ("resets", resets)):
-                if marks is not None and jnp.shape(marks) != axes:
-                    raise ValueError(f"Recurrent: {name}: the shape {axes} expected, found {jnp.shape(marks)}")
+            _check_batch_major(xs, mask, resets)
         if key is None and self.draws and not self.deterministic:
             if self.rngs is None:
                 raise ValueError(
@@ -123,10 +138,11 @@ class Recurrent(nnx.Module):
                     f"expected for {spec_repr(self.cell)}, found none of them"
                 )
             key = self.rngs()
+
         options: dict[str, Any] = {
             "lengths": lengths,
-            "mask": self._turned(mask),
-            "resets": self._turned(resets),
+            "mask": self._swap_time_batch(mask),
+            "resets": self._swap_time_batch(resets),
             "reverse": reverse or go_backwards,
             "key": key,
             "return_carries": return_carries,
@@ -134,24 +150,26 @@ class Recurrent(nnx.Module):
             "remat": self.remat,
             "truncate": self.truncate,
         }
-        carry, ys, *carries = unroll(self.cell, self.values, self._turned(xs), carry, **options)
+        carry, ys, *carries = unroll(self.cell, self.values, self._swap_time_batch(xs), carry, **options)
         if go_backwards:
             ys = jnp.flip(ys, axis=0)
-        return (carry, self._turned(ys), *map(self._turned, carries))
+        return (carry, self._swap_time_batch(ys), *map(self._swap_time_batch, carries))
 
-    def _turned(self, tree: Any) -> Any:
-        """Time and batch in each other's place, or as they are."""
-        return tree if self.time_major else jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
+    def _swap_time_batch(self, tree: Any) -> Any:
+        """Return the arrays with the time and batch axes swapped, or unchanged if the layer is time-major."""
+        if self.time_major:
+            return tree
+        return jax.tree.map(lambda leaf: jnp.swapaxes(leaf, 0, 1), tree)
 
 
 class RNNCell(nnx.RNNCellBase):
-    """A cell of ours as a cell of Flax's, for `nnx.RNN` and `nnx.Bidirectional`.
+    """A cell of this library as a Flax cell, for `nnx.RNN` and `nnx.Bidirectional`.
 
-    Flax hands no noise to a cell, so a cell that draws some must be asked for as deterministic; `Recurrent` serves
-    for training it.
+    Flax passes no noise to a cell, so a cell that draws noise must be made with `deterministic=True`. Use `Recurrent`
+    to train such a cell.
 
-    What Flax does otherwise than `unroll`: with `seq_lengths` outputs past the end are not zero, and a sequence of
-    length 0 returns the last carry; without `keep_order` a reversed run returns reversed outputs.
+    Flax's results differ from those of `unroll`. With `seq_lengths` the outputs past a sequence's end are not zero,
+    and a sequence of length 0 returns the last carry. Without `keep_order` a reversed run returns reversed outputs.
 
     >>> from nlstm_jax.cells import nested_lstm
     >>> layer = nnx.RNN(RNNCell(nested_lstm(4, depth=2), in_features=3, rngs=nnx.Rngs(0)), return_carry=True)
@@ -163,18 +181,30 @@ class RNNCell(nnx.RNNCellBase):
     def __init__(self, cell: Cell, in_features: int, *, deterministic: bool = False, rngs: nnx.Rngs) -> None:
         """Draw the parameters.
 
+        Args:
+            cell: The cell's specification.
+            in_features: D, the number of input features.
+            deterministic: True to draw no noise.
+            rngs: The streams, of which `params` is used.
+
         Raises:
-            ValueError: the cell draws noise, and `deterministic` is False.
+            ValueError: The cell draws noise, and `deterministic` is False.
         """
         check_layer("RNNCell", "cell", cell, Cell)
         check_deterministic(cell, in_features, deterministic)
         self.cell = cell
-        self.params = _parameters(cell, in_features, rngs)
+        self.params = _init_params(cell, in_features, rngs)
 
     def initialize_carry(
         self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: nnx.Initializer | None = None
     ) -> Carry:
-        """The cell's initial carry for inputs of this shape [*b, D]; `carry_init` draws every vector of it instead."""
+        """Return the cell's initial carry, or a random one.
+
+        Args:
+            input_shape: The shape of the inputs, [*b, D].
+            rngs: The streams, of which `carry` is used, or one stream. Used only with `carry_init`.
+            carry_init: The initializer that draws every array of the carry. Without it the carry is the cell's own.
+        """
         carry = self.cell.initial_carry(input_shape[:-1])
         if carry_init is None:
             return carry
@@ -182,18 +212,22 @@ class RNNCell(nnx.RNNCellBase):
         return jax.tree.map(lambda leaf: carry_init(stream(), leaf.shape, leaf.dtype), carry)
 
     def __call__(self, carry: Carry, inputs: Float[Array, "*b D"]) -> tuple[Carry, Float[Array, "*b O"]]:
-        """One step."""
-        params = _values(self.params)
+        """Run one step, and return the carry after it and the output."""
+        params = _param_values(self.params)
         return self.cell.step(params, carry, self.cell.project(params, inputs))
 
     @property
     def num_feature_axes(self) -> int:
-        """One."""
+        """The number of feature axes of an input, which is 1."""
         return 1
 
 
 def check_deterministic(cell: Cell, in_features: int, deterministic: bool) -> None:
-    """Raise a ValueError for a cell that draws noise where there is no way to hand it any."""
+    """Check that a cell to which Flax can pass no noise draws none.
+
+    Raises:
+        ValueError: The cell draws noise, and `deterministic` is False.
+    """
     if not deterministic and is_stochastic(cell, in_features):
         raise ValueError(
             f"RNNCell: a cell without noise, or deterministic=True, expected, as Flax hands no noise to a cell; found "
@@ -201,10 +235,22 @@ def check_deterministic(cell: Cell, in_features: int, deterministic: bool) -> No
         )
 
 
-def _parameters(cell: Layer, in_features: int, rngs: nnx.Rngs | PRNGKeyArray) -> Any:
+def _check_batch_major(xs: Array, mask: Array | None, resets: Array | None) -> None:
+    """Raise a ValueError unless the inputs are [B, T, D], and the mask and the resets are None or [B, T]."""
+    expected = tuple(jnp.shape(xs)[:2])
+    if jnp.ndim(xs) != 3:
+        raise ValueError(f"Recurrent: xs: [B, T, D] expected, found the shape {jnp.shape(xs)}")
+    for name, array in (("mask", mask), ("resets", resets)):
+        if array is not None and jnp.shape(array) != expected:
+            raise ValueError(f"Recurrent: {name}: the shape {expected} expected, found {jnp.shape(array)}")
+
+
+def _init_params(cell: Layer, in_features: int, rngs: nnx.Rngs | PRNGKeyArray) -> Any:
+    """Draw a cell's parameters, and return them as `nnx.Param`s in the cell's NamedTuple."""
     key = rngs.params() if isinstance(rngs, nnx.Rngs) else rngs
     return nnx.data(jax.tree.map(nnx.Param, cell.init(key, in_features)))
 
 
-def _values(params: Any) -> Params:
+def _param_values(params: Any) -> Params:
+    """Return the arrays of the `nnx.Param`s in a cell's NamedTuple."""
     return jax.tree.map(lambda leaf: leaf[...], params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))

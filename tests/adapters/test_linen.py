@@ -1,4 +1,4 @@
-"""Our cells inside Flax Linen's own recurrent layers."""
+"""Tests of this library's cells inside the recurrent layers of Flax Linen."""
 
 import functools
 
@@ -34,13 +34,13 @@ GRADIENTS = ["gru", "nested_2_multiply", "stack", "zoneout", "transition_gru", "
 
 
 def held(params):
-    """A cell's parameters where an `nn.RNN` around it holds them."""
+    """Return a cell's parameters in the tree that an `nn.RNN` around the cell has."""
     return {"params": {"cell": {"cell": params}}}
 
 
 @functools.partial(references.compiled, static_argnames="cell")
 def by_flax(cell, params, xs, start, lengths):
-    """By name what `nn.RNN` makes of it, time-major."""
+    """Return the carries and the time-major outputs of `nn.RNN`, by the name of the case."""
     made = RNNCell(cell, deterministic=True)
     batch_major = transposed(xs)
 

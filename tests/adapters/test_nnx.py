@@ -1,4 +1,4 @@
-"""Our cells inside Flax NNX's own recurrent layers, and our layer inside a Flax NNX model."""
+"""Tests of this library's cells inside the recurrent layers of Flax NNX, and of its layer inside a Flax model."""
 
 import functools
 import inspect
@@ -35,13 +35,13 @@ GRADIENTS = ["gru", "nested_2_multiply", "stack", "zoneout", "transition_gru", "
 
 
 def by_path(tree):
-    """The leaves of a cell's tuples by their paths, e.g. ("inner", "w_h")."""
+    """Return the leaves of a cell's tuples by their paths, e.g. ("inner", "w_h")."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {tuple(step.name if hasattr(step, "name") else step.idx for step in path): leaf for path, leaf in leaves}
 
 
 def with_values(module, params):
-    """The module, its parameters at these values."""
+    """Set the parameters of a module to the values, and return the module."""
     variables = jax.tree.leaves(module.params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
     for variable, value in zip(variables, jax.tree.leaves(params), strict=True):
         variable.set_value(value)
@@ -54,7 +54,7 @@ def rnn_cell(cell, params):
 
 @functools.partial(references.compiled, static_argnames="cell")
 def by_flax(cell, params, xs, start, lengths):
-    """By name what `nnx.RNN` makes of it, time-major."""
+    """Return the carries and the time-major outputs of `nnx.RNN`, by the name of the case."""
     made = rnn_cell(cell, params)
     batch_major = transposed(xs)
 
@@ -151,7 +151,7 @@ def test_parameters_are_params_under_the_paths_of_the_cells_tuples(name):
 
 
 def made_of(seed):
-    """The key that a module draws its parameters from."""
+    """Return the key that a module draws its parameters from."""
     return nnx.Rngs(params=seed).params()
 
 
@@ -372,7 +372,7 @@ def test_parameters_are_put_in_place_if_they_fit():
 
 
 class Sum(nnx.Module):
-    """The sum of a sequence's first feature so far, by a layer of ours and a dense one."""
+    """A model that predicts the running sum of a sequence's first feature, with a recurrent and a dense layer."""
 
     def __init__(self, cell, rngs):
         self.recurrent = Recurrent(cell, D, rngs=rngs)

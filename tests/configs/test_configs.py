@@ -19,7 +19,7 @@ FILES = sorted(
 
 
 def module_of(path: Path):
-    """A config file, imported."""
+    """Import a config file, and return its module."""
     spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -27,7 +27,7 @@ def module_of(path: Path):
 
 
 def load(path: Path, argument: str):
-    """The configuration of a file, as the flag would load it."""
+    """Return the configuration of a file, as the --config flag loads it."""
     return module_of(path).get_config(argument)
 
 
@@ -37,7 +37,7 @@ VARIANTS = [
     for variant in getattr(module_of(path), "VARIANTS", ("",))
 ]
 TRAINED_ELSEWHERE = ("poems", "sales", "ptb", "echo", "stocks sequence", "classify six", "classify cue")
-"""Variants whose training other tests of the default run begin with (tests/experiments, tests/tasks)."""
+"""The variants that other tests of the default run train (tests/experiments, tests/tasks)."""
 CELLS = ("elman", "gru", "lstm", "peephole", "nlstm,depth=3", "lstm,layers=2")
 SIZED = [
     pytest.param(
@@ -49,9 +49,9 @@ SIZED = [
     for path in FILES
     for cell in CELLS
 ]
-"""Every cell in one configuration and every configuration with one cell; all pairs are slow."""
+"""The pairs of a config file and a cell. Pairs other than poems with any cell, or any file with lstm, are slow."""
 SIZES = {"channels": 1, "outputs": 1, "vocabulary": 50, "classes": 4}
-"""What any task may ask of a model."""
+"""The dimensions that the tasks pass to their models."""
 
 
 def plain(config) -> dict:
@@ -59,13 +59,13 @@ def plain(config) -> dict:
 
 
 def shapes(config, sizes) -> dict:
-    """The parameters of the model that a configuration asks for, traced and not drawn."""
+    """Return the shapes of the parameters of a configuration's model."""
     return jax.eval_shape(lambda: models.split(models.build(config, sizes))[1])
 
 
 @pytest.fixture(scope="module")
 def smoke_tasks():
-    """The task of each file's smoke configuration: the cell does not matter to it."""
+    """Return the task of each file's smoke configuration, which does not depend on the cell."""
     return {path: tasks.build(plain(load(path, "smoke"))) for path in FILES}
 
 
@@ -101,7 +101,7 @@ def test_every_configuration_trains_when_shrunk(path, variant, tmp_path):
     split = "valid" if any(line["split"] == "valid" for line in lines) else "train"
     scored = [line["log_loss"] for line in lines if line["split"] == split]
     assert len(scored) >= 3
-    # Online the examples, and so what can be known of them, differ from line to line.
+    # In online training every line has other examples, so the loss need not fall.
     assert scored[-1] < scored[0] or "online" in variant
 
 

@@ -1,4 +1,4 @@
-"""Finished runs that the tests of scripts share, and how a script refuses."""
+"""Fixtures that the tests of scripts share: finished runs, and a check of error messages."""
 
 import fcntl
 import os
@@ -17,11 +17,11 @@ RUNS = {
     "classify": ["--config=configs/classify.py:cell=lstm,variant=six,features=32"],
     "stocks": ["--config=configs/stocks.py:cell=lstm,variant=sequence,smoke"],
 }
-"""Runs on generated data. Sales are those of a shop world in the folder `world` beside the run."""
+"""The flags of runs on generated data. The sales run uses a shop world in the folder `world` beside the run."""
 
 
 def assert_refused(ended: Ended, code: int, message: str) -> None:
-    """The exit code, and exactly this line on stderr."""
+    """Check the exit code, and that stderr has exactly this line."""
     assert (ended.code, ended.err) == (code, f"{message}\n")
 
 
@@ -32,9 +32,9 @@ def refused():
 
 @pytest.fixture(scope="session")
 def trained_runs(run_scripts, tmp_path_factory):
-    """`trained_runs("echo", "text")` gives the folders of finished runs, each trained when it is first asked for.
+    """Return a function: `trained_runs("echo", "text")` returns the folders of finished runs, trained on first use.
 
-    All workers of a test run share them: a test that changes a run changes a copy of it.
+    All workers of a test run share the folders, so a test must not change a run, only a copy of it.
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "runs"
@@ -60,5 +60,5 @@ def trained_runs(run_scripts, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def trained(trained_runs):
-    """A folder with two finished runs, `poems` and `sales`, and the shop world of the latter."""
+    """Return a folder with two finished runs, `poems` and `sales`, and the shop world of the latter."""
     return trained_runs("poems", "sales")[0].parent

@@ -1,4 +1,4 @@
-"""Runs beside baselines, if both answer the same question."""
+"""Tests that runs are compared with baselines only if both forecast the same values."""
 
 import pytest
 from requirements import requires

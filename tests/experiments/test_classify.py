@@ -1,4 +1,4 @@
-"""New sequences classified from the command line."""
+"""Tests of the classification of new sequences from the command line."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""The script, from its arguments to its files and exit codes."""
+"""Tests of the script's arguments, files and exit codes."""
 
 import json
 import sys
@@ -18,7 +18,7 @@ def parsed_flags():
 
 @pytest.fixture
 def runs(tmp_path):
-    """Two groups of two seeds, and a folder that is no run."""
+    """Return a folder with two groups of two seeds, and a folder that is not a run."""
     for name, best in (("lstm", 3.2), ("nlstm", 3.0)):
         for seed in range(2):
             folder = tmp_path / "runs" / f"{name}-{seed}"

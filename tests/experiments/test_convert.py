@@ -21,7 +21,7 @@ STANDING = ["--config.train.steps=1", "--config.eval.every_steps=1", "--config.o
 
 
 def torch_tensors():
-    """A state dict of an LSTM of two layers as PyTorch has it, both biases random, in a whole model."""
+    """Return the PyTorch state dict of a model with a two-layer LSTM; both biases are random."""
     layer, generator = Stack((LSTM(4), LSTM(4))), np.random.default_rng(0)
     zeros = to_torch(layer, layer.init(KEY, 3), "encoder.rnn.")
     return {name: generator.standard_normal(value.shape).astype(np.float32) for name, value in zeros.items()}
@@ -33,7 +33,7 @@ LAYERS = "--option=layers=lstm,bidirectional"
 
 
 def model_tensors():
-    """A Keras model whose layers' names do not tell their order, and a dense one."""
+    """Return the weights of a Keras model with a dense layer, whose layer names do not tell the order."""
     tensors = to_keras(MODEL, MODEL.init(KEY, 3))
     names = {"layer_0/": "net/lstm/lstm_cell/", "layer_1/": "net/bidirectional/"}
     renamed = {names[name[:8]] + name[8:]: value for name, value in tensors.items()}
@@ -42,7 +42,7 @@ def model_tensors():
 
 @pytest.fixture(scope="module")
 def converted(run_scripts, tmp_path_factory):
-    """The folder, and the end of every script, one after the other."""
+    """Return the folder, and the result of every script, run one after the other."""
     folder = tmp_path_factory.mktemp("converted")
     write_tensors(folder / "torch.safetensors", torch_tensors())
     write_tensors(folder / "left.safetensors", torch_tensors() | {"encoder.head.weight": np.zeros((2, 2))})

@@ -14,7 +14,7 @@ def summary(folder: Path) -> dict:
 
 @pytest.fixture(scope="module")
 def evaluated(trained, run_scripts, tmp_path_factory):
-    """A copy of the finished run of poems, and what all evaluations of it and of broken copies said."""
+    """Return a copy of the finished run of poems, and the output of evaluations of it and of broken copies."""
     folder = tmp_path_factory.mktemp("evaluated")
     copies = ("run", "interrupted", "bare", "empty", "lost", "changed")
     for name in copies:

@@ -1,4 +1,4 @@
-"""Generated data on disk."""
+"""Tests of generated data on disk."""
 
 import numpy as np
 import pytest

@@ -6,7 +6,7 @@ import pytest
 
 @pytest.fixture(scope="module")
 def samples(trained, run_scripts, tmp_path_factory):
-    """A copy of the finished run of poems, and what all draws from it said."""
+    """Return a copy of the finished run of poems, and the output of the script with various flags."""
     folder = tmp_path_factory.mktemp("samples") / "run"
     shutil.copytree(trained / "poems", folder)
     cases = {
@@ -68,7 +68,7 @@ def test_what_does_not_serve_is_told(samples, trained, refused):
 
 @pytest.fixture(scope="module")
 def others(trained_runs, run_scripts, tmp_path_factory):
-    """Copies of the runs of text and echo, and what was said of them."""
+    """Return the folder of copies of the text and echo runs, and the output of the script."""
     folder = tmp_path_factory.mktemp("others")
     for run in trained_runs("text", "echo"):
         shutil.copytree(run, folder / run.name)

@@ -1,4 +1,4 @@
-"""The script, with real trials in processes of their own."""
+"""Tests of the script with real trials, each in its own process."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def sweep(add):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Sweep files, by name."""
+    """Return the sweep files by name."""
     folder = tmp_path_factory.mktemp("files")
     few = WIDE.replace("range(4)", "range(2)")
     texts = {

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 POEMS = "--config=configs/poems.py:cell=nlstm,smoke"
 HEADER = "date,date_block_num,shop_id,item_id,item_price,item_cnt_day"
 
-# What is added to a command that serves, the exit code, and the one line.
+# The arguments added to a valid command, the exit code, and the line on stderr.
 MISTAKES = {
     "unknown key": (
         ["--config.optimizer.learnin_rate=1"],
@@ -122,7 +122,7 @@ SCRIPTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if pa
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Damaged data."""
+    """Return a folder of damaged data."""
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "bad.txt").write_bytes(b"ab\n\ncd\xff\n")
     (folder / "sales").mkdir()

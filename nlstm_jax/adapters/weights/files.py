@@ -1,4 +1,4 @@
-"""Weights in `.safetensors` files: other frameworks' as named arrays, ours with the cell's specification too."""
+"""Weights in `.safetensors` files: arrays of any framework by name, and layers with their specification."""
 
 import dataclasses
 import json
@@ -12,61 +12,93 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlstm_jax import cells
-from nlstm_jax.adapters.weights.tensors import Converted, Tensors, natural, numpy, parameter
+from nlstm_jax.adapters.weights.tensors import Converted, Tensors, natural_sort_key, to_numpy, to_parameter
 from nlstm_jax.cells import Layer
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.types import Params
 
 _SPECIFICATION = "nlstm_jax.layer"
-_PICKLED = (".pt", ".pth", ".bin", ".pkl", ".pickle", ".ckpt", ".npy", ".npz", ".h5", ".hdf5", ".keras", ".msgpack")
+"""The key of a file's metadata under which the layer's specification is."""
+
+_OTHER_FORMATS = (
+    ".pt",
+    ".pth",
+    ".bin",
+    ".pkl",
+    ".pickle",
+    ".ckpt",
+    ".npy",
+    ".npz",
+    ".h5",
+    ".hdf5",
+    ".keras",
+    ".msgpack",
+)
+"""The suffixes of other files of weights, for which the error message says how to convert them."""
+
+_EARLIER_NAMES = {"SequenceDropout": "VariationalDropout"}
+"""The layer names in files of version 0.2 and earlier, and the names of today."""
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """The arrays of a file, by name, in the order of the names' numbers (layer_2 before layer_10).
+    """Read the arrays of a file by name, sorted by the numbers in the names (layer_2 before layer_10).
 
     Raises:
-        DataError: no such file, or it is no safetensors file.
+        DataError: There is no such file, or it is not a safetensors file.
     """
-    return dict(sorted(_open(path)[0].items(), key=lambda item: natural(item[0])))
+    arrays, _ = _read_file(path)
+    return {name: arrays[name] for name in sorted(arrays, key=natural_sort_key)}
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], specification: str = "") -> None:
-    """Write named arrays, whole or not at all.
+    """Write named arrays to a file. If writing fails, an existing file stays as it was.
+
+    Args:
+        path: The file to write; its name ends in .safetensors.
+        tensors: The arrays by name.
+        specification: The specification of a layer in JSON, which is stored in the file's metadata; empty for none.
 
     Raises:
-        ConfigError: the name does not end in .safetensors, or its folder is not there.
+        ConfigError: The name does not end in .safetensors, or its folder does not exist.
     """
     from safetensors.numpy import save_file
 
     path = Path(path)
     if path.suffix != ".safetensors" or not path.parent.is_dir():
         raise ConfigError(f"{path}: a name that ends in .safetensors, in a folder that is there, expected")
-    # reshape, as NumPy makes a contiguous scalar a vector.
+    # NumPy's ascontiguousarray turns a scalar into a vector; reshape restores its shape.
     contiguous = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in tensors.items()}
+    metadata = {_SPECIFICATION: specification} if specification else None
     unfinished = path.with_name(f".{path.name}.unfinished")
-    save_file(contiguous, unfinished, {_SPECIFICATION: specification} if specification else None)
+    save_file(contiguous, unfinished, metadata)
     unfinished.replace(path)
 
 
 def save(path: str | Path, layer: Layer, params: Params) -> None:
-    """Write a layer and its parameters, to be read by `load`.
+    """Write a layer and its parameters to a file that `load` reads.
+
+    Args:
+        path: The file to write; its name ends in .safetensors.
+        layer: The layer, of a type in `nlstm_jax.cells`.
+        params: The layer's parameters.
 
     Raises:
-        ConfigError: as `write_tensors`.
-        ValueError: the layer is not one of this package's.
+        ConfigError: The name does not end in .safetensors, or its folder does not exist.
+        ValueError: The layer, or a layer inside it, is not of a type in `nlstm_jax.cells`.
     """
-    named = {name: numpy(leaf) for name, leaf in _named(params).items()}
-    in_features = next(leaf.shape[0] for name, leaf in named.items() if name.rpartition("/")[2] == "w_x")
-    write_tensors(path, named, json.dumps({"layer": _described(layer), "in_features": in_features}))
+    tensors = {name: to_numpy(leaf) for name, leaf in _leaves_by_path(params).items()}
+    in_features = next(tensor.shape[0] for name, tensor in tensors.items() if name.rpartition("/")[2] == "w_x")
+    specification = {"layer": _to_json(layer), "in_features": in_features}
+    write_tensors(path, tensors, json.dumps(specification))
 
 
 def load(path: str | Path) -> Converted:
-    """A layer and its parameters, from `save`.
+    """Read a layer and its parameters from a file that `save` wrote.
 
     Raises:
-        DataError: no such file, or not one that `save` wrote, or its tensors are not those of its layer.
+        DataError: There is no such file, `save` did not write it, or its tensors do not fit its layer.
     """
-    arrays, metadata = _open(path)
+    arrays, metadata = _read_file(path)
     if _SPECIFICATION not in metadata:
         raise DataError(
             f"{path}: a file with a layer's specification expected, found none; "
@@ -74,21 +106,29 @@ def load(path: str | Path) -> Converted:
         )
     try:
         specification = json.loads(metadata[_SPECIFICATION])
-        layer = _built(specification["layer"])
-        shapes = jax.eval_shape(lambda: layer.init(jax.random.key(0), specification["in_features"]))
+        layer = _from_json(specification["layer"])
+        expected_params = jax.eval_shape(lambda: layer.init(jax.random.key(0), specification["in_features"]))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path}: the specification of a layer of this version expected: {error}") from error
+
     source = Tensors(arrays, str(path), "")
-    taken = {name: parameter(source.take(name, *leaf.shape)) for name, leaf in _named(shapes).items()}
-    source.finish()
-    return layer, jax.tree.unflatten(jax.tree.structure(shapes), [taken[name] for name in _named(shapes)])
+    leaves = [
+        to_parameter(source.take(name, *expected.shape)) for name, expected in _leaves_by_path(expected_params).items()
+    ]
+    source.check_all_used()
+    return layer, jax.tree.unflatten(jax.tree.structure(expected_params), leaves)
 
 
-def _open(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+def _read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the arrays of a safetensors file by name, and its metadata.
+
+    Raises:
+        DataError: There is no such file, or it is not a safetensors file.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if path.suffix in _PICKLED:
+    if path.suffix in _OTHER_FORMATS:
         raise DataError(
             f"{path}: a .safetensors file expected, found {path.suffix}, which is not read here; where its framework "
             "is installed, safetensors.torch.save_file or safetensors.numpy.save_file writes one"
@@ -97,43 +137,58 @@ def _open(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         raise DataError(f"{path}: no such file")
     try:
         with safe_open(path, "numpy") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return arrays, file.metadata() or {}
     except (SafetensorError, struct.error, OSError, TypeError) as error:
         raise DataError(f"{path}: a safetensors file expected: {error}") from error
 
 
-def _named(params: Params) -> dict[str, Any]:
-    """The leaves by the path of their place, e.g. `layers/0/w_h`."""
+def _leaves_by_path(params: Params) -> dict[str, Any]:
+    """Return the leaves by their paths, e.g. `layers/0/w_h`."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _described(value: Any) -> Any:
-    """A specification in JSON values."""
-    fields = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else ()
-    fields = fields or getattr(value, "_fields", ())
-    name = type(value).__name__
+def _to_json(value: Any) -> Any:
+    """Return a layer, or the value of one of its fields, as JSON values.
+
+    Raises:
+        ValueError: A layer is not of a type in `nlstm_jax.cells`.
+    """
+    type_name = type(value).__name__
+    fields = _field_names(value)
     if fields:
-        if getattr(cells, name, None) is not type(value):
-            raise ValueError(f"save: a layer of nlstm_jax.cells expected, found {type(value).__module__}.{name}")
-        return {"type": name} | {field: _described(getattr(value, field)) for field in fields}
+        if getattr(cells, type_name, None) is not type(value):
+            raise ValueError(f"save: a layer of nlstm_jax.cells expected, found {type(value).__module__}.{type_name}")
+        return {"type": type_name} | {field: _to_json(getattr(value, field)) for field in fields}
     if isinstance(value, tuple):
-        return [_described(part) for part in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else jnp.dtype(value).name
+        return [_to_json(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    # The only other values are dtypes.
+    return jnp.dtype(value).name
 
 
-_EARLIER_NAMES = {"SequenceDropout": "VariationalDropout"}
-"""Names of layers in files of version 0.2 and earlier, and what they are called now."""
+def _field_names(value: Any) -> tuple[str, ...]:
+    """Return the names of the fields of a dataclass or NamedTuple; of any other value, an empty tuple."""
+    names: tuple[str, ...] = ()
+    if dataclasses.is_dataclass(value):
+        names = tuple(field.name for field in dataclasses.fields(value))
+    return names or getattr(value, "_fields", ())
 
 
-def _built(description: Any) -> Any:
-    """The specification that was described."""
+def _from_json(description: Any) -> Any:
+    """Return the layer, or the value of a field, that `_to_json` described.
+
+    Raises:
+        ValueError: The description names a type that is not in `nlstm_jax.cells`.
+    """
     if isinstance(description, list):
-        return tuple(_built(part) for part in description)
+        return tuple(_from_json(item) for item in description)
     if not isinstance(description, dict):
         return description
-    fields = {field: _built(value) for field, value in description.items() if field != "type"}
-    name = _EARLIER_NAMES.get(description["type"], description["type"])
-    if name not in cells.__all__:
-        raise ValueError(f"{name!r} is no layer of nlstm_jax.cells")
-    return getattr(cells, name)(**fields)
+    fields = {field: _from_json(value) for field, value in description.items() if field != "type"}
+    type_name = _EARLIER_NAMES.get(description["type"], description["type"])
+    if type_name not in cells.__all__:
+        raise ValueError(f"{type_name!r} is no layer of nlstm_jax.cells")
+    return getattr(cells, type_name)(**fields)

@@ -1,29 +1,29 @@
 """Weights from and to Keras' LSTM, GRU and SimpleRNN, and the widely copied Keras Nested LSTM layer.
 
-Keras has W_x as `kernel`, W_h as `recurrent_kernel`; gate order i, f, g, o as here, but z, r, n in a GRU, whose
-`bias` with `reset_after` is [2, 3H]: the input's and the recurrent one. The Nested LSTM's order is i, g, f, o, and
-its `kernel_k` for k ≥ 2 has the input's rows above the recurrent ones.
+Keras calls W_x `kernel` and W_h `recurrent_kernel`. The gate order of an LSTM is i, f, g, o, as here. The gate order
+of a GRU is z, r, n; with `reset_after` its `bias` is [2, 3H], the input's bias and the recurrent one. The gate order
+of the Nested LSTM is i, g, f, o, and its `kernel_k` for k ≥ 2 has the input's rows above the recurrent ones.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from nlstm_jax.adapters.weights.tensors import (
     Converted,
+    NamedTensors,
     Tensors,
-    bare,
-    both_ways,
-    directions_of,
-    expect,
-    gates_of,
-    layers_of,
-    no_such_cell,
-    numpy,
-    parameter,
-    reordered,
-    stacked,
+    check_options,
+    count_gates,
+    make_bidirectional,
+    reorder_gates,
+    split_directions,
+    split_stack,
+    stack_layers,
+    to_numpy,
+    to_parameter,
+    unsupported_cell_error,
+    without_dropout,
 )
 from nlstm_jax.cells import (
     GRU,
@@ -41,13 +41,19 @@ from nlstm_jax.errors import DataError
 from nlstm_jax.types import Params
 
 _FIELDS = ("kernel", "recurrent_kernel", "bias")
+_DIRECTIONS = ("forward", "backward")
 _ACTIVATIONS = {"linear": "identity"}
-# Each is its own inverse: z r n ↔ r z n, and i g f o ↔ i f g o.
-_GRU, _NESTED = (1, 0, 2), (0, 2, 1, 3)
+"""Keras' names of activations that have another name here."""
+
+# Both orders are their own inverses.
+_GRU_ORDER = (1, 0, 2)
+"""The gates z, r, n as r, z, n."""
+_NESTED_ORDER = (0, 2, 1, 3)
+"""The gates i, g, f, o as i, f, g, o."""
 
 
 def from_keras(
-    tensors: Mapping[str, Any],
+    tensors: NamedTensors,
     prefix: str = "",
     *,
     activation: str | None = None,
@@ -56,29 +62,31 @@ def from_keras(
     merge_mode: str | None = None,
     layers: Sequence[str] = (),
 ) -> Converted:
-    """The layer whose Keras weights these are, and its parameters.
+    """Return the layer of these Keras weights and its parameters.
+
+    The numbers of a Nested LSTM are kept as they are. If its `unit_forget_bias` was on, Keras has put the ones on the
+    candidate, and they stay there.
 
     Args:
-        tensors: `{weight.path: weight.numpy() for weight in layer.weights}`, or the like; the last part of a name is
-            `kernel`, `recurrent_kernel` or `bias`, a part that begins with `forward` or `backward` a direction, and
-            what is before that a layer, lowest first unless `layers` says otherwise. A Nested LSTM has
-            `input_kernel_1`, `kernel_1`, `bias_1`, ….
-        prefix: of the layer's names in a model's weights.
-        activation, recurrent_activation: those of all layers, as Keras names them; the weights do not tell. As in
-            Keras tanh and sigmoid by default.
-        reset_after: a GRU's, where there is no bias to tell; True by default.
-        merge_mode: a Bidirectional's; concat by default.
-        layers: the names of a stack's layers, lowest first, e.g. `("gru", "lstm")`; other layers are passed over.
+        tensors: The arrays by path, e.g. `{weight.path: weight.numpy() for weight in layer.weights}`. The last part of
+            a name is `kernel`, `recurrent_kernel` or `bias`. A part that begins with `forward` or `backward` is a
+            direction, and the parts before it name a layer. Layers come lowest first unless `layers` says otherwise.
+            A Nested LSTM has `input_kernel_1`, `kernel_1`, `bias_1`, ….
+        prefix: The beginning of the layer's names in a model's weights.
+        activation: The activation of all layers, by Keras' name; tanh by default, as in Keras. Like
+            `recurrent_activation` it cannot be read off the weights.
+        recurrent_activation: The activation of the gates of all layers, by Keras' name; sigmoid by default.
+        reset_after: The argument `reset_after` of a GRU without bias; True by default. A bias tells it by its shape.
+        merge_mode: The argument `merge_mode` of a Bidirectional; "concat" by default.
+        layers: The names of a stack's layers, lowest first, e.g. `("gru", "lstm")`. Other layers are ignored.
 
     Returns:
-        `LSTM`, `GRU`, `Elman` or `nested_lstm(gating="add")`; in a `Bidirectional`, in a `Stack`.
+        The layer and its parameters. The layer is an `LSTM`, `GRU`, `Elman` or `nested_lstm(gating="add")`, inside a
+        `Bidirectional` for two directions, and inside a `Stack` for several layers.
 
     Raises:
-        DataError: a tensor is missing, of a wrong shape, or has no place; a name in `layers` is not of one layer, or
-            twice there; or something is told of what is not there, or of what the tensors tell.
-
-    A Nested LSTM's numbers are kept as they are: its `unit_forget_bias`, if it was on, has put the ones on the
-    candidate, and they stay there.
+        DataError: A tensor is missing, has a wrong shape, or has no place; a name in `layers` does not name exactly
+            one layer, or is repeated; or an option is passed that nothing here has, or that contradicts the tensors.
 
     >>> from_keras({"lstm/kernel": np.ones((3, 16)), "lstm/recurrent_kernel": np.ones((4, 16))})[0]
     LSTM(features=4, ..., use_bias=False, ...)
@@ -91,45 +99,43 @@ def from_keras(
     }
     source = Tensors(tensors, "from_keras", prefix, options)
     if "input_kernel_1" in source:
-        nested = _nested_from(source)
-        source.finish()
+        nested = _read_nested_lstm(source)
+        source.check_all_used()
         return nested
-    found_layers = _places(source)
-    recurrent = _recurrent(source, found_layers)
+
+    scopes_by_layer = _find_layers(source)
     if layers:
-        names = [_named(each, found_layers) for each in layers]
-        if len({*names}) < len(names):
-            raise DataError(f"from_keras: layers: every layer once expected, found {', '.join(layers)}")
-        found_layers = {name: found_layers[name] for name in names}
-        source.only(tuple(place for places in found_layers.values() for place in places))
-    elif recurrent and len(recurrent) < len(found_layers):
-        place = next(places[0] for name, places in found_layers.items() if name not in recurrent)
-        raise source.validation_error(
-            f"{place}recurrent_kernel",
-            f"missing; if that is no recurrent layer, layers=… picks those that are: {', '.join(recurrent)}",
-        )
+        scopes_by_layer = _select_layers(layers, scopes_by_layer)
+        source.ignore_all_but(tuple(scope for scopes in scopes_by_layer.values() for scope in scopes))
+    else:
+        _check_all_recurrent(source, scopes_by_layer)
+
     converted: list[Converted] = []
-    features: int | None = None
-    for places in found_layers.values():
-        found = []
-        for place in places:
-            found.append(_cell_from(source, place, features))
-            features = found[-1][1].w_x.shape[0]
-        converted.append(both_ways(found[0], found[1], source.option("merge_mode")) if len(found) > 1 else found[0])
-        features = converted[-1][0].out_features
-    source.finish()
-    return stacked(converted)
+    in_features = None
+    for scopes in scopes_by_layer.values():
+        layer, params = _read_layer(source, scopes, in_features)
+        converted.append((layer, params))
+        in_features = layer.out_features
+    source.check_all_used()
+    return stack_layers(converted)
 
 
-def check_order(tensors: Mapping[str, Any], prefix: str = "") -> None:
-    """Make sure that the names tell the order of a stack's layers, for tensors that come in the order of their names.
+def check_order(tensors: NamedTensors, prefix: str = "") -> None:
+    """Check that layer names tell the order of a stack, for tensors that are sorted by name.
+
+    The names `lstm` and `lstm_1` tell the order; `gru` and `lstm` do not.
+
+    Args:
+        tensors: The arrays by path, as for `from_keras`.
+        prefix: The beginning of the layers' names in a model's weights.
 
     Raises:
-        DataError: they do not, as `gru` and `lstm`, unlike `lstm` and `lstm_1`.
+        DataError: The names do not tell the order.
     """
     source = Tensors(tensors, "from_keras", prefix)
-    names = _recurrent(source, _places(source))
-    if len({name.rstrip("_0123456789") for name in names}) > 1:
+    names = _recurrent_layers(source, _find_layers(source))
+    names_without_numbers = {name.rstrip("_0123456789") for name in names}
+    if len(names_without_numbers) > 1:
         raise DataError(
             "from_keras: layers: the names of a stack's layers, lowest first, expected, as these do not tell their "
             f"order: {', '.join(names)}"
@@ -137,193 +143,332 @@ def check_order(tensors: Mapping[str, Any], prefix: str = "") -> None:
 
 
 def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
-    """The weights of the Keras layer that computes the same, in the order of Keras' `layer.set_weights`.
+    """Return the weights of the Keras layer that computes the same function, in the order of Keras' `set_weights`.
 
-    Named `kernel`, `recurrent_kernel`, `bias`, behind `forward/` and `backward/` for two directions and `layer_0/`, …
-    for several layers. A way there and back changes no bit.
+    The names are `kernel`, `recurrent_kernel` and `bias`. For two directions they begin with `forward/` and
+    `backward/`, and for several layers with `layer_0/`, …. A round trip (`to_keras`, then `from_keras`) changes no
+    bit.
+
+    Args:
+        layer: The layer to convert.
+        params: The layer's parameters.
 
     Raises:
-        ValueError: a cell, option or structure that Keras does not have; the message names it.
+        ValueError: Keras has no such cell, option or structure; the message names it.
     """
     tensors: dict[str, np.ndarray] = {}
-    layers = layers_of("to_keras", layer, params)
-    for index, (each, weights) in enumerate(layers):
-        place = f"layer_{index}/" if len(layers) > 1 else ""
-        directions = directions_of(each, weights)
-        for direction, (cell, own) in zip(("forward/", "backward/"), directions, strict=False):
-            where = place + direction if len(directions) > 1 else place
-            tensors |= {where + name: value for name, value in _cell_to(bare(cell), own).items()}
+    layers = split_stack("to_keras", layer, params)
+    for index, (stacked_layer, layer_params) in enumerate(layers):
+        layer_scope = f"layer_{index}/" if len(layers) > 1 else ""
+        directions = split_directions(stacked_layer, layer_params)
+        for direction, (cell, cell_params) in zip(_DIRECTIONS, directions, strict=False):
+            scope = layer_scope
+            if len(directions) > 1:
+                scope += f"{direction}/"
+            for name, value in _cell_to_tensors(without_dropout(cell), cell_params).items():
+                tensors[scope + name] = value
     return tensors
 
 
-def _recurrent(source: Tensors, layers: Mapping[str, Sequence[str]]) -> list[str]:
-    """The names of the layers that have a recurrent kernel: a dense one has none."""
-    return [name for name, (place, *_) in layers.items() if f"{place}recurrent_kernel" in source]
+def _find_layers(source: Tensors) -> dict[str, list[str]]:
+    """Return the scopes of each layer's cells, by the layer's name.
 
+    A scope is the beginning of a cell's names, e.g. `lstm/lstm_cell/`. A layer has one scope, or a forward and a
+    backward one.
 
-def _named(name: str, layers: Mapping[str, Any]) -> str:
-    """The one layer of that name, which may be a part of a path, as `lstm` is of `sequential/lstm/lstm_cell`."""
-    found = [layer for layer in layers if name in (layer, *layer.split("/"))]
-    if len(found) != 1:
-        raise DataError(f"from_keras: layers: the name of one layer of {', '.join(layers)} expected, found {name!r}")
-    return found[0]
-
-
-def _places(source: Tensors) -> dict[str, list[str]]:
-    """Where each layer's cells are, e.g. `lstm/lstm_cell/`: one, or the forward and the backward one."""
-    layers: dict[str, dict[str, str]] = {}
+    Raises:
+        DataError: A layer has one of the two directions only.
+    """
+    scopes_by_layer: dict[str, dict[str, str]] = {}
     for name in source.names:
-        place, _, field = name.rpartition("/")
-        layer, direction = _split(place)
+        path, _, field = name.rpartition("/")
+        layer, direction = _split_path(path)
         if field in _FIELDS:
-            layers.setdefault(layer, {})[direction] = f"{place}/" if place else ""
-    for found in layers.values():
+            scope = f"{path}/" if path else ""
+            scopes_by_layer.setdefault(layer, {})[direction] = scope
+
+    for scopes in scopes_by_layer.values():
         for direction, other in (("forward", "backward"), ("backward", "forward")):
-            if direction in found and other not in found:
-                raise source.validation_error(
-                    found[direction], f"a {other} layer beside it expected, found none of that name"
+            if direction in scopes and other not in scopes:
+                raise source.tensor_error(
+                    scopes[direction], f"a {other} layer beside it expected, found none of that name"
                 )
-    return {name: [found[each] for each in sorted(found, reverse=True)] for name, found in layers.items()}
+
+    # In reverse order of the alphabet, "forward" comes before "backward".
+    return {
+        layer: [scopes[direction] for direction in sorted(scopes, reverse=True)]
+        for layer, scopes in scopes_by_layer.items()
+    }
 
 
-def _split(place: str) -> tuple[str, str]:
-    """The layer and the direction of a place such as `bidirectional/forward_lstm/lstm_cell`."""
-    parts = place.split("/")
+def _split_path(path: str) -> tuple[str, str]:
+    """Return the layer and the direction of a path such as `bidirectional/forward_lstm/lstm_cell`.
+
+    The direction of a path without one is the empty text.
+    """
+    parts = path.split("/")
     for index, part in enumerate(parts):
-        for direction in ("forward", "backward"):
+        for direction in _DIRECTIONS:
             if part.startswith(direction):
                 return "/".join(parts[:index]), direction
-    return place, ""
+    return path, ""
 
 
-def _cell_from(source: Tensors, place: str, features: int | None) -> Converted:
-    recurrent = source.take(f"{place}recurrent_kernel", None, None)
-    hidden, width = recurrent.shape
-    gates = gates_of(width, hidden)
+def _recurrent_layers(source: Tensors, scopes_by_layer: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the names of the layers that have a recurrent kernel; a dense layer has none."""
+    return [name for name, scopes in scopes_by_layer.items() if f"{scopes[0]}recurrent_kernel" in source]
+
+
+def _check_all_recurrent(source: Tensors, scopes_by_layer: Mapping[str, Sequence[str]]) -> None:
+    """Raise a DataError if there are recurrent layers and others; the message suggests `layers=`."""
+    recurrent = _recurrent_layers(source, scopes_by_layer)
+    if not recurrent:
+        # Reading the first layer fails then, with an error that names its recurrent kernel.
+        return
+    for name, scopes in scopes_by_layer.items():
+        if name not in recurrent:
+            raise source.tensor_error(
+                f"{scopes[0]}recurrent_kernel",
+                f"missing; if that is no recurrent layer, layers=… picks those that are: {', '.join(recurrent)}",
+            )
+
+
+def _select_layers(names: Sequence[str], scopes_by_layer: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the scopes of the named layers, in the order of `names`.
+
+    Raises:
+        DataError: A name does not name exactly one layer, or a layer is named twice.
+    """
+    layers = [_find_layer(name, scopes_by_layer) for name in names]
+    if len(set(layers)) < len(layers):
+        raise DataError(f"from_keras: layers: every layer once expected, found {', '.join(names)}")
+    return {layer: scopes_by_layer[layer] for layer in layers}
+
+
+def _find_layer(name: str, layers: Collection[str]) -> str:
+    """Return the one layer whose path is `name` or has it as a part, as `sequential/lstm/lstm_cell` has `lstm`.
+
+    Raises:
+        DataError: There is no such layer, or there are several.
+    """
+    matches = [layer for layer in layers if name in (layer, *layer.split("/"))]
+    if len(matches) != 1:
+        raise DataError(f"from_keras: layers: the name of one layer of {', '.join(layers)} expected, found {name!r}")
+    return matches[0]
+
+
+def _read_layer(source: Tensors, scopes: Sequence[str], in_features: int | None) -> Converted:
+    """Return one layer.
+
+    Args:
+        source: The tensors.
+        scopes: The scope of the layer's cell, or of its forward and its backward cell.
+        in_features: The expected width of the input; None accepts any.
+    """
+    cells: list[Converted] = []
+    for scope in scopes:
+        cell, params = _read_cell(source, scope, in_features)
+        cells.append((cell, params))
+        # A backward cell has the input of the forward one.
+        in_features = params.w_x.shape[0]
+    if len(cells) == 1:
+        return cells[0]
+    forward, backward = cells
+    return make_bidirectional(forward, backward, source.option("merge_mode"))
+
+
+def _read_cell(source: Tensors, scope: str, in_features: int | None) -> Converted:
+    """Return the cell in a scope."""
+    recurrent_kernel = source.take(f"{scope}recurrent_kernel", None, None)
+    features, width = recurrent_kernel.shape
+    gates = count_gates(width, features)
     if gates is None:
-        raise source.validation_error(
-            f"{place}recurrent_kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(recurrent.shape)}"
+        raise source.tensor_error(
+            f"{scope}recurrent_kernel", f"[H, H], [H, 3H] or [H, 4H] expected, found {list(recurrent_kernel.shape)}"
         )
-    kernel = source.take(f"{place}kernel", features, width)
-    biased = f"{place}bias" in source
+    kernel = source.take(f"{scope}kernel", in_features, width)
     if gates == 3:
-        return _gru_from(source, place, kernel, recurrent)
-    b = parameter(source.take(f"{place}bias", width)) if biased else None
-    w_x, w_h = parameter(kernel), parameter(recurrent)
-    activation = _activation(source, "activation")
+        return _read_gru(source, scope, kernel, recurrent_kernel)
+
+    use_bias = f"{scope}bias" in source
+    b = None
+    if use_bias:
+        b = to_parameter(source.take(f"{scope}bias", width))
+    w_x = to_parameter(kernel)
+    w_h = to_parameter(recurrent_kernel)
+    activation = _read_activation(source, "activation")
     if gates == 1:
-        return Elman(hidden, activation=activation, use_bias=biased), ElmanParams(w_x, w_h, b)
+        return Elman(features, activation=activation, use_bias=use_bias), ElmanParams(w_x, w_h, b)
+
     cell = LSTM(
-        hidden,
+        features,
         candidate_activation=activation,
         output_activation=activation,
-        gate_activation=_activation(source, "recurrent_activation"),
-        use_bias=biased,
+        gate_activation=_read_activation(source, "recurrent_activation"),
+        use_bias=use_bias,
     )
-    return cell, LSTMParams(w_x, w_h, b, None, None, None)
+    return cell, LSTMParams(w_x, w_h, b, peephole=None, w_p=None, norm=None)
 
 
-def _activation(source: Tensors, name: str) -> str:
-    """An activation that all cells share, by our name."""
-    told = source.option(name)
-    return _ACTIVATIONS.get(told, told)
+def _read_activation(source: Tensors, option: str) -> str:
+    """Return an activation that all cells share, by the name that it has here."""
+    name = source.option(option)
+    return _ACTIVATIONS.get(name, name)
 
 
-def _gru_from(source: Tensors, place: str, kernel: np.ndarray, recurrent: np.ndarray) -> Converted:
-    hidden, width = recurrent.shape
-    b = b_n = None
-    if f"{place}bias" in source:
-        reset_after = len(source.shape(f"{place}bias")) == 2
-        if source.told("reset_after") == (not reset_after):
-            shape, other = (f"[2, {width}]", f"[{width}]")[:: 1 if reset_after else -1]
-            raise source.validation_error(
-                f"{place}bias", f"the shape {other} expected with reset_after={not reset_after}, found {shape}"
-            )
-        if reset_after:
-            outside, inside = reordered(source.take(f"{place}bias", 2, width), _GRU)
-            b = np.concatenate([outside[: 2 * hidden] + inside[: 2 * hidden], outside[2 * hidden :]])
-            b_n = parameter(inside[2 * hidden :])
-        else:
-            b = reordered(source.take(f"{place}bias", width), _GRU)
-    else:
+def _read_gru(source: Tensors, scope: str, kernel: np.ndarray, recurrent_kernel: np.ndarray) -> Converted:
+    """Return a GRU; the shape of its bias, if it has one, tells `reset_after`."""
+    features, width = recurrent_kernel.shape
+    b = None
+    b_n = None
+    if f"{scope}bias" not in source:
         reset_after = source.option("reset_after")
+    else:
+        reset_after = len(source.shape(f"{scope}bias")) == 2
+        _check_reset_after(source, scope, width, reset_after)
+        if reset_after:
+            input_bias, recurrent_bias = reorder_gates(source.take(f"{scope}bias", 2, width), _GRU_ORDER)
+            n_start = 2 * features
+            summed = input_bias[:n_start] + recurrent_bias[:n_start]
+            b = to_parameter(np.concatenate([summed, input_bias[n_start:]]))
+            b_n = to_parameter(recurrent_bias[n_start:])
+        else:
+            b = to_parameter(reorder_gates(source.take(f"{scope}bias", width), _GRU_ORDER))
+
     cell = GRU(
-        hidden,
+        features,
         reset_after=reset_after,
-        candidate_activation=_activation(source, "activation"),
-        gate_activation=_activation(source, "recurrent_activation"),
+        candidate_activation=_read_activation(source, "activation"),
+        gate_activation=_read_activation(source, "recurrent_activation"),
         use_bias=b is not None,
     )
-    w_x, w_h = parameter(reordered(kernel, _GRU)), parameter(reordered(recurrent, _GRU))
-    return cell, GRUParams(w_x, w_h, None if b is None else parameter(b), b_n)
+    w_x = to_parameter(reorder_gates(kernel, _GRU_ORDER))
+    w_h = to_parameter(reorder_gates(recurrent_kernel, _GRU_ORDER))
+    return cell, GRUParams(w_x, w_h, b, b_n)
 
 
-def _nested_from(source: Tensors) -> Converted:
+def _check_reset_after(source: Tensors, scope: str, width: int, reset_after: bool) -> None:
+    """Raise a DataError if the caller's `reset_after` contradicts the one that the bias has."""
+    option = source.explicit_option("reset_after")
+    if option is None or option == reset_after:
+        return
+    shapes = {True: f"[2, {width}]", False: f"[{width}]"}
+    raise source.tensor_error(
+        f"{scope}bias",
+        f"the shape {shapes[not reset_after]} expected with reset_after={not reset_after}, "
+        f"found {shapes[reset_after]}",
+    )
+
+
+def _read_nested_lstm(source: Tensors) -> Converted:
+    """Return the Nested LSTM of the widely copied Keras layer, whose gating is additive."""
     depth = sum(name.startswith("kernel_") for name in source.names)
-    hidden = source.take("kernel_1", None, None).shape[0]
-    biased = "bias_1" in source
-    params: Any = None
-    for level in reversed(range(1, depth + 1)):
+    features = source.take("kernel_1", None, None).shape[0]
+    use_bias = "bias_1" in source
+
+    # The innermost level is read first, as the parameters of every other level contain those of the next one.
+    params: LSTMParams | NestedParams | None = None
+    for level in range(depth, 0, -1):
         if level == 1:
-            w_x = source.take("input_kernel_1", None, 4 * hidden)
-            w_h = source.take("kernel_1", hidden, 4 * hidden)
+            kernel = source.take("input_kernel_1", None, 4 * features)
+            recurrent_kernel = source.take("kernel_1", features, 4 * features)
         else:
-            w_x, w_h = np.split(source.take(f"kernel_{level}", 2 * hidden, 4 * hidden), 2)
-        b = parameter(reordered(source.take(f"bias_{level}", 4 * hidden), _NESTED)) if biased else None
-        kernels = parameter(reordered(w_x, _NESTED)), parameter(reordered(w_h, _NESTED))
-        innermost = level == depth
-        params = LSTMParams(*kernels, b, None, None, None) if innermost else NestedParams(*kernels, b, params)
-    activation = _activation(source, "activation")
+            kernel, recurrent_kernel = np.split(source.take(f"kernel_{level}", 2 * features, 4 * features), 2)
+        b = None
+        if use_bias:
+            b = to_parameter(reorder_gates(source.take(f"bias_{level}", 4 * features), _NESTED_ORDER))
+        w_x = to_parameter(reorder_gates(kernel, _NESTED_ORDER))
+        w_h = to_parameter(reorder_gates(recurrent_kernel, _NESTED_ORDER))
+        if level == depth:
+            params = LSTMParams(w_x, w_h, b, peephole=None, w_p=None, norm=None)
+        else:
+            params = NestedParams(w_x, w_h, b, inner=params)
+
+    activation = _read_activation(source, "activation")
     cell = nested_lstm(
-        hidden,
+        features,
         depth,
         "add",
         inner_activation=activation,
         output_activation=activation,
-        gate_activation=_activation(source, "recurrent_activation"),
-        use_bias=biased,
+        gate_activation=_read_activation(source, "recurrent_activation"),
+        use_bias=use_bias,
     )
     return cell, params
 
 
-def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
+def _cell_to_tensors(cell: Layer, params: Params) -> dict[str, np.ndarray]:
+    """Return the weights of one cell, by Keras' names without a scope.
+
+    Raises:
+        ValueError: Keras has no such cell or option.
+    """
     if isinstance(cell, Nested):
-        return _nested_to(cell, params)
-    if not isinstance(cell, LSTM | GRU | Elman):
-        raise no_such_cell("to_keras", cell, "an LSTM, GRU, Elman or nested_lstm(gating='add')")
-    order = _GRU if isinstance(cell, GRU) else None
-    kernels = {"kernel": numpy(params.w_x), "recurrent_kernel": numpy(params.w_h)}
-    biases = {} if params.b is None else {"bias": numpy(params.b)}
+        return _nested_lstm_to_tensors(cell, params)
+    if isinstance(cell, GRU):
+        return _gru_to_tensors(cell, params)
+    if not isinstance(cell, LSTM | Elman):
+        raise unsupported_cell_error("to_keras", cell, "an LSTM, GRU, Elman or nested_lstm(gating='add')")
     if isinstance(cell, LSTM):
-        expect("to_keras", cell, gating="multiply", peephole=False, projection=None, layer_norm=False)
-        expect("to_keras", cell, output_activation=cell.candidate_activation)
-    elif isinstance(cell, GRU) and cell.reset_after and params.b is not None:
-        inside = np.concatenate([np.zeros_like(numpy(params.b)[: 2 * cell.features]), numpy(params.b_n)])
-        biases["bias"] = np.stack([numpy(params.b), inside])
-    return {name: reordered(value, order) if order else value for name, value in (kernels | biases).items()}
+        check_options("to_keras", cell, gating="multiply", peephole=False, projection=None, layer_norm=False)
+        check_options("to_keras", cell, output_activation=cell.candidate_activation)
+
+    tensors = {"kernel": to_numpy(params.w_x), "recurrent_kernel": to_numpy(params.w_h)}
+    if params.b is not None:
+        tensors["bias"] = to_numpy(params.b)
+    return tensors
 
 
-def _nested_to(cell: Nested, params: Any) -> dict[str, np.ndarray]:
+def _gru_to_tensors(cell: GRU, params: Params) -> dict[str, np.ndarray]:
+    """Return the weights of a GRU; the bias is [2, 3H] with `reset_after`, else [3H]."""
+    tensors = {"kernel": to_numpy(params.w_x), "recurrent_kernel": to_numpy(params.w_h)}
+    if params.b is not None:
+        b = to_numpy(params.b)
+        tensors["bias"] = b
+        if cell.reset_after:
+            recurrent_bias = np.concatenate([np.zeros_like(b[: 2 * cell.features]), to_numpy(params.b_n)])
+            tensors["bias"] = np.stack([b, recurrent_bias])
+    return {name: reorder_gates(value, _GRU_ORDER) for name, value in tensors.items()}
+
+
+def _nested_lstm_to_tensors(cell: Nested, params: Params) -> dict[str, np.ndarray]:
+    """Return the weights of an additive Nested LSTM: the kernels of all levels, then the biases.
+
+    Raises:
+        ValueError: A level has an option that the Keras layer lacks.
+    """
     kernels: dict[str, np.ndarray] = {}
     biases: dict[str, np.ndarray] = {}
-    for number, (level, own) in enumerate(_levels(cell, params), start=1):
-        expect("to_keras", level, gating="add", output_activation=cell.output_activation)
-        expect("to_keras", level, candidate_activation=cell.output_activation if number > 1 else "identity")
-        w_x, w_h = (reordered(numpy(w), _NESTED) for w in (own.w_x, own.w_h))
-        if number == 1:
-            kernels |= {"input_kernel_1": w_x, "kernel_1": w_h}
+    for depth, (level, level_params) in enumerate(_nested_levels(cell, params), start=1):
+        candidate_activation = cell.output_activation if depth > 1 else "identity"
+        check_options("to_keras", level, gating="add", output_activation=cell.output_activation)
+        check_options("to_keras", level, candidate_activation=candidate_activation)
+
+        w_x = reorder_gates(to_numpy(level_params.w_x), _NESTED_ORDER)
+        w_h = reorder_gates(to_numpy(level_params.w_h), _NESTED_ORDER)
+        if depth == 1:
+            kernels["input_kernel_1"] = w_x
+            kernels["kernel_1"] = w_h
         else:
-            kernels[f"kernel_{number}"] = np.concatenate([w_x, w_h])
-        if own.b is not None:
-            biases[f"bias_{number}"] = reordered(numpy(own.b), _NESTED)
+            kernels[f"kernel_{depth}"] = np.concatenate([w_x, w_h])
+        if level_params.b is not None:
+            biases[f"bias_{depth}"] = reorder_gates(to_numpy(level_params.b), _NESTED_ORDER)
     return kernels | biases
 
 
-def _levels(cell: Layer, params: Any) -> list[Converted]:
-    """A nested cell's levels, outermost first."""
-    if isinstance(cell, Nested):
-        return [(cell, params), *_levels(bare(cell.inner), params.inner)]
+def _nested_levels(cell: Layer, params: Params) -> list[Converted]:
+    """Return the levels of a nested cell, outermost first.
+
+    Raises:
+        ValueError: The innermost level is not a plain LSTM.
+    """
+    levels: list[Converted] = []
+    while isinstance(cell, Nested):
+        levels.append((cell, params))
+        cell = without_dropout(cell.inner)
+        params = params.inner
     if not isinstance(cell, LSTM):
-        raise no_such_cell("to_keras", cell, "an LSTM as the innermost level")
-    expect("to_keras", cell, peephole=False, projection=None, layer_norm=False)
-    return [(cell, params)]
+        raise unsupported_cell_error("to_keras", cell, "an LSTM as the innermost level")
+    check_options("to_keras", cell, peephole=False, projection=None, layer_norm=False)
+    levels.append((cell, params))
+    return levels

@@ -1,62 +1,92 @@
-"""What weights do not tell: the options of a converter, given as text, and what a converted layer has of them."""
+"""Options of the converters that weights do not tell, parsed from text; and those that a converted layer has."""
 
 import dataclasses
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from nlstm_jax.errors import ConfigError
 
+Converter: TypeAlias = Callable[..., Any]
+"""A function such as `from_keras` or `to_flax`. Its keyword-only arguments are its options."""
 
-def parse(options: Sequence[str], *converters: Callable[..., Any] | None) -> list[dict[str, Any]]:
-    """What NAME=VALUE options say, for each converter; None: there is none.
+_BOOLEANS = {"true": True, "false": False}
 
-    An option is a keyword-only argument of a converter.
-
-    Raises:
-        ConfigError: no converter has an option of that name, or it is not of that type.
-    """
-    accepted = [_keywords(converter) if converter else {} for converter in converters]
-    given: list[dict[str, Any]] = [{} for _ in converters]
-    for option in options:
-        name, equals, text = option.partition("=")
-        takers = [index for index, names in enumerate(accepted) if equals and name in names]
-        if not takers:
-            names = ", ".join(f"{each}=…" for names in accepted for each in names) or "none with these --from and --to"
-            raise ConfigError(f"--option: {names} expected, found {option!r}")
-        expected, read = _READ[accepted[takers[0]][name]]
-        try:
-            given[takers[0]][name] = read(text)
-        except (KeyError, ValueError):
-            raise ConfigError(f"--option: {name}: {expected} expected, found {text!r}") from None
-    return given
-
-
-def _keywords(converter: Callable[..., Any]) -> dict[str, Any]:
-    parameters = inspect.signature(converter).parameters.values()
-    return {each.name: each.annotation for each in parameters if each.kind is each.KEYWORD_ONLY}
-
-
-# What is expected, and how it is read, by the type of an option.
-_READ: dict[Any, tuple[str, Callable[[str], Any]]] = {
+_PARSERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
     str: ("text", str),
     str | None: ("text", str),
     float: ("a number", float),
-    bool | None: ("true or false", lambda text: {"true": True, "false": False}[text.lower()]),
+    bool | None: ("true or false", lambda text: _BOOLEANS[text.lower()]),
     Sequence[str]: ("names", lambda text: tuple(text.split(","))),
 }
+"""For each type of an option: its description in error messages, and the function that parses it."""
 
 
-def untold(layer: Any) -> list[str]:
-    """What other frameworks' weights do not tell of a layer and the layers in it, each once."""
+def parse_options(options: Sequence[str], *converters: Converter | None) -> list[dict[str, Any]]:
+    """Parse NAME=VALUE options, and return the keyword arguments of each converter.
+
+    An option that several converters have goes to the first of them.
+
+    Args:
+        options: The options, each of the form NAME=VALUE.
+        *converters: The converters; None stands for a conversion that has no options.
+
+    Raises:
+        ConfigError: No converter has an option of that name, or the value does not have the option's type.
+    """
+    accepted = [_option_types(converter) for converter in converters]
+    arguments: list[dict[str, Any]] = [{} for _ in converters]
+    for option in options:
+        name, equals, text = option.partition("=")
+        matches = [index for index, types in enumerate(accepted) if equals and name in types]
+        if not matches:
+            raise ConfigError(f"--option: {_list_options(accepted)} expected, found {option!r}")
+        index = matches[0]
+        description, parse = _PARSERS[accepted[index][name]]
+        try:
+            arguments[index][name] = parse(text)
+        except (KeyError, ValueError):
+            raise ConfigError(f"--option: {name}: {description} expected, found {text!r}") from None
+    return arguments
+
+
+def unspecified_options(layer: Any) -> list[str]:
+    """List the options of a layer, and of the layers in it, that the weights of other frameworks do not tell.
+
+    Returns:
+        The options as `name=value`, each once.
+    """
     if isinstance(layer, tuple):
-        return list(dict.fromkeys(told for each in layer for told in untold(each)))
+        nested = [unspecified_options(item) for item in layer]
+        return _without_duplicates([option for options in nested for option in options])
     if not dataclasses.is_dataclass(layer):
         return []
     values = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
-    own = [
-        f"{name}={value}"
-        for name, value in values.items()
-        if name.endswith("activation") or name in ("reset_after", "merge")
-    ]
-    return list(dict.fromkeys([*own, *untold(tuple(values.values()))]))
+    options = [f"{name}={value}" for name, value in values.items() if _is_untold(name)]
+    return _without_duplicates([*options, *unspecified_options(tuple(values.values()))])
+
+
+def _option_types(converter: Converter | None) -> dict[str, Any]:
+    """Return the types of a converter's options by name; without a converter there are none."""
+    if converter is None:
+        return {}
+    parameters = inspect.signature(converter).parameters.values()
+    return {
+        parameter.name: parameter.annotation for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
+    }
+
+
+def _list_options(accepted: Sequence[dict[str, Any]]) -> str:
+    """Return the names of all options, for an error message."""
+    names = [f"{name}=…" for types in accepted for name in types]
+    return ", ".join(names) or "none with these --from and --to"
+
+
+def _is_untold(field: str) -> bool:
+    """Return True if a layer's field cannot be read off the weights of another framework."""
+    return field.endswith("activation") or field in ("reset_after", "merge")
+
+
+def _without_duplicates(texts: list[str]) -> list[str]:
+    """Return the texts in their order, each once."""
+    return list(dict.fromkeys(texts))

@@ -1,82 +1,115 @@
 """Weights of TensorFlow 1's `BasicLSTMCell` and `LSTMCell`, alone or in a `MultiRNNCell`.
 
-One `kernel` on [x, h], gate order i, g, f, o; the forget bias is added in the forward pass there, and put into b here;
-peepholes are diagonal, o's sees the new memory.
+TensorFlow 1 has one `kernel` that multiplies [x, h], with gate order i, g, f, o. It adds the forget bias in the
+forward pass; here the forget bias is part of b. Peepholes are diagonal, and the output gate o sees the new cell state.
 """
-
-from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.adapters.weights.tensors import Converted, Tensors, natural, parameter, reordered, stacked
+from nlstm_jax.adapters.weights.tensors import (
+    Converted,
+    NamedTensors,
+    Tensors,
+    natural_sort_key,
+    reorder_gates,
+    stack_layers,
+    to_parameter,
+)
 from nlstm_jax.cells import LSTM, LSTMParams
 
-# i g f o ↔ i f g o
-_ORDER = (0, 2, 1, 3)
+# i g f o ↔ i f g o: the order is its own inverse.
+_GATE_ORDER = (0, 2, 1, 3)
 _PEEPHOLES = ("w_i_diag", "w_f_diag", "w_o_diag")
 
 
 def from_tensorflow1(
-    tensors: Mapping[str, Any], prefix: str = "", *, forget_bias: float = 1.0, activation: str = "tanh"
+    tensors: NamedTensors, prefix: str = "", *, forget_bias: float = 1.0, activation: str = "tanh"
 ) -> Converted:
-    """The LSTM, or stack of LSTMs, whose TensorFlow 1 variables these are, and its parameters.
+    """Return the LSTM, or stack of LSTMs, of these TensorFlow 1 variables and its parameters.
 
     Args:
-        tensors: arrays by the variables' names, e.g. `rnn/multi_rnn_cell/cell_0/lstm_cell/kernel`, with `bias`, the
-            peepholes `w_i_diag`, `w_f_diag`, `w_o_diag`, and `projection/kernel`; layers in the order of the numbers.
-        prefix: of the cell's names in a checkpoint.
-        forget_bias: the cell's argument; its default there is 1.0.
-        activation: the cell's, by name; the variables do not tell.
+        tensors: The arrays by the variables' names, e.g. `rnn/multi_rnn_cell/cell_0/lstm_cell/kernel`. Beside each
+            `kernel` there is a `bias`; there may be the peepholes `w_i_diag`, `w_f_diag`, `w_o_diag`, and
+            `projection/kernel`. Layers are ordered by the numbers in their names.
+        prefix: The beginning of the cell's names in a checkpoint.
+        forget_bias: The argument `forget_bias` of the TensorFlow cell, whose default is 1.0.
+        activation: The name of the TensorFlow cell's activation. It cannot be read off the variables.
 
     Returns:
-        `LSTM`, with peepholes or a projection where there are such; several in a `Stack`.
+        The layer and its parameters. The layer is an `LSTM`, with peepholes or a projection if the variables have
+        them; several are in a `Stack`.
 
     Raises:
-        DataError: a tensor is missing, of a wrong shape, or has no place.
+        DataError: A tensor is missing, has a wrong shape, or has no place.
 
     >>> from_tensorflow1({"lstm_cell/kernel": np.ones((3 + 4, 16)), "lstm_cell/bias": np.zeros(16)})[1].b[4:8].tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
     source = Tensors(tensors, "from_tensorflow1", prefix)
-    places = [name.removesuffix("bias") for name in source.names if name.rpartition("/")[2] == "bias"]
-    places = sorted(places, key=natural) or [""]
+    scopes = [name.removesuffix("bias") for name in source.names if name.rpartition("/")[2] == "bias"]
+    scopes.sort(key=natural_sort_key)
+    # Without any bias the unnamed scope is read, so that the error names the missing bias.
+    if not scopes:
+        scopes = [""]
+
     layers: list[Converted] = []
-    for place in places:
-        below = layers[-1][0].out_features if layers else None
-        layers.append(_cell_from(source, place, below, forget_bias, activation))
-    source.finish()
-    return stacked(layers)
+    in_features = None
+    for scope in scopes:
+        cell, params = _read_cell(source, scope, in_features, forget_bias, activation)
+        layers.append((cell, params))
+        in_features = cell.out_features
+    source.check_all_used()
+    return stack_layers(layers)
 
 
-def _cell_from(source: Tensors, place: str, features: int | None, forget_bias: float, activation: str) -> Converted:
-    bias = source.take(f"{place}bias", None)
+def _read_cell(
+    source: Tensors, scope: str, in_features: int | None, forget_bias: float, activation: str
+) -> tuple[LSTM, LSTMParams]:
+    """Return the LSTM in a variable scope and its parameters.
+
+    Args:
+        source: The tensors.
+        scope: The beginning of the cell's names, e.g. `cell_0/lstm_cell/`.
+        in_features: The expected width of the input; None accepts any.
+        forget_bias: The value that TensorFlow adds to the forget gate.
+        activation: The name of the activation.
+    """
+    bias = source.take(f"{scope}bias", None)
     width = bias.shape[0]
-    hidden = width // 4
-    if not hidden or width % 4:
-        raise source.validation_error(f"{place}bias", f"4 blocks of one length expected, found {list(bias.shape)}")
-    projection = w_p = peephole = None
-    if f"{place}projection/kernel" in source:
-        w_p = parameter(source.take(f"{place}projection/kernel", hidden, None))
+    features = width // 4
+    if not features or width % 4:
+        raise source.tensor_error(f"{scope}bias", f"4 blocks of one length expected, found {list(bias.shape)}")
+
+    projection = None
+    w_p = None
+    if f"{scope}projection/kernel" in source:
+        w_p = to_parameter(source.take(f"{scope}projection/kernel", features, None))
         projection = w_p.shape[1]
-    if f"{place}{_PEEPHOLES[0]}" in source:
-        peephole = parameter(np.stack([source.take(f"{place}{name}", hidden) for name in _PEEPHOLES]))
-    out = projection or hidden
-    kernel = source.take(f"{place}kernel", None if features is None else features + out, 4 * hidden)
-    features = kernel.shape[0] - out
-    if features < 1:
-        raise source.validation_error(
-            f"{place}kernel", f"rows for an input and for h expected, found {list(kernel.shape)}"
+    peephole = None
+    if f"{scope}{_PEEPHOLES[0]}" in source:
+        peephole = to_parameter(np.stack([source.take(f"{scope}{name}", features) for name in _PEEPHOLES]))
+
+    out_features = projection or features
+    kernel_rows = None
+    if in_features is not None:
+        kernel_rows = in_features + out_features
+    kernel = source.take(f"{scope}kernel", kernel_rows, 4 * features)
+    input_rows = kernel.shape[0] - out_features
+    if input_rows < 1:
+        raise source.tensor_error(
+            f"{scope}kernel", f"rows for an input and for h expected, found {list(kernel.shape)}"
         )
-    w_x, w_h = np.split(reordered(kernel, _ORDER), [features])
-    b = parameter(reordered(bias, _ORDER)) + jnp.repeat(jnp.array([0.0, forget_bias, 0.0, 0.0]), hidden)
+    w_x, w_h = np.split(reorder_gates(kernel, _GATE_ORDER), [input_rows])
+    added_forget_bias = jnp.repeat(jnp.array([0.0, forget_bias, 0.0, 0.0]), features)
+    b = to_parameter(reorder_gates(bias, _GATE_ORDER)) + added_forget_bias
+
     cell = LSTM(
-        hidden,
+        features,
         forget_bias=forget_bias,
         candidate_activation=activation,
         output_activation=activation,
         peephole=peephole is not None,
         projection=projection,
     )
-    return cell, LSTMParams(parameter(w_x), parameter(w_h), b, peephole, w_p, None)
+    return cell, LSTMParams(to_parameter(w_x), to_parameter(w_h), b, peephole, w_p, norm=None)

@@ -1,7 +1,7 @@
-"""What all converters share: tensors taken by name and shape, gate blocks put in another order, structures."""
+"""Helpers that all converters share: checked access to named tensors, gate order, and layer structure."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ import numpy as np
 from nlstm_jax.cells import (
     Bidirectional,
     BidirectionalParams,
-    Cell,
     Layer,
     Stack,
     StackParams,
@@ -20,191 +19,252 @@ from nlstm_jax.cells import (
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Array, Params
 
-Converted: TypeAlias = tuple[Any, Params]
+Converted: TypeAlias = tuple[Layer, Params]
 """A layer and its parameters."""
+
+NamedTensors: TypeAlias = Mapping[str, Any]
+"""Arrays of any framework by name. A value may be a dictionary of the same kind."""
+
+_MAX_LISTED = 8
+"""The number of names that an error message lists."""
 
 
 class Tensors:
-    """Named arrays of another framework, taken one by one: a mistake is an error that names the tensor.
+    """A collection of another framework's named arrays, from which each array is taken by name and expected shape.
+
+    A tensor that is missing, has another shape, or is never taken is an error that names the tensor.
 
     Attributes:
-        names: all of them, without the prefix, in the order in which they were given.
+        names: All names without the prefix, in the order in which they were passed.
     """
 
     def __init__(
-        self, given: Mapping[str, Any], owner: str, prefix: str, options: Mapping[str, Any] | None = None
+        self,
+        tensors: NamedTensors,
+        owner: str,
+        prefix: str,
+        options: Mapping[str, tuple[Any, Any]] | None = None,
     ) -> None:
-        """Flatten and keep what begins with `prefix`.
+        """Flatten the tensors, and keep those whose names begin with `prefix`.
 
         Args:
-            given: the arrays by name, nested or not.
-            owner: whose errors they are.
-            prefix: what the names begin with.
-            options: what the tensors do not tell: name → (what was told or None, the other framework's default).
+            tensors: The arrays by name; dictionaries may be nested.
+            owner: The name that begins every error message: a function or a file.
+            prefix: The beginning of the names to keep.
+            options: The options that cannot be read off the tensors. Each name maps to the caller's value (None if
+                the caller passed none) and the other framework's default.
 
         Raises:
-            DataError: nothing does, or it is no dictionary.
+            DataError: `tensors` is not a dictionary, or no name begins with `prefix`.
         """
-        if not isinstance(given, Mapping):
-            raise DataError(f"{owner}: a dictionary of arrays by name expected, found {type(given).__name__}")
+        if not isinstance(tensors, Mapping):
+            raise DataError(f"{owner}: a dictionary of arrays by name expected, found {type(tensors).__name__}")
+        self._owner = owner
+        self._prefix = prefix
         self._options = options or {}
-        self._idle = set(self._options)
-        flat = dict(_flat(given))
-        self._owner, self._prefix = owner, prefix
+        self._unread_options = set(self._options)
+
+        flat = dict(_flatten(tensors))
         self._arrays = {name.removeprefix(prefix): value for name, value in flat.items() if name.startswith(prefix)}
         if not self._arrays:
-            raise DataError(f"{owner}: tensors whose names begin with {prefix!r} expected, found {_listed(flat)}")
+            raise DataError(f"{owner}: tensors whose names begin with {prefix!r} expected, found {_join_names(flat)}")
         self.names = list(self._arrays)
-        self._left = set(self.names)
+        self._untaken = set(self.names)
 
     def __contains__(self, name: str) -> bool:
         return name in self._arrays
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of a tensor that is there."""
+        """Return the shape of an existing tensor."""
         return tuple(np.shape(self._arrays[name]))
 
     def take(self, name: str, *shape: int | None) -> np.ndarray:
-        """The tensor of that name; None in `shape` is any size.
+        """Return a tensor, and mark it as taken.
+
+        Args:
+            name: The tensor's name without the prefix.
+            *shape: The expected size of each axis; None accepts any size.
 
         Raises:
-            DataError: it is missing, or of another shape.
+            DataError: The tensor is missing, or has another shape.
         """
         if name not in self._arrays:
-            longer = next((each for each in self._arrays if each.endswith(name)), None)
-            hint = "" if longer is None else f"; is the prefix {self._prefix + longer.removesuffix(name)!r}?"
-            raise DataError(f"{self._owner}: {self._prefix}{name}: missing among {_listed(self._arrays)}{hint}")
+            missing = f"{self._owner}: {self._prefix}{name}: missing among {_join_names(self._arrays)}"
+            raise DataError(f"{missing}{self._prefix_hint(name)}")
         array = np.asarray(self._arrays[name])
-        if len(array.shape) != len(shape) or any(
-            want is not None and want != size for want, size in zip(shape, array.shape, strict=True)
-        ):
-            wanted = ", ".join("any" if size is None else str(size) for size in shape)
-            raise self.validation_error(name, f"the shape [{wanted}] expected, found {list(array.shape)}")
-        self._left.discard(name)
+        if not _shape_matches(array.shape, shape):
+            expected = ", ".join("any" if size is None else str(size) for size in shape)
+            raise self.tensor_error(name, f"the shape [{expected}] expected, found {list(array.shape)}")
+        self._untaken.discard(name)
         return array
 
-    def told(self, name: str) -> Any:
-        """What was told of that name, or None."""
-        self._idle.discard(name)
-        return self._options[name][0]
+    def explicit_option(self, name: str) -> Any:
+        """Return the caller's value of an option, or None if the caller passed none."""
+        self._unread_options.discard(name)
+        value, _ = self._options[name]
+        return value
 
     def option(self, name: str) -> Any:
-        """What was told of that name, or the default of the other framework."""
-        told = self.told(name)
-        return self._options[name][1] if told is None else told
+        """Return the caller's value of an option, or the other framework's default."""
+        value = self.explicit_option(name)
+        if value is None:
+            _, value = self._options[name]
+        return value
 
-    def only(self, places: tuple[str, ...]) -> None:
-        """Leave out of account what is not in one of these places."""
-        self._left = {name for name in self._left if name.startswith(places)}
+    def ignore_all_but(self, prefixes: tuple[str, ...]) -> None:
+        """Do not require that tensors are taken whose names begin with none of `prefixes`."""
+        self._untaken = {name for name in self._untaken if name.startswith(prefixes)}
 
-    def validation_error(self, name: str, text: str) -> DataError:
-        """An error about the tensor of that name."""
+    def tensor_error(self, name: str, text: str) -> DataError:
+        """Return an error about the named tensor."""
         return DataError(f"{self._owner}: {self._prefix}{name}: {text}")
 
-    def finish(self) -> None:
-        """Raise a DataError if a tensor was not taken or an option tells of nothing: none is dropped in silence."""
-        left = [self._prefix + name for name in self.names if name in self._left]
-        if left:
+    def check_all_used(self) -> None:
+        """Check that every tensor was taken and that every option had an effect.
+
+        Raises:
+            DataError: A tensor was not taken; or an option that was never read has a value other than its default.
+        """
+        untaken = [self._prefix + name for name in self.names if name in self._untaken]
+        if untaken:
             raise DataError(
-                f"{self._owner}: no place for {_listed(left)}; a prefix picks one layer's tensors out of a model's, "
-                "and layers= those of several Keras layers"
+                f"{self._owner}: no place for {_join_names(untaken)}; a prefix picks one layer's tensors out of a "
+                "model's, and layers= those of several Keras layers"
             )
-        for name in sorted(self._idle):
-            told, default = self._options[name]
-            if told not in (None, default):
+        for name in sorted(self._unread_options):
+            value, default = self._options[name]
+            if value not in (None, default):
                 raise DataError(
                     f"{self._owner}: {name}: none expected, as there is nothing here that it could tell of; "
-                    f"found {told!r}"
+                    f"found {value!r}"
                 )
 
+    def _prefix_hint(self, name: str) -> str:
+        """Suggest a longer prefix if a name ends in the missing one; otherwise return an empty text."""
+        for candidate in self._arrays:
+            if candidate.endswith(name):
+                return f"; is the prefix {self._prefix + candidate.removesuffix(name)!r}?"
+        return ""
 
-def gates_of(width: int, features: int) -> int | None:
-    """How many gates of `features` units stand side by side in `width`: 1, 3 or 4, or None."""
+
+def count_gates(width: int, features: int) -> int | None:
+    """Return the number of gates of `features` units in `width`: 1, 3 or 4. Return None for any other width."""
     return {features: 1, 3 * features: 3, 4 * features: 4}.get(width)
 
 
-def parameter(array: np.ndarray) -> Array:
-    """An array as a parameter: float32 at least."""
+def to_parameter(array: np.ndarray) -> Array:
+    """Return a JAX array of the values, in float32 or a wider dtype."""
     values = jnp.asarray(array)
     return values.astype(jnp.promote_types(values.dtype, jnp.float32))
 
 
-def numpy(array: Array) -> np.ndarray:
-    """A parameter as a NumPy array."""
+def to_numpy(array: Array) -> np.ndarray:
+    """Return a parameter as a NumPy array."""
     return np.asarray(array)
 
 
-def reordered(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
-    """The gate blocks of the last axis in another order."""
+def reorder_gates(array: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """Return the array with the gate blocks of its last axis in another order.
+
+    Args:
+        array: The array [..., G·H] of G equal blocks.
+        order: The indices of the blocks [G] in their new order.
+    """
     blocks = np.split(array, len(order), axis=-1)
     return np.concatenate([blocks[index] for index in order], axis=-1)
 
 
-def stacked(layers: Sequence[Converted]) -> Converted:
-    """Several layers as a `Stack`; one as it is."""
+def stack_layers(layers: Sequence[Converted]) -> Converted:
+    """Return several layers as one `Stack`, or a single layer unchanged."""
     if len(layers) == 1:
         return layers[0]
     cells, params = zip(*layers, strict=True)
     return Stack(cells), StackParams(params)
 
 
-def both_ways(forward: Converted, backward: Converted, merge: str = "concat") -> Converted:
-    """Two cells as a `Bidirectional`."""
-    return Bidirectional(forward[0], backward[0], merge), BidirectionalParams(forward[1], backward[1])
+def make_bidirectional(forward: Converted, backward: Converted, merge: str = "concat") -> Converted:
+    """Return two cells as one `Bidirectional`."""
+    forward_cell, forward_params = forward
+    backward_cell, backward_params = backward
+    layer = Bidirectional(forward_cell, backward_cell, merge)
+    return layer, BidirectionalParams(forward_params, backward_params)
 
 
-def layers_of(owner: str, layer: Layer, params: Params) -> list[Converted]:
-    """The layers of a stack, lowest first, or the one.
+def split_stack(owner: str, layer: Layer, params: Params) -> list[Converted]:
+    """Return the layers of a stack, lowest first, or the single layer.
 
     Raises:
-        ValueError: a stack with skip or residual connections.
+        ValueError: The stack has skip or residual connections.
     """
     if not isinstance(layer, Stack):
         return [(layer, params)]
-    expect(owner, layer, skip=False, residual=False)
+    check_options(owner, layer, skip=False, residual=False)
     return list(zip(layer.cells, params.layers, strict=True))
 
 
-def directions_of(layer: Layer, params: Params) -> list[Converted]:
-    """The forward and the backward cell, or the one."""
+def split_directions(layer: Layer, params: Params) -> list[Converted]:
+    """Return the forward and the backward cell of a `Bidirectional`, or the single cell."""
     if not isinstance(layer, Bidirectional):
         return [(layer, params)]
     return [(layer.forward, params.forward), (layer.backward, params.backward)]
 
 
-def bare(cell: Layer) -> Layer:
-    """The cell without dropout, which has no parameters and no part in an evaluation."""
-    return bare(cell.cell) if isinstance(cell, VariationalDropout) else cell
+def without_dropout(cell: Layer) -> Layer:
+    """Return the cell inside any dropout wrappers. Dropout has no parameters and no effect in an evaluation."""
+    while isinstance(cell, VariationalDropout):
+        cell = cell.cell
+    return cell
 
 
-def expect(owner: str, cell: Any, **options: Any) -> None:
-    """Raise a ValueError unless the cell's options are those that the other framework has."""
-    for name, accepted in options.items():
-        found = getattr(cell, name)
-        if found not in (accepted if isinstance(accepted, tuple) else (accepted,)):
-            raise ValueError(f"{owner}: {type(cell).__name__}: {name}={accepted!r} expected, found {found!r}")
+def check_options(owner: str, cell: Layer, **options: Any) -> None:
+    """Check that a cell's options have values that the other framework supports.
+
+    Args:
+        owner: The name of the converter, which begins the error message.
+        cell: The cell to check.
+        **options: The supported value of each option, or a tuple of several.
+
+    Raises:
+        ValueError: An option has another value.
+    """
+    for name, expected in options.items():
+        accepted = expected if isinstance(expected, tuple) else (expected,)
+        value = getattr(cell, name)
+        if value not in accepted:
+            raise ValueError(f"{owner}: {type(cell).__name__}: {name}={expected!r} expected, found {value!r}")
 
 
-def no_such_cell(owner: str, cell: Cell | Layer, accepted: str) -> ValueError:
-    """An error for a cell that the other framework lacks."""
-    why = ", which takes part in an evaluation too" if isinstance(cell, Zoneout) else ""
-    return ValueError(f"{owner}: {accepted} expected, found {type(cell).__name__}{why}")
+def unsupported_cell_error(owner: str, cell: Layer, accepted: str) -> ValueError:
+    """Return an error for a cell that the other framework lacks."""
+    reason = ", which takes part in an evaluation too" if isinstance(cell, Zoneout) else ""
+    return ValueError(f"{owner}: {accepted} expected, found {type(cell).__name__}{reason}")
 
 
-def natural(name: str) -> list[Any]:
-    """What to sort names by, so that layer_10 comes after layer_9."""
+def natural_sort_key(name: str) -> list[Any]:
+    """Return a sort key under which layer_10 comes after layer_9."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def _flat(given: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested dictionaries as one, names joined by /."""
-    for name, value in given.items():
+def _flatten(tensors: NamedTensors, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the arrays of nested dictionaries, with the names of the levels joined by `/`."""
+    for name, value in tensors.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}/")
+            yield from _flatten(value, f"{prefix}{name}/")
         else:
             yield f"{prefix}{name}", value
 
 
-def _listed(names: Any) -> str:
-    names = list(names)
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+def _shape_matches(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
+    """Return True if every size is the expected one; an expected size of None matches any."""
+    if len(shape) != len(expected):
+        return False
+    return all(want is None or want == size for want, size in zip(expected, shape, strict=True))
+
+
+def _join_names(names: Iterable[str]) -> str:
+    """Return the first names, separated by commas, and the number of the others."""
+    all_names = list(names)
+    text = ", ".join(all_names[:_MAX_LISTED])
+    if len(all_names) > _MAX_LISTED:
+        text += f" and {len(all_names) - _MAX_LISTED} more"
+    return text

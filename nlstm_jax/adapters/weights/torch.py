@@ -1,7 +1,7 @@
 """Weights from and to PyTorch's `nn.LSTM`, `nn.GRU`, `nn.RNN` and their single cells.
 
-PyTorch stores weights as [gates·H, D], gate order i, f, g, o and r, z, n as here, and two biases whose sum it uses
-(but for a GRU's n, whose second bias stands inside r ⊙ (·)).
+PyTorch stores weights as [gates·H, D]. The gate order is the same as here: i, f, g, o in an LSTM and r, z, n in a GRU.
+PyTorch has two biases and uses their sum. The exception is a GRU's n, whose second bias stands inside r ⊙ (·).
 """
 
 from collections.abc import Mapping
@@ -11,147 +11,221 @@ import numpy as np
 
 from nlstm_jax.adapters.weights.tensors import (
     Converted,
+    NamedTensors,
     Tensors,
-    bare,
-    both_ways,
-    directions_of,
-    expect,
-    gates_of,
-    layers_of,
-    no_such_cell,
-    numpy,
-    parameter,
-    stacked,
+    check_options,
+    count_gates,
+    make_bidirectional,
+    split_directions,
+    split_stack,
+    stack_layers,
+    to_numpy,
+    to_parameter,
+    unsupported_cell_error,
+    without_dropout,
 )
 from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, ElmanParams, GRUParams, Layer, LSTMParams, spec_repr
 from nlstm_jax.types import Params
 
 
-def from_torch(tensors: Mapping[str, Any], prefix: str = "", *, nonlinearity: str | None = None) -> Converted:
-    """The layer that a PyTorch state dict holds, and its parameters.
+def from_torch(tensors: NamedTensors, prefix: str = "", *, nonlinearity: str | None = None) -> Converted:
+    """Return the layer of a PyTorch state dict and its parameters.
 
     Args:
-        tensors: `module.state_dict()`, or the like in NumPy arrays: `weight_ih_l0`, `weight_hh_l0`, `bias_ih_l0`, …,
-            `_reverse` for the second direction, `weight_hr_l0` for `proj_size`; a single cell's lack the `_l0`.
-        prefix: of the layer's names in a model's state dict, e.g. `"encoder.rnn."`.
-        nonlinearity: of an `nn.RNN`, "tanh" (so by default there) or "relu"; the weights do not tell.
+        tensors: The result of `module.state_dict()`, or NumPy arrays under the same names: `weight_ih_l0`,
+            `weight_hh_l0`, `bias_ih_l0`, …. The second direction has the suffix `_reverse`. With `proj_size` there is
+            `weight_hr_l0`. The names of a single cell lack the `_l0`.
+        prefix: The beginning of the layer's names in a model's state dict, e.g. `"encoder.rnn."`.
+        nonlinearity: The activation of an `nn.RNN`, "tanh" (PyTorch's default) or "relu". It cannot be read off the
+            weights.
 
     Returns:
-        `LSTM`, `GRU` or `Elman`, in a `Bidirectional` for two directions, in a `Stack` for several layers. Dropout is
-        not among the weights: `Stack(cells, dropout=…)` has it.
+        The layer and its parameters. The layer is an `LSTM`, `GRU` or `Elman`, inside a `Bidirectional` for two
+        directions, and inside a `Stack` for several layers. Dropout is not among the weights; use
+        `Stack(cells, dropout=…)` for it.
 
     Raises:
-        DataError: a tensor is missing, of a wrong shape, or has no place; a nonlinearity of what is no `nn.RNN`.
+        DataError: A tensor is missing, has a wrong shape, or has no place; or a nonlinearity is passed for a layer
+            that is not an `nn.RNN`.
 
     >>> tensors = {"weight_ih_l0": np.ones((16, 3)), "weight_hh_l0": np.ones((16, 4))}
     >>> from_torch(tensors)[0]
     LSTM(features=4, ..., use_bias=False, ...)
     """
-    source = Tensors(_readable(tensors), "from_torch", prefix, {"nonlinearity": (nonlinearity, "tanh")})
+    source = Tensors(_to_readable(tensors), "from_torch", prefix, {"nonlinearity": (nonlinearity, "tanh")})
+    layers: list[Converted] = []
     if "weight_ih" in source:
-        layers = [_cell_from(source, "", None)]
+        layers.append(_read_cell(source, "", None))
     else:
-        layers, below = [], None
-        count = max(sum(name.startswith("weight_ih_l") and name[11:].isdecimal() for name in source.names), 1)
-        for index in range(count):
-            layers.append(_layer_from(source, f"_l{index}", below))
-            below = layers[-1][0].out_features
-    source.finish()
-    return stacked(layers)
+        # Even without a numbered layer the first one is read, so that the error names its missing tensor.
+        layer_count = max(sum(_is_input_weight(name) for name in source.names), 1)
+        in_features = None
+        for index in range(layer_count):
+            layer, params = _read_layer(source, f"_l{index}", in_features)
+            layers.append((layer, params))
+            in_features = layer.out_features
+    source.check_all_used()
+    return stack_layers(layers)
 
 
 def to_torch(layer: Layer, params: Params, prefix: str = "") -> dict[str, np.ndarray]:
-    """The state dict of the PyTorch module that computes the same.
+    """Return the state dict of the PyTorch module that computes the same function.
 
-    The bias goes into `bias_ih`, and zeros into `bias_hh` (but a GRU's b_n, which belongs there), so a way there and
-    back changes no bit. Dropout is left out, as it has no part in an evaluation.
+    The bias becomes `bias_ih`, and `bias_hh` is zero. The exception is a GRU's b_n, which belongs in `bias_hh`. A
+    round trip (`to_torch`, then `from_torch`) changes no bit. Dropout is left out, as it has no effect in an
+    evaluation.
+
+    Args:
+        layer: The layer to convert.
+        params: The layer's parameters.
+        prefix: The beginning of every name in the result.
 
     Raises:
-        ValueError: a cell, option or structure that PyTorch does not have; the message names it.
+        ValueError: PyTorch has no such cell, option or structure; the message names it.
     """
     tensors: dict[str, np.ndarray] = {}
-    layers = layers_of("to_torch", layer, params)
-    first, directions = bare(directions_of(*layers[0])[0][0]), len(directions_of(*layers[0]))
-    for index, (each, weights) in enumerate(layers):
-        if isinstance(each, Bidirectional):
-            expect("to_torch", each, merge="concat")
-        if len(directions_of(each, weights)) != directions:
-            raise ValueError(f"to_torch: {directions} direction(s) in every layer expected, found {spec_repr(each)}")
-        for suffix, (cell, own) in zip(("", "_reverse"), directions_of(each, weights), strict=False):
-            if bare(cell) != first:
+    layers = split_stack("to_torch", layer, params)
+    first_directions = split_directions(*layers[0])
+    first_cell = without_dropout(first_directions[0][0])
+    direction_count = len(first_directions)
+
+    for index, (stacked_layer, layer_params) in enumerate(layers):
+        if isinstance(stacked_layer, Bidirectional):
+            check_options("to_torch", stacked_layer, merge="concat")
+        directions = split_directions(stacked_layer, layer_params)
+        if len(directions) != direction_count:
+            raise ValueError(
+                f"to_torch: {direction_count} direction(s) in every layer expected, found {spec_repr(stacked_layer)}"
+            )
+        for suffix, (wrapped_cell, cell_params) in zip(("", "_reverse"), directions, strict=False):
+            cell = without_dropout(wrapped_cell)
+            if cell != first_cell:
                 raise ValueError(
-                    f"to_torch: layers and directions alike expected, found {spec_repr(first)} and "
-                    f"{spec_repr(bare(cell))}"
+                    f"to_torch: layers and directions alike expected, found {spec_repr(first_cell)} and "
+                    f"{spec_repr(cell)}"
                 )
-            tensors |= {f"{prefix}{name}_l{index}{suffix}": value for name, value in _cell_to(bare(cell), own).items()}
+            for name, value in _cell_to_tensors(cell, cell_params).items():
+                tensors[f"{prefix}{name}_l{index}{suffix}"] = value
     return tensors
 
 
-def _readable(tensors: Any) -> Any:
-    """Arrays that NumPy can read: it knows no gradient, and no bfloat16, whose values are all float32's too."""
+def _to_readable(tensors: NamedTensors) -> NamedTensors:
+    """Return arrays that NumPy can read: without gradients, and with bfloat16 converted to float32.
+
+    Anything but a dictionary is returned unchanged, so that `Tensors` reports it.
+    """
     if not isinstance(tensors, Mapping):
         return tensors
-    readable = {}
-    for name, value in tensors.items():
-        plain = value.detach() if hasattr(value, "detach") else value
-        readable[name] = plain.float() if "torch.bfloat16" in str(getattr(plain, "dtype", "")) else plain
-    return readable
+    return {name: _to_readable_array(value) for name, value in tensors.items()}
 
 
-def _layer_from(source: Tensors, suffix: str, features: int | None) -> Converted:
-    forward = _cell_from(source, suffix, features)
+def _to_readable_array(value: Any) -> Any:
+    """Detach a PyTorch tensor, and convert bfloat16, which NumPy lacks, to float32."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+    if "torch.bfloat16" in str(getattr(value, "dtype", "")):
+        value = value.float()
+    return value
+
+
+def _is_input_weight(name: str) -> bool:
+    """Return True if the name is that of a layer's input weights in the forward direction, e.g. `weight_ih_l0`."""
+    stem = "weight_ih_l"
+    return name.startswith(stem) and name.removeprefix(stem).isdecimal()
+
+
+def _read_layer(source: Tensors, suffix: str, in_features: int | None) -> Converted:
+    """Return one layer of a module, of one or two directions.
+
+    Args:
+        source: The tensors of the module.
+        suffix: The end of the layer's names, e.g. `_l0`.
+        in_features: The expected width of the input; None accepts any.
+    """
+    forward = _read_cell(source, suffix, in_features)
     # All layers have as many directions as the first.
     if "weight_ih_l0_reverse" not in source and f"weight_ih{suffix}_reverse" not in source:
         return forward
-    return both_ways(forward, _cell_from(source, f"{suffix}_reverse", forward[1].w_x.shape[0]))
+    forward_params = forward[1]
+    backward = _read_cell(source, f"{suffix}_reverse", forward_params.w_x.shape[0])
+    return make_bidirectional(forward, backward)
 
 
-def _cell_from(source: Tensors, suffix: str, features: int | None) -> Converted:
+def _read_cell(source: Tensors, suffix: str, in_features: int | None) -> Converted:
+    """Return the cell whose tensors have this suffix, e.g. `_l0_reverse`."""
     w_hh = source.take(f"weight_hh{suffix}", None, None)
-    rows, out = w_hh.shape
-    projected = f"weight_hr{suffix}" in source
-    hidden = source.take(f"weight_hr{suffix}", out, None).shape[1] if projected else out
-    gates = gates_of(rows, hidden)
-    if gates is None or (projected and gates != 4):
-        raise source.validation_error(
-            f"weight_hh{suffix}", f"1, 3 or 4 blocks of {hidden} rows expected, found {rows} rows and {out} columns"
+    rows, out_features = w_hh.shape
+    has_projection = f"weight_hr{suffix}" in source
+    features = out_features
+    if has_projection:
+        features = source.take(f"weight_hr{suffix}", out_features, None).shape[1]
+
+    gates = count_gates(rows, features)
+    if gates is None or (has_projection and gates != 4):
+        raise source.tensor_error(
+            f"weight_hh{suffix}",
+            f"1, 3 or 4 blocks of {features} rows expected, found {rows} rows and {out_features} columns",
         )
-    w_x = parameter(source.take(f"weight_ih{suffix}", rows, features).T)
-    w_h = parameter(w_hh.T)
-    b = bias = None
+    w_x = to_parameter(source.take(f"weight_ih{suffix}", rows, in_features).T)
+    w_h = to_parameter(w_hh.T)
+
+    bias_ih = None
+    bias_hh = None
     if f"bias_ih{suffix}" in source:
-        b, bias = source.take(f"bias_ih{suffix}", rows), source.take(f"bias_hh{suffix}", rows)
+        bias_ih = source.take(f"bias_ih{suffix}", rows)
+        bias_hh = source.take(f"bias_hh{suffix}", rows)
+    use_bias = bias_ih is not None
+
     if gates == 3:
-        gru = GRU(hidden, use_bias=b is not None)
-        if b is None or bias is None:
-            return gru, GRUParams(w_x, w_h, None, None)
-        summed = np.concatenate([b[: 2 * hidden] + bias[: 2 * hidden], b[2 * hidden :]])
-        return gru, GRUParams(w_x, w_h, parameter(summed), parameter(bias[2 * hidden :]))
-    whole = None if b is None or bias is None else parameter(b + bias)
+        gru = GRU(features, use_bias=use_bias)
+        if bias_ih is None or bias_hh is None:
+            return gru, GRUParams(w_x, w_h, b=None, b_n=None)
+        n_start = 2 * features
+        b = np.concatenate([bias_ih[:n_start] + bias_hh[:n_start], bias_ih[n_start:]])
+        return gru, GRUParams(w_x, w_h, to_parameter(b), to_parameter(bias_hh[n_start:]))
+
+    summed_bias = None
+    if bias_ih is not None and bias_hh is not None:
+        summed_bias = to_parameter(bias_ih + bias_hh)
     if gates == 1:
-        activation = source.option("nonlinearity")
-        return Elman(hidden, activation=activation, use_bias=b is not None), ElmanParams(w_x, w_h, whole)
-    w_p = parameter(source.take(f"weight_hr{suffix}", out, hidden).T) if projected else None
-    cell = LSTM(hidden, projection=out if projected else None, use_bias=b is not None)
-    return cell, LSTMParams(w_x, w_h, whole, None, w_p, None)
+        elman = Elman(features, activation=source.option("nonlinearity"), use_bias=use_bias)
+        return elman, ElmanParams(w_x, w_h, summed_bias)
+
+    projection = None
+    w_p = None
+    if has_projection:
+        projection = out_features
+        w_p = to_parameter(source.take(f"weight_hr{suffix}", out_features, features).T)
+    lstm = LSTM(features, projection=projection, use_bias=use_bias)
+    return lstm, LSTMParams(w_x, w_h, summed_bias, peephole=None, w_p=w_p, norm=None)
 
 
-def _cell_to(cell: Layer, params: Any) -> dict[str, np.ndarray]:
+def _cell_to_tensors(cell: Layer, params: Params) -> dict[str, np.ndarray]:
+    """Return the tensors of one cell, by PyTorch's names without a suffix.
+
+    Raises:
+        ValueError: PyTorch has no such cell or option.
+    """
     if not isinstance(cell, LSTM | GRU | Elman):
-        raise no_such_cell("to_torch", cell, "an LSTM, GRU or Elman")
-    hidden_bias = None if params.b is None else np.zeros_like(numpy(params.b))
+        raise unsupported_cell_error("to_torch", cell, "an LSTM, GRU or Elman")
+    bias_hh = None
+    if params.b is not None:
+        bias_hh = np.zeros_like(to_numpy(params.b))
+
     if isinstance(cell, LSTM):
         activations = {"candidate_activation": "tanh", "output_activation": "tanh", "gate_activation": "sigmoid"}
-        expect("to_torch", cell, gating="multiply", peephole=False, layer_norm=False, **activations)
+        check_options("to_torch", cell, gating="multiply", peephole=False, layer_norm=False, **activations)
     elif isinstance(cell, GRU):
-        expect("to_torch", cell, reset_after=True, candidate_activation="tanh", gate_activation="sigmoid")
-        if hidden_bias is not None:
-            hidden_bias[2 * cell.features :] = numpy(params.b_n)
+        check_options("to_torch", cell, reset_after=True, candidate_activation="tanh", gate_activation="sigmoid")
+        if bias_hh is not None:
+            bias_hh[2 * cell.features :] = to_numpy(params.b_n)
     else:
-        expect("to_torch", cell, activation=("tanh", "relu"))
-    tensors = {"weight_ih": numpy(params.w_x).T, "weight_hh": numpy(params.w_h).T}
-    if hidden_bias is not None:
-        tensors |= {"bias_ih": numpy(params.b), "bias_hh": hidden_bias}
+        check_options("to_torch", cell, activation=("tanh", "relu"))
+
+    tensors = {"weight_ih": to_numpy(params.w_x).T, "weight_hh": to_numpy(params.w_h).T}
+    if bias_hh is not None:
+        tensors["bias_ih"] = to_numpy(params.b)
+        tensors["bias_hh"] = bias_hh
     if isinstance(cell, LSTM) and cell.projection is not None:
-        tensors["weight_hr"] = numpy(params.w_p).T
+        tensors["weight_hr"] = to_numpy(params.w_p).T
     return {name: np.ascontiguousarray(value) for name, value in tensors.items()}

@@ -1,4 +1,4 @@
-"""Layers and tensors in safetensors files."""
+"""Tests of layers and tensors in safetensors files."""
 
 import jax
 import jax.numpy as jnp

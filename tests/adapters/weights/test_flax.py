@@ -1,4 +1,4 @@
-"""Against Flax's own cells, Linen's and NNX': outputs, gradients, and the way there and back."""
+"""Tests against Flax's cells, of Linen and of NNX: outputs, gradients and round trips."""
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +35,7 @@ def loss(ys):
 
 
 def with_gradient(run, params):
-    """The outputs, and the gradient of their loss."""
+    """Return the outputs, and the gradient of their loss."""
 
     def weighed(params):
         ys = run(params)

@@ -42,12 +42,12 @@ def keras():
 
 
 def drawn(layer):
-    """Random parameters, without the compilation that true initial values take."""
+    """Return random parameters. Unlike true initial values they need no compilation."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), references.example(layer)[0])
 
 
 def case(index):
-    """Everything about the case of that number: five kinds, and all else in cycles of other lengths."""
+    """Return the options of a case: one of five kinds, and all other options in cycles of different lengths."""
     generator = np.random.default_rng(index)
     steps, batch, features, units = (int(generator.integers(*bounds)) for bounds in ((2, 9), (1, 5), (1, 6), (2, 7)))
     ends, holes = generator.integers(0, steps + 1, (batch, 1)), generator.random((batch, steps)) < 0.6
@@ -75,7 +75,7 @@ def named(index):
 
 
 def layer_of(keras, options):
-    """Keras' layer, every weight of it random."""
+    """Return a Keras layer with random weights."""
     kind, layers = options["kind"], keras.layers
     given = {name: options[name] for name in ("activation", "use_bias", "go_backwards")}
     given |= {"return_sequences": True, "return_state": True}
@@ -108,7 +108,7 @@ def carry_from(kind, states):
 
 
 def in_keras_order(kind, gradients):
-    """The gradients by Keras' weights, in the order of `layer.weights`, that follow from those by ours."""
+    """Convert gradients by this library's parameters to those by Keras' weights, in the order of `layer.weights`."""
     if kind == "both":
         return [*in_keras_order("lstm", gradients.forward), *in_keras_order("lstm", gradients.backward)]
     found = [np.asarray(leaf) for leaf in (gradients.w_x, gradients.w_h, gradients.b) if leaf is not None]
@@ -192,7 +192,7 @@ MODEL = {"net/lstm/lstm_cell": LSTM(4), "net/bidirectional": Bidirectional(GRU(2
 
 
 def model_tensors():
-    """What a Keras model of three recurrent layers and a dense one holds, in the order of a file's names."""
+    """Return the weights of a Keras model of three recurrent layers and a dense one, sorted by name as in a file."""
     tensors, width = {"net/dense/kernel": np.ones((6, 2)), "net/dense/bias": np.ones(2)}, 4
     for name, layer in reversed(MODEL.items()):
         for field, value in to_keras(layer, layer.init(jax.random.key(0), width)).items():
@@ -272,7 +272,7 @@ def test_keras_takes_what_is_written_for_it(keras):
 
 
 def additive_tensors(features, hidden, depth, bias=True):
-    """Random weights of the widely copied Keras Nested LSTM."""
+    """Return random weights of the widely copied Keras Nested LSTM."""
     generator = np.random.default_rng(depth)
     shapes = {"input_kernel_1": (features, 4 * hidden), "kernel_1": (hidden, 4 * hidden)}
     shapes |= {f"kernel_{level}": (2 * hidden, 4 * hidden) for level in range(2, depth + 1)}
@@ -281,13 +281,13 @@ def additive_tensors(features, hidden, depth, bias=True):
 
 
 def additive_loop(tensors, depth, xs, masks):
-    """That layer, one step after the other: gate order i, g, f, o, and σ(i) + φ(g) at every level."""
+    """Run the Keras Nested LSTM step by step: gate order i, g, f, o, and σ(i) + φ(g) at every level."""
     sigmoid = references.sigmoid
     hidden = tensors["kernel_1"].shape[0]
     h, *memories = np.zeros((depth + 1, xs.shape[1], hidden))
 
     def level(number, entering, kept):
-        """The output of a level whose own previous output is `kept`; its memory is what the next level puts out."""
+        """Return the output of a level whose previous output is `kept`. Its cell state is the next level's output."""
         read = kept * masks[number - 1]
         if number == 1:
             z = entering @ tensors["input_kernel_1"] + read @ tensors["kernel_1"]
@@ -307,12 +307,12 @@ def additive_loop(tensors, depth, xs, masks):
 
 
 def states_of(carry):
-    """h, then the memories, outermost first."""
+    """Return h, then the cell states, outermost first."""
     return [carry.h, *states_of(carry.inner)] if hasattr(carry, "inner") else [carry.h, carry.c]
 
 
 def dropped(cell, params, masks):
-    """The cell in a `VariationalDropout` at every level, and the parameters as it prepares them for these masks."""
+    """Return the cell with a `VariationalDropout` at every level, and its parameters with these masks applied."""
     if isinstance(cell, Nested):
         inner, inner_params = dropped(cell.inner, params.inner, masks[1:])
         cell = nested_with(cell, inner)

@@ -1,4 +1,4 @@
-"""Against the semantics of TensorFlow 1's cells, as a float64 NumPy loop."""
+"""Tests against a float64 NumPy loop with the semantics of TensorFlow 1's cells."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def drawn(features, width, generator, peepholes=False, projection=None, place=""
 
 
 def lstm_cell(tensors, xs, forget_bias=1.0, place=""):
-    """`LSTMCell.call` step by step: i, j, f, o of one product on [x, h]; the forget bias added; diagonal peepholes."""
+    """Run `LSTMCell.call` by steps: i, j, f, o from one product on [x, h], added forget bias, diagonal peepholes."""
     own = {name.removeprefix(place): value for name, value in tensors.items() if name.startswith(place)}
     width = len(own["bias"]) // 4
     projection = own.get("projection/kernel")

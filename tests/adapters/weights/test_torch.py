@@ -29,12 +29,12 @@ CARRIES = {"gru": GRUCarry, "tanh": ElmanCarry, "relu": ElmanCarry}
 
 
 def drawn(layer):
-    """Random parameters, without the compilation that true initial values take."""
+    """Return random parameters. Unlike true initial values they need no compilation."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), references.example(layer)[0])
 
 
 def case(index):
-    """Everything about the case of that number: five kinds, and all else in cycles of other lengths."""
+    """Return the options of a case: one of five kinds, and all other options in cycles of different lengths."""
     generator = np.random.default_rng(index)
     steps, batch, features, hidden = (int(generator.integers(*bounds)) for bounds in ((1, 9), (1, 5), (1, 6), (2, 7)))
     both, packed = index % 2 == 1, index % 4 < 2
@@ -67,7 +67,7 @@ def module_of(torch, kind, features, hidden, layers=1, both=False, bias=True):
 
 
 def carry_from(kind, states, layers, both):
-    """PyTorch's states [layers · directions, B, H] as a carry of ours."""
+    """Convert PyTorch's states [layers · directions, B, H] to a carry."""
     states = dict(zip("hc", states, strict=False))
     cells = [
         CARRIES.get(kind, LSTMCarry)(**{name: np.asarray(values[index]) for name, values in states.items()})
@@ -80,7 +80,7 @@ def carry_from(kind, states, layers, both):
 
 
 def in_torchs_names(gradients, layers, both):
-    """The gradients by PyTorch's parameters that follow from those by ours."""
+    """Convert gradients by this library's parameters to gradients by PyTorch's, by name."""
     found = {}
     for index, layer in enumerate(gradients.layers if layers > 1 else [gradients]):
         for suffix, own in zip(("", "_reverse"), layer if both else [layer], strict=False):
