@@ -26,7 +26,7 @@ def ours(config: Mapping[str, Any], task: Any, *, devices: int = 1, shards: int 
     """`CompiledSteps.train`, as `training.fit` calls it."""
     mesh = make_mesh({}, jax.devices()[:devices])
     plan = TrainingSchedule.from_config(config, task.splits["train"].size)
-    model, numbers = models.build(config, task.sizes), traced_hparams(config)
+    model, numbers = models.build(config, task.model_dims), traced_hparams(config)
     program = CompiledSteps.from_model(model, task, OptimizerFactory.from_config(config, plan), mesh, shards=shards)
     examples, order, size = replicate(task.splits["train"], mesh), _order(config, task), plan.steps_per_call
     state = [program.init_state(model, numbers)]
@@ -49,9 +49,9 @@ def torch(config: Mapping[str, Any], task: Any) -> Callable[[int], None]:
     pytorch.set_num_threads(len(os.sched_getaffinity(0)))
     nn, functional = pytorch.nn, pytorch.nn.functional
     options, units = config["model"], config["cell"]["features"]
-    words = "vocabulary" in task.sizes
-    width = options["embedding"] if words else task.sizes["channels"]
-    embedding = nn.Embedding(task.sizes["vocabulary"], width) if words else None
+    words = "vocabulary" in task.model_dims
+    width = options["embedding"] if words else task.model_dims["channels"]
+    embedding = nn.Embedding(task.model_dims["vocabulary"], width) if words else None
     if config["cell"]["name"] == "nlstm":
         over_time, parameters = implementations.torch_nested(
             pytorch, config["cell"]["depth"], Shape(0, 0, width, units)
@@ -59,7 +59,7 @@ def torch(config: Mapping[str, Any], task: Any) -> Callable[[int], None]:
     else:
         layer = nn.LSTM(width, units)
         over_time, parameters = (lambda xs: layer(xs)[0]), list(layer.parameters())
-    head = nn.Linear(units, task.sizes["vocabulary"] if words else task.sizes["outputs"])
+    head = nn.Linear(units, task.model_dims["vocabulary"] if words else task.model_dims["outputs"])
     for module in (embedding, head):
         parameters += [] if module is None else list(module.parameters())
     adam = pytorch.optim.Adam(parameters, lr=config["optimizer"]["learning_rate"])
@@ -93,17 +93,17 @@ def keras(config: Mapping[str, Any], task: Any) -> Callable[[int], None]:
     import keras as library
 
     options, units = config["model"], config["cell"]["features"]
-    layers, words = library.layers, "vocabulary" in task.sizes
+    layers, words = library.layers, "vocabulary" in task.model_dims
     cell = _keras_nested(library, units) if config["cell"]["name"] == "nlstm" else None
     recurrent = layers.LSTM(units, return_sequences=words) if cell is None else layers.RNN(cell)
     front: list[Any] = []
     if words:
         front = [
-            layers.Embedding(task.sizes["vocabulary"], options["embedding"]),
+            layers.Embedding(task.model_dims["vocabulary"], options["embedding"]),
             layers.Dropout(options["dropout_input"]),
         ]
     behind = [layers.Dropout(options["dropout_output"])] if words else []
-    head = layers.Dense(task.sizes["vocabulary"] if words else task.sizes["outputs"])
+    head = layers.Dense(task.model_dims["vocabulary"] if words else task.model_dims["outputs"])
     model = library.Sequential([*front, recurrent, *behind, head])
     loss = library.losses.SparseCategoricalCrossentropy(from_logits=True) if words else "mse"
     rate, norm = config["optimizer"]["learning_rate"], config["optimizer"]["clip_norm"]

@@ -67,7 +67,7 @@ def compared(name: str, config: dict[str, Any], seconds: float) -> list[str]:
     rates = {title: STEPS / values for title, values in taken.items()}
     best = max((title for title in rates if title.startswith("ours")), key=lambda title: np.median(rates[title]))
     data = "real data" if config["data"]["path"] else "generated data"
-    sizes = ", ".join(f"{size:,} {what}" for what, size in task.sizes.items())
+    sizes = ", ".join(f"{size:,} {what}" for what, size in task.model_dims.items())
     table = [
         f"**{name}**, {config['cell']['features']} units, batch {config['train']['batch_size']}, {data}, {sizes}; "
         f"{len(rates[best])} rounds of {STEPS} steps" + "".join(f"; {each} is not installed" for each in missing),

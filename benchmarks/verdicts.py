@@ -58,7 +58,7 @@ def train_pool(runs: int, at_once: int = 50) -> Float[np.ndarray, "rates runs"]:
         for start in range(0, runs, at_once):
             seeds = range(start, min(start + at_once, runs))
             members = [{**config, "seeds": dict.fromkeys(config["seeds"], seed)} for seed in seeds]
-            drawn = [models.build(each, task.sizes) for each in members]
+            drawn = [models.build(each, task.model_dims) for each in members]
             if program is None or program.runs != len(members):
                 rule = OptimizerFactory.from_config(config, TrainingSchedule.from_config(config, size))
                 program = CompiledSteps.from_model(drawn[0], task, rule, mesh, len(members))

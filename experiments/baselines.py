@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> None:
     if arguments[1:]:
         runs, _ = find_runs(arguments[1:], settings.with_defaults)
     for run in runs:
-        _check_comparable(run, config, task.facts["checksums"])
+        _check_comparable(run, config, task.metadata["checksums"])
 
     metric = "rmse_clipped" if isinstance(task, SalesTask) else "rmse"
     table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value, metric)

@@ -25,32 +25,32 @@ Model: TypeAlias = LanguageModel | Forecaster | Seq2Seq | Classifier
 _Options: TypeAlias = Mapping[str, Any]
 """A section of the configuration."""
 
-_Sizes: TypeAlias = Mapping[str, int]
+_ModelDims: TypeAlias = Mapping[str, int]
 """The dimensions that a task determines, see `build`."""
 
 _fitted_widths: dict[str, tuple[Widths, int]] = {}
 """The results of `fit_budget` in this process, as several runs can have the same budget."""
 
 
-def build(config: Mapping[str, Any], sizes: Mapping[str, int]) -> Model:
+def build(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> Model:
     """Build a model, with initial values drawn from `config.seeds.init`.
 
     Args:
         config: The configuration. `task` selects the kind of model. The sections `cell`, `model`, `unroll` and
             `seeds` are read.
-        sizes: The dimensions that the task determines: `vocabulary` for a model that reads symbols, `classes` for a
-            classifier, `channels` and `outputs` for a forecaster.
+        model_dims: The dimensions that the task determines: `vocabulary` for a model that reads symbols, `classes`
+            for a classifier, `channels` and `outputs` for a forecaster.
 
     Raises:
         ConfigError: An option of the cell or the model is invalid, no width matches the budget, or the mode of
             `unroll` cannot run the cell.
     """
     if config["model"].get("parameters"):
-        widths, _ = fit_budget(config, sizes)
+        widths, _ = fit_budget(config, model_dims)
         config = resize(config, widths)
 
     try:
-        model = _build_model(config, sizes)
+        model = _build_model(config, model_dims)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.cell or config.model: {error}") from error
 
@@ -68,7 +68,7 @@ def _check_unroll_mode(recurrent: Recurrent) -> None:
         raise ConfigError(f"config.unroll: {error}") from error
 
 
-def fit_budget(config: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Widths, int]:
+def fit_budget(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> tuple[Widths, int]:
     """Find the widths that match the budget `config.model.parameters`.
 
     Returns:
@@ -81,30 +81,32 @@ def fit_budget(config: Mapping[str, Any], sizes: Mapping[str, int]) -> tuple[Wid
     if cell_budgets:
         raise ConfigError(f"config.model.parameters: no {cell_budgets[0]} beside it expected, found both")
 
-    key = cache_key(config, sizes)
+    key = cache_key(config, model_dims)
     if key not in _fitted_widths:
         has_projection = bool(config["model"].get("projection")) and not config["model"].get("tied")
         try:
-            fitted = fit_model(lambda config: _build_model(config, sizes), config, projects=has_projection)
+            fitted = fit_model(lambda config: _build_model(config, model_dims), config, projects=has_projection)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"config.model.parameters: {error}") from error
         _fitted_widths[key] = fitted
     return _fitted_widths[key]
 
 
-def _build_model(config: Mapping[str, Any], sizes: Mapping[str, int]) -> Model:
+def _build_model(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> Model:
     """Build the model of a configuration whose widths are known."""
     key = jax.random.key(config["seeds"]["init"])
     over_time = {name: value or None for name, value in config["unroll"].items()}
     build_for_task = _BUILDERS[config["task"]]
-    return build_for_task(config["cell"], config["model"], sizes, {"over_time": over_time, "key": key})
+    return build_for_task(config["cell"], config["model"], model_dims, {"over_time": over_time, "key": key})
 
 
-def _language_model(cell: _Options, options: _Options, sizes: _Sizes, shared: dict[str, Any]) -> LanguageModel:
+def _language_model(
+    cell: _Options, options: _Options, model_dims: _ModelDims, shared: dict[str, Any]
+) -> LanguageModel:
     """Build the model of the tasks `poems` and `text`."""
     built = cells.build(cell, options["embedding"], options["dropout_between"])
     return LanguageModel(
-        sizes["vocabulary"],
+        model_dims["vocabulary"],
         options["embedding"],
         built,
         projection=options["projection"] or None,
@@ -117,30 +119,34 @@ def _language_model(cell: _Options, options: _Options, sizes: _Sizes, shared: di
     )
 
 
-def _forecaster(cell: _Options, options: _Options, sizes: _Sizes, shared: dict[str, Any]) -> Forecaster:
+def _forecaster(cell: _Options, options: _Options, model_dims: _ModelDims, shared: dict[str, Any]) -> Forecaster:
     """Build the model of the tasks `sales` and `stocks`."""
-    built = cells.build(cell, sizes["channels"], options["dropout_between"])
+    built = cells.build(cell, model_dims["channels"], options["dropout_between"])
     return Forecaster(
-        sizes["channels"], built, outputs=sizes["outputs"], dropout_output=options["dropout_output"], **shared
+        model_dims["channels"],
+        built,
+        outputs=model_dims["outputs"],
+        dropout_output=options["dropout_output"],
+        **shared,
     )
 
 
-def _seq2seq(cell: _Options, options: _Options, sizes: _Sizes, shared: dict[str, Any]) -> Seq2Seq:
+def _seq2seq(cell: _Options, options: _Options, model_dims: _ModelDims, shared: dict[str, Any]) -> Seq2Seq:
     """Build the model of the task `echo`."""
-    width = options["embedding"] or sizes["vocabulary"]
+    width = options["embedding"] or model_dims["vocabulary"]
     feed = options["feed"]
     decoder_in_features = partial(decoder_width, width=width, feed=feed)
     built = cells.build(cell, width, options["dropout_between"], decoder_in_features)
-    return Seq2Seq(sizes["vocabulary"], built, embedding=options["embedding"] or None, feed=feed, **shared)
+    return Seq2Seq(model_dims["vocabulary"], built, embedding=options["embedding"] or None, feed=feed, **shared)
 
 
-def _classifier(cell: _Options, options: _Options, sizes: _Sizes, shared: dict[str, Any]) -> Classifier:
+def _classifier(cell: _Options, options: _Options, model_dims: _ModelDims, shared: dict[str, Any]) -> Classifier:
     """Build the model of the task `classify`."""
-    width = options["embedding"] or sizes["vocabulary"]
+    width = options["embedding"] or model_dims["vocabulary"]
     built = cells.build(cell, width, options["dropout_between"])
     return Classifier(
-        sizes["vocabulary"],
-        sizes["classes"],
+        model_dims["vocabulary"],
+        model_dims["classes"],
         built,
         embedding=options["embedding"] or None,
         dropout_output=options["dropout_output"],

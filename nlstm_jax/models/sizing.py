@@ -188,7 +188,7 @@ def _distance(count: int, budget: int) -> int:
     return abs(count - budget)
 
 
-def cache_key(config: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
+def cache_key(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> str:
     """Return a text that identifies the result of `fit_model`: everything that the widths depend on."""
     sections = {name: config[name] for name in ("task", "cell", "model")}
-    return json.dumps([sections, dict(sizes)], sort_keys=True, default=list)
+    return json.dumps([sections, dict(model_dims)], sort_keys=True, default=list)

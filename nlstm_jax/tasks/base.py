@@ -77,15 +77,15 @@ class Task(Protocol):
         """On average, for tokens per second."""
 
     @property
-    def sizes(self) -> Mapping[str, int]:
+    def model_dims(self) -> Mapping[str, int]:
         """What the task asks of a model, see `models.build`."""
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def metadata(self) -> dict[str, Any]:
         """Of the data: name, checksums, the generator's own log-loss where there is one."""
 
     @property
-    def notes(self) -> tuple[str, ...]:
+    def log_lines(self) -> tuple[str, ...]:
         """Lines for the log."""
 
     def initial_carry(self, model: Any, batch_size: int) -> Any:

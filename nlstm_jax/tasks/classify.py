@@ -145,14 +145,14 @@ class ClassifyTask:
         self.splits = {split: self._cut(*labelled) for split, labelled in data.splits.items()}
         sizes = ", ".join(f"{split} {examples.sequences:,}" for split, examples in self.splits.items())
         train = self.splits["train"]
-        self.notes = (
+        self.log_lines = (
             f"{len(self.symbols):,} symbols, {len(self.classes):,} classes; sequences: {sizes}; windows of "
             f"{train.window:,}",
             *data.notes,
         )
         self.targets_per_example = 1.0
-        self.sizes = {"vocabulary": len(self.symbols), "classes": len(self.classes)}
-        self.facts: dict[str, Any] = {"name": "classify", "checksums": data.checksums}
+        self.model_dims = {"vocabulary": len(self.symbols), "classes": len(self.classes)}
+        self.metadata: dict[str, Any] = {"name": "classify", "checksums": data.checksums}
 
     def initial_carry(self, model: Any, batch_size: int) -> Any:
         """The cell's initial carry, where it is handed on."""

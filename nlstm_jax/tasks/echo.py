@@ -90,13 +90,13 @@ class EchoTask(StatelessTask):
             split: EchoExamples(part, data["echo_length"], data["delay"])
             for split, part in zip(SPLITS, parts, strict=True)
         }
-        self.notes = (
+        self.log_lines = (
             f"{data['echo_length']:,} of {data['length']:,} symbols to be echoed after {data['delay']:,} blanks; "
             + ", ".join(f"{split} {examples.size:,}" for split, examples in self.splits.items()),
         )
         self.targets_per_example = float(data["echo_length"])
-        self.sizes = {"vocabulary": data["vocabulary"]}
-        self.facts: dict[str, Any] = {
+        self.model_dims = {"vocabulary": data["vocabulary"]}
+        self.metadata: dict[str, Any] = {
             "name": "echo",
             "checksums": {"generated": hashlib.sha256(drawn.tobytes()).hexdigest()},
         }

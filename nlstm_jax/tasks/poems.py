@@ -89,15 +89,15 @@ class PoemTask(StatelessTask):
             if split != "train" and (leaks := shared_lines(corpus.splits["train"], poems)):
                 note += f", {leaks} poems that share two or more lines with one training poem"
             notes.append(note)
-        self.notes = tuple(notes)
+        self.log_lines = tuple(notes)
         self.targets_per_example = float(np.mean(self.splits["train"].lengths))
-        self.sizes = {"vocabulary": len(self.vocabulary.symbols)}
-        self.facts: dict[str, Any] = {
+        self.model_dims = {"vocabulary": len(self.vocabulary.symbols)}
+        self.metadata: dict[str, Any] = {
             "name": "poems",
             "checksums": corpus.checksums or {"generated": self._fingerprint()},
         }
         if floor:
-            self.facts["floor"] = dict(floor)
+            self.metadata["floor"] = dict(floor)
 
     def loss(self, model: Any, batch: PoemBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Nats over all targets of the batch."""

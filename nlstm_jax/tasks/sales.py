@@ -92,7 +92,7 @@ class SalesTask(StatelessTask):
         self.likelihood = LIKELIHOODS[likelihood]
         self._log1p, self._price = data["scale"] == "log1p", data["price"]
         self._honest = data["protocol"] == "honest"
-        self.sizes = {"channels": 2 if self._price else 1, "outputs": self.likelihood.outputs}
+        self.model_dims = {"channels": 2 if self._price else 1, "outputs": self.likelihood.outputs}
         last = history.counts.shape[1] - 1
         if self._honest:
             self.window = data["window"]
@@ -118,12 +118,15 @@ class SalesTask(StatelessTask):
             self.window = last
             joined = self._join_test_pairs()
             self.splits = {"train": self._windows(joined.counts, joined.prices)(last, 1)}
-        self.facts: dict[str, Any] = {
+        self.metadata: dict[str, Any] = {
             "name": "sales",
             "checksums": history.checksums or {"generated": _fingerprint(history)},
         }
         sizes = ", ".join(f"{split} {examples.size:,}" for split, examples in self.splits.items())
-        self.notes = (*history.notes, f"{data['protocol']} protocol, last month with data {last}; windows: {sizes}")
+        self.log_lines = (
+            *history.notes,
+            f"{data['protocol']} protocol, last month with data {last}; windows: {sizes}",
+        )
 
     def loss(self, model: Any, batch: SalesBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """The likelihood's loss over the batch."""

@@ -85,7 +85,7 @@ class StocksTask(StatelessTask):
             DataError: a close that does not move.
         """
         self.likelihood = LIKELIHOODS[likelihood]
-        self.sizes = {"channels": len(VALUES), "outputs": self.likelihood.outputs}
+        self.model_dims = {"channels": len(VALUES), "outputs": self.likelihood.outputs}
         channels = _channels(prices.values, data["inputs"])
         self.horizon = horizon = data["horizon"]
         whole, bounds = _parts(prices, data, online)
@@ -115,9 +115,9 @@ class StocksTask(StatelessTask):
             split: Days(channels, targets[chosen] / self.unit, (chosen - data["lag"]).astype(np.int32), data["window"])
             for split, chosen in days.items()
         }
-        self.facts: dict[str, Any] = {"name": "stocks", "checksums": prices.checksums}
+        self.metadata: dict[str, Any] = {"name": "stocks", "checksums": prices.checksums}
         rows, (begin, end) = len(prices.dates), prices.dates[[0, -1]]
-        self.notes = (
+        self.log_lines = (
             *prices.notes,
             f"{rows:,} days from {begin} to {end}; {rows - len(whole):,} have no window and horizon without a gap",
             "examples: "

@@ -164,12 +164,12 @@ class TextTask:
         for split, numbers in text.splits.items():
             unknown = f", {text.unknown[split]:,} that training lacks read as <unk>" if text.unknown[split] else ""
             notes.append(f"{split}: {len(numbers):,} symbols{unknown}")
-        self.notes = (*notes, *text.notes)
+        self.log_lines = (*notes, *text.notes)
         self.targets_per_example = float(window)
-        self.sizes = {"vocabulary": len(text.symbols)}
-        self.facts: dict[str, Any] = {"name": "text", "checksums": text.checksums}
+        self.model_dims = {"vocabulary": len(text.symbols)}
+        self.metadata: dict[str, Any] = {"name": "text", "checksums": text.checksums}
         if floor:
-            self.facts["floor"] = dict(floor)
+            self.metadata["floor"] = dict(floor)
 
     def initial_carry(self, model: Any, batch_size: int) -> Any:
         """The cell's initial carry."""

@@ -123,7 +123,7 @@ def fit_together(
             groups = make_groups(
                 config, task, optimizer, models, separate_devices=len(configs) > 1 and not one_program
             )
-        checksums = {f"sha256 of {name}": digest for name, digest in task.facts["checksums"].items()}
+        checksums = {f"sha256 of {name}": digest for name, digest in task.metadata["checksums"].items()}
         hosts.assert_equal_across_processes(checksums)
 
         with hosts.raise_everywhere():

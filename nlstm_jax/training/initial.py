@@ -16,7 +16,7 @@ def initial_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
         ConfigError: see `models.build`, `models.load_cell` and `models.load_vectors`.
         DataError: a file of weights or vectors that does not serve.
     """
-    model = models.build(config, task.sizes)
+    model = models.build(config, task.model_dims)
     if config["cell"]["weights"]:
         models.load_cell(model, Path(config["cell"]["weights"]))
     if config["model"].get("vectors"):

@@ -57,13 +57,13 @@ class RunLogger:
         self._log.print(content, highlight=False, soft_wrap=is_text)
         self._file.flush()
 
-    def log_parameters(self, parameters: Parameters, config: Mapping[str, Any], sizes: Mapping[str, int]) -> None:
+    def log_parameters(self, parameters: Parameters, config: Mapping[str, Any], model_dims: Mapping[str, int]) -> None:
         """Log a table of the parameters; and the widths, where a budget has decided them.
 
         Args:
             parameters: The parameters of the model, by name.
             config: The configuration of the run.
-            sizes: The numbers of symbols, channels and so on that the task gives to a model.
+            model_dims: The numbers of symbols, channels and so on that the task gives to a model.
         """
         table = Table("parameter", "shape", "size", title=None)
         table.columns[2].justify = "right"
@@ -76,7 +76,7 @@ class RunLogger:
         self.log(table)
         budget = config["model"]["parameters"]
         if budget:
-            widths, count = fit_budget(config, sizes)
+            widths, count = fit_budget(config, model_dims)
             self.log(f"model.parameters: {widths}: {count:,} parameters, {count / budget - 1:+.2%} from {budget:,}")
 
     def start_progress(self, step: int, total_steps: int) -> None:

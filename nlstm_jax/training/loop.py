@@ -37,10 +37,10 @@ def train(groups: Sequence[RunGroup], logger: RunLogger, shutdown: GracefulShutd
     is_group = len(runs) > 1
 
     devices = [device.device_kind for device in jax.devices()]
-    environment = describe_environment(devices, record.task.facts, jax.process_count())
+    environment = describe_environment(devices, record.task.metadata, jax.process_count())
     if is_group:
         environment |= {"trained_together": len(runs), "alone": False}
-        logger.log_parameters(runs[0].state.parameters, record.config, record.task.sizes)
+        logger.log_parameters(runs[0].state.parameters, record.config, record.task.model_dims)
         logger.log(f"{len(runs)} runs together, {', '.join(run.name for run in runs)}")
     for run in runs:
         run.resume_or_start(environment)

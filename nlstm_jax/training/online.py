@@ -123,7 +123,7 @@ class OnlineTrainer:
         self._examples = replicate(examples, self._steps.mesh)
 
         devices = [device.device_kind for device in jax.devices()]
-        environment = describe_environment(devices, record.task.facts, 1)
+        environment = describe_environment(devices, record.task.metadata, 1)
         self.step, self._state = record.open(self._steps.init_state(model, self._hparams), environment)
         horizon = config["data"]["horizon"]
         if not self.step and self._delay < horizon:

@@ -73,8 +73,8 @@ class RunRecord:
             state = self.checkpoints.restore(step, state)
             self.logger.log(f"going on from step {step:,}")
         else:
-            self.logger.log_parameters(state.parameters, self.config, self.task.sizes)
-            for note in self.task.notes:
+            self.logger.log_parameters(state.parameters, self.config, self.task.model_dims)
+            for note in self.task.log_lines:
                 self.logger.log(note)
         return step, state
 

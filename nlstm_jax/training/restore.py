@@ -74,7 +74,7 @@ def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
         raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
 
     task = tasks.build(config)
-    checksums = task.facts["checksums"]
+    checksums = task.metadata["checksums"]
     for name, expected in run.environment.get("data", {}).get("checksums", {}).items():
         if checksums.get(name) != expected:
             raise DataError(
@@ -82,7 +82,7 @@ def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
                 f"{checksums.get(name)}"
             )
 
-    model = models.build(config, task.sizes)
+    model = models.build(config, task.model_dims)
     schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
     optimizer = OptimizerFactory.from_config(config, schedule)
     steps = CompiledSteps.from_model(model, task, optimizer, make_mesh({}))

@@ -81,7 +81,7 @@ def test_every_cell_builds_in_every_configuration(path, cell, smoke_tasks):
         settings.check(config)
         assert config["cell"]["name"] == cell
         if "smoke" in argument:
-            parameters = shapes(config, smoke_tasks[path].sizes)
+            parameters = shapes(config, smoke_tasks[path].model_dims)
             first = "layers/0/w_h" if config["cell"]["layers"] > 1 else "w_h"
             (w_h, *_) = [value for name, value in parameters.items() if name.endswith(f"/params/{first}")]
             assert w_h.shape[0] == config["cell"]["features"]

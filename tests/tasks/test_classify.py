@@ -37,7 +37,7 @@ def ragged(window: int, stateful: bool = True, output: str = "softmax") -> Class
 
 
 def model_of(task: ClassifyTask, cell: str = "cell=nlstm", **changes):
-    return models.build(smoke(cell, **changes), task.sizes)
+    return models.build(smoke(cell, **changes), task.model_dims)
 
 
 def report_of(task: ClassifyTask, model, batch_size: int) -> dict[str, float]:

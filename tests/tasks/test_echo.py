@@ -23,7 +23,7 @@ def smoke(argument: str = "cell=lstm", **changes):
 
 def measured(config) -> tuple[object, object, dict[str, float]]:
     task = tasks.build(config)
-    model = models.build(config, task.sizes)
+    model = models.build(config, task.model_dims)
     program = CompiledSteps.from_model(model, task, lambda numbers: None, make_mesh({}))
     examples = replicate(task.splits["valid"], program.mesh)
     totals = program.eval_sums(models.split(model)[1], examples, batch_size=64)[0]

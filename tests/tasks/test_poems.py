@@ -28,7 +28,7 @@ def task():
 
 @pytest.fixture(scope="module")
 def model(task):
-    return LanguageModel(task.sizes["vocabulary"], 6, LSTM(5), key=jax.random.key(3))
+    return LanguageModel(task.model_dims["vocabulary"], 6, LSTM(5), key=jax.random.key(3))
 
 
 def report(task, model, examples, batch_size) -> dict:
@@ -100,7 +100,7 @@ def test_a_character_leaves_out_4_of_the_24_targets_of_a_quatrain():
     task = PoemTask(Corpus({"train": [quatrain] * 3, "valid": [quatrain], "test": [quatrain]}, ""))
     assert task.form == (5, 5, 5, 5)
     assert task.targets_per_example == 24
-    model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0))
+    model = LanguageModel(task.model_dims["vocabulary"], 3, LSTM(4), key=jax.random.key(0))
     sums = task.measure(model, task.splits["train"].gather(jax.numpy.arange(3)), jax.numpy.ones(3))
     assert float(sums["log_loss"].weight) == 3 * 24
     assert float(sums["log_loss_per_character"].weight) == 3 * 20
@@ -109,7 +109,7 @@ def test_a_character_leaves_out_4_of_the_24_targets_of_a_quatrain():
 def test_a_rare_character_counts_as_a_character():
     train, valid = [(("a", "b"),)], [(("x", "b"),)]
     task = PoemTask(Corpus({"train": train, "valid": valid, "test": valid}, ""))
-    model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0))
+    model = LanguageModel(task.model_dims["vocabulary"], 3, LSTM(4), key=jax.random.key(0))
     sums = task.measure(model, task.splits["valid"].gather(jax.numpy.arange(1)), jax.numpy.ones(1))
     assert (float(sums["log_loss"].weight), float(sums["log_loss_per_character"].weight)) == (3, 2)
 
@@ -117,7 +117,7 @@ def test_a_rare_character_counts_as_a_character():
 def test_the_log_says_what_the_data_are(task):
     poem, other = (("a", "b"), ("b", "a")), (("c", "d"), ("d", "c"))
     small = PoemTask(Corpus({"train": [poem, other], "valid": [poem, (("x", "y"), ("a", "a"))], "test": [poem]}, ""))
-    assert small.notes == (
+    assert small.log_lines == (
         "vocabulary: 8 symbols",
         "train: 2 poems, 12 targets",
         "valid: 2 poems, 12 targets, 2 symbols that training lacks read as <R>, 1 poems that share two or more lines "
@@ -138,12 +138,12 @@ def test_the_floor_of_generated_verse_is_the_grammars_own_log_loss(generated):
     poems = ENGLISH_VERSE.sample(100, seed=data["seed"])[50:80]
     log_probabilities = ENGLISH_VERSE.log_probabilities(poems)
     assert log_probabilities.shape == (30, 24)
-    floor = task.facts["floor"]
+    floor = task.metadata["floor"]
     assert set(floor) == {"valid"}
     assert abs(floor["valid"]["log_loss"] + log_probabilities.mean()) < 1e-9
     # Where a line ends is certain, so the same nats are shared by fewer targets.
     assert abs(floor["valid"]["log_loss_per_character"] - floor["valid"]["log_loss"] * 24 / 20) < 1e-9
-    assert 1 < floor["valid"]["log_loss"] < np.log(task.sizes["vocabulary"])
+    assert 1 < floor["valid"]["log_loss"] < np.log(task.model_dims["vocabulary"])
 
 
 def test_generated_splits_are_parts_of_one_draw(generated):
@@ -155,8 +155,8 @@ def test_generated_splits_are_parts_of_one_draw(generated):
     assert task.form == (5, 5, 5, 5)
     assert task.separator == " "
     other = build_poems({**data, "seed": 1}, batch_size=50)
-    assert other.facts["checksums"]["generated"] != task.facts["checksums"]["generated"]
-    assert build_poems(data, batch_size=50).facts == task.facts
+    assert other.metadata["checksums"]["generated"] != task.metadata["checksums"]["generated"]
+    assert build_poems(data, batch_size=50).metadata == task.metadata
 
 
 def test_too_few_poems_for_a_batch_or_a_split_are_told(generated, tmp_path):

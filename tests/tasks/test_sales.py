@@ -55,7 +55,7 @@ def test_windows_are_those_of_a_slow_construction(scale, price, origins):
     counts, prices = RNG.integers(-3, 30, (5, 12)), RNG.uniform(0, 5000, (5, 12))
     options = {**OPTIONS, "scale": scale, "price": price, "origins": origins}
     task = SalesTask(history(counts, prices), options, "mse")
-    assert task.sizes == {"channels": 1 + price, "outputs": 1}
+    assert task.model_dims == {"channels": 1 + price, "outputs": 1}
     months = {"train": range(4, 11 - origins), "valid": range(11 - origins, 11), "test": [11]}
     for split, targets in months.items():
         expected = slowly(counts, prices, 4, targets, price, scale)
@@ -186,7 +186,7 @@ def test_metrics_are_those_of_numpy_over_the_whole_split(batch_size):
 
 def test_a_likelihood_reports_its_own_log_loss():
     task = SalesTask(history(RNG.integers(0, 9, (4, 8))), OPTIONS, "negative_binomial")
-    assert task.sizes == {"channels": 1, "outputs": 2}
+    assert task.model_dims == {"channels": 1, "outputs": 2}
 
     def model(inputs, *, key=None):
         return jnp.concatenate([inputs[-1], inputs[-1] - 2], axis=-1)
@@ -202,8 +202,8 @@ def test_a_likelihood_reports_its_own_log_loss():
 def test_a_generated_world_is_its_own_checksum():
     data = {**defaults("sales", "lstm").data.to_dict(), "rows": 2000}
     task, again, other = (build_sales(d, "mse") for d in (data, data, {**data, "seed": 1}))
-    assert task.facts == again.facts
-    assert task.facts["checksums"] != other.facts["checksums"]
+    assert task.metadata == again.metadata
+    assert task.metadata["checksums"] != other.metadata["checksums"]
     assert set(task.splits) == {"train", "valid", "test"}
     assert task.splits["train"].months == 33 - 1 - 24
     assert task.splits["valid"].size == task.splits["test"].size == len(task.history.counts)

@@ -99,7 +99,7 @@ def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> Non
     config = json.loads(stocks.get_config("cell=lstm,variant=sequence,smoke").to_json())
     config["model"]["likelihood"] = likelihood
     task = tasks.build(config)
-    model = models.build(config, task.sizes)
+    model = models.build(config, task.model_dims)
     program = CompiledSteps.from_model(model, task, lambda numbers: None, make_mesh({}))
     totals, heads, targets = {}, {}, {}
     for split, examples in task.splits.items():

@@ -35,7 +35,7 @@ def text(train=211, valid=57):
 
 
 def model_of(task, config):
-    return models.build(config, task.sizes)
+    return models.build(config, task.model_dims)
 
 
 @pytest.mark.parametrize(("rows", "window", "whole"), [(4, 5, True), (4, 5, False), (1, 7, False), (3, 1, True)])

@@ -211,7 +211,7 @@ def test_nothing_is_known_before_its_time_of_a_walk_that_nothing_can_forecast(tm
 def test_a_pass_starts_from_the_weights_that_are_named(tmp_path: Path) -> None:
     config = online("cell=nlstm,features=3", data__days=300)
     task = tasks.build(config)
-    cell = models.build(config, task.sizes).cell.cell
+    cell = models.build(config, task.model_dims).cell.cell
     params = jax.tree.map(lambda leaf: leaf + 0.25, cell.init(jax.random.key(7), 5))
     weights.save(tmp_path / "cell.safetensors", cell, params)
     config["cell"]["weights"] = str(tmp_path / "cell.safetensors")

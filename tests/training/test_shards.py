@@ -31,7 +31,7 @@ def trained(devices, shards, dropout=0.5, runs=0):
     size = task.splits["train"].size
     mesh = make_mesh({}, jax.devices()[:devices])
     rule = OptimizerFactory.from_config(config, TrainingSchedule.from_config(config, size))
-    model, numbers = models.build(config, task.sizes), traced_hparams(config)
+    model, numbers = models.build(config, task.model_dims), traced_hparams(config)
     program = CompiledSteps.from_model(model, task, rule, mesh, runs, shards)
     state = program.stack_runs([program.init_state(model, numbers)] * (runs or 1))
     examples = {split: replicate(task.splits[split], mesh) for split in ("train", "valid")}
@@ -102,7 +102,7 @@ def test_every_shard_draws_its_own_noise():
     config = json.loads(poems.get_config("smoke").to_json())
     config["model"]["dropout_input"] = 0.5
     task = tasks.build(config)
-    model, numbers, examples = models.build(config, task.sizes), traced_hparams(config), task.splits["train"]
+    model, numbers, examples = models.build(config, task.model_dims), traced_hparams(config), task.splits["train"]
     key = jax.random.fold_in(jax.random.key(config["seeds"]["dropout"]), 0)
     first, second = (
         task.loss(model, examples.gather(jnp.arange(4)), jax.random.fold_in(key, shard)) for shard in (0, 1)

@@ -31,7 +31,7 @@ def task():
 
 def make(task, rule, **dropout):
     """A program, the state before its first step, and the training data on the mesh."""
-    model = LanguageModel(task.sizes["vocabulary"], 3, LSTM(4), key=jax.random.key(0), **dropout)
+    model = LanguageModel(task.model_dims["vocabulary"], 3, LSTM(4), key=jax.random.key(0), **dropout)
     program = CompiledSteps.from_model(model, task, lambda numbers: rule, MESH)
     return program, program.init_state(model, TRACED_HPARAMS), replicate(task.splits["train"], MESH)
 
@@ -123,7 +123,7 @@ def test_a_golden_step():
     task = tasks.build(config)
     options = config["optimizer"]
     rule = build(options, learning_rate_schedule(options, 24, 8.0))
-    model = models.build(config, task.sizes)
+    model = models.build(config, task.model_dims)
     program = CompiledSteps.from_model(model, task, lambda numbers: rule, MESH)
     state = program.init_state(model, TRACED_HPARAMS)
     examples = replicate(task.splits["train"], MESH)
