@@ -282,8 +282,8 @@ def test_the_loop_back_sums_no_weights_and_bends_nothing(name, depth):
     # As many products as the equations have, and as many on the way back.
     assert (forward[1].count("dot_general"), back[1].count("dot_general")) == (2 * depth - 1, 2 * depth - 1)
     assert not {"tanh", "logistic", "exp"}.intersection(back[1])
-    # Gates i and f of a level are one pass, o is another.
-    assert forward[1].count("logistic") == 2 * depth
+    # The gates i, f and o of a level are one pass.
+    assert forward[1].count("logistic") == depth
     # tanh(c) of each level, and tanh(g) of each but the outermost of a nested one.
     assert forward[1].count("tanh") == depth + max(depth - 1, 1)
     # Biases of the levels inside are summed in the loop, as no input's cotangent is theirs; no weight is.
