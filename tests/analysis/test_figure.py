@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import COLOURS, MARKERS, PlotOptions, draw, draw_against, draw_facets, save
+from nlstm_jax.analysis.figure import COLORS, MARKERS, PlotOptions, draw, draw_against, draw_facets, save
 from nlstm_jax.errors import ConfigError
 
 FLOOR = {"data": {"floor": {"valid": {"log_loss": 1.9}}}}
@@ -85,7 +85,7 @@ def test_groups_differ_in_colour_and_in_marker(comparison) -> None:
     first, second = (lines(draw(comparison, PlotOptions("log_loss")))[f"valid {place}"] for place in (0, 1))
     assert (first.get_color(), first.get_marker()) == ("#0072B2", "o")
     assert (second.get_color(), second.get_marker()) == ("#D55E00", "s")
-    pairs = {(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n in range(60)}
+    pairs = {(COLORS[n % len(COLORS)], MARKERS[n % len(MARKERS)]) for n in range(60)}
     assert len(pairs) == 60
 
 

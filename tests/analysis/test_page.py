@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import MARKERS
+from nlstm_jax.analysis.figure import MARKERS, PlotOptions
 from nlstm_jax.analysis.page import SYMBOLS, render, script_json
 from nlstm_jax.analysis.verdict import verdict
 

@@ -9,7 +9,7 @@ from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import write_examples
-from nlstm_jax.tasks import Mean
+from nlstm_jax.tasks import WeightedSum
 
 
 @pytest.fixture
@@ -132,6 +132,6 @@ def test_a_bootstrap_over_examples_is_told_where_they_are_known(make_run) -> Non
     for run in runs:
         mean = run.metrics[0]["log_loss"]
         sums = weights * (mean + (generator.normal(size=50) if run.config["name"] == "a" else 0.0))
-        write_examples(run.path, "valid", 10, {"log_loss": Mean(sums, weights)})
+        write_examples(run.path, "valid", 10, {"log_loss": WeightedSum(sums, weights)})
     said = verdict(compare(runs), "log_loss")
     assert re.search(r"3 and 3 seeds; crossed with a bootstrap over 50 examples it is ± 0\.\d+", said)
