@@ -70,7 +70,9 @@ class Comparison:
         for run in self._runs:
             data = run.environment.get("data", {})
             floors.add(data.get("floor", {}).get("valid", {}).get(metric))
-        return floors.pop() if len(floors) == 1 else None
+        if len(floors) > 1:
+            return None
+        return floors.pop()
 
     @property
     def labels(self) -> list[str]:
@@ -90,11 +92,9 @@ class Comparison:
             raise ConfigError(f"contrast: two groups expected, found {contrast[0]!r} twice")
         for label in contrast:
             if label not in self.labels:
-                match = _closest(label, self.labels)
-                hint = f"; did you mean {match!r}?" if match else ""
-                raise ConfigError(
-                    f"contrast: one of the groups {', '.join(self.labels)} expected, found {label!r}{hint}"
-                )
+                expected = f"contrast: one of the groups {', '.join(self.labels)} expected"
+                hint = _hint(label, self.labels, quoted=True)
+                raise ConfigError(f"{expected}, found {label!r}{hint}")
         return replace(self, contrast=contrast)
 
     def check_metric(self, metric: str) -> None:
@@ -169,7 +169,9 @@ def compare(
     )
 
     comparison = Comparison(groups, _code_remark(groups), incomparable, tuple(remark for remark in remarks if remark))
-    return comparison.named(contrast) if contrast else comparison
+    if contrast:
+        comparison = comparison.named(contrast)
+    return comparison
 
 
 def faceted(runs: Sequence[Run], key: str, flag: str = "--facet") -> dict[str, list[Run]]:
@@ -236,8 +238,10 @@ def commit_of(run: Run) -> str:
     commit = run.environment.get("commit")
     if not commit:
         return UNKNOWN
-    changes = " with uncommitted changes" if run.environment.get("uncommitted_diff") else ""
-    return str(commit[:10]) + changes
+    short = str(commit[:10])
+    if run.environment.get("uncommitted_diff"):
+        return f"{short} with uncommitted changes"
+    return short
 
 
 def facts_of(run: Run) -> Facts:
@@ -287,7 +291,9 @@ def _gather(runs: Sequence[Run], by: Sequence[str]) -> tuple[list[_Members], lis
     # Finished runs come first: of two runs with the same configuration and seeds, the finished one is kept.
     for run in sorted(runs, key=lambda run: run_status(run) != "finished"):
         facts = facts_of(run)
-        shared = {key: facts[key] for key in by if key in facts} if by else facts
+        shared = facts
+        if by:
+            shared = {key: facts[key] for key in by if key in facts}
         group = next((group for group in groups if group.shared == shared), None)
         if group is None:
             group = _Members(shared, [])
@@ -343,8 +349,12 @@ def _section(facts: Facts, name: str) -> Facts:
 
 def _differing(facts: Sequence[Facts]) -> list[str]:
     """Return the keys whose values differ, or that only some have."""
-    keys = dict.fromkeys(key for fact in facts for key in fact)
-    return [key for key in keys if any(key not in fact or fact[key] != facts[0].get(key) for fact in facts)]
+    first = facts[0]
+    differing = []
+    for key in dict.fromkeys(key for fact in facts for key in fact):
+        if any(key not in fact or fact[key] != first.get(key) for fact in facts):
+            differing.append(key)
+    return differing
 
 
 def _sort_key(value: Any) -> tuple[bool, float, str]:
@@ -363,16 +373,17 @@ def _short(key: str, value: Any) -> Any:
     return value
 
 
-def _closest(name: str, known: Sequence[str]) -> str | None:
-    """Return the known name that is most similar to `name`, or None if none is similar."""
+def _hint(name: str, known: Sequence[str], *, quoted: bool = False) -> str:
+    """Return the end of an error message that suggests the known name most similar to `name`.
+
+    Returns:
+        An empty text if no known name is similar.
+    """
     matches = difflib.get_close_matches(name, known, n=1)
-    return matches[0] if matches else None
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
-    """Return the end of an error message that suggests the most similar known name, or an empty text."""
-    match = _closest(name, known)
-    return f"; did you mean {match}?" if match else ""
+    if not matches:
+        return ""
+    match = repr(matches[0]) if quoted else matches[0]
+    return f"; did you mean {match}?"
 
 
 def _apart(first: int | None, second: int | None, tolerance: float) -> bool:

@@ -123,8 +123,10 @@ class Group:
             if not steps:
                 continue
             step = min(steps)
-            line = next(line for line in run.metrics if line["step"] == step)
-            seconds = line.get("wall_seconds") if timing_is_valid(run) else None
+            seconds = None
+            if timing_is_valid(run):
+                line = next(line for line in run.metrics if line["step"] == step)
+                seconds = line.get("wall_seconds")
             reached.append((step, seconds))
         return reached
 

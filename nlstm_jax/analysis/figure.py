@@ -199,7 +199,9 @@ def _draw_panel(
     axes: Axes, comparison: Comparison, look: PlotOptions, group_indices: Mapping[str, int]
 ) -> list[_PlottedCurve]:
     """Draw all curves of a comparison and its floor, and return the curves."""
-    splits = ["train", "test", "valid"] if look.show_train else ["test", "valid"]
+    splits = ["test", "valid"]
+    if look.show_train:
+        splits.insert(0, "train")
     plotted = _curves(comparison, look, splits, group_indices) or _curves(comparison, look, ["train"], group_indices)
     _style_axes(axes, look, {item.split for item in plotted})
 
@@ -225,8 +227,10 @@ def _curves(
     for split in splits:
         for group in comparison.groups:
             curve = group.curve(split, look.metric)
-            along = group.along(look.axis, curve.steps) if curve else None
-            if curve and along:
+            if curve is None:
+                continue
+            along = group.along(look.axis, curve.steps)
+            if along:
                 curves.append(_PlottedCurve(group_indices[group.label], split, curve, along))
     return curves
 
@@ -277,8 +281,10 @@ def _use_plain_ticks(axes: Axes, wide: bool) -> None:
 
     The ticks are evenly spaced unless the axis is wide, that is, spans a large factor.
     """
-    locator = LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10])
-    axes.yaxis.set_major_locator(locator)
+    if wide:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 

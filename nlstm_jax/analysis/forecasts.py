@@ -33,5 +33,6 @@ def forecast_table(baselines: Mapping[str, Mapping[str, float]], runs: Sequence[
 def _values(group: Group, split: str, metric: str) -> list[float]:
     """Return the values of the runs that have one on the split."""
     bests = group.bests(metric)
-    values = [best.valid if split == "valid" else best.test for best in bests]
-    return [value for value in values if value is not None]
+    if split == "valid":
+        return [best.valid for best in bests]
+    return [best.test for best in bests if best.test is not None]

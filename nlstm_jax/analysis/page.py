@@ -55,7 +55,9 @@ def render(
     splits = _occurring_splits(comparisons)
 
     def table(metric: str) -> str:
-        return _table(facets, metric, level if metric == look.metric else None)
+        if metric == look.metric:
+            return _table(facets, metric, level)
+        return _table(facets, metric, None)
 
     def verdicts(metric: str) -> str:
         return "".join(_verdict(title, comparison, metric) for title, comparison in facets.items())
@@ -109,8 +111,10 @@ def _sections(metrics: Sequence[str], shown: str, content: Callable[[str], str])
 
 def _page_title(labels: Sequence[str]) -> str:
     """Return the title of the page, which names the first four groups."""
-    more = f" and {len(labels) - 4} more" if len(labels) > 4 else ""
-    return f"Validation curves of {' · '.join(labels[:4])}{more}"
+    title = f"Validation curves of {' · '.join(labels[:4])}"
+    if len(labels) > 4:
+        title += f" and {len(labels) - 4} more"
+    return title
 
 
 def _with_title(title: str, text: str) -> str:
@@ -201,7 +205,7 @@ def _metric_option(metric: str) -> str:
 
 def _occurring_splits(comparisons: Sequence[Comparison]) -> list[str]:
     """Return the splits that at least one run has a metric line of."""
-    occurring: set[str] = set()
+    occurring = set[str | None]()
     for group in _groups(comparisons):
         for run in group.runs:
             occurring.update(line.get("split") for line in run.metrics)
@@ -213,7 +217,8 @@ def _split_checkbox(split: str, occurring: list[str], show_train: bool) -> str:
 
     Validation and test are shown at first, as in the figure. Training is shown if it is asked for or the only split.
     """
-    checked = " checked" if split != "train" or show_train or occurring == ["train"] else ""
+    is_shown = split != "train" or show_train or occurring == ["train"]
+    checked = " checked" if is_shown else ""
     return f'<label><input type="checkbox" value="{split}"{checked}> {split}</label>'
 
 

@@ -160,7 +160,9 @@ def format_estimate(value: float, half_width: float | None = None) -> str:
         decimals = _decimals(half_width, 2)
         return f"{value:,.{decimals}f} ± {half_width:,.{decimals}f}"
     text = f"{value:,.{_decimals(value, 4)}f}"
-    return text if half_width is None else f"{text} ± 0"
+    if half_width is None:
+        return text
+    return f"{text} ± 0"
 
 
 def _decimals(value: float, digits: int) -> int:

@@ -99,7 +99,9 @@ def rows(comparison: Comparison, metric: str, level: float | None = None) -> lis
 
     def sort_key(pair: tuple[Group, Row]) -> tuple[bool, float]:
         valid = pair[1].valid
-        return (True, 0.0) if valid is None else (False, sign * valid.value)
+        if valid is None:
+            return (True, 0.0)
+        return (False, sign * valid.value)
 
     pairs = sorted(((group, _row(group, metric, level)) for group in comparison.groups), key=sort_key)
     first = pairs[0][0]
@@ -133,7 +135,9 @@ def terminal(table: Sequence[Row], metric: str, width: int) -> Table:
             first, and cells are broken into lines.
     """
     columns, lines = _cells(table, metric)
-    cells = {name: [name, *(line[index] for line in lines)] for index, (name, _) in enumerate(columns)}
+    cells: dict[str, list[str]] = {}
+    for index, (name, _) in enumerate(columns):
+        cells[name] = [name, *(line[index] for line in lines)]
     widths = {name: max(map(_longest_part, cells[name])) for name in cells}
     for name in _LEFT_OUT_FIRST:
         if _total_width(widths) > width:
@@ -217,7 +221,7 @@ def _row(group: Group, metric: str, level: float | None) -> Row:
     status = ", ".join(f"{count} {name}" for name, count in group.statuses.items())
     if len(group.statuses) == 1:
         status = next(iter(group.statuses))
-    return Row(
+    row = Row(
         label=group.label,
         runs=len(group.runs),
         cell_parameters=group.cell_parameters,
@@ -225,14 +229,20 @@ def _row(group: Group, metric: str, level: float | None) -> Row:
         unequal=False,
         unequal_models=False,
         valid=_estimate([best.valid for best in bests]),
-        best_steps=(min(steps), max(steps)) if steps else None,
+        best_steps=None,
         train=_estimate(train),
         test=_estimate(test),
         looks=max((best.looks for best in bests), default=0),
         status=status,
-        wall_seconds=estimate(seconds).value if seconds else None,
-        reach=None if level is None else _reach(group, metric, level),
+        wall_seconds=None,
     )
+    if steps:
+        row = replace(row, best_steps=(min(steps), max(steps)))
+    if seconds:
+        row = replace(row, wall_seconds=estimate(seconds).value)
+    if level is not None:
+        row = replace(row, reach=_reach(group, metric, level))
+    return row
 
 
 def _estimate(values: Sequence[float]) -> Estimate | None:
@@ -294,18 +304,27 @@ def _cells(table: Sequence[Row], metric: str) -> tuple[list[Column], list[list[s
 
     columns: list[Column] = []
     for name in names:
-        columns.append((name, "left" if name in ("facet", "group", "status") else "right"))
+        if name in ("facet", "group", "status"):
+            columns.append((name, "left"))
+        else:
+            columns.append((name, "right"))
     return columns, [_row_cells(row, has_facets, has_test) for row in table]
 
 
 def _row_cells(row: Row, has_facets: bool, has_test: bool) -> list[str]:
     """Return the cells of a row as text."""
-    seeds = row.valid.seeds if row.valid else 0
+    cell_parameters = _format_count(row.cell_parameters)
+    if row.unequal:
+        cell_parameters += " ≠ cells"
+    parameters = _format_count(row.parameters)
+    if row.unequal_models:
+        parameters += " ≠ models"
+
     cells = [
         row.label,
-        f"{row.runs}" if seeds == row.runs else f"{seeds} of {row.runs}",
-        _format_count(row.cell_parameters) + (" ≠ cells" if row.unequal else ""),
-        _format_count(row.parameters) + (" ≠ models" if row.unequal_models else ""),
+        _format_seeds(row),
+        cell_parameters,
+        parameters,
         _format_optional(row.valid),
         _format_span(row.best_steps),
         _format_optional(row.train),
@@ -317,8 +336,10 @@ def _row_cells(row: Row, has_facets: bool, has_test: bool) -> list[str]:
     cells.append(row.status)
     cells.append("–" if row.wall_seconds is None else f"{row.wall_seconds:,.0f}")
     if row.reach:
-        some = f" ({row.reach.runs} of {row.runs})" if row.reach.runs < row.runs else ""
-        cells += [_format_optional(row.reach.steps) + some, _format_optional(row.reach.seconds)]
+        steps = _format_optional(row.reach.steps)
+        if row.reach.runs < row.runs:
+            steps += f" ({row.reach.runs} of {row.runs})"
+        cells += [steps, _format_optional(row.reach.seconds)]
     return cells
 
 
@@ -330,6 +351,14 @@ def _longest_part(cell: str) -> int:
 def _total_width(widths: Mapping[str, int]) -> int:
     """Return the width of all columns with the gaps between them, in characters."""
     return sum(widths.values()) + _GAP * (len(widths) - 1)
+
+
+def _format_seeds(row: Row) -> str:
+    """Return the number of seeds with a value, and the number of runs if it is another."""
+    seeds = row.valid.seeds if row.valid else 0
+    if seeds == row.runs:
+        return str(seeds)
+    return f"{seeds} of {row.runs}"
 
 
 def _format_count(count: int | None) -> str:
@@ -355,7 +384,9 @@ def _format_span(steps: tuple[int, int] | None) -> str:
     if steps is None:
         return "–"
     first, last = steps
-    return f"{first:,}" if first == last else f"{first:,}–{last:,}"
+    if first == last:
+        return f"{first:,}"
+    return f"{first:,}–{last:,}"
 
 
 def _html_row(columns: Sequence[Column], line: Sequence[str]) -> str:

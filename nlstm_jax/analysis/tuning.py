@@ -95,7 +95,9 @@ def remarks(tunings: Sequence[Tuning]) -> list[str]:
 def _remarks_on_model(tuning: Tuning) -> list[str]:
     """Return the lines on one model."""
     setting = ", ".join(f"{key}={value}" for key, value in tuning.setting.items())
-    trials = f"best of {tuning.trials:,} trials" if tuning.trials > 1 else "the only trial,"
+    trials = "the only trial,"
+    if tuning.trials > 1:
+        trials = f"best of {tuning.trials:,} trials"
     lines = [f"{tuning.label}: tuned to {setting}, {trials} of {tuning.steps:,} steps"]
     if tuning.untried:
         lines.append(f"{tuning.label}: {tuning.untried:,} more settings were run with other seeds and had no say")

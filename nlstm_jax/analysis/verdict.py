@@ -38,7 +38,9 @@ def verdict(comparison: Comparison, metric: str) -> str:
     measured.sort(key=lambda group: estimate(_values(group, metric)).value, reverse=higher_is_better(metric))
     pairs = list(itertools.combinations(measured, 2))
     if comparison.contrast is None:
-        p_values = _corrected_p_values(pairs, metric) if len(measured) > 2 else {}
+        p_values: dict[tuple[str, str], float] = {}
+        if len(measured) > 2:
+            p_values = _corrected_p_values(pairs, metric)
         return f"{_judge(measured[0], measured[1], metric, p_values)}."
 
     named = [group for group in measured if group.label in comparison.contrast]
@@ -178,7 +180,8 @@ def _caveats(better: Group, worse: Group) -> list[str]:
     for group in (better, worse):
         unfinished = [f"{count} {status}" for status, count in group.statuses.items() if status != "finished"]
         if unfinished:
-            runs = f"{len(group.runs)} run" if len(group.runs) == 1 else f"{len(group.runs)} runs"
+            plural = "" if len(group.runs) == 1 else "s"
+            runs = f"{len(group.runs)} run{plural}"
             caveats.append(f"provisional: of {runs} of {group.label}, {', '.join(unfinished)}")
     return caveats
 
