@@ -1,4 +1,4 @@
-"""Means over the seeds at the steps which all have, and the best value of every run."""
+"""Tests of mean curves over seeds, and of the best value of every run."""
 
 import math
 

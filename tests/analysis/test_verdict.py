@@ -1,4 +1,4 @@
-"""The sentence, against numbers worked out by hand."""
+"""Tests of the verdict against numbers computed by hand."""
 
 import re
 
@@ -14,7 +14,10 @@ from nlstm_jax.tasks import WeightedSum
 
 @pytest.fixture
 def judge(make_run):
-    """`judge(lstm=[3.0, 3.1], nlstm=[2.9])`: the verdict on runs that reach these values, one a seed."""
+    """Return a function that gives the verdict on runs with these best values, one value per seed.
+
+    For example `judge(lstm=[3.0, 3.1], nlstm=[2.9])`.
+    """
 
     def say(metric="log_loss", **values):
         runs = [
