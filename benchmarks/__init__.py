@@ -1,1 +1,1 @@
-"""Speed and memory, measured in fresh processes; each module prints a Markdown table."""
+"""Benchmarks of speed and memory in fresh processes. Each module that can be run prints a Markdown table."""

@@ -1,4 +1,4 @@
-"""How long `experiments.compare` takes for hundreds of runs, and how large its page is.
+"""Duration of `experiments.compare` on hundreds of runs, and the size of the page it writes.
 
 python -m benchmarks.comparing                    500 runs of 100 configurations, 40 evaluations each
 python -m benchmarks.comparing --keep=/tmp/runs   in a folder that stays
@@ -11,57 +11,95 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nlstm_jax import settings
 from nlstm_jax.runs.files import CONFIG, ENVIRONMENT, METRICS, SUMMARY, write_json
+from nlstm_jax.types import Float
 
 
 def write_runs(folder: Path, runs: int, evaluations: int, seeds: int = 5) -> None:
-    """Run folders as training would leave them: cells by learning rates, `seeds` of each."""
+    """Write run folders as training would leave them.
+
+    Args:
+        folder: The folder for the run folders.
+        runs: The number of runs. They combine four cells with several learning rates.
+        evaluations: The number of evaluations of each run.
+        seeds: The number of runs of each configuration.
+    """
     generator = np.random.default_rng(0)
-    for number in range(runs):
-        group, seed = divmod(number, seeds)
+    for index in range(runs):
+        group, seed = divmod(index, seeds)
         cell = ("lstm", "gru", "nlstm", "peephole")[group % 4]
+        rate = 1e-3 * 1.1 ** (group // 4)
         config = json.loads(settings.defaults("poems", cell).to_json())
         config["name"] = cell
-        config["optimizer"]["learning_rate"] = rate = 1e-3 * 1.1 ** (group // 4)
+        config["optimizer"]["learning_rate"] = rate
         config["seeds"] = dict.fromkeys(config["seeds"], seed)
-        run = folder / f"run{number:03}"
+
+        run = folder / f"run{index:03}"
         run.mkdir(parents=True)
         write_json(run / CONFIG, config)
         write_json(run / ENVIRONMENT, {"commit": "0" * 40, "tokens_per_step": 1536.0, "data": {"checksums": {}}})
         noise = 0.02 * generator.normal(size=(evaluations, 2)) + 0.01 * generator.normal()
-        with (run / METRICS).open("w", encoding="utf-8") as file:
-            for index in range(evaluations):
-                for place, split in enumerate(("train", "valid")):
-                    loss = 5 - 2 * (1 - np.exp(-index / 10)) + 20 * rate + 0.1 * place + noise[index, place]
-                    line = {"step": 100 * (index + 1), "epoch": float(index + 1), "split": split, "log_loss": loss}
-                    line |= {"log_loss_per_character": loss + 0.3, "perplexity": float(np.exp(loss))}
-                    line |= {"gradient_norm": 1.0 + place, "learning_rate": rate, "wall_seconds": 3.0 * (index + 1)}
-                    line |= {"examples_per_second": 2133.3, "tokens_per_second": 51200.0}
-                    file.write(json.dumps(line) + "\n")
-        ended = {"status": "finished", "steps": 100 * evaluations, "best_step": 100 * evaluations}
-        write_json(run / SUMMARY, ended | {"cell_parameters": 100_000, "parameters": 200_000, "wall_seconds": 130.0})
+        lines = _metric_lines(rate, noise)
+        (run / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        steps = 100 * evaluations
+        summary = {"status": "finished", "steps": steps, "best_step": steps}
+        summary |= {"cell_parameters": 100_000, "parameters": 200_000, "wall_seconds": 130.0}
+        write_json(run / SUMMARY, summary)
+
+
+def _metric_lines(rate: float, noise: Float[np.ndarray, "E 2"]) -> list[dict[str, Any]]:
+    """Return the metric lines of a run: for each evaluation one of the training and one of the validation split.
+
+    Args:
+        rate: The learning rate.
+        noise: The noise of each evaluation on both splits.
+    """
+    lines = []
+    for evaluation in range(len(noise)):
+        for column, split in enumerate(("train", "valid")):
+            loss = 5 - 2 * (1 - np.exp(-evaluation / 10)) + 20 * rate + 0.1 * column + noise[evaluation, column]
+            lines.append(
+                {
+                    "step": 100 * (evaluation + 1),
+                    "epoch": float(evaluation + 1),
+                    "split": split,
+                    "log_loss": loss,
+                    "log_loss_per_character": loss + 0.3,
+                    "perplexity": float(np.exp(loss)),
+                    "gradient_norm": 1.0 + column,
+                    "learning_rate": rate,
+                    "wall_seconds": 3.0 * (evaluation + 1),
+                    "examples_per_second": 2133.3,
+                    "tokens_per_second": 51200.0,
+                }
+            )
+    return lines
 
 
 def main() -> None:
-    """Write, compare, and say what it took."""
+    """Write the runs, compare them, and print how long it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--evaluations", type=int, default=40)
     parser.add_argument("--keep", type=Path, help="where runs and comparison are left")
-    chosen = parser.parse_args()
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = chosen.keep or Path(scratch)
-        write_runs(folder / "runs", chosen.runs, chosen.evaluations)
+        folder = arguments.keep or Path(scratch)
+        write_runs(folder / "runs", arguments.runs, arguments.evaluations)
         command = [sys.executable, "-m", "experiments.compare", str(folder / "runs" / "*"), f"--out={folder / 'out'}"]
-        begun = time.monotonic()
+        start = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - start
         size = (folder / "out" / "compare.html").stat().st_size
-        print(f"{chosen.runs} runs, {chosen.evaluations} evaluations each: {seconds:.1f} s, page {size / 1e6:.1f} MB")
+        print(
+            f"{arguments.runs} runs, {arguments.evaluations} evaluations each: {seconds:.1f} s, "
+            f"page {size / 1e6:.1f} MB"
+        )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""How long reading the sales files takes, and how much memory: `python -m benchmarks.sales_reading [--rows N]`.
+"""Time and memory of reading the sales files: `python -m benchmarks.sales_reading [--rows N]`.
 
-Writes a generated chain of shops as large as the real files into a temporary folder and reads it in fresh
-processes: without a cache, filling one, and from it.
+Writes the files of a generated chain of shops, as large as the real ones, into a temporary folder. Reads them in fresh
+processes: without a cache, while filling a cache, and from the cache.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from benchmarks.measure import machine_description
 from nlstm_jax.data.sales import PUBLIC_ROWS
 
 _ROOT = Path(__file__).resolve().parents[1]
-# The writing has a process of its own too: on Linux a new process starts with its parent's peak as its own.
+# Writing has its own process too, because on Linux a new process starts with the peak memory of its parent.
 _WRITE = """
 import sys
 from pathlib import Path
@@ -25,7 +25,7 @@ from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
 world = ShopWorld(shops=60, items=22_170, rows=int(sys.argv[2]), test_pairs=214_200)
 write_shop_world(world, Path(sys.argv[1]))
 """
-# ru_maxrss is in KiB on Linux and in bytes on macOS
+# ru_maxrss is in KiB on Linux and in bytes on macOS.
 _READ = """
 import resource, sys, time
 from pathlib import Path
@@ -40,6 +40,7 @@ print(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 
 
 
 def main() -> None:
+    """Write the files, read them, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=PUBLIC_ROWS, help="rows of sales_train.csv (the public file's)")
     parser.add_argument("--repeats", type=int, default=3, help="readings of each kind; the table has the medians")
@@ -48,7 +49,7 @@ def main() -> None:
         folder = Path(temporary) / "sales"
         start = time.perf_counter()
         _run(_WRITE, str(folder), str(arguments.rows))
-        written = time.perf_counter() - start
+        writing_seconds = time.perf_counter() - start
         megabytes = (folder / "sales_train.csv").stat().st_size / 1e6
         print(", ".join(f"{name} {value}" for name, value in machine_description().items()))
         print(
@@ -57,19 +58,20 @@ def main() -> None:
         )
         print("| step | seconds | peak memory, MB | pairs × months |")
         print("|---|---|---|---|")
-        print(f"| generate and write | {written:.2f} | | |")
-        for step, caches in (
-            ("read", [""] * arguments.repeats),
-            ("read and fill the cache", [f"{temporary}/cache{n}" for n in range(arguments.repeats)]),
-            ("read from the cache", [f"{temporary}/cache0"] * arguments.repeats),
-        ):
+        print(f"| generate and write | {writing_seconds:.2f} | | |")
+        caches_by_step = {
+            "read": [""] * arguments.repeats,
+            "read and fill the cache": [f"{temporary}/cache{index}" for index in range(arguments.repeats)],
+            "read from the cache": [f"{temporary}/cache0"] * arguments.repeats,
+        }
+        for step, caches in caches_by_step.items():
             figures = np.array([_run(_READ, str(folder), cache) for cache in caches])
             seconds, memory, pairs, months = np.median(figures, axis=0)
             print(f"| {step} | {seconds:.2f} | {memory:.0f} | {pairs:,.0f} × {months:.0f} |")
 
 
 def _run(program: str, *arguments: str) -> list[float]:
-    """The figures that a program prints."""
+    """Run a Python program in a fresh process and return the numbers that it prints."""
     command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=True)
     return [float(figure) for figure in done.stdout.split()]

@@ -1,13 +1,13 @@
-"""The same training in ours, in a loop in PyTorch and by Keras' `fit` on JAX: model, batches, Adam, clipping.
+"""The same training in our trainer, in a PyTorch loop and in Keras' `fit` on JAX.
 
-Each factory takes a configuration and its task and returns a function that makes so many steps more and returns when
-they are done.
+All use the same model, batches, Adam and gradient clipping. Each factory takes a configuration and its task, and
+returns a function that makes a number of further steps and returns when they are done.
 """
 
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -15,65 +15,83 @@ import numpy as np
 from benchmarks import implementations
 from benchmarks.implementations import Shape
 from nlstm_jax import models
+from nlstm_jax.tasks import Task
 from nlstm_jax.tasks.base import ShuffledSampler
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
 
+Config: TypeAlias = Mapping[str, Any]
+"""A resolved configuration."""
 
-def ours(config: Mapping[str, Any], task: Any, *, devices: int = 1, shards: int = 1) -> Callable[[int], None]:
-    """`CompiledSteps.train`, as `training.fit` calls it."""
+
+def ours(config: Config, task: Task, *, devices: int = 1, shards: int = 1) -> Callable[[int], None]:
+    """Return `CompiledSteps.train`, called as `training.fit` calls it.
+
+    Args:
+        config: The configuration.
+        task: The task of the configuration.
+        devices: The number of devices to split the batch over.
+        shards: The number of shards of the batch.
+    """
     mesh = make_mesh({}, jax.devices()[:devices])
-    plan = TrainingSchedule.from_config(config, task.splits["train"].size)
-    model, numbers = models.build(config, task.model_dims), traced_hparams(config)
-    program = CompiledSteps.from_model(model, task, OptimizerFactory.from_config(config, plan), mesh, shards=shards)
-    examples, order, size = replicate(task.splits["train"], mesh), _order(config, task), plan.steps_per_call
-    state = [program.init_state(model, numbers)]
-    made = [0]
+    schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
+    model = models.build(config, task.model_dims)
+    hparams = traced_hparams(config)
+    program = CompiledSteps.from_model(
+        model, task, OptimizerFactory.from_config(config, schedule), mesh, shards=shards
+    )
+    examples = replicate(task.splits["train"], mesh)
+    sampler = _sampler(config, task)
+    call_size = schedule.steps_per_call
+    state = program.init_state(model, hparams)
+    next_step = 0
 
     def run(steps: int) -> None:
-        for start in range(made[0], made[0] + steps, size):
-            batches = order.batches(start, min(start + size, made[0] + steps))
-            state[0], report = program.train(state[0], numbers, examples, batches, size)
-        made[0] += steps
+        nonlocal state, next_step
+        stop = next_step + steps
+        for start in range(next_step, stop, call_size):
+            batches = sampler.batches(start, min(start + call_size, stop))
+            state, report = program.train(state, hparams, examples, batches, call_size)
+        next_step = stop
         jax.block_until_ready(report)
 
     return run
 
 
-def torch(config: Mapping[str, Any], task: Any) -> Callable[[int], None]:
-    """A loop as one writes it: embedding or inputs, `nn.LSTM` or a Nested LSTM, head; `optim.Adam`."""
+def torch(config: Config, task: Task) -> Callable[[int], None]:
+    """Return a usual training loop: embedding or inputs, `nn.LSTM` or a Nested LSTM, head, and `optim.Adam`."""
     import torch as pytorch
 
     pytorch.set_num_threads(len(os.sched_getaffinity(0)))
-    nn, functional = pytorch.nn, pytorch.nn.functional
-    options, units = config["model"], config["cell"]["features"]
-    words = "vocabulary" in task.model_dims
-    width = options["embedding"] if words else task.model_dims["channels"]
-    embedding = nn.Embedding(task.model_dims["vocabulary"], width) if words else None
-    if config["cell"]["name"] == "nlstm":
-        over_time, parameters = implementations.torch_nested(
-            pytorch, config["cell"]["depth"], Shape(0, 0, width, units)
-        )
-    else:
-        layer = nn.LSTM(width, units)
-        over_time, parameters = (lambda xs: layer(xs)[0]), list(layer.parameters())
-    head = nn.Linear(units, task.model_dims["vocabulary"] if words else task.model_dims["outputs"])
-    for module in (embedding, head):
-        parameters += [] if module is None else list(module.parameters())
+    nn = pytorch.nn
+    functional = nn.functional
+    options = config["model"]
+    units = config["cell"]["features"]
+    has_words = "vocabulary" in task.model_dims
+    outputs = task.model_dims["vocabulary"] if has_words else task.model_dims["outputs"]
+    width = options["embedding"] if has_words else task.model_dims["channels"]
+
+    embedding = nn.Embedding(task.model_dims["vocabulary"], width) if has_words else None
+    recurrent, parameters = _torch_recurrent(pytorch, config["cell"], width)
+    head = nn.Linear(units, outputs)
+    if embedding is not None:
+        parameters += list(embedding.parameters())
+    parameters += list(head.parameters())
     adam = pytorch.optim.Adam(parameters, lr=config["optimizer"]["learning_rate"])
 
     def loss(batch: Any) -> Any:
         if embedding is None:
             inputs, targets = map(pytorch.from_numpy, batch)
-            return functional.mse_loss(head(over_time(inputs)[-1])[:, 0], targets)
-        tokens, lengths = (pytorch.from_numpy(each).long() for each in batch)
+            return functional.mse_loss(head(recurrent(inputs)[-1])[:, 0], targets)
+        tokens, lengths = (pytorch.from_numpy(array).long() for array in batch)
         xs = functional.dropout(embedding(tokens[:-1]), options["dropout_input"])
-        logits = head(functional.dropout(over_time(xs), options["dropout_output"]))
-        # Targets past a poem's end are given the number that is passed over.
-        past = pytorch.arange(len(tokens) - 1)[:, None] >= lengths
-        return functional.cross_entropy(logits.flatten(0, 1), tokens[1:].masked_fill(past, -100).flatten())
+        logits = head(functional.dropout(recurrent(xs), options["dropout_output"]))
+        # PyTorch ignores targets of −100. Targets past the end of a poem get that value.
+        is_past_end = pytorch.arange(len(tokens) - 1)[:, None] >= lengths
+        targets = tokens[1:].masked_fill(is_past_end, -100)
+        return functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
     batches = _Batches(config, task)
 
@@ -87,63 +105,92 @@ def torch(config: Mapping[str, Any], task: Any) -> Callable[[int], None]:
     return run
 
 
-def keras(config: Mapping[str, Any], task: Any) -> Callable[[int], None]:
-    """`fit` on as many batches, put in order beforehand."""
+def _torch_recurrent(pytorch: Any, cell: Config, width: int) -> tuple[Callable[[Any], Any], list[Any]]:
+    """Return a recurrent layer of PyTorch as a function of xs [T, B, width], and its parameters."""
+    if cell["name"] == "nlstm":
+        return implementations.torch_nested(pytorch, cell["depth"], Shape(0, 0, width, cell["features"]))
+    layer = pytorch.nn.LSTM(width, cell["features"])
+    return lambda xs: layer(xs)[0], list(layer.parameters())
+
+
+def keras(config: Config, task: Task) -> Callable[[int], None]:
+    """Return Keras' `fit` on the same batches, which are put in order before each call."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras as library
 
-    options, units = config["model"], config["cell"]["features"]
-    layers, words = library.layers, "vocabulary" in task.model_dims
-    cell = _keras_nested(library, units) if config["cell"]["name"] == "nlstm" else None
-    recurrent = layers.LSTM(units, return_sequences=words) if cell is None else layers.RNN(cell)
-    front: list[Any] = []
-    if words:
-        front = [
-            layers.Embedding(task.model_dims["vocabulary"], options["embedding"]),
-            layers.Dropout(options["dropout_input"]),
-        ]
-    behind = [layers.Dropout(options["dropout_output"])] if words else []
-    head = layers.Dense(task.model_dims["vocabulary"] if words else task.model_dims["outputs"])
-    model = library.Sequential([*front, recurrent, *behind, head])
-    loss = library.losses.SparseCategoricalCrossentropy(from_logits=True) if words else "mse"
-    rate, norm = config["optimizer"]["learning_rate"], config["optimizer"]["clip_norm"]
-    model.compile(library.optimizers.Adam(rate, global_clipnorm=norm), loss=loss, jit_compile=True)
-    batches, size = _Batches(config, task), config["train"]["batch_size"]
+    layers = library.layers
+    options = config["model"]
+    units = config["cell"]["features"]
+    has_words = "vocabulary" in task.model_dims
+
+    if config["cell"]["name"] == "nlstm":
+        recurrent = layers.RNN(_keras_nested(library, units))
+    else:
+        recurrent = layers.LSTM(units, return_sequences=has_words)
+    if has_words:
+        model = library.Sequential(
+            [
+                layers.Embedding(task.model_dims["vocabulary"], options["embedding"]),
+                layers.Dropout(options["dropout_input"]),
+                recurrent,
+                layers.Dropout(options["dropout_output"]),
+                layers.Dense(task.model_dims["vocabulary"]),
+            ]
+        )
+        loss = library.losses.SparseCategoricalCrossentropy(from_logits=True)
+    else:
+        model = library.Sequential([recurrent, layers.Dense(task.model_dims["outputs"])])
+        loss = "mse"
+    adam = library.optimizers.Adam(
+        config["optimizer"]["learning_rate"], global_clipnorm=config["optimizer"]["clip_norm"]
+    )
+    model.compile(adam, loss=loss, jit_compile=True)
+    batches = _Batches(config, task)
+    batch_size = config["train"]["batch_size"]
 
     def run(steps: int) -> None:
         taken = [next(batches) for _ in range(steps)]
-        if not words:
-            inputs = np.concatenate([np.moveaxis(batch.inputs, 0, 1) for batch in taken])
-            targets, weights = np.concatenate([batch.targets for batch in taken]), None
-        else:
+        if has_words:
             tokens = np.concatenate([batch.tokens.T for batch in taken])
+            inputs = tokens[:, :-1]
+            targets = tokens[:, 1:]
             weights = np.concatenate([np.asarray(batch.real).T for batch in taken])
-            inputs, targets = tokens[:, :-1], tokens[:, 1:]
-        model.fit(inputs, targets, sample_weight=weights, batch_size=size, epochs=1, shuffle=False, verbose=0)
+        else:
+            inputs = np.concatenate([np.moveaxis(batch.inputs, 0, 1) for batch in taken])
+            targets = np.concatenate([batch.targets for batch in taken])
+            weights = None
+        model.fit(inputs, targets, sample_weight=weights, batch_size=batch_size, epochs=1, shuffle=False, verbose=0)
 
     return run
 
 
 def _keras_nested(library: Any, units: int) -> Any:
-    """A Nested LSTM of depth 2 as a Keras cell."""
+    """Return a Nested LSTM of depth 2 as a Keras cell."""
     ops = library.ops
 
     class Cell(library.layers.Layer):
+        """A Nested LSTM of depth 2."""
+
         state_size = (units,) * 3
         output_size = units
 
         def build(self, shape: Any) -> None:
-            widths = [(shape[-1], "x"), (units, "h"), (units, "inner_x"), (units, "inner_h")]
-            self.kernels = [self.add_weight(shape=(width, 4 * units), name=name) for width, name in widths]
+            """Make the parameters."""
+            widths = {"x": shape[-1], "h": units, "inner_x": units, "inner_h": units}
+            self.kernels = [self.add_weight(shape=(width, 4 * units), name=name) for name, width in widths.items()]
             self.biases = [self.add_weight(shape=(4 * units,), initializer="zeros", name=name) for name in "bc"]
 
         def call(self, x: Any, states: Any) -> Any:
+            """Return the output and the next states."""
             h, c, inner_c = states
-            u, w, inner_u, inner_w = self.kernels
-            i, f, g, o = ops.split(ops.matmul(x, u) + ops.matmul(h, w) + self.biases[0], 4, axis=-1)
-            inner_x, inner_h = ops.sigmoid(i) * g, ops.sigmoid(f) * c
-            z = ops.matmul(inner_x, inner_u) + ops.matmul(inner_h, inner_w) + self.biases[1]
-            i, f, g, inner_o = ops.split(z, 4, axis=-1)
+            w_x, w_h, inner_w_x, inner_w_h = self.kernels
+            z = ops.matmul(x, w_x) + ops.matmul(h, w_h) + self.biases[0]
+            i, f, g, o = ops.split(z, 4, axis=-1)
+            inner_x = ops.sigmoid(i) * g
+            inner_h = ops.sigmoid(f) * c
+
+            inner_z = ops.matmul(inner_x, inner_w_x) + ops.matmul(inner_h, inner_w_h) + self.biases[1]
+            i, f, g, inner_o = ops.split(inner_z, 4, axis=-1)
             inner_c = ops.sigmoid(f) * inner_c + ops.sigmoid(i) * ops.tanh(g)
             c = ops.sigmoid(inner_o) * ops.tanh(inner_c)
             h = ops.sigmoid(o) * ops.tanh(c)
@@ -153,19 +200,21 @@ def _keras_nested(library: Any, units: int) -> Any:
 
 
 class _Batches:
-    """The batches that a run sees, one after the other, as arrays of NumPy."""
+    """An iterator over the batches of a run, as NumPy arrays."""
 
-    def __init__(self, config: Mapping[str, Any], task: Any) -> None:
-        self._order, self._examples, self._number = _order(config, task), task.splits["train"], 0
-        self._take = jax.jit(self._examples.take)
+    def __init__(self, config: Config, task: Task) -> None:
+        self._sampler = _sampler(config, task)
+        self._take = jax.jit(task.splits["train"].take)
+        self._next_step = 0
 
     def __next__(self) -> Any:
-        (indices,) = self._order.batches(self._number, self._number + 1)
-        self._number += 1
+        (indices,) = self._sampler.batches(self._next_step, self._next_step + 1)
+        self._next_step += 1
         return jax.tree.map(np.array, self._take(indices))
 
 
-def _order(config: Mapping[str, Any], task: Any) -> ShuffledSampler:
+def _sampler(config: Config, task: Task) -> ShuffledSampler:
+    """Return the sampler that decides the order of the training examples."""
     return ShuffledSampler(config["seeds"]["data"], task.splits["train"].size, config["train"]["batch_size"])
 
 
@@ -178,3 +227,4 @@ TRAINERS: dict[str, Callable[..., Callable[[int], None]]] = {
     "PyTorch": torch,
     "Keras fit on JAX": keras,
 }
+"""The factories by title. {} stands for the number of cores."""

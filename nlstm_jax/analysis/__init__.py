@@ -1,1 +1,1 @@
-"""Runs side by side: curves over seeds, statistics, table, figure, page. Reads run folders, knows no training."""
+"""Comparisons of finished and running runs from their folders: curves, statistics, tables, figures and pages."""

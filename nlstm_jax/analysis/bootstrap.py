@@ -1,4 +1,4 @@
-"""A difference of two groups that is uncertain twice: by the seeds of the runs, and by the examples measured on."""
+"""The difference of two groups of runs with an interval over both seeds and examples."""
 
 import math
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from nlstm_jax.analysis.statistics import LEVEL, welch
 from nlstm_jax.types import Float
 
 
-class Crossed(NamedTuple):
-    """The difference of two groups' means, first minus second, on examples that both were measured on.
+class BootstrapDifference(NamedTuple):
+    """A difference of two groups' means, first minus second, on examples that both groups were measured on.
 
     Attributes:
-        value: the difference.
-        half_width: of its interval, for other seeds and other examples.
-        examples: how many there were.
+        value: The difference.
+        half_width: The half-width of its interval, which covers other seeds and other examples.
+        examples: The number of examples.
     """
 
     value: float
@@ -32,24 +32,29 @@ def two_way_bootstrap(
     level: float = LEVEL,
     draws: int = 4000,
     seed: int = 0,
-) -> Crossed:
-    """Draw seeds anew within each group, and examples anew for both groups at once.
+) -> BootstrapDifference:
+    """Return the difference of two groups with a bootstrap interval over seeds and examples.
 
-    The standard error is the spread of the differences so drawn; the interval reaches as many of them as Student's t
-    with Welch's degrees of freedom for the seeds says, as few seeds show little of their spread. Of S seeds S − 1 are
-    drawn at a time (J. N. K. Rao, C. F. J. Wu, "Resampling inference with complex survey data", Journal of the
-    American Statistical Association 83, 1988), which makes the seeds' part of the variance unbiased. That seeds and
-    examples are drawn apart is A. B. Owen's "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007).
+    Seeds are resampled within each group. Examples are resampled once for both groups.
+
+    The standard error is the standard deviation of the resampled differences. The interval is that error times the
+    quantile of Student's t with Welch's degrees of freedom for the seeds, because few seeds show little of their
+    spread. Of S seeds S − 1 are drawn at a time (J. N. K. Rao, C. F. J. Wu, "Resampling inference with complex survey
+    data", Journal of the American Statistical Association 83, 1988), which makes the seeds' part of the variance
+    unbiased. Seeds and examples are drawn independently of each other as in A. B. Owen, "The pigeonhole bootstrap",
+    Annals of Applied Statistics 1 (2007).
 
     Args:
-        first, second: of each run, a row, what each example adds to the metric, a log-loss in nats say.
-        weights: how many targets each example has.
-        level: of the interval.
-        draws: how many.
-        seed: of the draws.
+        first: The contribution of each example to the metric, one row per run of the first group. The unit is that
+            of the metric, for example nats for a log-loss.
+        second: The same for the second group.
+        weights: The number of targets of each example.
+        level: The confidence level of the interval.
+        draws: The number of bootstrap draws.
+        seed: The seed of the random generator.
 
     Raises:
-        ValueError: a group of fewer than two runs, or no spread between the runs of either.
+        ValueError: A group has fewer than two runs, or neither group has any spread between its runs.
     """
     welched = welch(_means(first, weights), _means(second, weights), level)
     if welched is None:
@@ -58,15 +63,18 @@ def two_way_bootstrap(
     count = weights.size
     examples = generator.multinomial(count, np.full(count, 1 / count), draws).astype(float)
     targets = examples @ weights
+
     drawn = []
     for rows in (first, second):
         means = examples @ rows.T / targets[:, None]
         seeds = generator.multinomial(len(rows) - 1, np.full(len(rows), 1 / len(rows)), draws)
         drawn.append((means * seeds).sum(1) / (len(rows) - 1))
+
     error = float(np.std(drawn[0] - drawn[1], ddof=1))
-    return Crossed(welched.value, float(stdtrit(welched.degrees, (1 + level) / 2)) * error, count)
+    return BootstrapDifference(welched.value, float(stdtrit(welched.degrees, (1 + level) / 2)) * error, count)
 
 
 def _means(rows: Float[np.ndarray, "S N"], weights: Float[np.ndarray, "N"]) -> list[float]:
+    """Return the metric of each run: the sum of its row divided by the number of targets."""
     total = math.fsum(weights)
     return [math.fsum(row) / total for row in rows]

@@ -1,4 +1,4 @@
-"""Runs that differ in their seeds alone, gathered into groups; a group's curves and best values."""
+"""Groups of runs that differ only in their seeds, with their curves and best values."""
 
 import math
 from collections import Counter
@@ -16,17 +16,17 @@ from nlstm_jax.types import Float
 SPLITS = ("valid", "train", "test")
 
 AXES = {"step": "training step", "tokens": "training tokens", "seconds": "seconds of training"}
-"""What a curve can be drawn along. Seconds are those of runs that had their slot alone."""
+"""The horizontal axes of a plot, with their titles. Seconds are those of runs with a valid timing."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Means over a group's seeds at the steps which all of them have.
+    """A mean over a group's seeds, at the steps that all of them have.
 
     Attributes:
-        steps: where.
-        mean: of the metric there.
-        half_width: of the t-interval there; None where there is one seed.
+        steps: The training steps.
+        mean: The mean of the metric at each step.
+        half_width: The half-width of the t-interval at each step. None if there is only one seed.
     """
 
     steps: tuple[int, ...]
@@ -36,14 +36,14 @@ class Curve:
 
 @dataclass(frozen=True)
 class Best:
-    """Where a run's validation metric was best, and what the other splits were then.
+    """A run's best validation value, with the values of the other splits at the same step.
 
     Attributes:
-        step: the first step with the best value.
-        valid: the best value.
-        train: at that step; None where it was not measured.
-        test: what `evaluate` said of the test split, else the test curve's value at that step.
-        looks: how often the test split was looked at: by `evaluate`, and once a point of a test curve.
+        step: The first step with the best value.
+        valid: The best value.
+        train: The training value at that step. None if it was not measured there.
+        test: The result of `evaluate` on the test split, otherwise the value of the test curve at that step.
+        looks: The number of times the test split was evaluated: by `evaluate`, and once per point of a test curve.
     """
 
     step: int
@@ -55,83 +55,114 @@ class Best:
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one configuration, each with its own seeds."""
+    """A group of runs of one configuration, each with its own seeds.
+
+    Attributes:
+        label: The label of the group in tables and plots.
+        runs: The runs.
+    """
 
     label: str
     runs: tuple[Run, ...]
 
     def curve(self, split: str, metric: str) -> Curve | None:
-        """The mean curve over the runs that have this metric; None if none has."""
-        curves = [curve for run in self.runs if (curve := run_curve(run, split, metric))]
-        shared = sorted(set.intersection(*map(set, curves))) if curves else []
-        if not shared:
+        """Return the mean curve over the runs that have this metric, or None if no run has it."""
+        curves = [run_curve(run, split, metric) for run in self.runs]
+        curves = [curve for curve in curves if curve]
+        if not curves:
             return None
-        means = [estimate([curve[step] for curve in curves]) for step in shared]
-        widths = tuple(mean.half_width for mean in means if mean.half_width is not None)
-        return Curve(tuple(shared), tuple(mean.value for mean in means), widths or None)
+        steps = sorted(set.intersection(*map(set, curves)))
+        if not steps:
+            return None
+
+        means = [estimate([curve[step] for curve in curves]) for step in steps]
+        half_widths = tuple(mean.half_width for mean in means if mean.half_width is not None)
+        return Curve(tuple(steps), tuple(mean.value for mean in means), half_widths or None)
 
     def bests(self, metric: str) -> list[Best]:
-        """The best value of every run that has one."""
+        """Return the best value of every run that has one."""
         if metric not in self._bests:
-            self._bests[metric] = [best for run in self.runs if (best := run_best(run, metric))]
+            bests = [run_best(run, metric) for run in self.runs]
+            self._bests[metric] = [best for best in bests if best]
         return self._bests[metric]
 
     @cached_property
     def _bests(self) -> dict[str, list[Best]]:
-        """What has been asked for: a verdict on many groups asks for every pair of them."""
+        """The results of `bests` so far, because a verdict on many groups needs them for every pair of groups."""
         return {}
 
     def along(self, axis: str, steps: Sequence[int]) -> tuple[float, ...] | None:
-        """Where these steps lie along one of `AXES`; None where that is not known."""
+        """Convert training steps to positions along one of `AXES`.
+
+        Returns:
+            None if the positions are unknown.
+        """
         if axis == "step":
             return tuple(steps)
         if axis == "tokens":
-            each = self.runs[0].environment.get("tokens_per_step")
-            return each and tuple(step * each for step in steps)
-        clocks = [
-            {line["step"]: line["wall_seconds"] for line in run.metrics if is_number(line.get("wall_seconds"))}
-            for run in self.runs
-            if timing_is_valid(run)
-        ]
+            tokens_per_step = self.runs[0].environment.get("tokens_per_step")
+            return tokens_per_step and tuple(step * tokens_per_step for step in steps)
+        clocks = [_seconds_by_step(run) for run in self.runs if timing_is_valid(run)]
         clocks = [clock for clock in clocks if all(step in clock for step in steps)]
-        return tuple(math.fsum(clock[step] for clock in clocks) / len(clocks) for step in steps) if clocks else None
+        if not clocks:
+            return None
+        return tuple(math.fsum(clock[step] for clock in clocks) / len(clocks) for step in steps)
 
     def reached(self, metric: str, level: float) -> list[tuple[int, float | None]]:
-        """For every run that comes to `level` on the validation split its first step there, and its seconds."""
-        found = []
+        """Return when each run first reached a level of a metric on the validation split.
+
+        Returns:
+            The step and the seconds for every run that reached the level. The seconds are None if the run's timing
+            is not valid.
+        """
+        sign = -1 if higher_is_better(metric) else 1
+        reached: list[tuple[int, float | None]] = []
         for run in self.runs:
             curve = run_curve(run, "valid", metric)
-            there = [step for step, value in curve.items() if (value - level) * (-1) ** higher_is_better(metric) <= 0]
-            if there:
-                step = min(there)
-                clock = next(line for line in run.metrics if line["step"] == step).get("wall_seconds")
-                found.append((step, clock if timing_is_valid(run) else None))
-        return found
+            steps = [step for step, value in curve.items() if (value - level) * sign <= 0]
+            if not steps:
+                continue
+            step = min(steps)
+            seconds = None
+            if timing_is_valid(run):
+                line = next(line for line in run.metrics if line["step"] == step)
+                seconds = line.get("wall_seconds")
+            reached.append((step, seconds))
+        return reached
 
     def by_example(self, metric: str) -> tuple[Float[np.ndarray, "S N"], Float[np.ndarray, "N"]] | None:
-        """What every validation example adds in every run's best step, and to how many targets; None where unknown."""
-        rows, weights = [], []
+        """Return the sums of a metric for every validation example at the best step of every run.
+
+        Returns:
+            The sums, one row per run, and the number of targets of each example. None if they are not known for
+            every run, or if the runs do not agree on the numbers of targets.
+        """
+        rows = []
+        weights = []
         for run in self.runs:
-            best, found = run_best(run, metric), read_examples(run.path, "valid", metric)
+            best = run_best(run, metric)
+            examples = read_examples(run.path, "valid", metric)
             if best is None:
                 continue
-            if found is None or found.step != best.step:
+            if examples is None or examples.step != best.step:
                 return None
-            rows.append(found.sums)
-            weights.append(found.weights)
-        same = bool(weights) and all(np.array_equal(weights[0], other) for other in weights)
-        return (np.stack(rows), weights[0]) if same else None
+            rows.append(examples.sums)
+            weights.append(examples.weights)
+        if not weights or not all(np.array_equal(weights[0], other) for other in weights):
+            return None
+        return np.stack(rows), weights[0]
 
     @property
     def cell_parameters(self) -> int | None:
-        """Of the recurrent part; None while no run says."""
-        return self._summarised("cell_parameters")
+        """The number of parameters of the recurrent part. None if no run has recorded it."""
+        return self._first_in_summaries("cell_parameters")
 
     @property
     def budget(self) -> dict[str, int]:
-        """The budget that decided the cell's width, if it is another than the cell's number of parameters.
+        """The budget that decided the cell's width, if it is not the number of parameters of the cell.
 
-        `operations` or `state` of the cell, or `model`, the parameters of the whole model.
+        The keys are `operations` or `state` for budgets of the cell, and `model` for the number of parameters of the
+        whole model.
         """
         config = self.runs[0].config
         cell = config.get("cell", {})
@@ -141,50 +172,72 @@ class Group:
 
     @property
     def parameters(self) -> int | None:
-        """Of the whole model; None while no run says."""
-        return self._summarised("parameters")
+        """The number of parameters of the whole model. None if no run has recorded it."""
+        return self._first_in_summaries("parameters")
 
     @cached_property
     def statuses(self) -> Counter[str]:
-        """How many runs are finished, diverged, interrupted or (without a summary) unfinished."""
+        """The number of runs by status: finished, diverged, interrupted, or unfinished if there is no summary."""
         return Counter(map(run_status, self.runs))
 
-    def _summarised(self, key: str) -> int | None:
-        return next((run.summary[key] for run in self.runs if run.summary and key in run.summary), None)
+    def _first_in_summaries(self, key: str) -> int | None:
+        """Return a value from the first run whose summary has it, or None."""
+        for run in self.runs:
+            if run.summary and key in run.summary:
+                value: int = run.summary[key]
+                return value
+        return None
 
 
 def run_curve(run: Run, split: str, metric: str) -> dict[int, float]:
-    """A metric by step, where it is a finite number."""
-    lines = (line for line in run.metrics if line.get("split") == split)
+    """Return a run's metric by step. Steps without a finite number are left out."""
+    lines = [line for line in run.metrics if line.get("split") == split]
     return {int(line["step"]): float(line[metric]) for line in lines if is_number(line.get(metric))}
 
 
 def run_best(run: Run, metric: str) -> Best | None:
-    """Where a run was best; None where the metric was never measured on the validation split."""
+    """Return a run's best value, or None if the metric was never measured on the validation split."""
     valid = run_curve(run, "valid", metric)
     if not valid:
         return None
-    step = (max if higher_is_better(metric) else min)(valid, key=valid.__getitem__)
+    choose = max if higher_is_better(metric) else min
+    step = choose(valid, key=valid.__getitem__)
     if run.config.get("train", {}).get("online"):
-        # Every line is another example's: none is better for its luck.
+        # Each line of an online run measures another example, so the smallest value is only luck. Take the last.
         step = max(valid)
-    curve, summary = run_curve(run, "test", metric), run.summary or {}
-    evaluated = summary.get("test", {}).get(metric)
-    looks = len(curve) + (summary.get("test_looks", 1) if "test" in summary else 0)
-    test = curve.get(step) if evaluated is None else evaluated
-    return Best(step, valid[step], run_curve(run, "train", metric).get(step), test, looks)
+
+    train = run_curve(run, "train", metric)
+    test = run_curve(run, "test", metric)
+    summary = run.summary or {}
+    looks = len(test)
+    if "test" in summary:
+        looks += summary.get("test_looks", 1)
+    test_value = summary.get("test", {}).get(metric)
+    if test_value is None:
+        test_value = test.get(step)
+    return Best(step, valid[step], train.get(step), test_value, looks)
 
 
 def timing_is_valid(run: Run) -> bool:
-    """Whether its seconds are its own: not of several runs in one process or on one device."""
+    """Return True if the run did not share its process or its device with other runs.
+
+    Only then are its seconds comparable to those of other runs.
+    """
     return bool(run.environment.get("alone", "trained_together" not in run.environment))
 
 
 def run_status(run: Run) -> str:
-    """The summary's status; `unfinished` without one, as the run goes on or was killed."""
-    return "unfinished" if run.summary is None else str(run.summary.get("status", "unfinished"))
+    """Return the status from the run's summary, or "unfinished" if it has none: it is running or was killed."""
+    if run.summary is None:
+        return "unfinished"
+    return str(run.summary.get("status", "unfinished"))
 
 
 def is_number(value: Any) -> bool:
-    """Whether a line's value is a finite number."""
+    """Return True if a value is a finite number. Booleans are not numbers."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _seconds_by_step(run: Run) -> dict[int, float]:
+    """Return the seconds of training at each step of the run's metric lines."""
+    return {line["step"]: line["wall_seconds"] for line in run.metrics if is_number(line.get("wall_seconds"))}

@@ -1,4 +1,4 @@
-"""The validation curves as a picture that stands on its own: in a README, in a paper, without colour vision."""
+"""The validation curves as a picture for a README or a paper, readable without color vision."""
 
 import math
 import textwrap
@@ -19,8 +19,8 @@ from nlstm_jax.analysis.statistics import format_estimate
 from nlstm_jax.analysis.verdict import unit
 from nlstm_jax.errors import ConfigError
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's palette without its yellow, which is too faint for a line on white; blue and vermilion first."""
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito's palette, blue and vermilion first, without its yellow, which is too faint for a line on white."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 
@@ -29,27 +29,24 @@ STYLES: dict[str, dict[str, Any]] = {
     "test": {"linestyle": ":", "linewidth": 1.6},
     "train": {"linestyle": "-", "linewidth": 0.8, "alpha": 0.45},
 }
-GREY = "#555555"
-BAND = 0.16
+"""The line style of each split."""
 
+GRAY = "#555555"
+"""The color of everything that belongs to no group."""
 
-class _Drawn(NamedTuple):
-    """One curve in the picture: of which group, which split, and where its points lie."""
-
-    place: int
-    split: str
-    curve: Curve
-    along: tuple[float, ...]
+BAND_ALPHA = 0.16
+"""The opacity of the band around a mean."""
 
 
 class PlotOptions(NamedTuple):
-    """What is drawn, and how.
+    """Options of a plot.
 
     Attributes:
-        metric: what is drawn.
-        axis: along what, one of `curves.AXES`; a group of which it is not known is left out.
-        log_y: a logarithmic axis.
-        show_train: also the training curves, thin and faint; always where nothing was validated.
+        metric: The metric on the vertical axis.
+        axis: The horizontal axis, one of `curves.AXES`. A group whose positions on it are unknown is left out.
+        log_y: True for a logarithmic vertical axis.
+        show_train: True to draw the training curves as well, thin and faint. They are always drawn if nothing was
+            validated.
     """
 
     metric: str
@@ -58,124 +55,193 @@ class PlotOptions(NamedTuple):
     show_train: bool = False
 
 
+class _PlottedCurve(NamedTuple):
+    """A curve in the picture.
+
+    Attributes:
+        group_index: The index of its group, which decides its color and marker.
+        split: The split of the data.
+        curve: The values.
+        along: The position of each value on the horizontal axis.
+    """
+
+    group_index: int
+    split: str
+    curve: Curve
+    along: tuple[float, ...]
+
+
 def draw(comparison: Comparison, look: PlotOptions) -> Figure:
-    """Mean curves of every group: validation solid, test dotted where there is one, bands of the 95 % t-interval."""
+    """Draw the mean curves of every group, with bands of the 95 % t-interval.
+
+    Validation curves are solid. Test curves are dotted and drawn where they exist.
+    """
     labels = [textwrap.fill(group.label, 40, break_long_words=False) for group in comparison.groups]
-    lines = 1 + max((label.count("\n") for label in labels), default=0)
-    figure = Figure(figsize=(7.2, max(4.2, 0.26 * lines * len(labels) + 1.2)), layout="constrained")
+    lines_per_label = 1 + max((label.count("\n") for label in labels), default=0)
+    height = max(4.2, 0.26 * lines_per_label * len(labels) + 1.2)
+    figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    places = {group.label: place for place, group in enumerate(comparison.groups)}
-    drawn = _panel(axes, comparison, look, places)
-    _label_lines(axes, labels, drawn, 0.21 * lines)
-    _legend(axes, drawn)
+    group_indices = {group.label: index for index, group in enumerate(comparison.groups)}
+
+    plotted = _draw_panel(axes, comparison, look, group_indices)
+    _label_lines(axes, labels, plotted, 0.21 * lines_per_label)
+    _draw_legend(axes, plotted)
     return figure
 
 
 def draw_facets(facets: Mapping[str, Comparison], look: PlotOptions) -> Figure:
-    """A panel for each comparison, by its title, all at one scale; a group of one name looks the same in all."""
+    """Draw one panel per comparison, all with the same scale.
+
+    Groups with the same label have the same color and marker in all panels.
+
+    Args:
+        facets: The comparisons by their titles.
+        look: The options of every panel.
+    """
     columns = min(3, len(facets))
-    rows = -(-len(facets) // columns)
+    rows = math.ceil(len(facets) / columns)
     labels = dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups)
-    places = {label: place for place, label in enumerate(labels)}
-    figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.22 * len(places) + 0.3), layout="constrained")
+    group_indices = {label: index for index, label in enumerate(labels)}
+    figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.22 * len(labels) + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
-    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
-    for axes, (title, comparison) in zip(panels, facets.items(), strict=False):
-        _panel(axes, comparison, look, places)
+    all_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
+    panels = all_axes[: len(facets)]
+
+    for axes, (title, comparison) in zip(panels, facets.items(), strict=True):
+        _draw_panel(axes, comparison, look, group_indices)
         axes.set_title(title, fontsize=9.5, parse_math=False)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], integer=True))
-    ends = [axes.get_ylim() for axes in panels[: len(facets)]]
-    for axes in panels[: len(facets)]:
-        axes.set_ylim(min(low for low, _ in ends), max(high for _, high in ends))
-    for axes in panels[len(facets) :]:
+    limits = [axes.get_ylim() for axes in panels]
+    for axes in panels:
+        axes.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+    for axes in all_axes[len(facets) :]:
         axes.set_visible(False)
-    handles = [
-        Line2D([], [], color=COLOURS[place % len(COLOURS)], marker=MARKERS[place % len(MARKERS)], label=label)
-        for label, place in places.items()
-    ]
+
+    handles = []
+    for label, index in group_indices.items():
+        handles.append(Line2D([], [], color=_color(index), marker=_marker(index), label=label))
     figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8.5)
     return figure
 
 
 def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) -> Figure:
-    """The best validation value of every group against the setting in which the comparisons differ.
+    """Draw the best validation value of every group against the setting in which the comparisons differ.
 
-    A line is the mean, a dot a seed: where some seeds succeed and others fail an interval would say less.
+    A line shows the mean and a dot shows one seed. An interval would say less where some seeds succeed and others
+    fail.
+
+    Args:
+        facets: The comparisons by their titles.
+        key: The dotted key of the setting.
+        look: The options of the plot.
 
     Raises:
-        ConfigError: the setting is no number.
+        ConfigError: The setting is not a number.
     """
-    values: list[Any] = [facts_of(comparison.groups[0].runs[0]).get(key) for comparison in facets.values()]
-    for value in values:
-        if not is_number(value):
-            raise ConfigError(f"--against={key}: a setting that is a number expected, found {value!r}")
+    settings: list[Any] = [facts_of(comparison.groups[0].runs[0]).get(key) for comparison in facets.values()]
+    for setting in settings:
+        if not is_number(setting):
+            raise ConfigError(f"--against={key}: a setting that is a number expected, found {setting!r}")
     labels = list(dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups))
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    _style(axes, look, {"valid"})
+    _style_axes(axes, look, {"valid"})
     axes.set_xlabel(key)
-    drawn = []
-    for place, label in enumerate(labels):
-        seeds = {
-            value: [best.valid for best in group.bests(look.metric)]
-            for value, comparison in zip(values, facets.values(), strict=True)
-            for group in comparison.groups
-            if group.label == label and group.bests(look.metric)
-        }
-        means = tuple(math.fsum(of_one) / len(of_one) for of_one in seeds.values())
-        drawn.append(_Drawn(place, "valid", Curve(tuple(range(len(seeds))), means, None), tuple(seeds)))
-        _draw_curve(axes, drawn[-1])
-        dots = [(value, best) for value, of_one in seeds.items() for best in of_one]
-        colour = COLOURS[place % len(COLOURS)]
-        axes.plot(*zip(*dots, strict=True), ".", color=colour, alpha=0.6, markersize=5, gid=f"seeds {place}")
-    _label_lines(axes, labels, drawn, 0.21)
+
+    plotted = []
+    for index, label in enumerate(labels):
+        values = _best_values(label, settings, list(facets.values()), look.metric)
+        means = tuple(math.fsum(seeds) / len(seeds) for seeds in values.values())
+        curve = Curve(tuple(range(len(values))), means, None)
+        plotted.append(_PlottedCurve(index, "valid", curve, tuple(values)))
+        _draw_curve(axes, plotted[-1])
+        dots = [(setting, value) for setting, seeds in values.items() for value in seeds]
+        axes.plot(*zip(*dots, strict=True), ".", color=_color(index), alpha=0.6, markersize=5, gid=f"seeds {index}")
+    _label_lines(axes, labels, plotted, 0.21)
+
     handles = [
-        Line2D([], [], color=GREY, label="mean", **STYLES["valid"]),
-        Line2D([], [], color=GREY, marker=".", linestyle="", label="a seed"),
+        Line2D([], [], color=GRAY, label="mean", **STYLES["valid"]),
+        Line2D([], [], color=GRAY, marker=".", linestyle="", label="a seed"),
     ]
     axes.legend(handles=handles, loc="best", facecolor="white", edgecolor="none", fontsize=8.5)
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG; the same figure gives the same bytes."""
+    """Write a figure as PNG. The same figure gives the same bytes."""
     figure.savefig(path, dpi=200, bbox_inches="tight", metadata={"Software": None})
 
 
-def _panel(axes: Axes, comparison: Comparison, look: PlotOptions, places: Mapping[str, int]) -> list[_Drawn]:
-    """All curves of a comparison, and its floor."""
-    splits = ["train", "test", "valid"] if look.show_train else ["test", "valid"]
-    drawn = _curves(comparison, look, splits, places) or _curves(comparison, look, ["train"], places)
-    _style(axes, look, {item.split for item in drawn})
+def _color(group_index: int) -> str:
+    """Return the color of a group."""
+    return COLORS[group_index % len(COLORS)]
+
+
+def _marker(group_index: int) -> str:
+    """Return the marker of a group."""
+    return MARKERS[group_index % len(MARKERS)]
+
+
+def _best_values(
+    label: str, settings: Sequence[float], comparisons: Sequence[Comparison], metric: str
+) -> dict[float, list[float]]:
+    """Return the best validation values of a group's seeds, by the setting of the comparison they are in."""
+    values = {}
+    for setting, comparison in zip(settings, comparisons, strict=True):
+        for group in comparison.groups:
+            bests = group.bests(metric)
+            if group.label == label and bests:
+                values[setting] = [best.valid for best in bests]
+    return values
+
+
+def _draw_panel(
+    axes: Axes, comparison: Comparison, look: PlotOptions, group_indices: Mapping[str, int]
+) -> list[_PlottedCurve]:
+    """Draw all curves of a comparison and its floor, and return the curves."""
+    splits = ["test", "valid"]
+    if look.show_train:
+        splits.insert(0, "train")
+    plotted = _curves(comparison, look, splits, group_indices) or _curves(comparison, look, ["train"], group_indices)
+    _style_axes(axes, look, {item.split for item in plotted})
+
     floor = comparison.floor(look.metric)
-    low, high = _limits([item.curve for item in drawn], floor, look.log_y)
+    low, high = _limits([item.curve for item in plotted], floor, look.log_y)
     axes.set_ylim(low, high)
     if look.log_y:
-        _plain_ticks(axes, wide=high > 30 * low)
-    for item in drawn:
+        _use_plain_ticks(axes, wide=high > 30 * low)
+
+    for item in plotted:
         _draw_curve(axes, item)
     axes.set_xlim(left=0)
     if floor is not None:
         _draw_floor(axes, floor)
-    return drawn
+    return plotted
 
 
 def _curves(
-    comparison: Comparison, look: PlotOptions, splits: Sequence[str], places: Mapping[str, int]
-) -> list[_Drawn]:
-    return [
-        _Drawn(places[group.label], split, curve, along)
-        for split in splits
-        for group in comparison.groups
-        if (curve := group.curve(split, look.metric)) and (along := group.along(look.axis, curve.steps))
-    ]
+    comparison: Comparison, look: PlotOptions, splits: Sequence[str], group_indices: Mapping[str, int]
+) -> list[_PlottedCurve]:
+    """Return the curves of all groups on some splits, as far as they exist and their positions are known."""
+    curves = []
+    for split in splits:
+        for group in comparison.groups:
+            curve = group.curve(split, look.metric)
+            if curve is None:
+                continue
+            along = group.along(look.axis, curve.steps)
+            if along:
+                curves.append(_PlottedCurve(group_indices[group.label], split, curve, along))
+    return curves
 
 
-def _style(axes: Axes, look: PlotOptions, splits: set[str]) -> None:
+def _style_axes(axes: Axes, look: PlotOptions, splits: set[str]) -> None:
+    """Set the titles, the grid and the ticks of a panel that shows curves of these splits."""
     metric = look.metric
-    counted = f" ({unit(metric)})" if unit(metric) else ""
+    metric_unit = f" ({unit(metric)})" if unit(metric) else ""
+    prefix = "valid " if splits == {"valid"} else ""
     axes.set_xlabel(AXES[look.axis])
-    axes.set_ylabel(f"{'valid ' if splits == {'valid'} else ''}{metric}{counted}", parse_math=False)
+    axes.set_ylabel(f"{prefix}{metric}{metric_unit}", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
     axes.set_axisbelow(True)
@@ -186,15 +252,21 @@ def _style(axes: Axes, look: PlotOptions, splits: set[str]) -> None:
 
 
 def _limits(curves: Sequence[Curve], floor: float | None, log_y: bool) -> tuple[float, float]:
-    """From the lowest value to the highest after the first fifth of the steps, where curves plunge."""
-    last = max((curve.steps[-1] for curve in curves), default=0)
-    low, high = math.inf, -math.inf
-    for curve in curves:
-        late = [n for n, step in enumerate(curve.steps) if step >= last / 5] or [len(curve.steps) - 1]
-        low, high = min(low, *curve.mean), max(high, *(curve.mean[n] for n in late), curve.mean[-1])
+    """Return the limits of the vertical axis, with a margin.
+
+    The upper limit ignores the first fifth of the steps, in which curves drop steeply.
+    """
     if not curves:
         return 0.1, 1.0
-    # A floor far below would flatten the curves; it is then named at the lower edge.
+    last_step = max(curve.steps[-1] for curve in curves)
+    low = math.inf
+    high = -math.inf
+    for curve in curves:
+        late = [mean for step, mean in zip(curve.steps, curve.mean, strict=True) if step >= last_step / 5]
+        low = min(low, *curve.mean)
+        high = max(high, *late, curve.mean[-1])
+
+    # A floor far below would flatten the curves. It is then named at the lower edge of the panel.
     if floor is not None and low - floor < 1.5 * (high - low):
         low = min(low, floor)
     if log_y and low > 0:
@@ -204,70 +276,84 @@ def _limits(curves: Sequence[Curve], floor: float | None, log_y: bool) -> tuple[
     return low - margin, high + margin
 
 
-def _plain_ticks(axes: Axes, wide: bool) -> None:
-    """Ticks of a logarithmic axis as plain numbers; evenly spaced values where it spans little."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+def _use_plain_ticks(axes: Axes, wide: bool) -> None:
+    """Label the ticks of a logarithmic axis with plain numbers.
+
+    The ticks are evenly spaced unless the axis is wide, that is, spans a large factor.
+    """
+    if wide:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
 
 
-def _draw_curve(axes: Axes, item: _Drawn) -> None:
-    curve, colour = item.curve, COLOURS[item.place % len(COLOURS)]
-    marked = item.split == "valid"
-    count = len(curve.steps)
-    # Markers of different groups stand at different places, so that close curves stay apart.
-    every = max(1, count // 8)
+def _draw_curve(axes: Axes, item: _PlottedCurve) -> None:
+    """Draw one curve. Validation curves have markers, and a band if there are several seeds."""
+    curve = item.curve
+    color = _color(item.group_index)
+    is_validation = item.split == "valid"
+
+    # Markers of different groups are shifted against each other, so that close curves can be told apart.
+    marker_spacing = max(1, len(curve.steps) // 8)
+    first_marker = item.group_index * marker_spacing // 3 % marker_spacing
     axes.plot(
         item.along,
         curve.mean,
-        color=colour,
+        color=color,
         **STYLES[item.split],
-        marker=MARKERS[item.place % len(MARKERS)] if marked else None,
-        markevery=(item.place * every // 3 % every if every > 1 else 0, every),
+        marker=_marker(item.group_index) if is_validation else None,
+        markevery=(first_marker, marker_spacing),
         markersize=5,
         markeredgecolor="white",
         markeredgewidth=0.6,
-        gid=f"{item.split} {item.place}",
+        gid=f"{item.split} {item.group_index}",
     )
-    if curve.half_width and marked:
-        low = [mean - half for mean, half in zip(curve.mean, curve.half_width, strict=True)]
-        high = [mean + half for mean, half in zip(curve.mean, curve.half_width, strict=True)]
-        axes.fill_between(item.along, low, high, color=colour, alpha=BAND, linewidth=0)
+    if curve.half_width and is_validation:
+        low = [mean - half_width for mean, half_width in zip(curve.mean, curve.half_width, strict=True)]
+        high = [mean + half_width for mean, half_width in zip(curve.mean, curve.half_width, strict=True)]
+        axes.fill_between(item.along, low, high, color=color, alpha=BAND_ALPHA, linewidth=0)
 
 
 def _draw_floor(axes: Axes, floor: float) -> None:
+    """Draw the generator's own value as a dashed line, or name it at the lower edge if it is below the panel."""
     text = f"generator's own log-loss {format_estimate(floor)}"
     bottom = axes.get_ylim()[0]
     if floor < bottom:
-        axes.annotate(f"{text} ↓ below", (0.01, 0.015), xycoords="axes fraction", color=GREY, fontsize=8)
+        axes.annotate(f"{text} ↓ below", (0.01, 0.015), xycoords="axes fraction", color=GRAY, fontsize=8)
         return
-    axes.axhline(floor, color=GREY, linestyle="--", linewidth=1.1, gid="floor", zorder=1)
+    axes.axhline(floor, color=GRAY, linestyle="--", linewidth=1.1, gid="floor", zorder=1)
     across = axes.get_yaxis_transform()
-    axes.annotate(text, (0.01, floor), (0, 3), xycoords=across, textcoords="offset points", color=GREY, fontsize=8)
+    axes.annotate(text, (0.01, floor), (0, 3), xycoords=across, textcoords="offset points", color=GRAY, fontsize=8)
 
 
-def _label_lines(axes: Axes, labels: Sequence[str], drawn: Sequence[_Drawn], inches: float) -> None:
-    """Each group's name beside the end of its curve, pushed `inches` apart where curves end close together."""
-    ends = {item.place: axes.transData.transform((0, item.curve.mean[-1]))[1] for item in drawn}
+def _label_lines(axes: Axes, labels: Sequence[str], plotted: Sequence[_PlottedCurve], gap_inches: float) -> None:
+    """Write each group's label beside the end of its curve.
+
+    Labels of curves that end close together are pushed `gap_inches` apart.
+    """
     box = axes.get_window_extent()
-    heights = {place: min(max((end - box.y0) / box.height, 0.0), 1.0) for place, end in ends.items()}
-    order = sorted(heights, key=heights.__getitem__)
-    gap = inches / (box.height / axes.figure.dpi)
-    spread = _spread([heights[place] for place in order], gap)
-    for place, height in zip(order, spread, strict=True):
-        colour = COLOURS[place % len(COLOURS)]
-        marker: dict[str, Any] = {
-            "marker": MARKERS[place % len(MARKERS)],
-            "markersize": 6,
-            "markeredgecolor": "white",
-        }
-        inside: dict[str, Any] = {"transform": axes.transAxes, "color": colour}
-        axes.plot([1.03], [height], clip_on=False, gid="label", **inside, **marker)
-        axes.text(1.05, height, labels[place], va="center", parse_math=False, **inside)
+    heights: dict[int, float] = {}
+    for item in plotted:
+        end = axes.transData.transform((0, item.curve.mean[-1]))[1]
+        heights[item.group_index] = min(max((end - box.y0) / box.height, 0.0), 1.0)
+
+    ascending = sorted(heights, key=heights.__getitem__)
+    gap = gap_inches / (box.height / axes.figure.dpi)
+    spread = _spread([heights[index] for index in ascending], gap)
+    for index, height in zip(ascending, spread, strict=True):
+        marker: dict[str, Any] = {"marker": _marker(index), "markersize": 6, "markeredgecolor": "white"}
+        style: dict[str, Any] = {"transform": axes.transAxes, "color": _color(index)}
+        axes.plot([1.03], [height], clip_on=False, gid="label", **style, **marker)
+        axes.text(1.05, height, labels[index], va="center", parse_math=False, **style)
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Ascending heights moved as little as it takes to be `gap` apart, their middle kept where groups meet."""
+    """Move ascending heights as little as possible, so that they are at least `gap` apart.
+
+    Heights that are pushed apart form a cluster, whose center stays where it is.
+    """
     clusters: list[list[float]] = []
     for height in heights:
         clusters.append([height])
@@ -276,18 +362,20 @@ def _spread(heights: Sequence[float], gap: float) -> list[float]:
             if _bottom(upper, gap) >= _bottom(lower, gap) + gap * len(lower):
                 break
             clusters[-2:] = [lower + upper]
-    return [_bottom(cluster, gap) + gap * n for cluster in clusters for n in range(len(cluster))]
+    return [_bottom(cluster, gap) + gap * index for cluster in clusters for index in range(len(cluster))]
 
 
 def _bottom(cluster: Sequence[float], gap: float) -> float:
+    """Return the lowest height of a cluster after its heights have been pushed apart."""
     return sum(cluster) / len(cluster) - gap * (len(cluster) - 1) / 2
 
 
-def _legend(axes: Axes, drawn: Sequence[_Drawn]) -> None:
-    """What solid, dotted and shaded mean; the groups are named at their lines."""
-    splits = [split for split in STYLES if any(item.split == split for item in drawn)]
-    handles: list[Line2D | Patch] = [Line2D([], [], color=GREY, label=split, **STYLES[split]) for split in splits]
-    if any(item.curve.half_width for item in drawn if item.split == "valid"):
-        handles.append(Patch(color=GREY, alpha=BAND, linewidth=0, label="95 % t-interval over seeds"))
-    if len(handles) > 1 or splits != ["valid"]:  # else the axis says it all
+def _draw_legend(axes: Axes, plotted: Sequence[_PlottedCurve]) -> None:
+    """Explain the line styles and the band. The groups are named at their lines."""
+    splits = [split for split in STYLES if any(item.split == split for item in plotted)]
+    handles: list[Line2D | Patch] = [Line2D([], [], color=GRAY, label=split, **STYLES[split]) for split in splits]
+    if any(item.curve.half_width for item in plotted if item.split == "valid"):
+        handles.append(Patch(color=GRAY, alpha=BAND_ALPHA, linewidth=0, label="95 % t-interval over seeds"))
+    # Validation curves alone, without bands, are explained by the title of the axis.
+    if len(handles) > 1 or splits != ["valid"]:
         axes.legend(handles=handles, loc="best", facecolor="white", edgecolor="none", fontsize=8.5)

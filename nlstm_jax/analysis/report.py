@@ -1,4 +1,4 @@
-"""The comparison as a Markdown page to keep: picture, verdict, table, and where the runs come from."""
+"""The comparison as a Markdown page to keep, with picture, verdict, table and the origin of the runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,49 +10,59 @@ from nlstm_jax.runs import read_notes
 
 
 def report(facets: Mapping[str, Comparison], rows: Sequence[Row], metric: str) -> str:
-    """The page, of one comparison or of several with titles; it names the picture `compare.png` beside it."""
-    all_groups = [group for comparison in facets.values() for group in comparison.groups]
-    told = [
-        f"{title}: {line}" if title else line
-        for title, comparison in facets.items()
-        for line in (verdict(comparison, metric), *comparison.remarks)
-    ]
-    described = f"{metric} of {' · '.join(dict.fromkeys(group.label for group in all_groups))}"
+    """Return the page of one comparison without a title, or of several with titles.
+
+    The page shows the picture `compare.png` in the same folder.
+    """
+    groups = [group for comparison in facets.values() for group in comparison.groups]
+    labels = dict.fromkeys(group.label for group in groups)
+    provenance = dict.fromkeys(_provenance(group) for group in groups)
+    description = f"{metric} of {' · '.join(labels)}"
+
+    lines = []
+    for title, comparison in facets.items():
+        for line in (verdict(comparison, metric), *comparison.remarks):
+            lines.append(f"{title}: {line}" if title else line)
+
     parts = [
         *(f"**{markdown_text(line)}**" for line in code_lines(facets)),
         "Written by `python -m experiments.compare`.",
-        f"![{markdown_text(described)}](compare.png)",
+        f"![{markdown_text(description)}](compare.png)",
         markdown(rows, metric).rstrip(),
-        *dict.fromkeys(map(markdown_text, told)),
-        "| group | seeds | commit | device | versions |\n| --- | --- | --- | --- | --- |\n"
-        + "\n".join(dict.fromkeys(_provenance(group) for group in all_groups)),
+        *dict.fromkeys(map(markdown_text, lines)),
+        "| group | seeds | commit | device | versions |\n| --- | --- | --- | --- | --- |\n" + "\n".join(provenance),
     ]
-    notes = [line for group in all_groups for line in _notes(group)]
-    parts += ["\n".join(notes)] if notes else []
+    notes = [line for group in groups for line in _notes(group)]
+    if notes:
+        parts.append("\n".join(notes))
     return "\n\n".join(parts) + "\n"
 
 
 def _provenance(group: Group) -> str:
-    """A group's seeds and environments; what its runs do not agree on is listed."""
-    seeds = ", ".join(sorted({str(run.config.get("seeds", {}).get("init", "?")) for run in group.runs}))
-    environments = [run.environment for run in group.runs]
+    """Return a table row with the seeds and the environments of a group. All values are listed that its runs have."""
+    seeds = {str(run.config.get("seeds", {}).get("init", "?")) for run in group.runs}
     commits = {commit_of(run) for run in group.runs} - {UNKNOWN}
-    devices = {
-        f"{found.get('count')} × {found.get('kind')}"
-        for environment in environments
-        if (found := environment.get("devices"))
-    }
-    versions = {
-        ", ".join(f"{name} {version}" for name, version in environment["versions"].items() if name in ("jax", "flax"))
-        for environment in environments
-        if "versions" in environment
-    }
-    cells = (group.label, seeds, *(", ".join(sorted(found)) or "–" for found in (commits, devices, versions)))
+    devices = set()
+    versions = set()
+    for run in group.runs:
+        device = run.environment.get("devices")
+        if device:
+            devices.add(f"{device.get('count')} × {device.get('kind')}")
+        packages = run.environment.get("versions")
+        if packages is not None:
+            versions.add(", ".join(f"{name} {packages[name]}" for name in packages if name in ("jax", "flax")))
+
+    cells = [group.label, ", ".join(sorted(seeds))]
+    cells += [", ".join(sorted(values)) or "–" for values in (commits, devices, versions)]
     return "| " + " | ".join(map(markdown_text, cells)) + " |"
 
 
 def _notes(group: Group) -> list[str]:
-    """A line for each run that has a note or tags."""
-    found = [(run.path, read_notes(run.path)) for run in group.runs]
-    told = [(path.name, "; ".join(filter(None, [", ".join(notes.tags), notes.text]))) for path, notes in found]
-    return [markdown_text(f"- {name}: {text}") for name, text in told if text]
+    """Return a line for each run that has a note or tags."""
+    lines = []
+    for run in group.runs:
+        notes = read_notes(run.path)
+        text = "; ".join(filter(None, [", ".join(notes.tags), notes.text]))
+        if text:
+            lines.append(markdown_text(f"- {run.path.name}: {text}"))
+    return lines

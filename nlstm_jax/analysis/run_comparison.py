@@ -1,12 +1,15 @@
-"""From run folders to all that a comparison says and writes."""
+"""A whole comparison, from run folders to remarks, tables and files."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from nlstm_jax.analysis import figure, page, table, tuning
 from nlstm_jax.analysis.comparison import Comparison, check_keys, code_lines, compare, faceted
+from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.report import report
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
@@ -15,18 +18,20 @@ from nlstm_jax.runs import Run, make_folder, read_notes
 
 @dataclass(frozen=True)
 class ComparisonRequest:
-    """What is asked of runs.
+    """A request to compare runs.
 
     Attributes:
-        look: the metric, and how it is drawn.
-        contrast: the groups that were named in advance.
-        planned: the same, of a sweep's file: it is judged where both groups are there.
-        group_by: settings that make a group; none: all but the seeds.
-        facet: a setting, for each value of which there is a comparison; empty: one of all.
-        against: the same, and the picture has the best values against it.
-        tuned: settings of which every model is shown at its best.
-        tags: that runs must have.
-        level: of the metric, to be told how soon it was reached.
+        look: The metric, and the options of the plots.
+        contrast: The labels of the two groups whose difference was named in advance. A group that does not exist is
+            an error.
+        planned: The two labels that a sweep's file names in advance. They are used where both groups exist.
+        group_by: The settings that make a group, as dotted keys. If empty, runs that differ only in their seeds form
+            a group.
+        facet: A setting with one comparison for each of its values. Empty for one comparison of all runs.
+        against: The same, but the picture shows the best values against the setting.
+        tuned: The settings that were tuned. Every model is shown at its best values of them.
+        tags: The tags that a run must have.
+        level: A level of the metric, to show how soon it was reached.
     """
 
     look: figure.PlotOptions
@@ -42,14 +47,14 @@ class ComparisonRequest:
 
 @dataclass(frozen=True)
 class ComparisonReport:
-    """What runs show.
+    """The result of a comparison.
 
     Attributes:
-        question: what was asked.
-        facets: comparisons by their titles.
-        rows: of the table.
-        warnings: what comes before all else, that the runs are not of one commit.
-        lines: remarks and verdicts.
+        question: The request.
+        facets: The comparisons by their titles. The title of a single comparison is empty.
+        rows: The rows of the table.
+        warnings: Lines to show before all others: the runs are not of one commit.
+        lines: Remarks and verdicts.
     """
 
     question: ComparisonRequest
@@ -59,81 +64,149 @@ class ComparisonReport:
     lines: list[str]
 
     def write(self, out: Path, refresh: float = 0) -> list[str]:
-        """Write picture, page and tables into a folder, which is made; their names are returned.
+        """Write picture, page and tables into a folder, which is created if necessary.
 
         Args:
-            out: the folder.
-            refresh: seconds after which the page reads itself anew, 0: never.
+            out: The folder.
+            refresh: The seconds after which the page reloads itself. 0 means never.
+
+        Returns:
+            The names of the files.
         """
-        look, rows = self.question.look, self.rows
-        if self.question.against:
-            drawn = figure.draw_against(self.facets, self.question.against, look)
-        elif self.question.facet:
-            drawn = figure.draw_facets(self.facets, look)
-        else:
-            drawn = figure.draw(self.facets[""], look)
+        look = self.question.look
+        picture = self._draw()
         make_folder(out, "--out")
-        figure.save(drawn, out / "compare.png")
-        written = {
+        figure.save(picture, out / "compare.png")
+        texts = {
             "compare.html": page.render(self.facets, look, level=self.question.level, refresh=refresh),
-            "compare.md": report(self.facets, rows, look.metric),
-            "table.csv": table.csv_text(rows, look.metric),
-            "table.tex": table.latex(rows, look.metric),
+            "compare.md": report(self.facets, self.rows, look.metric),
+            "table.csv": table.csv_text(self.rows, look.metric),
+            "table.tex": table.latex(self.rows, look.metric),
         }
-        for name, text in written.items():
+        for name, text in texts.items():
             (out / name).write_text(text, "utf-8")
-        return ["compare.png", *written]
+        return ["compare.png", *texts]
+
+    def _draw(self) -> Figure:
+        """Draw the picture that was requested."""
+        look = self.question.look
+        if self.question.against:
+            return figure.draw_against(self.facets, self.question.against, look)
+        if self.question.facet:
+            return figure.draw_facets(self.facets, look)
+        return figure.draw(self.facets[""], look)
 
 
 def run_comparison(runs: Sequence[Run], question: ComparisonRequest) -> ComparisonReport:
-    """Compare runs as a question asks.
+    """Compare runs as requested.
 
     Raises:
-        ConfigError: a tag, setting, metric or axis that the runs have not got.
+        ConfigError: The runs lack a tag, a setting, the metric or the axis of the request, or its arguments are
+            invalid.
     """
-    look, remarks = question.look, list[str]()
+    look = question.look
+    remarks: list[str] = []
     if question.level is not None and not math.isfinite(question.level):
         raise ConfigError(f"--reach: a finite number expected, found {question.level}")
-    runs = _tagged(runs, question.tags)
+    runs = _with_tags(runs, question.tags)
+
     if question.tuned:
         tunings = tuning.tune(runs, question.tuned, look.metric)
-        runs, remarks = [run for each in tunings for run in each.runs or (each.decided,)], tuning.remarks(tunings)
+        runs = _judging_runs(tunings)
+        remarks = tuning.remarks(tunings)
     check_keys(runs, question.group_by, "--group_by")
+
+    parts = _split_into_facets(runs, question)
+    facets = {title: compare(part, by=question.group_by, notes=remarks) for title, part in parts.items()}
+    facets, contrast_remarks = _with_contrast(facets, question)
+    remarks += contrast_remarks
+
+    without_metric = [title for title, comparison in facets.items() if look.metric not in comparison.metrics]
+    if len(without_metric) == len(facets):
+        next(iter(facets.values())).check_metric(look.metric)
+    for title in without_metric:
+        del facets[title]
+        remarks.append(f"{title}: left out, as its runs have no {look.metric}")
+    remarks += _axis_remarks(facets, look.axis)
+
+    lines = list(remarks)
+    for comparison in facets.values():
+        lines += comparison.remarks
+    lines = list(dict.fromkeys(lines))
+    for title, comparison in facets.items():
+        lines.append(f"{title}: {verdict(comparison, look.metric)}".removeprefix(": "))
+
+    rows = table.facet_rows(facets, look.metric, question.level)
+    return ComparisonReport(question, facets, rows, code_lines(facets), lines)
+
+
+def _with_tags(runs: Sequence[Run], tags: Sequence[str]) -> Sequence[Run]:
+    """Return the runs that have all of the tags.
+
+    Raises:
+        ConfigError: None of the runs has one of the tags.
+    """
+    tags_of = {run.path: set(read_notes(run.path).tags) for run in runs}
+    known: set[str] = set().union(*tags_of.values())
+    for tag in tags:
+        if tag not in known:
+            known_text = ", ".join(sorted(known)) or "none"
+            raise ConfigError(f"--tag={tag}: a tag of these runs expected, which have {known_text}")
+    return [run for run in runs if tags_of[run.path].issuperset(tags)]
+
+
+def _judging_runs(tunings: Sequence[tuning.Tuning]) -> list[Run]:
+    """Return the runs that judge the tuned models. A model without further seeds is judged by the deciding run."""
+    runs: list[Run] = []
+    for model in tunings:
+        runs += model.runs or (model.decided,)
+    return runs
+
+
+def _split_into_facets(runs: Sequence[Run], question: ComparisonRequest) -> dict[str, list[Run]]:
+    """Return the runs of each comparison by its title. The title of a single comparison is empty."""
     if question.against and question.facet:
         raise ConfigError(
             f"--facet or --against: one of them expected, found both, {question.facet} and {question.against}"
         )
-    apart = question.facet or question.against
-    parts = faceted(runs, apart, "--facet" if question.facet else "--against") if apart else {"": list(runs)}
-    facets = {title: compare(part, by=question.group_by, notes=remarks) for title, part in parts.items()}
-    if contrast := question.contrast or question.planned:
-        having = [title for title, each in facets.items() if set(each.labels).issuperset(contrast)]
-        for title in having or list(facets)[: bool(question.contrast)]:
-            facets[title] = facets[title].named(contrast)
-        if not having:
-            remarks.append(f"named in advance, and not here: {contrast[0]} vs {contrast[1]}")
-    lacking = {title for title, each in facets.items() if look.metric not in each.metrics}
-    if len(lacking) == len(facets):
-        next(iter(facets.values())).check_metric(look.metric)
-    facets = {title: each for title, each in facets.items() if title not in lacking}
-    remarks += [f"{title}: left out, as its runs have no {look.metric}" for title in parts if title in lacking]
-    for group in (group for each in facets.values() for group in each.groups):
-        if group.along(look.axis, ()) is None:
-            remarks.append(f"{group.label}: not in the picture, as its {look.axis} are not known")
-    if not any(group.along(look.axis, ()) is not None for each in facets.values() for group in each.groups):
-        raise ConfigError(f"--along={look.axis}: runs that say how far they came so expected, found none")
-    lines = list(dict.fromkeys([*remarks, *(remark for each in facets.values() for remark in each.remarks)]))
-    lines += [f"{title}: {verdict(each, look.metric)}".removeprefix(": ") for title, each in facets.items()]
-    return ComparisonReport(
-        question, facets, table.facet_rows(facets, look.metric, question.level), code_lines(facets), lines
-    )
+    if question.facet:
+        return faceted(runs, question.facet, "--facet")
+    if question.against:
+        return faceted(runs, question.against, "--against")
+    return {"": list(runs)}
 
 
-def _tagged(runs: Sequence[Run], tags: Sequence[str]) -> Sequence[Run]:
-    """Those that have all tags asked for."""
-    found = {run.path: set(read_notes(run.path).tags) for run in runs}
-    for tag in tags:
-        if not any(tag in own for own in found.values()):
-            known = ", ".join(sorted({tag for own in found.values() for tag in own})) or "none"
-            raise ConfigError(f"--tag={tag}: a tag of these runs expected, which have {known}")
-    return [run for run in runs if found[run.path].issuperset(tags)]
+def _with_contrast(
+    facets: Mapping[str, Comparison], question: ComparisonRequest
+) -> tuple[dict[str, Comparison], list[str]]:
+    """Return the comparisons with the difference that was named in advance, and a remark if none has its groups.
+
+    Raises:
+        ConfigError: The request names groups that are in no comparison.
+    """
+    changed = dict(facets)
+    contrast = question.contrast or question.planned
+    if not contrast:
+        return changed, []
+    titles = [title for title, comparison in facets.items() if set(comparison.labels).issuperset(contrast)]
+    for title in titles:
+        changed[title] = facets[title].named(contrast)
+    if titles:
+        return changed, []
+    if question.contrast:
+        # Raises the error that names the groups there are.
+        next(iter(facets.values())).named(contrast)
+    return changed, [f"named in advance, and not here: {contrast[0]} vs {contrast[1]}"]
+
+
+def _axis_remarks(facets: Mapping[str, Comparison], axis: str) -> list[str]:
+    """Return lines on the groups that are not drawn because their positions on the axis are unknown.
+
+    Raises:
+        ConfigError: The positions of all groups are unknown.
+    """
+    groups: list[Group] = [group for comparison in facets.values() for group in comparison.groups]
+    hidden = [group for group in groups if group.along(axis, ()) is None]
+    if len(hidden) == len(groups):
+        raise ConfigError(f"--along={axis}: runs that say how far they came so expected, found none")
+    return [f"{group.label}: not in the picture, as its {axis} are not known" for group in hidden]

@@ -1,4 +1,4 @@
-"""Means over seeds and differences of means, with t-intervals; how many seeds a difference would take."""
+"""Means over seeds and differences of means with t-intervals, and the number of seeds that a difference needs."""
 
 import math
 from collections.abc import Sequence
@@ -7,16 +7,19 @@ from typing import NamedTuple
 from scipy.special import ndtri, stdtr, stdtrit
 
 LEVEL = 0.95
+"""The confidence level of all intervals."""
+
 POWER = 0.80
+"""The probability with which a difference should be resolved, for `seeds_to_resolve`."""
 
 
 class Estimate(NamedTuple):
     """A mean over seeds.
 
     Attributes:
-        value: the mean.
-        half_width: of the t-interval around it; None where one seed leaves none.
-        seeds: how many values there were.
+        value: The mean.
+        half_width: The half-width of the t-interval around it. None for a single seed, which has no interval.
+        seeds: The number of values.
     """
 
     value: float
@@ -25,13 +28,13 @@ class Estimate(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """The difference of two groups' means, first minus second.
+    """A difference of two groups' means, first minus second.
 
     Attributes:
-        value: the difference.
-        half_width: of Welch's t-interval around it.
-        degrees: of freedom, by Welch and Satterthwaite.
-        p: the probability of a difference as large if there were none.
+        value: The difference.
+        half_width: The half-width of Welch's t-interval around it.
+        degrees: The degrees of freedom, by Welch and Satterthwaite.
+        p: The two-sided p-value: the probability of a difference at least as large if the true means are equal.
     """
 
     value: float
@@ -41,15 +44,15 @@ class Difference(NamedTuple):
 
     @property
     def resolved(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """True if the interval does not include 0."""
         return abs(self.value) > self.half_width
 
 
 def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
-    """Mean and t-interval of independent values.
+    """Return the mean of independent values with its t-interval.
 
     Raises:
-        ValueError: no values.
+        ValueError: There are no values.
 
     >>> estimate([3.0])
     Estimate(value=3.0, half_width=None, seeds=1)
@@ -64,37 +67,42 @@ def estimate(values: Sequence[float], level: float = LEVEL) -> Estimate:
 
 
 def welch(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Difference | None:
-    """Difference of two means with Welch's t-interval, which assumes no equal variances.
+    """Return the difference of two means with Welch's t-interval, which does not assume equal variances.
 
     B. L. Welch, "The generalization of 'Student's' problem when several different population variances are
     involved", Biometrika 34 (1947).
 
     Returns:
-        None where there is no interval: a group of one value, or no spread in either group.
+        None if there is no interval: a group has one value, or neither group has any spread.
 
     >>> welch([1.0, 2.0], [4.0, 6.0]).degrees
     1.4705882352941178
     """
     if min(len(first), len(second)) < 2:
         return None
-    a, b = _variance(first) / len(first), _variance(second) / len(second)
+    a = _variance(first) / len(first)
+    b = _variance(second) / len(second)
     if a + b == 0:
         return None
     degrees = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-    value, error = _mean(first) - _mean(second), math.sqrt(a + b)
+    value = _mean(first) - _mean(second)
+    error = math.sqrt(a + b)
     p = 2 * float(stdtr(degrees, -abs(value) / error))
     return Difference(value, _quantile(level, degrees) * error, degrees, p)
 
 
 def holm(values: Sequence[float]) -> list[float]:
-    """p-values corrected for being so many: any of them below α then errs with probability α in all.
+    """Return p-values corrected for multiple tests, in the order of `values`.
+
+    The probability that any true null hypothesis has a corrected p-value below α is at most α.
 
     S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    corrected, highest = [0.0] * len(values), 0.0
+    corrected = [0.0] * len(values)
+    highest = 0.0
     for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
         highest = max(highest, min(1.0, (len(values) - rank) * values[index]))
         corrected[index] = highest
@@ -104,24 +112,26 @@ def holm(values: Sequence[float]) -> list[float]:
 def seeds_to_resolve(
     first: Sequence[float], second: Sequence[float], level: float = LEVEL, power: float = POWER
 ) -> int | None:
-    """How many seeds each group needs for the difference seen now to be resolved with probability `power`.
+    """Return the number of seeds each group needs to resolve the observed difference with probability `power`.
 
-    The smallest n with n ≥ (t[(1 + level)/2, ν] + t[power, ν])² (s₁² + s₂²) / d², where ν are Welch's degrees of
-    freedom for n values each: the iteration of NIST/SEMATECH, e-Handbook of Statistical Methods, 7.2.2.2, for two
-    groups. It takes difference and spreads for the true ones, so from few seeds it is a rough number.
+    It is the smallest n with n ≥ (t[(1 + level)/2, ν] + t[power, ν])² (s₁² + s₂²) / d². Here ν are Welch's degrees of
+    freedom for n values in each group. This is the iteration of NIST/SEMATECH, e-Handbook of Statistical Methods,
+    7.2.2.2, for two groups. The observed difference and spreads are taken for the true ones, so the number is rough
+    if there are few seeds.
 
     Returns:
-        None where the means are equal: no number would do.
+        None if the means are equal, because no number of seeds would resolve that.
 
     Raises:
-        ValueError: a group of fewer than two values, which has no spread.
+        ValueError: A group has fewer than two values and thus no spread.
 
     >>> seeds_to_resolve([1.0, 2.0], [2.5, 3.5])
     5
     """
     if min(len(first), len(second)) < 2:
         raise ValueError("seeds_to_resolve: at least two values in each group expected")
-    a, b = _variance(first), _variance(second)
+    a = _variance(first)
+    b = _variance(second)
     difference = _mean(first) - _mean(second)
     if difference == 0:
         return None
@@ -129,7 +139,7 @@ def seeds_to_resolve(
         return 2
     ratio = (a + b) / difference**2
     freedom = (a + b) ** 2 / (a**2 + b**2)
-    # Quantiles of t exceed the normal's: the answer is not below this start, and only a few above it.
+    # Quantiles of t exceed those of the normal distribution, so the answer is this start or slightly above it.
     count = max(2, math.floor((ndtri((1 + level) / 2) + ndtri(power)) ** 2 * ratio))
     while True:
         degrees = freedom * (count - 1)
@@ -139,7 +149,9 @@ def seeds_to_resolve(
 
 
 def format_estimate(value: float, half_width: float | None = None) -> str:
-    """A number as text: two significant digits of its half-width decide the decimals, else four of its own.
+    """Return a number as text, with its half-width if there is one.
+
+    The decimals show two significant digits of the half-width, or four of the number if there is no half-width.
 
     >>> format_estimate(5.31249, 0.0123), format_estimate(5.31249), format_estimate(20391.7)
     ('5.312 ± 0.012', '5.312', '20,392')
@@ -147,26 +159,33 @@ def format_estimate(value: float, half_width: float | None = None) -> str:
     if half_width:
         decimals = _decimals(half_width, 2)
         return f"{value:,.{decimals}f} ± {half_width:,.{decimals}f}"
-    return f"{value:,.{_decimals(value, 4)}f}" + ("" if half_width is None else " ± 0")
+    text = f"{value:,.{_decimals(value, 4)}f}"
+    if half_width is None:
+        return text
+    return f"{text} ± 0"
 
 
 def _decimals(value: float, digits: int) -> int:
+    """Return the number of decimals that show so many significant digits of a value, 8 at most."""
     if value == 0:
         return 0
     return min(8, max(0, digits - 1 - math.floor(math.log10(abs(value)))))
 
 
 def _mean(values: Sequence[float]) -> float:
+    """Return the mean of values."""
     return math.fsum(values) / len(values)
 
 
 def _variance(values: Sequence[float]) -> float:
-    if min(values) == max(values):  # their rounded mean may differ from them
+    """Return the unbiased variance of at least two values."""
+    if min(values) == max(values):
+        # The rounded mean of equal values may differ from them.
         return 0.0
     mean = _mean(values)
     return math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1)
 
 
 def _quantile(level: float, degrees: float) -> float:
-    """How many standard errors the two-sided interval reaches."""
+    """Return the half-width of the two-sided interval in standard errors."""
     return float(stdtrit(degrees, (1 + level) / 2))

@@ -1,12 +1,12 @@
-"""One row a group, best first: as a table for the terminal, Markdown, LaTeX, HTML and CSV."""
+"""The comparison as a table with one row per group, best first, for the terminal, Markdown, LaTeX, HTML and CSV."""
 
 import csv
 import html
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from rich.table import Table
 from rich.text import Text
@@ -16,19 +16,30 @@ from nlstm_jax.analysis.curves import Group, timing_is_valid
 from nlstm_jax.analysis.statistics import Estimate, estimate, format_estimate
 from nlstm_jax.runs import higher_is_better
 
+Column: TypeAlias = tuple[str, Literal["left", "right"]]
+"""The name of a column and its alignment."""
+
+Record: TypeAlias = dict[str, str | int | float | None]
+"""The values of a row by the names of the CSV columns."""
+
 _LEFT_OUT_FIRST = ("seconds", "parameters", "train there", "at step")
+"""The columns that a narrow terminal leaves out, in this order."""
+
 _GAP = 2
-_UNBROKEN = re.compile("(?<!±) (?!±)")
-"""Spaces at which a cell may be broken: not within an estimate."""
+"""The number of spaces between two columns in the terminal."""
+
+_BREAK = re.compile("(?<!±) (?!±)")
+"""Spaces at which a cell may be broken into lines. Those within an estimate do not match."""
 
 
 class Reach(NamedTuple):
-    """How soon the runs of a group came to a level of the metric, on the validation split.
+    """The time at which the runs of a group first reached a level of the metric on the validation split.
 
     Attributes:
-        level: what was to be reached.
-        steps, seconds: until then, over the runs that came there; None if none did.
-        runs: how many did.
+        level: The level.
+        steps: The mean number of steps over the runs that reached it. None if none did.
+        seconds: The mean number of seconds over those of them with a valid timing. None if there are none.
+        runs: The number of runs that reached it.
     """
 
     level: float
@@ -39,23 +50,24 @@ class Reach(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """What the table says of a group; estimates are over the seeds that have a value.
+    """A row of the table. Estimates are means over the seeds that have a value.
 
     Attributes:
-        label: of the group.
-        runs: how many there are.
-        cell_parameters, parameters: None while no run says.
-        unequal: whether the cells differ by more than 1 % from those of the first row.
-        unequal_models: whether the whole models differ by more than 2 % from those of the first row.
-        valid: the best validation value.
-        best_steps: the smallest and the largest step of the best values.
-        train: at the best steps.
-        test: None where the test split was never looked at.
-        looks: how often it was looked at, in the run where that was most often.
-        status: `finished`, or how many runs are what.
-        wall_seconds: of a run, on average; of those alone that had their slot to themselves.
-        reach: steps and seconds to the level that was asked for.
-        facet: the title of the comparison that it is a row of, where there are several.
+        label: The label of the group.
+        runs: The number of its runs.
+        cell_parameters: The number of parameters of the cell. None if no run has recorded it.
+        parameters: The number of parameters of the whole model. None if no run has recorded it.
+        unequal: True if the cell differs in size by more than 1 % from that of the first row.
+        unequal_models: True if the whole model differs in size by more than 2 % from that of the first row.
+        valid: The best validation value.
+        best_steps: The smallest and the largest step of the best values.
+        train: The training value at the best steps.
+        test: The test value at the best steps. None if the test split was never evaluated.
+        looks: The number of evaluations of the test split, in the run that has most.
+        status: The status that all runs have, otherwise the number of runs of each status.
+        wall_seconds: The mean duration of the runs with a valid timing.
+        reach: The steps and the seconds to the level that was asked for.
+        facet: The title of the comparison that the row belongs to. Empty if there is only one comparison.
     """
 
     label: str
@@ -76,81 +88,96 @@ class Row:
 
 
 def rows(comparison: Comparison, metric: str, level: float | None = None) -> list[Row]:
-    """The groups' rows, best validation value first and groups without one last.
+    """Return the rows of a comparison, best validation value first and groups without a value last.
 
     Args:
-        comparison: the groups.
-        metric: what they are compared by.
-        level: of the metric, if it is to be told how soon it was reached.
+        comparison: The groups.
+        metric: The metric to compare the groups by.
+        level: A level of the metric, if the table is to show how soon it was reached.
     """
     sign = -1 if higher_is_better(metric) else 1
-    described = [(group, _row(group, metric, level)) for group in comparison.groups]
-    described.sort(key=lambda pair: (pair[1].valid is None, sign * pair[1].valid.value if pair[1].valid else 0.0))
-    first = described[0][0]
+
+    def sort_key(pair: tuple[Group, Row]) -> tuple[bool, float]:
+        valid = pair[1].valid
+        if valid is None:
+            return (True, 0.0)
+        return (False, sign * valid.value)
+
+    pairs = sorted(((group, _row(group, metric, level)) for group in comparison.groups), key=sort_key)
+    first = pairs[0][0]
     return [
         replace(row, unequal=cells_differ(first, group), unequal_models=models_differ(first, group))
-        for group, row in described
+        for group, row in pairs
     ]
 
 
 def facet_rows(facets: Mapping[str, Comparison], metric: str, level: float | None = None) -> list[Row]:
-    """The rows of several comparisons, one after the other, by their titles."""
-    return [
-        replace(row, facet=title) for title, comparison in facets.items() for row in rows(comparison, metric, level)
-    ]
+    """Return the rows of several comparisons, one comparison after the other.
+
+    Args:
+        facets: The comparisons by their titles.
+        metric: The metric to compare the groups by.
+        level: A level of the metric, if the table is to show how soon it was reached.
+    """
+    all_rows = []
+    for title, comparison in facets.items():
+        all_rows += [replace(row, facet=title) for row in rows(comparison, metric, level)]
+    return all_rows
 
 
 def terminal(table: Sequence[Row], metric: str, width: int) -> Table:
-    """For a rich console; what comes from run folders is shown as it is, without markup.
+    """Return the table for a rich console. Text from run folders is shown as it is, without markup.
 
     Args:
-        table: the rows.
-        metric: what they are about.
-        width: characters there are. Cells are broken and columns left out, those that matter least first, until
-            the table fits.
+        table: The rows.
+        metric: The metric that the rows compare.
+        width: The width of the console in characters. To fit into it, columns are left out, the least important
+            first, and cells are broken into lines.
     """
     columns, lines = _cells(table, metric)
-    cells = {name: [name, *column] for (name, _), *column in zip(columns, *lines, strict=True)}
-    widths = {name: max(len(part) for cell in cells[name] for part in _UNBROKEN.split(cell)) for name in cells}
+    cells: dict[str, list[str]] = {}
+    for index, (name, _) in enumerate(columns):
+        cells[name] = [name, *(line[index] for line in lines)]
+    widths = {name: max(map(_longest_part, cells[name])) for name in cells}
     for name in _LEFT_OUT_FIRST:
-        if _total(widths) > width:
+        if _total_width(widths) > width:
             del widths[name]
+
     shown = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for name, justify in columns:
+    for name, alignment in columns:
         if name in widths:
-            widths[name] += max(0, min(width - _total(widths), max(map(len, cells[name])) - widths[name]))
-            shown.add_column(Text(name), justify=justify, width=widths[name], overflow="fold")
+            wider = max(map(len, cells[name])) - widths[name]
+            free = width - _total_width(widths)
+            widths[name] += max(0, min(free, wider))
+            shown.add_column(Text(name), justify=alignment, width=widths[name], overflow="fold")
     for line in lines:
         shown.add_row(*(Text(cell) for cell, (name, _) in zip(line, columns, strict=True) if name in widths))
     return shown
 
 
 def markdown(table: Sequence[Row], metric: str) -> str:
-    """A pipe table."""
+    """Return the table in Markdown."""
     columns, lines = _cells(table, metric)
-    rules = ["---" if justify == "left" else "---:" for _, justify in columns]
-    escaped = [[markdown_text(cell) for cell in line] for line in [[name for name, _ in columns], *lines]]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [escaped[0], rules, *escaped[1:]])
+    head = [markdown_text(name) for name, _ in columns]
+    rules = ["---" if alignment == "left" else "---:" for _, alignment in columns]
+    body = [list(map(markdown_text, line)) for line in lines]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [head, rules, *body])
 
 
 def html_table(table: Sequence[Row], metric: str) -> str:
-    """A `<table>`, escaped."""
+    """Return the table as an HTML element, with all text escaped."""
     columns, lines = _cells(table, metric)
-    head = "".join(f'<th class="{justify}"><button>{html.escape(name)}</button></th>' for name, justify in columns)
-    body = "".join(
-        "<tr>"
-        + "".join(f'<td class="{columns[n][1]}">{html.escape(cell)}</td>' for n, cell in enumerate(line))
-        + "</tr>"
-        for line in lines
-    )
+    head = "".join(f'<th class="{alignment}"><button>{html.escape(name)}</button></th>' for name, alignment in columns)
+    body = "".join(_html_row(columns, line) for line in lines)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def csv_text(table: Sequence[Row], metric: str) -> str:
-    """Numbers in full, one column each, empty where there is none."""
+    """Return the table as CSV with all digits. A missing value is an empty field."""
     records = [_record(row, metric) for row in table]
     if not any(row.facet for row in table):
-        records = [{name: value for name, value in record.items() if name != "facet"} for record in records]
+        for record in records:
+            del record["facet"]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(records[0]), lineterminator="\n")
     writer.writeheader()
@@ -158,9 +185,82 @@ def csv_text(table: Sequence[Row], metric: str) -> str:
     return text.getvalue()
 
 
-def _record(row: Row, metric: str) -> dict[str, Any]:
-    """A row by the names of its numbers."""
-    record: dict[str, Any] = {
+def latex(table: Sequence[Row], metric: str) -> str:
+    """Return the table as a LaTeX `tabular` with the rules of the package booktabs."""
+    columns, lines = _cells(table, metric)
+    letters = "".join("l" if alignment == "left" else "r" for _, alignment in columns)
+    parts = [
+        rf"\begin{{tabular}}{{{letters}}}",
+        r"\toprule",
+        _latex_row(name for name, _ in columns),
+        r"\midrule",
+        *map(_latex_row, lines),
+        r"\bottomrule",
+        r"\end{tabular}",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def markdown_text(text: str) -> str:
+    """Return text on one line, in which Markdown finds no table markup and no HTML."""
+    return " ".join(html.escape(text, quote=False).replace("|", "\\|").split())
+
+
+def _row(group: Group, metric: str, level: float | None) -> Row:
+    """Return the row of a group. The comparison with the first row is filled in later."""
+    bests = group.bests(metric)
+    steps = [best.step for best in bests]
+    train = [best.train for best in bests if best.train is not None]
+    test = [best.test for best in bests if best.test is not None]
+    seconds = []
+    for run in group.runs:
+        if run.summary and "wall_seconds" in run.summary and timing_is_valid(run):
+            seconds.append(run.summary["wall_seconds"])
+
+    status = ", ".join(f"{count} {name}" for name, count in group.statuses.items())
+    if len(group.statuses) == 1:
+        status = next(iter(group.statuses))
+    row = Row(
+        label=group.label,
+        runs=len(group.runs),
+        cell_parameters=group.cell_parameters,
+        parameters=group.parameters,
+        unequal=False,
+        unequal_models=False,
+        valid=_estimate([best.valid for best in bests]),
+        best_steps=None,
+        train=_estimate(train),
+        test=_estimate(test),
+        looks=max((best.looks for best in bests), default=0),
+        status=status,
+        wall_seconds=None,
+    )
+    if steps:
+        row = replace(row, best_steps=(min(steps), max(steps)))
+    if seconds:
+        row = replace(row, wall_seconds=estimate(seconds).value)
+    if level is not None:
+        row = replace(row, reach=_reach(group, metric, level))
+    return row
+
+
+def _estimate(values: Sequence[float]) -> Estimate | None:
+    """Return the mean of values with its interval, or None if there are no values."""
+    return estimate(values) if values else None
+
+
+def _reach(group: Group, metric: str, level: float) -> Reach:
+    """Return when the runs of a group reached a level."""
+    reached = group.reached(metric, level)
+    steps = [float(step) for step, _ in reached]
+    seconds = [clock for _, clock in reached if clock is not None]
+    return Reach(level, _estimate(steps), _estimate(seconds), len(reached))
+
+
+def _record(row: Row, metric: str) -> Record:
+    """Return the values of a row by the names of the CSV columns."""
+    record: Record = {
         "facet": row.facet,
         "label": row.label,
         "runs": row.runs,
@@ -168,133 +268,145 @@ def _record(row: Row, metric: str) -> dict[str, Any]:
         "parameters": row.parameters,
         "unequal_cells": "yes" if row.unequal else "no",
         "unequal_models": "yes" if row.unequal_models else "no",
+        "best_step_min": row.best_steps and row.best_steps[0],
+        "best_step_max": row.best_steps and row.best_steps[1],
     }
-    record["best_step_min"], record["best_step_max"] = row.best_steps or (None, None)
-    for name, value in (
-        (f"valid_{metric}", row.valid),
-        (f"train_{metric}_at_best", row.train),
-        (f"test_{metric}", row.test),
-    ):
-        record[name], record[f"{name}_half_width"], record[f"{name}_seeds"] = value or (None, None, None)
-    record |= {"test_looks": row.looks, "status": row.status, "wall_seconds": row.wall_seconds}
+    estimates = {f"valid_{metric}": row.valid, f"train_{metric}_at_best": row.train, f"test_{metric}": row.test}
+    for name, value in estimates.items():
+        record[name] = value and value.value
+        record[f"{name}_half_width"] = value and value.half_width
+        record[f"{name}_seeds"] = value and value.seeds
+    record["test_looks"] = row.looks
+    record["status"] = row.status
+    record["wall_seconds"] = row.wall_seconds
     if row.reach:
-        record |= {"reach_level": row.reach.level, "reach_runs": row.reach.runs}
-        record |= {"reach_steps": row.reach.steps and row.reach.steps.value}
-        record |= {"reach_seconds": row.reach.seconds and row.reach.seconds.value}
+        record["reach_level"] = row.reach.level
+        record["reach_runs"] = row.reach.runs
+        record["reach_steps"] = row.reach.steps and row.reach.steps.value
+        record["reach_seconds"] = row.reach.seconds and row.reach.seconds.value
     return record
 
 
-def latex(table: Sequence[Row], metric: str) -> str:
-    """A `tabular` with booktabs' rules."""
-    columns, lines = _cells(table, metric)
-    letters = "".join("l" if justify == "left" else "r" for _, justify in columns)
-    titles, *body = (" & ".join(map(_latex_cell, line)) + r" \\" for line in [[name for name, _ in columns], *lines])
-    parts = [rf"\begin{{tabular}}{{{letters}}}", r"\toprule", titles, r"\midrule", *body, r"\bottomrule"]
-    return "\n".join([*parts, r"\end{tabular}", ""])
-
-
-def _row(group: Group, metric: str, level: float | None) -> Row:
-    bests = group.bests(metric)
-    steps = [best.step for best in bests]
-    trains = [best.train for best in bests if best.train is not None]
-    tests = [best.test for best in bests if best.test is not None]
-    seconds = [
-        run.summary["wall_seconds"]
-        for run in group.runs
-        if run.summary and "wall_seconds" in run.summary and timing_is_valid(run)
-    ]
-    status = ", ".join(f"{count} {name}" for name, count in group.statuses.items())
-    return Row(
-        label=group.label,
-        runs=len(group.runs),
-        cell_parameters=group.cell_parameters,
-        parameters=group.parameters,
-        unequal=False,
-        unequal_models=False,
-        valid=estimate([best.valid for best in bests]) if bests else None,
-        best_steps=(min(steps), max(steps)) if steps else None,
-        train=estimate(trains) if trains else None,
-        test=estimate(tests) if tests else None,
-        looks=max((best.looks for best in bests), default=0),
-        status=next(iter(group.statuses)) if len(group.statuses) == 1 else status,
-        wall_seconds=estimate(seconds).value if seconds else None,
-        reach=None if level is None else _reach(group, metric, level),
-    )
-
-
-def _reach(group: Group, metric: str, level: float) -> Reach:
-    found = group.reached(metric, level)
-    seconds = [clock for _, clock in found if clock is not None]
-    steps = [float(step) for step, _ in found]
-    return Reach(level, estimate(steps) if steps else None, estimate(seconds) if seconds else None, len(found))
-
-
-def _cells(table: Sequence[Row], metric: str) -> tuple[list[tuple[str, Literal["left", "right"]]], list[list[str]]]:
-    """Columns as (name, alignment), and every row's cells as text."""
-    tested = any(row.test for row in table)
-    names = [
-        "group",
-        "seeds",
-        "cell parameters",
-        "parameters",
-        f"best valid {metric}",
-        "at step",
-        "train there",
-    ]
-    faceted = any(row.facet for row in table)
-    names = ["facet"] * faceted + names + ["test (n looks)"] * tested + ["status", "seconds"]
+def _cells(table: Sequence[Row], metric: str) -> tuple[list[Column], list[list[str]]]:
+    """Return the columns, and the cells of every row as text."""
+    has_facets = any(row.facet for row in table)
+    has_test = any(row.test for row in table)
     level = next((row.reach.level for row in table if row.reach), None)
+
+    names = ["group", "seeds", "cell parameters", "parameters", f"best valid {metric}", "at step", "train there"]
+    if has_facets:
+        names.insert(0, "facet")
+    if has_test:
+        names.append("test (n looks)")
+    names += ["status", "seconds"]
     if level is not None:
         names += [f"steps to {level:g}", f"seconds to {level:g}"]
-    columns: list[tuple[str, Literal["left", "right"]]] = [
-        (name, "left" if name in ("facet", "group", "status") else "right") for name in names
+
+    columns: list[Column] = []
+    for name in names:
+        if name in ("facet", "group", "status"):
+            columns.append((name, "left"))
+        else:
+            columns.append((name, "right"))
+    return columns, [_row_cells(row, has_facets, has_test) for row in table]
+
+
+def _row_cells(row: Row, has_facets: bool, has_test: bool) -> list[str]:
+    """Return the cells of a row as text."""
+    cell_parameters = _format_count(row.cell_parameters)
+    if row.unequal:
+        cell_parameters += " ≠ cells"
+    parameters = _format_count(row.parameters)
+    if row.unequal_models:
+        parameters += " ≠ models"
+
+    cells = [
+        row.label,
+        _format_seeds(row),
+        cell_parameters,
+        parameters,
+        _format_optional(row.valid),
+        _format_span(row.best_steps),
+        _format_optional(row.train),
     ]
-    lines = []
-    for row in table:
-        seeds = row.valid.seeds if row.valid else 0
-        line = [row.facet] * faceted + [row.label, f"{row.runs}" if seeds == row.runs else f"{seeds} of {row.runs}"]
-        line += [_count(row.cell_parameters) + (" ≠ cells" if row.unequal else "")]
-        line += [_count(row.parameters) + (" ≠ models" if row.unequal_models else "")]
-        line += [_written(row.valid), _span(row.best_steps), _written(row.train)]
-        if tested:
-            looks = f" ({row.looks} look{'s' if row.looks != 1 else ''})"
-            line.append(_written(row.test) + (looks if row.test else ""))
-        line += [row.status, "–" if row.wall_seconds is None else f"{row.wall_seconds:,.0f}"]
-        if row.reach:
-            some = f" ({row.reach.runs} of {row.runs})" if row.reach.runs < row.runs else ""
-            line += [_written(row.reach.steps) + some, _written(row.reach.seconds)]
-        lines.append(line)
-    return columns, lines
+    if has_facets:
+        cells.insert(0, row.facet)
+    if has_test:
+        cells.append(_format_test(row))
+    cells.append(row.status)
+    cells.append("–" if row.wall_seconds is None else f"{row.wall_seconds:,.0f}")
+    if row.reach:
+        steps = _format_optional(row.reach.steps)
+        if row.reach.runs < row.runs:
+            steps += f" ({row.reach.runs} of {row.runs})"
+        cells += [steps, _format_optional(row.reach.seconds)]
+    return cells
 
 
-def _total(widths: Mapping[str, int]) -> int:
-    """Characters that columns take with the gaps between them."""
+def _longest_part(cell: str) -> int:
+    """Return the width of the longest part of a cell that must not be broken."""
+    return max(map(len, _BREAK.split(cell)))
+
+
+def _total_width(widths: Mapping[str, int]) -> int:
+    """Return the width of all columns with the gaps between them, in characters."""
     return sum(widths.values()) + _GAP * (len(widths) - 1)
 
 
-def _count(number: int | None) -> str:
-    return "–" if number is None else f"{number:,}"
+def _format_seeds(row: Row) -> str:
+    """Return the number of seeds with a value, and the number of runs if it is another."""
+    seeds = row.valid.seeds if row.valid else 0
+    if seeds == row.runs:
+        return str(seeds)
+    return f"{seeds} of {row.runs}"
 
 
-def _written(value: Estimate | None) -> str:
+def _format_count(count: int | None) -> str:
+    """Return a count as text, with a dash for None."""
+    return "–" if count is None else f"{count:,}"
+
+
+def _format_optional(value: Estimate | None) -> str:
+    """Return an estimate as text, with a dash for None."""
     return "–" if value is None else format_estimate(value.value, value.half_width)
 
 
-def _span(steps: tuple[int, int] | None) -> str:
+def _format_test(row: Row) -> str:
+    """Return the test value as text, with the number of evaluations."""
+    if row.test is None:
+        return "–"
+    plural = "" if row.looks == 1 else "s"
+    return f"{_format_optional(row.test)} ({row.looks} look{plural})"
+
+
+def _format_span(steps: tuple[int, int] | None) -> str:
+    """Return a first and a last step as text, as one number if they are equal."""
     if steps is None:
         return "–"
-    return f"{steps[0]:,}" if steps[0] == steps[1] else f"{steps[0]:,}–{steps[1]:,}"
+    first, last = steps
+    if first == last:
+        return f"{first:,}"
+    return f"{first:,}–{last:,}"
 
 
-def _latex_cell(text: str) -> str:
-    """Text with TeX's own characters escaped, and ± as its command."""
+def _html_row(columns: Sequence[Column], line: Sequence[str]) -> str:
+    """Return a row of the HTML table."""
+    cells = []
+    for (_, alignment), cell in zip(columns, line, strict=True):
+        cells.append(f'<td class="{alignment}">{html.escape(cell)}</td>')
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def _latex_row(cells: Iterable[str]) -> str:
+    """Return a row of the LaTeX table."""
+    return " & ".join(map(_latex_text, cells)) + r" \\"
+
+
+def _latex_text(text: str) -> str:
+    """Return text with the special characters of TeX escaped, and ± as a command."""
     escaped = re.sub(r"([&%$#_{}])", r"\\\1", text.replace("\\", "/").replace("~", " ").replace("^", " "))
     escaped = " ".join(escaped.split())
-    # A bracket would be read as an option of the line's end before it.
-    escaped = "{}" * escaped.startswith("[") + escaped
+    if escaped.startswith("["):
+        # A bracket at the start of a row would be read as an option of the preceding line break.
+        escaped = "{}" + escaped
     return escaped.replace(" ± ", r" $\pm$ ").replace("≠", r"$\neq$").replace("–", "--")
-
-
-def markdown_text(text: str) -> str:
-    """Text on one line, in which nothing is read as markup of a table or as HTML."""
-    return " ".join(html.escape(text, quote=False).replace("|", "\\|").split())

@@ -1,39 +1,40 @@
-"""Models at their best settings: chosen by some runs, judged by others, at budgets that are told.
+"""Models at their best settings, where some runs choose the setting and other runs judge it.
 
-A grid is tried with one seed; the best setting of each model is then run with more seeds. What decided must not be
-judged too: the best of many noisy values looks better than it is, the more so the more were tried.
+Each setting of a grid is run with one seed. The best setting of each model is then run with more seeds. The run that
+chose the setting must not also judge it: the best of many noisy values looks better than it is, and more so the more
+settings were tried. The remarks tell the tuning budget of each model.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from nlstm_jax.analysis.comparison import check_keys, facts_of, labels_of
+from nlstm_jax.analysis.comparison import Facts, check_keys, facts_of, labels_of
 from nlstm_jax.analysis.curves import is_number, run_best
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, higher_is_better
 
 Setting: TypeAlias = tuple[Any, ...]
-"""The values of what is tuned, lists as tuples."""
+"""The values of the tuned settings, in the order of their keys. Lists are stored as tuples."""
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """How a model came by its setting.
+    """A model's best setting, and the search that found it.
 
     Attributes:
-        label: of the model.
-        setting: the best one, by key.
-        trials: how many settings were tried with the seed that decides, also those that came to nothing.
-        steps: of training, in all of these.
-        untried: how many settings were run with other seeds alone, and had no say.
-        edges: keys whose best value is the lowest or the highest tried, with all values tried.
-        runs: of the best setting, with other seeds than the one that decided.
-        decided: the run that did.
+        label: The label of the model.
+        setting: The best setting, by key.
+        trials: The number of settings that were tried with the deciding seed, including those without a result.
+        steps: The number of training steps in all of these trials.
+        untried: The number of settings that were run only with other seeds. They could not be chosen.
+        edges: The keys whose best value is the lowest or the highest tried, each with all values tried.
+        runs: The runs of the best setting with other seeds than the deciding one.
+        decided: The run that decided.
     """
 
     label: str
-    setting: dict[str, Any]
+    setting: Facts
     trials: int
     steps: int
     untried: int
@@ -42,87 +43,132 @@ class Tuning:
     decided: Run
 
 
+class _Trial(NamedTuple):
+    """A run together with its values of the tuned settings."""
+
+    setting: Setting
+    run: Run
+
+
 def tune(runs: Sequence[Run], keys: Sequence[str], metric: str) -> list[Tuning]:
     """Choose for every model the setting that was best on the validation split, by the runs of one seed.
 
-    That is the seed with which most settings were tried, the lowest of such.
+    That seed is the one with which most settings were tried. If there are several such seeds, it is the lowest.
 
     Args:
-        runs: of the grids, and of the chosen settings with further seeds.
-        keys: what is tuned, dotted, `optimizer.learning_rate` say; runs that agree in all else are of one model.
-        metric: what decides.
+        runs: The runs of the grids, and the runs of the chosen settings with further seeds.
+        keys: The tuned settings as dotted keys, for example `optimizer.learning_rate`. Runs that agree in all other
+            settings are of one model.
+        metric: The metric that decides.
 
     Raises:
-        ConfigError: a key that is no setting of the runs, or a model none of whose runs has the metric.
+        ConfigError: A key is no setting of the runs, or a model has no run with the metric.
     """
     check_keys(runs, keys, "--tuned")
-    models: list[dict[str, Any]] = []
-    members: list[list[tuple[Setting, Run]]] = []
+    models: list[Facts] = []
+    trials: list[list[_Trial]] = []
     for run in runs:
-        fact = facts_of(run)
-        model = {key: value for key, value in fact.items() if key not in keys}
+        facts = facts_of(run)
+        model = {key: value for key, value in facts.items() if key not in keys}
         if model not in models:
             models.append(model)
-            members.append([])
-        members[models.index(model)].append((tuple(_hashable(fact.get(key)) for key in keys), run))
-    return [_tuned(label, keys, tried, metric) for label, tried in zip(labels_of(models), members, strict=True)]
+            trials.append([])
+        setting = tuple(_hashable(facts.get(key)) for key in keys)
+        trials[models.index(model)].append(_Trial(setting, run))
+
+    labels = labels_of(models)
+    return [_tune_model(label, keys, tried, metric) for label, tried in zip(labels, trials, strict=True)]
 
 
 def remarks(tunings: Sequence[Tuning]) -> list[str]:
-    """What was chosen, and what makes the choice less than fair."""
-    told = []
+    """Return lines on the chosen settings, and on what makes the choice less than fair."""
+    lines = []
     for tuning in tunings:
-        setting = ", ".join(f"{key}={value}" for key, value in tuning.setting.items())
-        trials = f"best of {tuning.trials:,} trials" if tuning.trials > 1 else "the only trial,"
-        told.append(f"{tuning.label}: tuned to {setting}, {trials} of {tuning.steps:,} steps")
-        if tuning.untried:
-            told.append(f"{tuning.label}: {tuning.untried:,} more settings were run with other seeds and had no say")
-        for key, values in tuning.edges.items():
-            edge = "lowest" if tuning.setting[key] == values[0] else "highest"
-            tried = f"{values[0]} to {values[-1]}"
-            told.append(f"{tuning.label}: the best {key} is the {edge} of those tried, {tried}: try beyond it")
-        if not tuning.runs:
-            told.append(f"{tuning.label}: judged by the run that decided, which is optimistic: run it with more seeds")
+        lines += _remarks_on_model(tuning)
     budgets = {(tuning.trials, tuning.steps) for tuning in tunings}
     if len(budgets) > 1:
-        spent = "; ".join(f"{each.label} {each.trials:,} trials, {each.steps:,} steps" for each in tunings)
-        told.append(f"unequal tuning budgets: {spent}")
-    return told
+        spent = [f"{tuning.label} {tuning.trials:,} trials, {tuning.steps:,} steps" for tuning in tunings]
+        lines.append(f"unequal tuning budgets: {'; '.join(spent)}")
+    return lines
 
 
-def _tuned(label: str, keys: Sequence[str], tried: Sequence[tuple[Setting, Run]], metric: str) -> Tuning:
-    by_seed: dict[Setting, dict[Setting, Run]] = {}
-    for setting, run in tried:
-        # Of one that was run twice, the one that has a result.
-        if run_best(run, metric) or setting not in by_seed.get(_seed(run), {}):
-            by_seed.setdefault(_seed(run), {})[setting] = run
-    seed = min(by_seed, key=lambda each: (-len(by_seed[each]), each))
-    deciding = by_seed[seed]
-    scored = {setting: best.valid for setting, run in deciding.items() if (best := run_best(run, metric))}
-    if not scored:
+def _remarks_on_model(tuning: Tuning) -> list[str]:
+    """Return the lines on one model."""
+    setting = ", ".join(f"{key}={value}" for key, value in tuning.setting.items())
+    trials = "the only trial,"
+    if tuning.trials > 1:
+        trials = f"best of {tuning.trials:,} trials"
+    lines = [f"{tuning.label}: tuned to {setting}, {trials} of {tuning.steps:,} steps"]
+    if tuning.untried:
+        lines.append(f"{tuning.label}: {tuning.untried:,} more settings were run with other seeds and had no say")
+    for key, values in tuning.edges.items():
+        edge = "lowest" if tuning.setting[key] == values[0] else "highest"
+        tried = f"{values[0]} to {values[-1]}"
+        lines.append(f"{tuning.label}: the best {key} is the {edge} of those tried, {tried}: try beyond it")
+    if not tuning.runs:
+        lines.append(f"{tuning.label}: judged by the run that decided, which is optimistic: run it with more seeds")
+    return lines
+
+
+def _tune_model(label: str, keys: Sequence[str], trials: Sequence[_Trial], metric: str) -> Tuning:
+    """Choose the best setting of one model."""
+    seed, deciding = _deciding_runs(trials, metric)
+
+    bests = {setting: run_best(run, metric) for setting, run in deciding.items()}
+    values = {setting: best.valid for setting, best in bests.items() if best}
+    if not values:
         raise ConfigError(f"--tuned: {label}: a run with a valid {metric} expected, found none")
-    best_setting = (max if higher_is_better(metric) else min)(scored, key=scored.__getitem__)
-    edges = {}
-    for place, key in enumerate(keys):
-        values, value = {setting[place] for setting in deciding}, best_setting[place]
-        if all(map(is_number, values)) and len(values) > 1 and value in (min(values), max(values)):
-            edges[key] = tuple(sorted(values))
+    choose = max if higher_is_better(metric) else min
+    best_setting = choose(values, key=values.__getitem__)
+
+    others = [trial.run for trial in trials if trial.setting == best_setting and _seed(trial.run) != seed]
     return Tuning(
-        label,
-        dict(zip(keys, best_setting, strict=True)),
-        len(deciding),
-        sum(max((int(line["step"]) for line in run.metrics), default=0) for run in deciding.values()),
-        len({setting for setting, _ in tried} - deciding.keys()),
-        edges,
-        tuple(run for setting, run in tried if setting == best_setting and _seed(run) != seed),
-        deciding[best_setting],
+        label=label,
+        setting=dict(zip(keys, best_setting, strict=True)),
+        trials=len(deciding),
+        steps=sum(_last_step(run) for run in deciding.values()),
+        untried=len({trial.setting for trial in trials} - deciding.keys()),
+        edges=_edges(keys, best_setting, deciding),
+        runs=tuple(others),
+        decided=deciding[best_setting],
     )
 
 
+def _deciding_runs(trials: Sequence[_Trial], metric: str) -> tuple[Setting, dict[Setting, Run]]:
+    """Return the seed with the most settings, the lowest of several, and its run of each setting."""
+    by_seed: dict[Setting, dict[Setting, Run]] = {}
+    for setting, run in trials:
+        runs = by_seed.setdefault(_seed(run), {})
+        # If a setting was run twice with one seed, a run that has a result replaces one that may not.
+        if run_best(run, metric) or setting not in runs:
+            runs[setting] = run
+    seed = min(by_seed, key=lambda seed: (-len(by_seed[seed]), seed))
+    return seed, by_seed[seed]
+
+
+def _edges(keys: Sequence[str], best_setting: Setting, tried: Mapping[Setting, Run]) -> dict[str, tuple[Any, ...]]:
+    """Return the keys whose best value is the lowest or the highest number tried, with all values in order."""
+    edges = {}
+    for index, key in enumerate(keys):
+        values = {setting[index] for setting in tried}
+        if len(values) == 1 or not all(map(is_number, values)):
+            continue
+        if best_setting[index] in (min(values), max(values)):
+            edges[key] = tuple(sorted(values))
+    return edges
+
+
+def _last_step(run: Run) -> int:
+    """Return the last step of a run's metric lines, or 0 if it has none."""
+    return max((int(line["step"]) for line in run.metrics), default=0)
+
+
 def _seed(run: Run) -> Setting:
+    """Return all seeds of a run, in the order of their names."""
     seeds: Mapping[str, int] = run.config.get("seeds", {})
     return tuple(seeds[name] for name in sorted(seeds))
 
 
 def _hashable(value: Any) -> Any:
+    """Return a list as a tuple, and any other value as it is."""
     return tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What the comparison says, in one sentence that claims no more than the seeds allow."""
+"""The verdict of a comparison as a sentence that claims no more than the seeds allow."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,21 @@ from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import LEVEL, estimate, format_estimate, holm, seeds_to_resolve, welch
 from nlstm_jax.runs import Run, higher_is_better
 
-_TOLD = 10
-"""So many differences are told one by one."""
+_MAX_LISTED = 10
+"""The number of exploratory differences that are listed one by one. Any others are only counted."""
 
 
 def verdict(comparison: Comparison, metric: str) -> str:
-    """The difference that was named in advance, else the best group against the next, by Welch's t-interval.
+    """Return a sentence on the difference between two groups, judged by Welch's t-interval.
 
-    It is over the best validation values of the runs. Of several groups all other pairs are exploratory: a difference
-    counts as resolved if it is after Holm's correction for all pairs but the one that was named. What weakens the
-    verdict is said too: cells of unequal cost, runs that did not finish. With other data there is no verdict, and with
-    one seed none either, as one seed has no interval.
+    The two groups are those that were named in advance, otherwise the best group and the next one. The values are the
+    best validation values of the runs.
+
+    If there are more groups, the differences of all other pairs are exploratory. Holm's correction applies to all
+    pairs except the one that was named in advance, and a difference counts as resolved if it is after the correction.
+
+    The sentence also names what weakens the verdict: cells of unequal cost and runs that did not finish. There is no
+    verdict if the data differ, or if a group has one seed, because one seed has no interval.
     """
     measured = [group for group in comparison.groups if group.bests(metric)]
     if not measured:
@@ -30,89 +34,133 @@ def verdict(comparison: Comparison, metric: str) -> str:
         return f"No verdict: {comparison.incomparable}."
     if len(measured) == 1:
         return f"No verdict: {measured[0].label} is the only group with a valid {metric}."
+
     measured.sort(key=lambda group: estimate(_values(group, metric)).value, reverse=higher_is_better(metric))
-    named = [group for group in measured if group.label in (comparison.contrast or ())]
-    if comparison.contrast and len(named) < 2:
+    pairs = list(itertools.combinations(measured, 2))
+    if comparison.contrast is None:
+        p_values: dict[tuple[str, str], float] = {}
+        if len(measured) > 2:
+            p_values = _corrected_p_values(pairs, metric)
+        return f"{_judge(measured[0], measured[1], metric, p_values)}."
+
+    named = [group for group in measured if group.label in comparison.contrast]
+    if len(named) < 2:
         return f"No verdict on {' vs '.join(comparison.contrast)}, named in advance: one has no valid {metric}."
-    if not named:
-        best, following = measured[:2]
-        corrected = _corrected(list(itertools.combinations(measured, 2)), metric)
-        sentence = _difference(best, following, metric, corrected if len(measured) > 2 else {})
-        return "; ".join([sentence, *_caveats(best, following)]) + "."
-    best, following = named
-    told = "; ".join([_difference(best, following, metric, {}), *_caveats(best, following)])
-    others = [pair for pair in itertools.combinations(measured, 2) if pair != (best, following)]
-    return f"Named in advance: {told}.{_exploratory(others, metric)}"
-
-
-def _corrected(pairs: Sequence[tuple[Group, Group]], metric: str) -> dict[tuple[str, str], float]:
-    """The p-values of pairs that have one, after Holm's correction, by the groups' labels."""
-    found = {
-        (better.label, worse.label): welched.p
-        for better, worse in pairs
-        if (welched := welch(_values(better, metric), _values(worse, metric)))
-    }
-    return dict(zip(found, holm(list(found.values())), strict=True))
-
-
-def _exploratory(pairs: Sequence[tuple[Group, Group]], metric: str) -> str:
-    """What the pairs that nobody named in advance show."""
-    if not pairs:
-        return ""
-    corrected = _corrected(pairs, metric)
-    resolved = sorted((p, f"{better} over {worse} (p = {p:.2g})") for (better, worse), p in corrected.items())
-    told = [text for p, text in resolved if p < 1 - LEVEL]
-    more = f" and {len(told) - _TOLD:,} more" if len(told) > _TOLD else ""
-    listed = ", ".join(told[:_TOLD]) + more if told else "none is resolved"
-    untested = f" ({len(pairs) - len(corrected)} more have too few seeds)" if len(corrected) < len(pairs) else ""
-    return f" Exploratory, after Holm's correction for {len(corrected)} other pairs{untested}: {listed}."
+    better, worse = named
+    others = [pair for pair in pairs if pair != (better, worse)]
+    return f"Named in advance: {_judge(better, worse, metric, {})}.{_exploratory_sentence(others, metric)}"
 
 
 def unit(metric: str) -> str:
-    """What a metric is counted in; empty where it is a plain number."""
+    """Return the unit of a metric, or an empty text if it is a plain number."""
     return "nats" if metric.startswith("log_loss") else ""
 
 
-def _difference(best: Group, following: Group, metric: str, corrected: Mapping[tuple[str, str], float]) -> str:
-    """Which group is better by how much, and whether that is resolved, by corrected p-values if there are any."""
-    ours, theirs = _values(best, metric), _values(following, metric)
-    direction = "higher" if higher_is_better(metric) else "lower"
-    opening = f"{best.label} reaches a valid {metric} {direction} than {following.label} by "
-    amount = abs(estimate(ours).value - estimate(theirs).value)
-    welched = welch(ours, theirs)
-    if welched is None:
-        return f"{opening}{_measure(amount, None, metric)} ({_why_no_interval(best, following, metric)})"
-    # Of a group whose runs differ in more than their seeds, several may share one.
-    mixed = any(len({_seeds(run) for run in group.runs}) < len(group.runs) for group in (best, following))
-    counted = "runs, taken for independent" if mixed else "seeds"
-    interval = f"95 % t-interval, {len(ours)} and {len(theirs)} {counted}"
-    opening += f"{_measure(amount, welched.half_width, metric)} ({interval}{_crossed(best, following, metric)}): "
-    p = corrected.get((best.label, following.label))
-    correction = "" if p is None else f"after Holm's correction for all {len(corrected)} pairs (p = {p:.2g})"
-    if welched.resolved and p is not None and p >= 1 - LEVEL:
-        return f"{opening}the difference is not resolved {correction}"
-    if welched.resolved:
-        return f"{opening}the difference is resolved {correction}".rstrip()
-    needed = seeds_to_resolve(ours, theirs)
-    more = "" if needed is None else f"; about {needed:,} seeds each would resolve it"
-    return f"{opening}the interval includes 0{more}"
+def _judge(better: Group, worse: Group, metric: str, p_values: Mapping[tuple[str, str], float]) -> str:
+    """Return the difference of two groups and its caveats, without a period."""
+    return "; ".join([_difference(better, worse, metric, p_values), *_caveats(better, worse)])
 
 
-def _crossed(best: Group, following: Group, metric: str) -> str:
-    """How far the difference is certain where the examples might be others too, if that is known."""
-    ours, theirs = best.by_example(metric), following.by_example(metric)
-    if ours is None and theirs is None:
+def _corrected_p_values(pairs: Sequence[tuple[Group, Group]], metric: str) -> dict[tuple[str, str], float]:
+    """Return the p-values of the pairs that have one, after Holm's correction, by the labels of the two groups."""
+    p_values = {}
+    for better, worse in pairs:
+        difference = welch(_values(better, metric), _values(worse, metric))
+        if difference:
+            p_values[better.label, worse.label] = difference.p
+    return dict(zip(p_values, holm(list(p_values.values())), strict=True))
+
+
+def _exploratory_sentence(pairs: Sequence[tuple[Group, Group]], metric: str) -> str:
+    """Return a sentence on the pairs that were not named in advance, or an empty text if there are none."""
+    if not pairs:
         return ""
-    if ours is None or theirs is None or not np.array_equal(ours[1], theirs[1]):
-        return "; no bootstrap over examples, as not all runs have those of their best step"
-    found = two_way_bootstrap(ours[0], theirs[0], ours[1])
-    _, _, half_width = format_estimate(found.value, found.half_width).partition(" ± ")
-    inside = ", so that other examples may say otherwise" if abs(found.value) <= found.half_width else ""
-    return f"; crossed with a bootstrap over {found.examples:,} examples it is ± {half_width}{inside}"
+    p_values = _corrected_p_values(pairs, metric)
+    sorted_pairs = sorted((p, f"{better} over {worse} (p = {p:.2g})") for (better, worse), p in p_values.items())
+    resolved = [text for p, text in sorted_pairs if p < 1 - LEVEL]
+
+    listed = ", ".join(resolved[:_MAX_LISTED]) or "none is resolved"
+    if len(resolved) > _MAX_LISTED:
+        listed += f" and {len(resolved) - _MAX_LISTED:,} more"
+    untested = ""
+    if len(p_values) < len(pairs):
+        untested = f" ({len(pairs) - len(p_values)} more have too few seeds)"
+    return f" Exploratory, after Holm's correction for {len(p_values)} other pairs{untested}: {listed}."
 
 
-def _why_no_interval(best: Group, following: Group, metric: str) -> str:
-    single = [group.label for group in (best, following) if len(_values(group, metric)) == 1]
+def _difference(better: Group, worse: Group, metric: str, p_values: Mapping[tuple[str, str], float]) -> str:
+    """Return by how much a group is better than another, and whether the difference is resolved.
+
+    Args:
+        better: The group with the better mean.
+        worse: The other group.
+        metric: The metric to compare the groups by.
+        p_values: Corrected p-values by the labels of the groups. Empty if there is no correction.
+    """
+    better_values = _values(better, metric)
+    worse_values = _values(worse, metric)
+    direction = "higher" if higher_is_better(metric) else "lower"
+    opening = f"{better.label} reaches a valid {metric} {direction} than {worse.label} by "
+    amount = abs(estimate(better_values).value - estimate(worse_values).value)
+    difference = welch(better_values, worse_values)
+    if difference is None:
+        return f"{opening}{_with_unit(amount, None, metric)} ({_why_no_interval(better, worse, metric)})"
+
+    counted = "seeds"
+    if _repeats_seeds(better) or _repeats_seeds(worse):
+        counted = "runs, taken for independent"
+    interval = f"95 % t-interval, {len(better_values)} and {len(worse_values)} {counted}"
+    interval += _bootstrap_clause(better, worse, metric)
+    opening += f"{_with_unit(amount, difference.half_width, metric)} ({interval}): "
+
+    if difference.resolved:
+        p = p_values.get((better.label, worse.label))
+        if p is None:
+            return f"{opening}the difference is resolved"
+        correction = f"after Holm's correction for all {len(p_values)} pairs (p = {p:.2g})"
+        if p >= 1 - LEVEL:
+            return f"{opening}the difference is not resolved {correction}"
+        return f"{opening}the difference is resolved {correction}"
+
+    seeds = seeds_to_resolve(better_values, worse_values)
+    if seeds is None:
+        return f"{opening}the interval includes 0"
+    return f"{opening}the interval includes 0; about {seeds:,} seeds each would resolve it"
+
+
+def _repeats_seeds(group: Group) -> bool:
+    """Return True if two runs of a group have the same seeds.
+
+    That is possible in a group whose runs differ in more than their seeds.
+    """
+    return len({_seeds(run) for run in group.runs}) < len(group.runs)
+
+
+def _bootstrap_clause(better: Group, worse: Group, metric: str) -> str:
+    """Return a clause with the interval over seeds and examples, if the values of all examples are known."""
+    better_examples = better.by_example(metric)
+    worse_examples = worse.by_example(metric)
+    if better_examples is None and worse_examples is None:
+        return ""
+    unavailable = "; no bootstrap over examples, as not all runs have those of their best step"
+    if better_examples is None or worse_examples is None:
+        return unavailable
+    better_sums, better_weights = better_examples
+    worse_sums, worse_weights = worse_examples
+    if not np.array_equal(better_weights, worse_weights):
+        return unavailable
+
+    difference = two_way_bootstrap(better_sums, worse_sums, better_weights)
+    _, _, half_width = format_estimate(difference.value, difference.half_width).partition(" ± ")
+    clause = f"; crossed with a bootstrap over {difference.examples:,} examples it is ± {half_width}"
+    if abs(difference.value) <= difference.half_width:
+        clause += ", so that other examples may say otherwise"
+    return clause
+
+
+def _why_no_interval(better: Group, worse: Group, metric: str) -> str:
+    """Return the reason why there is no interval around the difference of two groups."""
+    single = [group.label for group in (better, worse) if len(_values(group, metric)) == 1]
     if len(single) == 2:
         return "one seed each: no interval, so no verdict"
     if single:
@@ -120,35 +168,40 @@ def _why_no_interval(best: Group, following: Group, metric: str) -> str:
     return "the seeds of either group agree exactly: no interval, so no verdict"
 
 
-def _caveats(best: Group, following: Group) -> list[str]:
-    """What a reader has to know before believing it."""
-    doubts = []
-    if cells_differ(best, following):
-        ratio = (best.cell_parameters or 0) / (following.cell_parameters or 1)
-        doubts.append(f"not at equal cost, as its cell has {_more_or_fewer(ratio)} parameters")
-    if models_differ(best, following):
-        ratio = (best.parameters or 0) / (following.parameters or 1)
-        doubts.append(f"its whole model has {_more_or_fewer(ratio)} parameters")
-    for group in (best, following):
-        rest = [f"{count} {name}" for name, count in group.statuses.items() if name != "finished"]
-        if rest:
-            count = f"{len(group.runs)} run{'s' if len(group.runs) != 1 else ''}"
-            doubts.append(f"provisional: of {count} of {group.label}, {', '.join(rest)}")
-    return doubts
+def _caveats(better: Group, worse: Group) -> list[str]:
+    """Return clauses on what weakens the verdict."""
+    caveats = []
+    if cells_differ(better, worse):
+        ratio = (better.cell_parameters or 0) / (worse.cell_parameters or 1)
+        caveats.append(f"not at equal cost, as its cell has {_more_or_fewer(ratio)} parameters")
+    if models_differ(better, worse):
+        ratio = (better.parameters or 0) / (worse.parameters or 1)
+        caveats.append(f"its whole model has {_more_or_fewer(ratio)} parameters")
+    for group in (better, worse):
+        unfinished = [f"{count} {status}" for status, count in group.statuses.items() if status != "finished"]
+        if unfinished:
+            plural = "" if len(group.runs) == 1 else "s"
+            runs = f"{len(group.runs)} run{plural}"
+            caveats.append(f"provisional: of {runs} of {group.label}, {', '.join(unfinished)}")
+    return caveats
 
 
 def _more_or_fewer(ratio: float) -> str:
+    """Return a ratio as a percentage more or fewer, for example "12 % more"."""
     text = f"{ratio - 1:.0%} more" if ratio > 1 else f"{1 - ratio:.0%} fewer"
     return text.replace("%", " %")
 
 
 def _values(group: Group, metric: str) -> list[float]:
+    """Return the best validation value of each run."""
     return [best.valid for best in group.bests(metric)]
 
 
 def _seeds(run: Run) -> str:
+    """Return the seeds of a run as text that can be compared."""
     return str(sorted(run.config.get("seeds", {}).items()))
 
 
-def _measure(amount: float, half_width: float | None, metric: str) -> str:
+def _with_unit(amount: float, half_width: float | None, metric: str) -> str:
+    """Return an amount as text, with its half-width and the unit of the metric."""
     return f"{format_estimate(amount, half_width)} {unit(metric)}".rstrip()

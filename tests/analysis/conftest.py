@@ -1,4 +1,4 @@
-"""Run folders, written as training writes them."""
+"""Fixtures with run folders as training writes them."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,10 @@ from nlstm_jax.runs import Run, read_run
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> Callable[..., Run]:
-    """`make_run("lstm", 0, valid=[3.0, 2.0])`: a run that evaluated at steps 10, 20, …"""
+    """Return a function that writes a run with evaluations at steps 10, 20, … and reads it back.
+
+    For example `make_run("lstm", 0, valid=[3.0, 2.0])`.
+    """
 
     def make(
         name: str,

@@ -1,4 +1,4 @@
-"""The crossed bootstrap, against variances known by formula."""
+"""Tests of the two-way bootstrap against variances known by formula."""
 
 import math
 
@@ -12,7 +12,7 @@ WEIGHTS = np.full(400, 5.0)
 
 
 def group(generator, seeds, mean=0.0, by_seed=0.0, by_example=None, noise=0.0):
-    """What every example adds in each of a group's runs, per target about `mean`."""
+    """Return the sums of every example in each run of a group, about `mean` per target."""
     shape = (seeds, WEIGHTS.size)
     rows = mean + generator.normal(0, by_seed, (seeds, 1)) + noise * generator.normal(size=shape)
     return WEIGHTS * (rows + (0.0 if by_example is None else by_example))
@@ -23,7 +23,7 @@ def error_of(found, degrees):
 
 
 def test_what_is_hard_for_both_cancels() -> None:
-    """Examples differ by far more than the runs, but in the same way for all of them."""
+    """Examples differ far more than runs do, but in the same way for all runs."""
     generator = np.random.default_rng(0)
     hard = generator.normal(0, 50.0, WEIGHTS.size)
     first = group(generator, 6, mean=-0.3, by_seed=0.1, by_example=hard)
@@ -39,26 +39,26 @@ def test_what_is_hard_for_both_cancels() -> None:
 
 def test_examples_on_which_models_differ_widen_the_interval() -> None:
     generator = np.random.default_rng(1)
-    own = generator.normal(0, 4.0, WEIGHTS.size)
-    first = group(generator, 8, by_seed=0.05, by_example=own)
+    difference = generator.normal(0, 4.0, WEIGHTS.size)
+    first = group(generator, 8, by_seed=0.05, by_example=difference)
     second = group(generator, 8, by_seed=0.05)
     found = two_way_bootstrap(first, second, WEIGHTS)
     means = [rows.sum(1) / WEIGHTS.sum() for rows in (first, second)]
     seeds = sum(each.var(ddof=1) / 8 for each in means)
     variances = [each.var(ddof=1) / 8 for each in means]
     degrees = sum(variances) ** 2 / sum(each**2 / 7 for each in variances)
-    expected = math.sqrt(seeds + own.var(ddof=1) / WEIGHTS.size)
+    expected = math.sqrt(seeds + difference.var(ddof=1) / WEIGHTS.size)
     assert error_of(found, degrees) == pytest.approx(expected, rel=0.06)
 
 
 @pytest.mark.slow
 def test_the_interval_covers_the_true_difference() -> None:
-    """Other seeds and other examples, 300 times."""
+    """The interval is computed 300 times on other seeds and other examples."""
     generator = np.random.default_rng(2)
     inside = 0
     for _ in range(300):
-        own = generator.normal(0, 1.5, WEIGHTS.size)
-        first = group(generator, 5, mean=0.2, by_seed=0.1, by_example=own)
+        difference = generator.normal(0, 1.5, WEIGHTS.size)
+        first = group(generator, 5, mean=0.2, by_seed=0.1, by_example=difference)
         second = group(generator, 5, by_seed=0.1)
         found = two_way_bootstrap(first, second, WEIGHTS, draws=500)
         inside += abs(found.value - 0.2) <= found.half_width

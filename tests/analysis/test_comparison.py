@@ -1,4 +1,4 @@
-"""Who is in which group, what groups are called, and what is said about comparing them."""
+"""Tests of the groups of a comparison, their labels, and the remarks on them."""
 
 import pytest
 
@@ -156,7 +156,7 @@ def test_facets_are_in_the_order_of_their_values(make_run) -> None:
 
 
 def code_of(make_run, *environments):
-    """What is said of the commits of two groups of runs."""
+    """Return the line on the commits of two groups of runs."""
     runs = [
         make_run(name, seed, valid=[2.0], environment=environment)
         for name, seed, environment in zip(("lstm", "lstm", "nlstm"), (0, 1, 0), environments, strict=True)

@@ -1,4 +1,4 @@
-"""Means over the seeds at the steps which all have, and the best value of every run."""
+"""Tests of mean curves over seeds, and of the best value of every run."""
 
 import math
 
@@ -8,7 +8,7 @@ from scipy import stats
 
 from nlstm_jax.analysis.curves import Best, Group, run_best, run_curve, run_status
 from nlstm_jax.runs import write_examples
-from nlstm_jax.tasks import Mean
+from nlstm_jax.tasks import WeightedSum
 
 
 def test_mean_and_interval_at_the_steps_which_all_seeds_have(make_run) -> None:
@@ -97,12 +97,12 @@ def test_how_soon_a_level_was_reached(make_run) -> None:
 def test_examples_are_those_of_the_best_step_of_every_run(make_run) -> None:
     runs = [make_run("lstm", seed, valid=[3.0, 2.0]) for seed in (0, 1)]
     group, weights = Group("lstm", tuple(runs)), np.array([2.0, 1.0])
-    write_examples(runs[0].path, "valid", 20, {"log_loss": Mean(np.array([1.0, 2.0]), weights)})
+    write_examples(runs[0].path, "valid", 20, {"log_loss": WeightedSum(np.array([1.0, 2.0]), weights)})
     assert group.by_example("log_loss") is None
-    write_examples(runs[1].path, "valid", 10, {"log_loss": Mean(np.array([3.0, 4.0]), weights)})
+    write_examples(runs[1].path, "valid", 10, {"log_loss": WeightedSum(np.array([3.0, 4.0]), weights)})
     assert group.by_example("log_loss") is None
-    write_examples(runs[1].path, "valid", 20, {"log_loss": Mean(np.array([3.0, 4.0]), weights)})
+    write_examples(runs[1].path, "valid", 20, {"log_loss": WeightedSum(np.array([3.0, 4.0]), weights)})
     rows, found = group.by_example("log_loss")
     assert (rows.tolist(), found.tolist()) == ([[1.0, 2.0], [3.0, 4.0]], [2.0, 1.0])
-    write_examples(runs[1].path, "valid", 20, {"log_loss": Mean(np.array([3.0, 4.0]), weights + 1)})
+    write_examples(runs[1].path, "valid", 20, {"log_loss": WeightedSum(np.array([3.0, 4.0]), weights + 1)})
     assert group.by_example("log_loss") is None

@@ -1,4 +1,4 @@
-"""What is drawn, read back from the figure."""
+"""Tests that read back from a figure what it shows."""
 
 import struct
 from itertools import pairwise
@@ -7,7 +7,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import COLOURS, MARKERS, PlotOptions, draw, draw_against, draw_facets, save
+from nlstm_jax.analysis.figure import COLORS, MARKERS, PlotOptions, draw, draw_against, draw_facets, save
 from nlstm_jax.errors import ConfigError
 
 FLOOR = {"data": {"floor": {"valid": {"log_loss": 1.9}}}}
@@ -15,7 +15,7 @@ FLOOR = {"data": {"floor": {"valid": {"log_loss": 1.9}}}}
 
 @pytest.fixture
 def comparison(make_run):
-    """Two groups of two seeds, one with a test curve; the first evaluation is far above the others."""
+    """Return two groups of two seeds, one with a test curve. The first evaluation is far above the others."""
     plunge = [9.0, *(2.5 - 0.05 * n for n in range(9))]
     runs = [
         make_run("lstm", 0, valid=plunge, train=plunge, test=plunge, environment=FLOOR),
@@ -85,7 +85,7 @@ def test_groups_differ_in_colour_and_in_marker(comparison) -> None:
     first, second = (lines(draw(comparison, PlotOptions("log_loss")))[f"valid {place}"] for place in (0, 1))
     assert (first.get_color(), first.get_marker()) == ("#0072B2", "o")
     assert (second.get_color(), second.get_marker()) == ("#D55E00", "s")
-    pairs = {(COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)]) for n in range(60)}
+    pairs = {(COLORS[n % len(COLORS)], MARKERS[n % len(MARKERS)]) for n in range(60)}
     assert len(pairs) == 60
 
 
@@ -183,7 +183,7 @@ def test_long_labels_stand_in_several_lines_and_leave_the_axes_their_room(make_r
 
 
 def test_facets_share_the_looks_of_a_group(make_run) -> None:
-    """A group that is missing in one panel changes no other's colour."""
+    """A group that is missing in one panel does not change another's color."""
     runs = {name: make_run(name, 0, valid=[3.0, 2.0]) for name in ("lstm", "nlstm")}
     facets = {"data.window=1": compare([runs["lstm"], runs["nlstm"]]), "data.window=2": compare([runs["nlstm"]])}
     figure = draw_facets(facets, PlotOptions("log_loss"))

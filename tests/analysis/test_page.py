@@ -1,4 +1,4 @@
-"""The page holds the data exactly, escapes what comes from run folders, and fetches nothing."""
+"""Tests that the page has the exact data, escapes text from run folders, and fetches nothing."""
 
 import html
 import json
@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import MARKERS
+from nlstm_jax.analysis.figure import MARKERS, PlotOptions
 from nlstm_jax.analysis.page import SYMBOLS, render, script_json
 from nlstm_jax.analysis.verdict import verdict
 
@@ -33,7 +33,7 @@ def page(comparison):
 
 
 def embedded(page):
-    """What the script reads."""
+    """Return the data that the script reads."""
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page)[1])
 
 
@@ -116,7 +116,7 @@ def test_markers_have_their_names_in_plotly() -> None:
     assert len(SYMBOLS) == len(MARKERS)
 
 
-# Uses the controls as a reader would, and says what plotly then shows.
+# Uses the controls as a reader would, and records what Plotly then shows.
 PROBE = """<script>
 const seen = {errors: []};
 addEventListener("securitypolicyviolation", (event) => seen.errors.push(event.violatedDirective));

@@ -1,4 +1,4 @@
-"""Against scipy's own tests, and against chance itself."""
+"""Tests of the statistics against scipy and against simulated data."""
 
 import math
 

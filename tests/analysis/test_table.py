@@ -1,4 +1,4 @@
-"""One row a group, best first; the same numbers in the terminal, Markdown, HTML and CSV."""
+"""Tests of the table: one row per group, best first, with the same numbers in every format."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from nlstm_jax.analysis.statistics import Estimate, estimate
 
 @pytest.fixture
 def rows(make_run):
-    """Two groups of two seeds; the better has more parameters, and was tested."""
+    """Return the rows of two groups of two seeds. The better one has more parameters and a test value."""
     look = {"test": {"log_loss": 2.5}, "test_looks": 1}
     runs = [
         make_run("lstm", 0, valid=[4.0, 3.0], train=[3.9, 2.9], cell_parameters=1000),

@@ -1,4 +1,4 @@
-"""Choosing a setting for every model, and telling how it was chosen."""
+"""Tests of the choice of a setting for every model, and of the remarks on it."""
 
 import pytest
 
@@ -8,7 +8,10 @@ from nlstm_jax.errors import ConfigError
 
 @pytest.fixture
 def grid(make_run):
-    """`grid("lstm", {0.1: [3.0, 2.9]})`: runs by learning rate, seeds counted up."""
+    """Return a function that makes runs by learning rate, with ascending seeds.
+
+    For example `grid("lstm", {0.1: [3.0, 2.9]})`.
+    """
 
     def make(name, reached, metric="log_loss"):
         start = 9.0 if metric == "log_loss" else 0.0

@@ -1,4 +1,4 @@
-"""The sentence, against numbers worked out by hand."""
+"""Tests of the verdict against numbers computed by hand."""
 
 import re
 
@@ -9,12 +9,15 @@ from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import write_examples
-from nlstm_jax.tasks import Mean
+from nlstm_jax.tasks import WeightedSum
 
 
 @pytest.fixture
 def judge(make_run):
-    """`judge(lstm=[3.0, 3.1], nlstm=[2.9])`: the verdict on runs that reach these values, one a seed."""
+    """Return a function that gives the verdict on runs with these best values, one value per seed.
+
+    For example `judge(lstm=[3.0, 3.1], nlstm=[2.9])`.
+    """
 
     def say(metric="log_loss", **values):
         runs = [
@@ -132,6 +135,6 @@ def test_a_bootstrap_over_examples_is_told_where_they_are_known(make_run) -> Non
     for run in runs:
         mean = run.metrics[0]["log_loss"]
         sums = weights * (mean + (generator.normal(size=50) if run.config["name"] == "a" else 0.0))
-        write_examples(run.path, "valid", 10, {"log_loss": Mean(sums, weights)})
+        write_examples(run.path, "valid", 10, {"log_loss": WeightedSum(sums, weights)})
     said = verdict(compare(runs), "log_loss")
     assert re.search(r"3 and 3 seeds; crossed with a bootstrap over 50 examples it is ± 0\.\d+", said)

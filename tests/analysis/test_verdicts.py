@@ -1,4 +1,4 @@
-"""How often the whole of tuning, comparing and judging errs, on recorded runs of one small model."""
+"""Tests of the error rates of tuning, comparison and verdict together, on recorded runs of one small model."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ RECORDED = Path(__file__).parents[2] / "docs" / "results" / "verdicts.json"
 
 @pytest.fixture(scope="module")
 def pool():
-    """The validation log-loss of 300 seeds at each of three learning rates."""
+    """Return the validation log-loss of 300 seeds at each of three learning rates."""
     return np.array(list(json.loads(RECORDED.read_text("utf-8")).values()))
 
 
