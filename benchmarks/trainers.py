@@ -204,7 +204,7 @@ class _Batches:
 
     def __init__(self, config: Config, task: Task) -> None:
         self._sampler = _sampler(config, task)
-        self._take = jax.jit(task.splits["train"].take)
+        self._take = jax.jit(task.splits["train"].gather)
         self._next_step = 0
 
     def __next__(self) -> Any:

@@ -151,6 +151,9 @@ def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) 
     plotted = []
     for index, label in enumerate(labels):
         values = _best_values(label, settings, list(facets.values()), look.metric)
+        if not values:
+            # Nothing has been evaluated yet, or this group has other metrics.
+            continue
         means = tuple(math.fsum(seeds) / len(seeds) for seeds in values.values())
         curve = Curve(tuple(range(len(values))), means, None)
         plotted.append(_PlottedCurve(index, "valid", curve, tuple(values)))

@@ -220,6 +220,16 @@ def test_the_best_values_stand_against_the_setting_with_every_seed(make_run) -> 
     assert seeds.get_ydata() == pytest.approx([0.9, 0.91] * 3)
 
 
+def test_a_group_that_has_not_been_evaluated_is_left_out(make_run) -> None:
+    facets = {}
+    for length in (5, 20):
+        config = {"data": {"length": length}}
+        runs = [make_run("lstm", 0, valid=[1.0], config=config), make_run("nlstm", 0, valid=[], config=config)]
+        facets[f"data.length={length}"] = compare(runs)
+    axes = draw_against(facets, "data.length", PlotOptions("log_loss")).axes[0]
+    assert [text.get_text() for text in axes.texts] == ["lstm"]
+
+
 def test_a_setting_that_is_no_number_is_refused(make_run) -> None:
     facets = {"name=lstm": compare([make_run("lstm", 0, valid=[1.0])])}
     with pytest.raises(ConfigError, match=r"^--against=name: a setting that is a number expected, found 'lstm'$"):

@@ -297,6 +297,31 @@ def test_a_step_of_an_lstm_stores_its_gates_memory_and_output():
     assert stacked == [(T, B, H)] * 8
 
 
+def test_an_input_that_a_step_does_not_use_has_a_gradient_of_zero():
+    """Its cotangent at every step is a literal, and the input a scalar."""
+
+    def body(w, carry, inputs):
+        x, _ = inputs
+        carry = jnp.tanh(x + carry @ w)
+        return carry, carry
+
+    generator = np.random.default_rng(1)
+    w = generator.standard_normal((3, 3))
+    xs = generator.standard_normal((T, B, 3))
+    unused = generator.standard_normal(T)
+
+    def loss(w, xs, unused):
+        _, ys = fused.scan(body, w, jnp.zeros((B, 3)), (xs, unused), T, False)
+        return (ys**2).sum()
+
+    def plain(w, xs, unused):
+        _, ys = jax.lax.scan(functools.partial(body, w), jnp.zeros((B, 3)), (xs, unused))
+        return (ys**2).sum()
+
+    ours, expected = (jax.jit(jax.grad(function, (0, 1, 2)))(w, xs, unused) for function in (loss, plain))
+    references.assert_trees_close(ours, expected, 1e-5)
+
+
 def test_what_is_ahead_of_the_loop_is_differentiated_as_it_is():
     def function(params, x):
         return {"z": jnp.tanh(x @ params["w"]) @ params["w"] + params["b"], "x": 2 * x}

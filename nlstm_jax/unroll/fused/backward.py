@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import JaxprEqn, Var
+from jax.extend.core import JaxprEqn, Literal, Var
 
 from nlstm_jax.types import Array
 from nlstm_jax.unroll.fused.equations import (
@@ -144,14 +144,14 @@ class BackwardLoop(NamedTuple):
         stacked_of = dict(zip(stacked_vars, stacked, strict=True))
 
         def cotangent_over_time(atom: Any) -> Array:
-            if atom in stacked_of:
-                return stacked_of[atom]
-            # A literal, the same at every step.
-            return jnp.full((length, *aval(atom).shape), atom.val, aval(atom).dtype)
+            if isinstance(atom, Literal):
+                # The same at every step.
+                return jnp.full((length, *aval(atom).shape), atom.val, aval(atom).dtype)
+            return stacked_of[atom]
 
         prepared_bar = [_zero_cotangent(value) for value in prepared]
         for index, atom in zip(self.direct_constants, self.returns.direct_bar, strict=True):
-            if atom in total_of:
+            if not isinstance(atom, Literal) and atom in total_of:
                 prepared_bar[index] = total_of[atom]
             else:
                 prepared_bar[index] = cotangent_over_time(atom).sum(0)
