@@ -41,8 +41,9 @@ class WindowBatch(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SequenceWindows:
-    """A split: sequences cut into windows. Example n is window n % W of sequence n // W, where W is
-    `windows_per_sequence`.
+    """A split of sequences that are cut into windows.
+
+    Example n is window n % W of sequence n // W, where W is `windows_per_sequence`.
 
     Attributes:
         symbols: The indices of the symbols, padded with `ABSENT` so that S is a multiple of `window`.
@@ -101,11 +102,11 @@ class SequenceWindows:
         A given `count` is rounded up to whole sequences, which are spread evenly over the split. Windows that only
         fill a batch have weight 0.
         """
-        sequences = None if count is None else -(-count // self.windows_per_sequence)
-        indices, weights = eval_batches(self.sequences, batch_size, sequences)
-        return _expand_to_windows(indices, self.windows_per_sequence), np.repeat(
-            weights, self.windows_per_sequence, axis=0
-        )
+        sequence_count = None if count is None else -(-count // self.windows_per_sequence)
+        indices, weights = eval_batches(self.sequences, batch_size, sequence_count)
+        window_indices = _expand_to_windows(indices, self.windows_per_sequence)
+        window_weights = np.repeat(weights, self.windows_per_sequence, axis=0)
+        return window_indices, window_weights
 
 
 class WindowSampler(NamedTuple):
@@ -228,7 +229,7 @@ class ClassifyTask:
         windows = self._cut_windows(symbols, lengths, np.zeros_like(lengths))
 
         @jax.jit
-        def read_sequences(batches: Int[Array, "n B"]) -> Float[Array, "B K"]:
+        def compute_final_logits(batches: Int[Array, "n B"]) -> Float[Array, "B K"]:
             """Read all windows in order, and return the logits at the end of each sequence."""
 
             def read_batch(state: tuple[Any, Array], indices: Int[Array, "B"]) -> tuple[tuple[Any, Array], None]:
@@ -242,8 +243,11 @@ class ClassifyTask:
             (_, final_logits), _ = jax.lax.scan(read_batch, (memory, no_logits), batches)
             return final_logits
 
-        logits = read_sequences(_expand_to_windows(np.arange(windows.sequences)[None], windows.windows_per_sequence))
-        return np.asarray(jax.nn.sigmoid(logits) if self._sigmoid else jax.nn.softmax(logits))
+        all_sequences = np.arange(windows.sequences)[None]
+        logits = compute_final_logits(_expand_to_windows(all_sequences, windows.windows_per_sequence))
+        if self._sigmoid:
+            return np.asarray(jax.nn.sigmoid(logits))
+        return np.asarray(jax.nn.softmax(logits))
 
     def _check_symbols(self, sequences: Sequence[Sequence[str]], names: Sequence[str]) -> None:
         """Check that each sequence has symbols, and only those of the training data.
@@ -314,7 +318,10 @@ def build_classify(data: Mapping[str, Any], stateful: bool, output: str) -> Clas
         DataError: See `read_sequences`.
         ConfigError: More sequences are required than can be generated.
     """
-    sequences = read_sequences(Path(data["path"])) if data["path"] else _generate(data)
+    if data["path"]:
+        sequences = read_sequences(Path(data["path"]))
+    else:
+        sequences = _generate(data)
     return ClassifyTask(sequences, window=data["window"], stateful=stateful, output=output)
 
 

@@ -38,7 +38,9 @@ class SalesBatch(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class SalesWindows(ShuffledExamples):
-    """A split: for each pair, one window before each of the target months `first` … `first + months − 1`.
+    """A split of windows of months, each with the month after it as the target.
+
+    Each pair has one window for each of the target months `first` … `first + months − 1`.
 
     Attributes:
         inputs: The channel values of each pair in each month.

@@ -35,7 +35,7 @@ class StockBatch(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class PriceWindows(ShuffledExamples):
-    """A split: windows of one price series, in chronological order.
+    """A split of windows of one price series, in chronological order.
 
     Attributes:
         inputs: The channel values of each day.
@@ -249,7 +249,10 @@ def _compute_targets(close: Float[np.ndarray, "N"], target: str, horizon: int) -
     """
     later = close[horizon:]
     now = close[:-horizon]
-    moves = 100 * np.log(later / now) if target == "log_return" else later - now
+    if target == "log_return":
+        moves = 100 * np.log(later / now)
+    else:
+        moves = later - now
     return np.concatenate([moves, np.zeros(min(horizon, len(close)))])[: len(close)]
 
 
@@ -260,7 +263,8 @@ def _usable_days(prices: Prices, data: Mapping[str, Any], online: bool) -> Int[n
     first change is computed from it. Online, windows begin after the first `fit_rows` rows.
     """
     extra_rows = int(data["inputs"] == "returns")
-    first_row = max(extra_rows, data["fit_rows"] if online else 0)
+    fit_rows = data["fit_rows"] if online else 0
+    first_row = max(extra_rows, fit_rows)
     days = np.arange(first_row + data["window"] + data["lag"] - 1, len(prices.dates) - data["horizon"])
 
     is_gap = np.diff(prices.dates).astype(int) > data["largest_gap"]
