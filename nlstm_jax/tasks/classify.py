@@ -318,10 +318,7 @@ def build_classify(data: Mapping[str, Any], stateful: bool, output: str) -> Clas
         DataError: See `read_sequences`.
         ConfigError: More sequences are required than can be generated.
     """
-    if data["path"]:
-        sequences = read_sequences(Path(data["path"]))
-    else:
-        sequences = _generate(data)
+    sequences = read_sequences(Path(data["path"])) if data["path"] else _generate(data)
     return ClassifyTask(sequences, window=data["window"], stateful=stateful, output=output)
 
 

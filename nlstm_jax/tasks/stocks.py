@@ -249,10 +249,7 @@ def _compute_targets(close: Float[np.ndarray, "N"], target: str, horizon: int) -
     """
     later = close[horizon:]
     now = close[:-horizon]
-    if target == "log_return":
-        moves = 100 * np.log(later / now)
-    else:
-        moves = later - now
+    moves = 100 * np.log(later / now) if target == "log_return" else later - now
     return np.concatenate([moves, np.zeros(min(horizon, len(close)))])[: len(close)]
 
 
