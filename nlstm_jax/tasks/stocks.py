@@ -94,7 +94,7 @@ class StocksTask(StatelessTask):
 
         Raises:
             ConfigError: The settings contradict each other, or the series is too short for them.
-            DataError: The close is constant over the training days.
+            DataError: All training targets are equal, as when the close does not move.
         """
         self.likelihood = LIKELIHOODS[likelihood]
         self.model_dims = {"channels": len(VALUES), "outputs": self.likelihood.outputs}
