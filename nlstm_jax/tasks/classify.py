@@ -1,4 +1,7 @@
-"""Which class a sequence has, read as a whole or in windows through which the model's memory goes on."""
+"""The classification task: predict the class of a sequence.
+
+A sequence is read as a whole, or in windows. With windows, the carry of the model can pass from one to the next.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,14 +21,14 @@ from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 
 class WindowBatch(NamedTuple):
-    """A window of some sequences, time-major.
+    """A batch of windows, one of each of several sequences, time-major.
 
     Attributes:
-        symbols: their numbers; `ABSENT` past the end.
-        lengths: how many symbols of each sequence the window has.
-        classes: of the sequences.
-        first: whether a sequence begins with this window.
-        last: whether it ends in it.
+        symbols: The indices of the symbols; `ABSENT` past the end of a sequence.
+        lengths: The number of symbols in each window.
+        classes: The class of each sequence.
+        first: True if the window is the first of its sequence.
+        last: True if the window contains the last symbol of its sequence.
     """
 
     symbols: Int[Array, "T B"]
@@ -37,14 +40,16 @@ class WindowBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Windows:
-    """Sequences cut into windows; example n is window n % windows of sequence n // windows.
+class SequenceWindows:
+    """A split of sequences that are cut into windows.
+
+    Example n is window n % W of sequence n // W, where W is `windows_per_sequence`.
 
     Attributes:
-        symbols: padded to whole windows.
-        lengths: of the sequences.
-        classes: of the sequences.
-        window: T, symbols in a window.
+        symbols: The indices of the symbols, padded with `ABSENT` so that S is a multiple of `window`.
+        lengths: The number of symbols in each sequence.
+        classes: The class of each sequence.
+        window: T, the number of symbols in a window.
     """
 
     symbols: Int[AnyArray, "N S"]
@@ -53,97 +58,115 @@ class Windows:
     window: int = field(metadata={"static": True})
 
     @property
-    def windows(self) -> int:
-        """Of a sequence, the padding included."""
+    def windows_per_sequence(self) -> int:
+        """The number of windows of each sequence, including those that are only padding."""
         return self.symbols.shape[1] // self.window
 
     @property
     def sequences(self) -> int:
-        """How many."""
+        """The number of sequences."""
         return self.symbols.shape[0]
 
     @property
     def size(self) -> int:
-        """Windows in all."""
-        return self.sequences * self.windows
+        """The number of windows of all sequences."""
+        return self.sequences * self.windows_per_sequence
 
     def gather(self, indices: Int[Array, "B"]) -> WindowBatch:
-        """These windows."""
-        sequence, window = indices // self.windows, indices % self.windows
+        """Return the windows with the given indices as a batch."""
+        sequence = indices // self.windows_per_sequence
+        window = indices % self.windows_per_sequence
         begin = window * self.window
-        places = begin + jnp.arange(self.window)[:, None]
+        positions = begin + jnp.arange(self.window)[:, None]
         lengths = jnp.asarray(self.lengths)[sequence]
         return WindowBatch(
-            jnp.asarray(self.symbols)[sequence, places],
-            jnp.clip(lengths - begin, 0, self.window),
-            jnp.asarray(self.classes)[sequence],
-            window == 0,
-            (lengths - 1) // self.window == window,
+            symbols=jnp.asarray(self.symbols)[sequence, positions],
+            lengths=jnp.clip(lengths - begin, 0, self.window),
+            classes=jnp.asarray(self.classes)[sequence],
+            first=window == 0,
+            last=(lengths - 1) // self.window == window,
         )
 
     def order(self, seed: int, batch_size: int) -> "WindowSampler":
-        """The windows of some sequences in turn, then those of others; a permutation of the sequences each epoch."""
-        return WindowSampler(ShuffledSampler(seed, self.sequences, batch_size), self.windows)
+        """Return a sampler that shuffles the sequences each epoch.
+
+        The sampler gives all windows of a batch of sequences one after another, then those of the next batch.
+        """
+        return WindowSampler(ShuffledSampler(seed, self.sequences, batch_size), self.windows_per_sequence)
 
     def eval_batches(
         self, batch_size: int, count: int | None = None
     ) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
-        """All windows, or those of evenly spread sequences, `count` in all."""
-        sequences = None if count is None else -(-count // self.windows)
-        indices, weights = eval_batches(self.sequences, batch_size, sequences)
-        return _windowed(indices, self.windows), np.repeat(weights, self.windows, axis=0)
+        """Return the indices and weights of all windows, or of about `count` windows, in batches.
+
+        A given `count` is rounded up to whole sequences, which are spread evenly over the split. Windows that only
+        fill a batch have weight 0.
+        """
+        sequence_count = None if count is None else -(-count // self.windows_per_sequence)
+        indices, weights = eval_batches(self.sequences, batch_size, sequence_count)
+        window_indices = _expand_to_windows(indices, self.windows_per_sequence)
+        window_weights = np.repeat(weights, self.windows_per_sequence, axis=0)
+        return window_indices, window_weights
 
 
 class WindowSampler(NamedTuple):
-    """Batches of sequences, each of which is as many batches of windows.
+    """A sampler that expands each batch of sequences into the batches of their windows.
 
     Attributes:
-        of_sequences: which sequences are read together.
-        windows: of a sequence.
+        sequence_sampler: The sampler of the sequences that are read together.
+        windows_per_sequence: The number of windows of a sequence.
     """
 
-    of_sequences: ShuffledSampler
-    windows: int
+    sequence_sampler: ShuffledSampler
+    windows_per_sequence: int
 
     def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
-        """Batches start … stop−1.
+        """Return the indices of the windows in the batches start … stop−1.
 
-        >>> WindowSampler(ShuffledSampler(seed=0, size=4, batch_size=2), windows=3).batches(1, 4).tolist()
+        >>> WindowSampler(ShuffledSampler(seed=0, size=4, batch_size=2), windows_per_sequence=3).batches(1, 4).tolist()
         [[4, 7], [5, 8], [0, 9]]
         """
-        first, end = start // self.windows, -(-stop // self.windows)
-        windows = _windowed(self.of_sequences.batches(first, end), self.windows)
-        return windows[start - first * self.windows : stop - first * self.windows]
+        first = start // self.windows_per_sequence
+        end = -(-stop // self.windows_per_sequence)
+        offset = first * self.windows_per_sequence
+        batches = _expand_to_windows(self.sequence_sampler.batches(first, end), self.windows_per_sequence)
+        return batches[start - offset : stop - offset]
 
 
 class ClassifyTask:
-    """Log-loss in nats per target, and the share of sequences whose class is the most probable one.
+    """A task that predicts the class of a sequence. See `tasks.base.Task`.
 
-    A class is asked for at the end of every window in training, and at a sequence's end when it is measured.
-    `stateful` training hands the memory on from window to window, and no gradient; otherwise every window is read by
-    itself.
-    With `sigmoid` outputs each class is a target of its own, to be said yes or no to (binary cross-entropy).
-    See `tasks.base.Task`.
+    The metrics are the log-loss in nats per target, and the share of sequences whose class is the most probable one.
+    Training predicts the class at the end of every window. Evaluation predicts it at the end of the sequence.
+
+    With `stateful`, the carry passes from one window to the next, but no gradient does. Otherwise each window is read
+    independently. With `sigmoid` outputs, each class is a binary target of its own (binary cross-entropy).
 
     Attributes:
-        symbols, classes: their names, in the order of their numbers.
+        symbols: The names of the symbols, in the order of their indices.
+        classes: The names of the classes, in the order of their indices.
+        splits: The windows of each split.
     """
 
     metrics = ("log_loss", "accuracy")
 
     def __init__(self, data: SequenceData, *, window: int = 0, stateful: bool = True, output: str = "softmax") -> None:
-        """Cut the sequences.
+        """Cut the sequences into windows.
 
         Args:
-            data: the sequences.
-            window: symbols in a window; 0: a sequence is one.
-            stateful: whether the memory goes from window to window.
-            output: `softmax` or `sigmoid`.
+            data: The sequences of all splits.
+            window: The number of symbols in a window. With 0, each sequence is a single window.
+            stateful: True if the carry passes from one window to the next.
+            output: The output layer, `softmax` or `sigmoid`.
         """
-        self.symbols, self.classes = data.symbols, data.classes
-        self._window, self._stateful, self._sigmoid = window, stateful, output == "sigmoid"
-        self.splits = {split: self._cut(*labelled) for split, labelled in data.splits.items()}
-        sizes = ", ".join(f"{split} {examples.sequences:,}" for split, examples in self.splits.items())
+        self.symbols = data.symbols
+        self.classes = data.classes
+        self._window = window
+        self._stateful = stateful
+        self._sigmoid = output == "sigmoid"
+        self.splits = {split: self._cut_windows(*labeled) for split, labeled in data.splits.items()}
+
+        sizes = ", ".join(f"{split} {windows.sequences:,}" for split, windows in self.splits.items())
         train = self.splits["train"]
         self.log_lines = (
             f"{len(self.symbols):,} symbols, {len(self.classes):,} classes; sequences: {sizes}; windows of "
@@ -155,126 +178,185 @@ class ClassifyTask:
         self.metadata: dict[str, Any] = {"name": "classify", "checksums": data.checksums}
 
     def initial_carry(self, model: Any, batch_size: int) -> Any:
-        """The cell's initial carry, where it is handed on."""
-        goes_on = self._stateful and self._window > 0
-        return model.cell.cell.initial_carry((batch_size,)) if goes_on else ()
+        """Return the initial carry of the cell, or `()` if no carry passes between windows."""
+        if self._stateful and self._window > 0:
+            return model.cell.cell.initial_carry((batch_size,))
+        return ()
 
     def train_loss(
         self, model: Any, batch: WindowBatch, memory: Any, key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, Any]:
-        """Nats over the windows that have a symbol."""
-        memory, logits = self._read(model, batch, memory, key)
-        real = (batch.lengths > 0).astype(logits.dtype)
-        return WeightedSum((self._nats(logits, batch.classes) * real).sum(), real.sum()), memory
+        """Return the sum of nats over the windows that have a symbol, and the next carry."""
+        memory, logits = self._read_windows(model, batch, memory, key)
+        mask = (batch.lengths > 0).astype(logits.dtype)
+        nats = self._compute_nats(logits, batch.classes)
+        return WeightedSum((nats * mask).sum(), mask.sum()), memory
 
     def eval_step(
         self, model: Any, batch: WindowBatch, memory: Any, weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], Any]:
-        """Nats and right answers at the ends of the sequences."""
-        memory, logits = self._read(model, batch, memory, None)
-        counted = weight * batch.last
-        means = {
-            "log_loss": self._nats(logits, batch.classes),
+        """Return the sums of nats and of correct predictions at the ends of the sequences, and the next carry."""
+        memory, logits = self._read_windows(model, batch, memory, None)
+        end_weight = weight * batch.last
+        metrics = {
+            "log_loss": self._compute_nats(logits, batch.classes),
             "accuracy": (logits.argmax(-1) == batch.classes).astype(jnp.float32),
         }
-        return {name: WeightedSum((values * counted).sum(), counted.sum()) for name, values in means.items()}, memory
+        sums = {name: WeightedSum((values * end_weight).sum(), end_weight.sum()) for name, values in metrics.items()}
+        return sums, memory
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """The two means."""
+        """Return the mean log-loss and the accuracy of each split."""
         return to_means(totals)
 
     def probabilities(
         self, model: Any, sequences: Sequence[Sequence[str]], names: Sequence[str] = ()
     ) -> Float[np.ndarray, "N K"]:
-        """Of the classes of new sequences; each class' own with `sigmoid` outputs.
+        """Return the probability of each class for new sequences.
+
+        With `sigmoid` outputs, the probabilities of the classes are independent and do not add up to 1.
 
         Args:
-            model: a `Classifier`.
-            sequences: their symbols.
-            names: what errors call them.
+            model: A trained `Classifier`.
+            sequences: The symbols of each sequence.
+            names: The name of each sequence in error messages. The default is its number, from 1.
 
         Raises:
-            DataError: a sequence without symbols, or a symbol that training lacks.
+            DataError: A sequence has no symbols, or a symbol that the training data lack.
         """
-        known = set(self.symbols)
-        for number, sequence in enumerate(sequences):
-            unknown = next((symbol for symbol in sequence if symbol not in known), None)
-            if not sequence or unknown is not None:
-                found = "none" if unknown is None else repr(unknown)
-                name = names[number] if names else f"sequence {number + 1:,}"
-                some = " ".join(self.symbols[:9]) + (" …" if len(self.symbols) > 9 else "")
-                raise DataError(
-                    f"{name}: symbols that training has, {some}, with blanks between them expected, found {found}"
-                )
+        self._check_symbols(sequences, names)
         symbols, lengths = encode(sequences, self.symbols)
-        examples = self._cut(symbols, lengths, np.zeros_like(lengths))
+        windows = self._cut_windows(symbols, lengths, np.zeros_like(lengths))
 
         @jax.jit
-        def ends(indices: Int[Array, "n B"]) -> Float[Array, "B K"]:
-            def read(state: tuple[Any, Array], window: Int[Array, "B"]) -> tuple[tuple[Any, Array], None]:
-                batch = examples.gather(window)
-                memory, logits = self._read(model, batch, state[0], None)
-                return (memory, jnp.where(batch.last[:, None], logits, state[1])), None
+        def compute_final_logits(batches: Int[Array, "n B"]) -> Float[Array, "B K"]:
+            """Read all windows in order, and return the logits at the end of each sequence."""
 
-            memory = self.initial_carry(model, indices.shape[1])
-            start = memory, jnp.zeros((indices.shape[1], len(self.classes)))
-            return jax.lax.scan(read, start, indices)[0][1]
+            def read_batch(state: tuple[Any, Array], indices: Int[Array, "B"]) -> tuple[tuple[Any, Array], None]:
+                memory, final_logits = state
+                batch = windows.gather(indices)
+                memory, logits = self._read_windows(model, batch, memory, None)
+                return (memory, jnp.where(batch.last[:, None], logits, final_logits)), None
 
-        logits = ends(_windowed(np.arange(examples.sequences)[None], examples.windows))
-        return np.asarray(jax.nn.sigmoid(logits) if self._sigmoid else jax.nn.softmax(logits))
+            memory = self.initial_carry(model, batches.shape[1])
+            no_logits = jnp.zeros((batches.shape[1], len(self.classes)))
+            (_, final_logits), _ = jax.lax.scan(read_batch, (memory, no_logits), batches)
+            return final_logits
 
-    def _read(
+        all_sequences = np.arange(windows.sequences)[None]
+        logits = compute_final_logits(_expand_to_windows(all_sequences, windows.windows_per_sequence))
+        if self._sigmoid:
+            return np.asarray(jax.nn.sigmoid(logits))
+        return np.asarray(jax.nn.softmax(logits))
+
+    def _check_symbols(self, sequences: Sequence[Sequence[str]], names: Sequence[str]) -> None:
+        """Check that each sequence has symbols, and only those of the training data.
+
+        Raises:
+            DataError: A sequence has no symbols, or an unknown one.
+        """
+        known = set(self.symbols)
+        for index, sequence in enumerate(sequences):
+            unknown = next((symbol for symbol in sequence if symbol not in known), None)
+            if sequence and unknown is None:
+                continue
+
+            value = "none" if unknown is None else repr(unknown)
+            name = names[index] if names else f"sequence {index + 1:,}"
+            examples = " ".join(self.symbols[:9])
+            if len(self.symbols) > 9:
+                examples += " …"
+            raise DataError(
+                f"{name}: symbols that training has, {examples}, with blanks between them expected, found {value}"
+            )
+
+    def _read_windows(
         self, model: Any, batch: WindowBatch, memory: Any, key: PRNGKeyArray | None
     ) -> tuple[Any, Float[Array, "B K"]]:
-        carry = None
-        if jax.tree.leaves(memory):
-            carry = reset_where(batch.first, self.initial_carry(model, batch.first.size), memory)
-        after, logits = model(batch.symbols, batch.lengths, carry, key=key)
-        return (memory if carry is None else after), logits
+        """Run the model over a batch of windows.
 
-    def _nats(self, logits: Float[Array, "B K"], classes: Int[Array, "B"]) -> Float[Array, "B"]:
-        wanted = jax.nn.one_hot(classes, logits.shape[-1])
+        The carry `memory` is reset where a sequence begins. If it is `()`, each window starts from the initial carry.
+
+        Returns:
+            The next carry, or `()`.
+            The logits at the end of each window.
+        """
+        if not jax.tree.leaves(memory):
+            _, logits = model(batch.symbols, batch.lengths, None, key=key)
+            return memory, logits
+
+        carry = reset_where(batch.first, self.initial_carry(model, batch.first.size), memory)
+        next_carry, logits = model(batch.symbols, batch.lengths, carry, key=key)
+        return next_carry, logits
+
+    def _compute_nats(self, logits: Float[Array, "B K"], classes: Int[Array, "B"]) -> Float[Array, "B"]:
+        """Return the cross-entropy of each example in nats. With `sigmoid` outputs, it is the mean over classes."""
+        expected = jax.nn.one_hot(classes, logits.shape[-1])
         if self._sigmoid:
-            return (jax.nn.softplus(logits) - wanted * logits).mean(-1)
-        return -(jax.nn.log_softmax(logits) * wanted).sum(-1)
+            return (jax.nn.softplus(logits) - expected * logits).mean(-1)
+        return -(jax.nn.log_softmax(logits) * expected).sum(-1)
 
-    def _cut(self, symbols: Int[np.ndarray, "N L"], lengths: Int[np.ndarray, "N"], classes: Any) -> Windows:
+    def _cut_windows(
+        self, symbols: Int[np.ndarray, "N L"], lengths: Int[np.ndarray, "N"], classes: Int[np.ndarray, "N"]
+    ) -> SequenceWindows:
+        """Pad the sequences to a multiple of the window, and return their windows."""
         window = self._window or symbols.shape[1]
         missing = -symbols.shape[1] % window
         padded = np.pad(symbols, ((0, 0), (0, missing)), constant_values=ABSENT)
-        return Windows(padded, lengths, classes, window)
+        return SequenceWindows(padded, lengths, classes, window)
 
 
 def build_classify(data: Mapping[str, Any], stateful: bool, output: str) -> ClassifyTask:
-    """The task on the file that a configuration's `data` section names, or on generated sequences.
+    """Build the task from the file `path` of a configuration's `data` section, or from generated sequences.
+
+    Args:
+        data: The `data` section of a configuration. The sequences are generated if `path` is empty.
+        stateful: True if the carry passes from one window to the next.
+        output: The output layer, `softmax` or `sigmoid`.
 
     Raises:
-        DataError: see `read_sequences`.
-        ConfigError: more sequences than can be generated.
+        DataError: See `read_sequences`.
+        ConfigError: More sequences are required than can be generated.
     """
     sequences = read_sequences(Path(data["path"])) if data["path"] else _generate(data)
     return ClassifyTask(sequences, window=data["window"], stateful=stateful, output=output)
 
 
 def _generate(data: Mapping[str, Any]) -> SequenceData:
+    """Generate the sequences of the kind `six`, `events` or `cue`.
+
+    The kind `six` has a training split only.
+
+    Raises:
+        ConfigError: More sequences are required than can be generated.
+    """
     if data["kind"] == "six":
-        symbols, classes = (np.array(part, np.int32) for part in zip(*SIX, strict=True))
-        return generated({"train": Classified(symbols, classes)}, classes=4)
+        symbols, classes = zip(*SIX, strict=True)
+        train = Classified(np.array(symbols, np.int32), np.array(classes, np.int32))
+        return generated({"train": train}, classes=4)
+
     counts = [data[f"{split}_sequences"] for split in SPLITS]
-    draw = events if data["kind"] == "events" else cues
+    generate = events if data["kind"] == "events" else cues
     try:
-        drawn = draw(sum(counts), data["length"], data["classes"], data["seed"])
+        sequences = generate(sum(counts), data["length"], data["classes"], data["seed"])
     except ValueError as error:
         raise ConfigError(f"config.data.length and config.data.train_sequences: {error}") from None
-    ends = np.cumsum(counts)
-    parts = {
-        split: Classified(drawn.symbols[end - count : end], drawn.classes[end - count : end])
-        for split, count, end in zip(SPLITS, counts, ends, strict=True)
-    }
-    return generated(parts, data["classes"])
+
+    splits = {}
+    begin = 0
+    for split, count in zip(SPLITS, counts, strict=True):
+        end = begin + count
+        splits[split] = Classified(sequences.symbols[begin:end], sequences.classes[begin:end])
+        begin = end
+    return generated(splits, data["classes"])
 
 
-def _windowed(sequences: Int[np.ndarray, "n B"], windows: int) -> Int[np.ndarray, "m B"]:
-    """Batches of sequences as batches of their windows, in turn."""
-    in_turn = sequences[:, None] * windows + np.arange(windows)[:, None]
-    return in_turn.reshape(-1, sequences.shape[1]).astype(np.int32)
+def _expand_to_windows(sequences: Int[np.ndarray, "n B"], windows_per_sequence: int) -> Int[np.ndarray, "m B"]:
+    """Replace each batch of sequences by the batches of their windows, in order.
+
+    Args:
+        sequences: The indices of the sequences in each batch.
+        windows_per_sequence: The number of windows of a sequence.
+    """
+    indices = sequences[:, None] * windows_per_sequence + np.arange(windows_per_sequence)[:, None]
+    return indices.reshape(-1, sequences.shape[1]).astype(np.int32)

@@ -1,8 +1,8 @@
-"""Sales forecasting: a (shop, item) pair's next month, from its months before."""
+"""The sales task: forecast the next monthly count of each (shop, item) pair from its previous months."""
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,11 +20,16 @@ from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 LARGEST = 20.0
-"""Kaggle clips counts to [0, 20] when it scores."""
+"""The largest count in the Kaggle score, which clips counts to [0, 20]."""
 
 
 class SalesBatch(NamedTuple):
-    """Windows of months, time-major, and the month after each."""
+    """A batch of windows of months, time-major, with the count of the month after each window.
+
+    Attributes:
+        inputs: The channel values of the months in each window.
+        targets: The count of the month after each window.
+    """
 
     inputs: Float[Array, "T B C"]
     targets: Float[Array, "B"]
@@ -32,15 +37,17 @@ class SalesBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Windows(ShuffledExamples):
-    """Every pair's windows that end just before one of the months `first` … `first + months − 1`.
+class SalesWindows(ShuffledExamples):
+    """A split of windows of months, each with the month after it as the target.
+
+    Each pair has one window for each of the target months `first` … `first + months − 1`.
 
     Attributes:
-        inputs: channel values by pair and month.
-        targets: counts by pair and month.
-        window: T, months in a window.
-        first: the first month that is a target.
-        months: how many are.
+        inputs: The channel values of each pair in each month.
+        targets: The count of each pair in each month.
+        window: T, the number of months in a window.
+        first: The first month that is a target.
+        months: The number of months that are targets.
     """
 
     inputs: Float[AnyArray, "P M C"]
@@ -55,23 +62,34 @@ class Windows(ShuffledExamples):
         return self.inputs.shape[0] * self.months
 
     def gather(self, indices: Int[Array, "B"]) -> SalesBatch:
-        """These windows as a batch: pair by pair, in each pair month by month."""
-        pairs, months = indices // self.months, self.first + indices % self.months
-        window = months[:, None] + jnp.arange(-self.window, 0)
-        inputs = jnp.asarray(self.inputs)[pairs[:, None], window]
-        return SalesBatch(jnp.moveaxis(inputs, 1, 0), jnp.asarray(self.targets)[pairs, months])
+        """Return the windows with the given indices as a batch.
+
+        Windows are numbered pair by pair, and within a pair month by month.
+        """
+        pairs = indices // self.months
+        target_months = self.first + indices % self.months
+        input_months = target_months[:, None] + jnp.arange(-self.window, 0)
+
+        inputs = jnp.asarray(self.inputs)[pairs[:, None], input_months]
+        targets = jnp.asarray(self.targets)[pairs, target_months]
+        return SalesBatch(jnp.moveaxis(inputs, 1, 0), targets)
 
 
 class SalesTask(StatelessTask):
-    """Counts of the next month. See `tasks.base.Task`.
+    """A task that forecasts the count of the next month. See `tasks.base.Task`.
 
-    With the honest protocol, T the last month with data: targets up to T−1−`origins` are trained on, the `origins`
-    months before T validate, T tests; counts are clipped to [0, 20]. With the notebook's, all pairs of `test.csv` are
-    trained on T from all months before, raw; nothing validates.
+    Let T be the last month with data. The two protocols split the data as follows.
+
+    - `honest`: Months up to T−1−`origins` are training targets. The `origins` months before T are validation targets.
+      Month T is the test target. Counts are clipped to [0, 20].
+    - `notebook`: The pairs are those of `test.csv`. Month T is the training target, and all months before it are
+      inputs. Counts are not clipped. There is no validation or test split.
 
     Attributes:
-        history: the monthly table.
-        likelihood: what the head's outputs mean.
+        history: The monthly counts and prices.
+        likelihood: The likelihood that interprets the outputs of the head.
+        window: The number of months in a window.
+        splits: The windows of each split.
     """
 
     metrics = ("log_loss", "mse", "rmse_clipped")
@@ -81,62 +99,49 @@ class SalesTask(StatelessTask):
         """Make the splits.
 
         Args:
-            history: the monthly table.
-            data: `protocol`, `window`, `origins`, `price`, `scale`.
-            likelihood: by name.
+            history: The monthly counts and prices.
+            data: The settings `protocol`, `window`, `origins`, `price` and `scale`.
+            likelihood: The name of the likelihood, a key of `LIKELIHOODS`.
 
         Raises:
-            ConfigError: settings that do not go together, or that the history is too short for.
+            ConfigError: The settings contradict each other, or the history is too short for them.
+            DataError: The protocol is `notebook`, and the data have no `test.csv`.
         """
         self.history = history
         self.likelihood = LIKELIHOODS[likelihood]
-        self._log1p, self._price = data["scale"] == "log1p", data["price"]
+        self._log1p = data["scale"] == "log1p"
+        self._price = data["price"]
         self._honest = data["protocol"] == "honest"
         self.model_dims = {"channels": 2 if self._price else 1, "outputs": self.likelihood.outputs}
-        last = history.counts.shape[1] - 1
+
+        last_month = history.counts.shape[1] - 1
         if self._honest:
             self.window = data["window"]
-            pairs = self._windows(history.counts, history.prices)
-            first_valid = last - data["origins"]
-            if self.window >= first_valid:
-                raise ConfigError(
-                    f"config.data.window={self.window} and config.data.origins={data['origins']}: at most "
-                    f"{first_valid - 1} months read expected, as the data end with month {last} (counted from 0), "
-                    f"{data['origins']} of them validate and one tests"
-                )
-            self.splits = {
-                "train": pairs(self.window, first_valid - self.window),
-                "valid": pairs(first_valid, data["origins"]),
-                "test": pairs(last, 1),
-            }
+            self.splits = self._make_honest_splits(last_month, data["origins"])
         else:
-            if self.likelihood.whole_counts:
-                raise ConfigError(
-                    "config.model.likelihood=negative_binomial: mse or gaussian expected with "
-                    "config.data.protocol=notebook, whose targets are raw and may be negative"
-                )
-            self.window = last
-            joined = self._join_test_pairs()
-            self.splits = {"train": self._windows(joined.counts, joined.prices)(last, 1)}
+            self.window = last_month
+            self.splits = self._make_notebook_splits(last_month)
+
         self.metadata: dict[str, Any] = {
             "name": "sales",
             "checksums": history.checksums or {"generated": _fingerprint(history)},
         }
-        sizes = ", ".join(f"{split} {examples.size:,}" for split, examples in self.splits.items())
+        sizes = ", ".join(f"{split} {windows.size:,}" for split, windows in self.splits.items())
         self.log_lines = (
             *history.notes,
-            f"{data['protocol']} protocol, last month with data {last}; windows: {sizes}",
+            f"{data['protocol']} protocol, last month with data {last_month}; windows: {sizes}",
         )
 
     def loss(self, model: Any, batch: SalesBatch, key: PRNGKeyArray | None) -> WeightedSum:
-        """The likelihood's loss over the batch."""
+        """Return the sum of the likelihood's losses over the batch, with the number of targets."""
         losses = self.likelihood.loss(model(batch.inputs, key=key), batch.targets)
         return WeightedSum(losses.sum(), jnp.float32(losses.size))
 
     def measure(self, model: Any, batch: SalesBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
-        """The likelihood's loss, squared errors as they are and clipped."""
+        """Return weighted sums of the loss, of the squared errors, and of the squared errors of clipped counts."""
         head = model(batch.inputs)
-        mean, target = self.likelihood.mean(head), batch.targets
+        mean = self.likelihood.mean(head)
+        target = batch.targets
         errors = {
             "loss": self.likelihood.loss(head, target),
             "mse": jnp.square(mean - target),
@@ -145,9 +150,9 @@ class SalesTask(StatelessTask):
         return {name: WeightedSum((error * weight).sum(), weight.sum()) for name, error in errors.items()}
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """Log-loss in nats per target, MSE, and RMSE of clipped forecasts and counts.
+        """Return the log-loss in nats per target, the MSE, and the RMSE of clipped forecasts and counts.
 
-        Trained by squared error, the forecast is a Gaussian of the training residuals' variance.
+        With the likelihood `mse`, the log-loss is that of a Gaussian with the variance of the training residuals.
         """
         means = to_means(totals)
         reports = {}
@@ -167,45 +172,101 @@ class SalesTask(StatelessTask):
         """The pairs of `test.csv`.
 
         Raises:
-            DataError: the data have no `test.csv`.
+            DataError: The data have no `test.csv`.
         """
         if self.history.test is None:
             raise DataError("sales: test.csv expected, as its pairs are asked for; the data have none")
         return self.history.test
 
-    def questions(self) -> tuple[Windows, Bool[np.ndarray, "n"]]:
-        """Of every pair in `test.csv`'s order, the window before the month after the data: what is to be forecast.
+    def queries(self) -> tuple[SalesWindows, Bool[np.ndarray, "n"]]:
+        """Return the windows to forecast from: the last months with data of every pair in `test.csv`.
 
         Returns:
-            The windows (their targets are not known: 0), and which pairs have a history.
+            One window for each pair, in the order of `test.csv`, whose target is the month after the data. The
+            targets are unknown and set to 0.
+            True for each pair that has a history.
 
         Raises:
-            DataError: the data have no `test.csv`.
+            DataError: The data have no `test.csv`.
         """
         joined = self._join_test_pairs()
-        ahead = np.zeros((len(joined.counts), 1), np.float32)
-        counts, prices = np.hstack([joined.counts, ahead]), np.hstack([joined.prices, ahead])
-        return self._windows(counts, prices)(joined.counts.shape[1], 1), joined.has_history
+        unknown_month = np.zeros((len(joined.counts), 1), np.float32)
+        counts = np.hstack([joined.counts, unknown_month])
+        prices = np.hstack([joined.prices, unknown_month])
+
+        make_windows = self._window_factory(counts, prices)
+        return make_windows(joined.counts.shape[1], 1), joined.has_history
+
+    def _make_honest_splits(self, last_month: int, origins: int) -> dict[str, SalesWindows]:
+        """Return the training, validation and test windows of the protocol `honest`.
+
+        Raises:
+            ConfigError: The history is too short for the window and the validation months.
+        """
+        first_valid = last_month - origins
+        if self.window >= first_valid:
+            raise ConfigError(
+                f"config.data.window={self.window} and config.data.origins={origins}: at most "
+                f"{first_valid - 1} months read expected, as the data end with month {last_month} (counted from 0), "
+                f"{origins} of them validate and one tests"
+            )
+        make_windows = self._window_factory(self.history.counts, self.history.prices)
+        return {
+            "train": make_windows(self.window, first_valid - self.window),
+            "valid": make_windows(first_valid, origins),
+            "test": make_windows(last_month, 1),
+        }
+
+    def _make_notebook_splits(self, last_month: int) -> dict[str, SalesWindows]:
+        """Return the training windows of the protocol `notebook`, which has no other split.
+
+        Raises:
+            ConfigError: The likelihood accepts whole counts only.
+            DataError: The data have no `test.csv`.
+        """
+        if self.likelihood.whole_counts:
+            raise ConfigError(
+                "config.model.likelihood=negative_binomial: mse or gaussian expected with "
+                "config.data.protocol=notebook, whose targets are raw and may be negative"
+            )
+        joined = self._join_test_pairs()
+        make_windows = self._window_factory(joined.counts, joined.prices)
+        return {"train": make_windows(last_month, 1)}
 
     def _join_test_pairs(self) -> JoinedPairs:
+        """Return the history of each pair in `test.csv`, in its order."""
         return join_pairs(self.history, self.test_pairs.shop_ids, self.test_pairs.item_ids)
 
-    def _windows(self, counts: np.ndarray, prices: np.ndarray) -> Any:
-        """Makes `Windows` over these pairs from (first target month, number of target months)."""
+    def _window_factory(
+        self, counts: Float[np.ndarray, "P M"], prices: Float[np.ndarray, "P M"]
+    ) -> Callable[[int, int], SalesWindows]:
+        """Return a function that makes windows over these pairs.
+
+        The function takes the first target month and the number of target months. All windows share their inputs.
+        """
         targets = np.clip(counts, 0, LARGEST) if self._honest else counts
-        channels = [np.log1p(np.maximum(targets, 0)) if self._log1p else targets]
+        count_channel = np.log1p(np.maximum(targets, 0)) if self._log1p else targets
+        channels = [count_channel]
         if self._price:
             channels.append(np.log10(1 + np.maximum(prices, 0)))
         inputs = np.stack(channels, axis=-1).astype(np.float32)
-        return lambda first, months: Windows(inputs, targets.astype(np.float32), self.window, first, months)
+
+        def make_windows(first: int, months: int) -> SalesWindows:
+            return SalesWindows(inputs, targets.astype(np.float32), self.window, first, months)
+
+        return make_windows
 
 
 def build_sales(data: Mapping[str, Any], likelihood: str) -> SalesTask:
-    """The task on the folder that a configuration's `data` section names, or on a generated shop world.
+    """Build the task from the folder `path` of a configuration's `data` section, or from a generated shop world.
+
+    Args:
+        data: The `data` section of a configuration. The data are generated if `path` is empty.
+        likelihood: The name of the likelihood, a key of `LIKELIHOODS`.
 
     Raises:
-        DataError: see `read_sales`.
-        ConfigError: see `SalesTask`.
+        DataError: See `read_sales` and `SalesTask`.
+        ConfigError: The shop world cannot be generated. See also `SalesTask`.
     """
     if data["path"]:
         history = read_sales(Path(data["path"]), cache_folder())
@@ -225,5 +286,5 @@ def build_sales(data: Mapping[str, Any], likelihood: str) -> SalesTask:
 
 
 def _fingerprint(history: SalesHistory) -> str:
-    """Of a table that comes from no file."""
+    """Return the SHA-256 checksum of a table that was not read from a file."""
     return hashlib.sha256(history.counts.tobytes() + history.prices.tobytes()).hexdigest()

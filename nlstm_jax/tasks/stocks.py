@@ -1,4 +1,4 @@
-"""How a share's price moves over the next days, from the days before."""
+"""The stocks task: forecast the change of a share's price over the next days from the previous days."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,10 +17,16 @@ from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 CLOSE = VALUES.index("close")
+"""The column of the closing price."""
 
 
 class StockBatch(NamedTuple):
-    """Windows of days, time-major, and what comes after each."""
+    """A batch of windows of days, time-major, with the change of the close after each window.
+
+    Attributes:
+        inputs: The channel values of the days in each window.
+        targets: The change of the close, in units of `StocksTask.unit`.
+    """
 
     inputs: Float[Array, "T B C"]
     targets: Float[Array, "B"]
@@ -28,14 +34,14 @@ class StockBatch(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Days(ShuffledExamples):
-    """Windows of one series, in the order of time.
+class PriceWindows(ShuffledExamples):
+    """A split of windows of one price series, in chronological order.
 
     Attributes:
-        inputs: channel values by day.
-        targets: by window.
-        ends: the last day that each window reads.
-        window: T, days in a window.
+        inputs: The channel values of each day.
+        targets: The target of each window.
+        ends: The last day in each window.
+        window: T, the number of days in a window.
     """
 
     inputs: Float[AnyArray, "N C"]
@@ -45,27 +51,33 @@ class Days(ShuffledExamples):
 
     @property
     def size(self) -> int:
-        """Windows."""
+        """The number of windows."""
         return self.targets.shape[0]
 
     def gather(self, indices: Int[Array, "B"]) -> StockBatch:
-        """These windows."""
+        """Return the windows with the given indices as a batch."""
         days = jnp.asarray(self.ends)[indices] + jnp.arange(1 - self.window, 1)[:, None]
         return StockBatch(jnp.asarray(self.inputs)[days], jnp.asarray(self.targets)[indices])
 
 
 class StocksTask(StatelessTask):
-    """The change of the close over some days. See `tasks.base.Task`.
+    """A task that forecasts the change of the close over the next days. See `tasks.base.Task`.
 
-    The example of day t reads `window` days, the last of which is t − `lag`, and looks from t to t + `horizon`. Train,
-    valid and test follow each other in time: an example whose horizon reaches into the next part is left out, and
-    standard units are those of the training rows. Online there is but one part, all days in order; standard units are
-    those of the first `fit_rows` rows, which no example reads.
+    The example of day t reads `window` days, the last of which is day t − `lag`. Its target is the change of the close
+    from day t to day t + `horizon`.
+
+    The splits `train`, `valid` and `test` follow each other in time. An example whose horizon reaches into the next
+    split is left out. Inputs are standardized with the mean and standard deviation of the training rows, unless
+    `inputs` is `raw`.
+
+    Online training has one split: all days in order. Inputs are standardized with the first `fit_rows` rows, which no
+    example reads.
 
     Attributes:
-        likelihood: what the head's outputs mean, in units of the training targets' standard deviation.
-        unit: that deviation, in the unit of the targets; 1 online.
-        horizon: days ahead.
+        likelihood: The likelihood that interprets the outputs of the head, in multiples of `unit`.
+        unit: The standard deviation of the training targets, in the unit of the targets. It is 1 online.
+        horizon: The number of days from day t to the day that is forecast.
+        splits: The windows of each split.
     """
 
     metrics: tuple[str, ...] = ("log_loss", "mse", "rmse", "direction_accuracy")
@@ -75,64 +87,73 @@ class StocksTask(StatelessTask):
         """Make the splits.
 
         Args:
-            prices: the series.
-            data: the section of a configuration.
-            likelihood: `mse` or `gaussian`.
-            online: whether there is one part.
+            prices: The price series.
+            data: The `data` section of a configuration.
+            likelihood: The name of the likelihood, `mse` or `gaussian`.
+            online: True if training is online, in which case there is one split.
 
         Raises:
-            ConfigError: settings that do not go together, or that the series is too short for.
-            DataError: a close that does not move.
+            ConfigError: The settings contradict each other, or the series is too short for them.
+            DataError: All training targets are equal, as when the close does not move.
         """
         self.likelihood = LIKELIHOODS[likelihood]
         self.model_dims = {"channels": len(VALUES), "outputs": self.likelihood.outputs}
-        channels = _channels(prices.values, data["inputs"])
-        self.horizon = horizon = data["horizon"]
-        whole, bounds = _parts(prices, data, online)
-        days = {split: whole[(whole >= low) & (whole + horizon < high)] for split, (low, high) in bounds.items()}
-        for split, chosen in days.items():
-            if not len(chosen):
+        self.horizon = data["horizon"]
+
+        bounds = _split_bounds(len(prices.dates), data, online)
+        days = _usable_days(prices, data, online)
+        days_by_split = {}
+        for split, (low, high) in bounds.items():
+            days_by_split[split] = days[(days >= low) & (days + self.horizon < high)]
+        for split, split_days in days_by_split.items():
+            if not len(split_days):
                 raise ConfigError(
-                    f"config.data.window={data['window']} and config.data.horizon={horizon}: more than "
+                    f"config.data.window={data['window']} and config.data.horizon={self.horizon}: more than "
                     f"{len(prices.dates):,} rows, or fewer days, expected for an example to {split}; none goes across "
                     f"more than config.data.largest_gap={data['largest_gap']} days without a row"
                 )
+
+        channels = _make_channels(prices.values, data["inputs"])
         if data["inputs"] != "raw":
-            first = int(data["inputs"] == "returns")
-            fitted = channels[first : data["fit_rows"] if online else bounds["train"][1]]
-            if len(fitted) < 2:
-                raise ConfigError(
-                    f"config.data.fit_rows: 3 or more expected with config.data.inputs={data['inputs']}, found "
-                    f"{data['fit_rows']}"
-                )
-            deviations = fitted.std(0)
-            channels = (channels - fitted.mean(0)) / np.where(deviations > 0, deviations, 1)
-        targets = _targets(prices.values[:, CLOSE], data["target"], horizon)
-        self.unit = 1.0 if online else float(targets[days["train"]].std())
+            fit_rows = data["fit_rows"] if online else bounds["train"][1]
+            channels = _standardize(channels, fit_rows, data)
+
+        targets = _compute_targets(prices.values[:, CLOSE], data["target"], self.horizon)
+        self.unit = 1.0 if online else float(targets[days_by_split["train"]].std())
         if not self.unit:
             raise DataError("stocks: a close that moves expected, found one that does not in the training days")
-        self.splits = {
-            split: Days(channels, targets[chosen] / self.unit, (chosen - data["lag"]).astype(np.int32), data["window"])
-            for split, chosen in days.items()
-        }
+
+        self.splits = {}
+        for split, split_days in days_by_split.items():
+            ends = (split_days - data["lag"]).astype(np.int32)
+            self.splits[split] = PriceWindows(channels, targets[split_days] / self.unit, ends, data["window"])
+
         self.metadata: dict[str, Any] = {"name": "stocks", "checksums": prices.checksums}
-        rows, (begin, end) = len(prices.dates), prices.dates[[0, -1]]
+        rows = len(prices.dates)
+        begin, end = prices.dates[[0, -1]]
+        sizes = ", ".join(
+            f"{split} {len(split_days):,} ({prices.dates[split_days[0]]} on)"
+            for split, split_days in days_by_split.items()
+        )
         self.log_lines = (
             *prices.notes,
-            f"{rows:,} days from {begin} to {end}; {rows - len(whole):,} have no window and horizon without a gap",
-            "examples: "
-            + ", ".join(f"{split} {len(chosen):,} ({prices.dates[chosen[0]]} on)" for split, chosen in days.items()),
+            f"{rows:,} days from {begin} to {end}; {rows - len(days):,} have no window and horizon without a gap",
+            f"examples: {sizes}",
         )
 
     def loss(self, model: Any, batch: StockBatch, key: PRNGKeyArray | None) -> WeightedSum:
-        """The likelihood's loss over the batch."""
+        """Return the sum of the likelihood's losses over the batch, with the number of targets."""
         losses = self.likelihood.loss(model(batch.inputs, key=key), batch.targets)
         return WeightedSum(losses.sum(), jnp.asarray(losses.size, losses.dtype))
 
     def measure(self, model: Any, batch: StockBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
-        """The likelihood's loss, squared errors, and whether the sign is right (of days on which the price moves)."""
+        """Return weighted sums of the loss, of the squared errors, and of the forecasts with the correct sign.
+
+        Only targets other than 0 count toward the sign.
+        """
         head = model(batch.inputs)
-        mean, target = self.likelihood.mean(head), batch.targets
+        mean = self.likelihood.mean(head)
+        target = batch.targets
         moves = weight * (target != 0)
         return {
             "loss": WeightedSum((self.likelihood.loss(head, target) * weight).sum(), weight.sum()),
@@ -141,11 +162,13 @@ class StocksTask(StatelessTask):
         }
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """Log-loss in nats per target and errors, in the unit of the targets.
+        """Return the log-loss in nats per target, the errors, and the share of forecasts with the correct sign.
 
-        Trained by squared error, the forecast is a Gaussian of the training residuals' variance.
+        The log-loss and the errors refer to targets in their own unit, not in multiples of `unit`. With the likelihood
+        `mse`, the log-loss is that of a Gaussian with the variance of the training residuals.
         """
-        means, reports = to_means(totals), {}
+        means = to_means(totals)
+        reports = {}
         for split, values in means.items():
             log_loss = values["loss"]
             if isinstance(self.likelihood, SquaredError):
@@ -161,11 +184,16 @@ class StocksTask(StatelessTask):
 
 
 def build_stocks(data: Mapping[str, Any], likelihood: str, online: bool) -> StocksTask:
-    """The task on the file that a configuration's `data` section names, or on generated prices.
+    """Build the task from the file `path` of a configuration's `data` section, or from generated prices.
+
+    Args:
+        data: The `data` section of a configuration. The prices are generated if `path` is empty.
+        likelihood: The name of the likelihood, `mse` or `gaussian`.
+        online: True if training is online.
 
     Raises:
-        DataError: see `read_prices`.
-        ConfigError: see `read_prices` and `StocksTask`.
+        DataError: See `read_prices` and `StocksTask`.
+        ConfigError: See `read_prices` and `StocksTask`.
     """
     if data["path"]:
         prices = read_prices(Path(data["path"]), data["columns"], data["date_format"])
@@ -174,37 +202,79 @@ def build_stocks(data: Mapping[str, Any], likelihood: str, online: bool) -> Stoc
     return StocksTask(prices, data, likelihood, online=online)
 
 
-def _channels(values: Float[np.ndarray, "N 5"], inputs: str) -> Float[np.ndarray, "N 5"]:
-    """What a day looks like: its values, or their logarithmic changes from the close and the volume before."""
+def _make_channels(values: Float[np.ndarray, "N 5"], inputs: str) -> Float[np.ndarray, "N 5"]:
+    """Return the input channels of each day, before they are standardized.
+
+    With `inputs` = `returns`, the channels are logarithmic changes: of each price relative to the previous close, and
+    of log(1 + volume) relative to the previous day. The first day, which has no previous one, is 0. With any other
+    value of `inputs`, the channels are the values themselves.
+    """
     if inputs != "returns":
         return values
-    volume = np.log1p(values[:, 4:])
-    logarithms = np.concatenate([np.log(values[:, :4]), volume], axis=1)
-    before = np.concatenate([np.repeat(logarithms[:, CLOSE : CLOSE + 1], 4, axis=1), volume], axis=1)
-    return np.concatenate([np.zeros((1, 5)), logarithms[1:] - before[:-1]])
+
+    log_prices = np.log(values[:, :4])
+    log_volume = np.log1p(values[:, 4:])
+    log_values = np.concatenate([log_prices, log_volume], axis=1)
+    log_close = log_values[:, CLOSE : CLOSE + 1]
+    references = np.concatenate([np.repeat(log_close, 4, axis=1), log_volume], axis=1)
+    return np.concatenate([np.zeros((1, 5)), log_values[1:] - references[:-1]])
 
 
-def _targets(close: Float[np.ndarray, "N"], target: str, horizon: int) -> Float[np.ndarray, "N"]:
-    """From each day over the horizon; 0 where the series ends before."""
-    later, now = close[horizon:], close[:-horizon]
+def _standardize(
+    channels: Float[np.ndarray, "N 5"], fit_rows: int, data: Mapping[str, Any]
+) -> Float[np.ndarray, "N 5"]:
+    """Return the channels minus their mean, divided by their standard deviation.
+
+    Mean and standard deviation are those of the first `fit_rows` rows. With returns, the first row is not among them.
+    A channel that is constant over these rows is not divided.
+
+    Raises:
+        ConfigError: Fewer than two rows are left to compute the standard deviation from.
+    """
+    first_row = int(data["inputs"] == "returns")
+    fitted = channels[first_row:fit_rows]
+    if len(fitted) < 2:
+        raise ConfigError(
+            f"config.data.fit_rows: 3 or more expected with config.data.inputs={data['inputs']}, found "
+            f"{data['fit_rows']}"
+        )
+    deviations = fitted.std(0)
+    return (channels - fitted.mean(0)) / np.where(deviations > 0, deviations, 1)
+
+
+def _compute_targets(close: Float[np.ndarray, "N"], target: str, horizon: int) -> Float[np.ndarray, "N"]:
+    """Return the change of the close from each day over the horizon, or 0 if the series ends before.
+
+    With `target` = `log_return`, the change is 100 log(later / now). Otherwise it is later − now.
+    """
+    later = close[horizon:]
+    now = close[:-horizon]
     moves = 100 * np.log(later / now) if target == "log_return" else later - now
     return np.concatenate([moves, np.zeros(min(horizon, len(close)))])[: len(close)]
 
 
-def _parts(
-    prices: Prices, data: Mapping[str, Any], online: bool
-) -> tuple[Int[np.ndarray, "n"], dict[str, tuple[int, int]]]:
-    """The days t with a whole window and horizon, no gap in them; and the bounds in time of each part."""
-    rows, horizon = len(prices.dates), data["horizon"]
-    of_returns = int(data["inputs"] == "returns")
-    first_row = max(of_returns, data["fit_rows"] if online else 0)
-    days = np.arange(first_row + data["window"] + data["lag"] - 1, rows - horizon)
-    gaps = np.diff(prices.dates).astype(int) > data["largest_gap"]
-    before = np.concatenate([[0], np.cumsum(gaps)])
-    first_read = days - data["lag"] - data["window"] + 1 - of_returns
-    days = days[before[days + horizon] == before[first_read]]
+def _usable_days(prices: Prices, data: Mapping[str, Any], online: bool) -> Int[np.ndarray, "n"]:
+    """Return the days t that have a complete window before them and a complete horizon after them, without a gap.
+
+    A gap is more than `largest_gap` days without a row. With returns, the day before the window must exist too, as the
+    first change is computed from it. Online, windows begin after the first `fit_rows` rows.
+    """
+    extra_rows = int(data["inputs"] == "returns")
+    fit_rows = data["fit_rows"] if online else 0
+    first_row = max(extra_rows, fit_rows)
+    days = np.arange(first_row + data["window"] + data["lag"] - 1, len(prices.dates) - data["horizon"])
+
+    is_gap = np.diff(prices.dates).astype(int) > data["largest_gap"]
+    gaps_before = np.concatenate([[0], np.cumsum(is_gap)])
+    first_read = days - data["lag"] - data["window"] + 1 - extra_rows
+    has_no_gap = gaps_before[days + data["horizon"]] == gaps_before[first_read]
+    return days[has_no_gap]
+
+
+def _split_bounds(rows: int, data: Mapping[str, Any], online: bool) -> dict[str, tuple[int, int]]:
+    """Return the first row of each split and the row after its last one."""
     if online:
-        return days, {"train": (0, rows)}
+        return {"train": (0, rows)}
     test = rows - round(rows * data["test_fraction"])
     valid = test - round(rows * data["valid_fraction"])
-    return days, {"train": (0, valid), "valid": (valid, test), "test": (test, rows)}
+    return {"train": (0, valid), "valid": (valid, test), "test": (test, rows)}

@@ -1,4 +1,4 @@
-"""Classification: windows in turn are the sequences, and a memory that goes on knows what a window does not."""
+"""Tests of the classification task: sequences cut into windows, and the carry between them."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ def smoke(argument: str = "cell=lstm", **changes):
 
 
 def ragged(window: int, stateful: bool = True, output: str = "softmax") -> ClassifyTask:
-    """A task of sequences of 1 to 11 symbols, in classes drawn at random."""
+    """Return a task whose sequences have 1 to 11 symbols and random classes."""
     rng = np.random.default_rng(0)
     symbols = tuple("abcd")
     rows = [[symbols[n] for n in rng.integers(0, 4, length)] for length in rng.integers(1, 12, 50)]
@@ -49,7 +49,7 @@ def report_of(task: ClassifyTask, model, batch_size: int) -> dict[str, float]:
 def test_windows_in_turn_are_the_sequences() -> None:
     task = ragged(window=4)
     examples = task.splits["train"]
-    assert (examples.sequences, examples.windows, examples.size) == (50, 3, 150)
+    assert (examples.sequences, examples.windows_per_sequence, examples.size) == (50, 3, 150)
     batches = examples.order(seed=1, batch_size=8).batches(0, 21)
     for group in batches.reshape(7, 3, 8):
         windows = [examples.gather(jnp.asarray(batch)) for batch in group]
@@ -84,12 +84,16 @@ def test_read_in_windows_a_sequence_is_what_it_is_as_a_whole(window: int, batch_
     model = model_of(task)
     examples = ragged(0).splits["valid"]
     # That padding changes nothing is tested with the model.
-    whole = model(jnp.asarray(examples.symbols).T, jnp.asarray(examples.lengths))[1]
+    all_logits = model(jnp.asarray(examples.symbols).T, jnp.asarray(examples.lengths))[1]
     nats, right = [], []
-    for logits, label in zip(np.asarray(whole, np.float64), examples.classes, strict=True):
-        wanted = np.arange(3) == label
-        yes = 1 / (1 + np.exp(-logits)) if output == "sigmoid" else np.exp(logits) / np.exp(logits).sum()
-        nats.append(-np.log(np.where(wanted, yes, 1 - yes)).mean() if output == "sigmoid" else -np.log(yes[label]))
+    for logits, label in zip(np.asarray(all_logits, np.float64), examples.classes, strict=True):
+        if output == "sigmoid":
+            expected = np.arange(3) == label
+            probabilities = 1 / (1 + np.exp(-logits))
+            nats.append(-np.log(np.where(expected, probabilities, 1 - probabilities)).mean())
+        else:
+            probabilities = np.exp(logits) / np.exp(logits).sum()
+            nats.append(-np.log(probabilities[label]))
         right.append(logits.argmax() == label)
     assert report_of(task, model, batch_size) == pytest.approx(
         {"log_loss": np.mean(nats), "accuracy": np.mean(right)}, rel=1e-5
@@ -97,7 +101,7 @@ def test_read_in_windows_a_sequence_is_what_it_is_as_a_whole(window: int, batch_
 
 
 def test_the_memory_goes_on_wherever_a_sequence_has_several_windows() -> None:
-    """Also where no training sequence has."""
+    """Here only the sequences of the validation split have several windows."""
     rng = np.random.default_rng(0)
     parts = {
         split: Labelled(
@@ -160,11 +164,11 @@ def test_new_sequences_are_classified_as_they_would_be_measured(stateful: bool) 
     task = ragged(window=4, stateful=stateful)
     model = model_of(task)
     sequences = [list("abca"), list("dcbadcbad"), list("a")]
-    found = task.probabilities(model, sequences)
-    for row, sequence in zip(found, sequences, strict=True):
+    probabilities = task.probabilities(model, sequences)
+    for row, sequence in zip(probabilities, sequences, strict=True):
         read = sequence if stateful else sequence[(len(sequence) - 1) // 4 * 4 :]
-        numbers = jnp.asarray(["abcd".index(symbol) for symbol in read])[:, None]
-        logits = model(numbers, jnp.asarray([len(read)]))[1][0]
+        indices = jnp.asarray(["abcd".index(symbol) for symbol in read])[:, None]
+        logits = model(indices, jnp.asarray([len(read)]))[1][0]
         np.testing.assert_allclose(row, jax.nn.softmax(logits), rtol=1e-5, atol=1e-6)
 
 

@@ -15,7 +15,7 @@ def softplus(x):
 
 
 def pairs(heads=HEADS, counts=COUNTS):
-    """Every head with every count, in float64 and for JAX."""
+    """Return every combination of head and count, as NumPy arrays in float64 and as JAX arrays in float32."""
     head, target = np.repeat(heads, len(counts), axis=0), np.tile(counts, len(heads))
     return head, target, jnp.asarray(head, jnp.float32), jnp.asarray(target, jnp.float32)
 
@@ -78,10 +78,11 @@ def test_the_gradient_is_that_of_the_loss(name):
     def total(head):
         return likelihood.loss(head, target).sum()
 
-    gradient, width = np.asarray(jax.grad(total)(head)), 1e-2
-    for place in np.ndindex(head.shape):
-        slope = (total(head.at[place].add(width)) - total(head.at[place].add(-width))) / (2 * width)
-        assert abs(slope - gradient[place]) < 0.02 * (1 + abs(gradient[place]))
+    gradient = np.asarray(jax.grad(total)(head))
+    width = 1e-2
+    for index in np.ndindex(head.shape):
+        slope = (total(head.at[index].add(width)) - total(head.at[index].add(-width))) / (2 * width)
+        assert abs(slope - gradient[index]) < 0.02 * (1 + abs(gradient[index]))
 
 
 def test_only_the_negative_binomial_is_one_of_whole_counts():

@@ -16,24 +16,27 @@ RNG = np.random.default_rng(1)
 
 
 def history(counts, prices=None, test=((0, 0), (9, 9), (1, 1))) -> SalesHistory:
-    """Pair n is shop n, item n."""
+    """Return a history in which pair n is shop n and item n."""
     counts = np.asarray(counts, np.float32)
     prices = np.zeros_like(counts) if prices is None else np.asarray(prices, np.float32)
     ids = np.arange(len(counts), dtype=np.int32)
-    asked = np.asarray(test, np.int32)
-    pairs = TestPairs(np.arange(len(asked), dtype=np.int32), asked[:, 0], asked[:, 1]) if test else None
+    pairs = None
+    if test:
+        ids_of_test = np.asarray(test, np.int32)
+        pairs = TestPairs(np.arange(len(test), dtype=np.int32), ids_of_test[:, 0], ids_of_test[:, 1])
     return SalesHistory(ids, ids, counts, prices, rows=int(counts.size), test=pairs)
 
 
 def everything(windows) -> tuple[np.ndarray, np.ndarray]:
-    """All inputs [N, T, C] and targets [N] of a split."""
+    """Return all inputs [N, T, C] and targets [N] of a split."""
     batch = windows.gather(jnp.arange(windows.size))
     return np.moveaxis(np.asarray(batch.inputs), 1, 0), np.asarray(batch.targets)
 
 
 def slowly(counts, prices, window, targets, price, scale) -> tuple[list, list]:
-    """Windows of clipped counts, one number at a time."""
-    inputs, wanted = [], []
+    """Make the windows of clipped counts, one number at a time."""
+    inputs = []
+    counts_after = []
     for pair in range(len(counts)):
         for month in targets:
             rows = []
@@ -44,8 +47,8 @@ def slowly(counts, prices, window, targets, price, scale) -> tuple[list, list]:
                     row.append(np.log10(1 + max(float(prices[pair][past]), 0.0)))
                 rows.append(row)
             inputs.append(rows)
-            wanted.append(min(max(float(counts[pair][month]), 0.0), 20.0))
-    return inputs, wanted
+            counts_after.append(min(max(float(counts[pair][month]), 0.0), 20.0))
+    return inputs, counts_after
 
 
 @pytest.mark.parametrize("scale", ["raw", "log1p"])
@@ -58,10 +61,10 @@ def test_windows_are_those_of_a_slow_construction(scale, price, origins):
     assert task.model_dims == {"channels": 1 + price, "outputs": 1}
     months = {"train": range(4, 11 - origins), "valid": range(11 - origins, 11), "test": [11]}
     for split, targets in months.items():
-        expected = slowly(counts, prices, 4, targets, price, scale)
-        inputs, wanted = everything(task.splits[split])
-        np.testing.assert_allclose(inputs, expected[0], rtol=1e-6)
-        np.testing.assert_array_equal(wanted, np.asarray(expected[1], np.float32))
+        expected_inputs, expected_targets = slowly(counts, prices, 4, targets, price, scale)
+        inputs, counts_after = everything(task.splits[split])
+        np.testing.assert_allclose(inputs, expected_inputs, rtol=1e-6)
+        np.testing.assert_array_equal(counts_after, np.asarray(expected_targets, np.float32))
 
 
 @pytest.mark.parametrize("origins", [1, 4])
@@ -112,10 +115,10 @@ def test_questions_are_the_months_before_the_unknown_one_in_the_order_asked(prot
     if protocol == "honest":
         counts = [[5, 5, *row] for row in counts]
     task = SalesTask(history(counts, 10 ** np.asarray(counts, float).clip(0, 20) - 1), options, "mse")
-    questions, has_history = task.questions()
+    queries, has_history = task.queries()
     assert has_history.tolist() == [True, False, True]
-    assert questions.size == 3
-    inputs, _ = everything(questions)
+    assert queries.size == 3
+    inputs, _ = everything(queries)
     assert inputs[..., 0].tolist() == expected
     np.testing.assert_allclose(inputs[1], 0)
     np.testing.assert_allclose(inputs[2, :, 1], [7, 8, 9], rtol=1e-5)
@@ -143,11 +146,11 @@ def test_what_does_not_go_together_is_refused():
     with pytest.raises(DataError, match=r"^sales: test\.csv expected, as its pairs are asked for; "):
         SalesTask(without, {**OPTIONS, "protocol": "notebook"}, "mse")
     with pytest.raises(DataError, match=r"^sales: test\.csv expected"):
-        SalesTask(without, OPTIONS, "mse").questions()
+        SalesTask(without, OPTIONS, "mse").queries()
 
 
 def measured(task, model, batch_size) -> dict:
-    """The task's report on all its splits."""
+    """Return the report of the task on all its splits."""
     totals = {}
     for split, examples in task.splits.items():
         sums: dict[str, list] = {}
@@ -228,8 +231,8 @@ def test_the_notebooks_table_of_the_real_subset(subset):
     assert (train.size, train.window) == (214_200, 32)
     batch = train.gather(jnp.arange(0, 214_200, 51))
     assert batch.inputs.shape == (32, 4200, 1)
-    questions, has_history = task.questions()
-    assert questions.size == 214_200
+    queries, has_history = task.queries()
+    assert queries.size == 214_200
     assert has_history.sum() == 4_351
     strangers = jnp.asarray(np.flatnonzero(~has_history)[:1000])
     assert not np.asarray(train.gather(strangers).inputs).any()

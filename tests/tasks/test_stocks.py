@@ -1,4 +1,4 @@
-"""Stocks: no example knows what comes after it, standard units are of the past, and the errors are NumPy's."""
+"""Tests of the stocks task: no example reads the future, inputs are standardized on the past, metrics match NumPy."""
 
 import json
 from datetime import date, timedelta
@@ -24,16 +24,19 @@ def data(**changes):
 
 
 def numbered(rows: int, gap_before: int | None = None) -> Prices:
-    """Prices whose close on day n is e^(n/100), and whose dates are a day apart, but a month before one of them."""
-    later = [0 if gap_before is None or n < gap_before else 30 for n in range(rows)]
-    days = [date(2020, 1, 1) + timedelta(days=n + late) for n, late in enumerate(later)]
+    """Return prices whose close on day n is e^(n/100) and whose volume is n + 1.
+
+    Dates are one day apart. With `gap_before`, there are 30 more days before that day.
+    """
+    delays = [0 if gap_before is None or n < gap_before else 30 for n in range(rows)]
+    days = [date(2020, 1, 1) + timedelta(days=n + delay) for n, delay in enumerate(delays)]
     close = np.exp(np.arange(rows) / 100)
     values = np.stack([close, close, close, close, np.arange(rows) + 1.0], axis=1)
     return Prices(np.array(days, "datetime64[D]"), values)
 
 
 def days_read(task: StocksTask, split: str) -> list[tuple[int, int]]:
-    """The first and the last day that each example reads, by the volume, which is the day's number plus 1."""
+    """Return the first and the last day that each example reads. The volume is the number of the day plus 1."""
     examples = task.splits[split]
     volumes = np.asarray(examples.gather(jnp.arange(examples.size)).inputs)[..., 4].round().astype(int)
     return list(zip((volumes[0] - 1).tolist(), (volumes[-1] - 1).tolist(), strict=True))
@@ -74,9 +77,9 @@ def test_nothing_is_read_or_forecast_across_a_gap() -> None:
 
 @pytest.mark.parametrize("inputs", ["returns", "standard"])
 def test_standard_units_are_those_of_the_training_rows_alone(inputs: str) -> None:
-    whole = generate_prices(200, seed=1)
-    changed = Prices(whole.dates, np.concatenate([whole.values[:140], 3 * whole.values[140:]]))
-    first, second = (StocksTask(prices, data(inputs=inputs), "mse") for prices in (whole, changed))
+    prices = generate_prices(200, seed=1)
+    changed = Prices(prices.dates, np.concatenate([prices.values[:140], 3 * prices.values[140:]]))
+    first, second = (StocksTask(series, data(inputs=inputs), "mse") for series in (prices, changed))
     rows = np.asarray(first.splits["train"].inputs)[:140]
     np.testing.assert_array_equal(rows, np.asarray(second.splits["train"].inputs)[:140])
     assert first.unit == second.unit
@@ -106,7 +109,7 @@ def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> Non
         totals[split] = program.eval_sums(models.split(model)[1], replicate(examples, program.mesh), 64)[0]
         heads[split] = np.asarray(model(examples.gather(jnp.arange(examples.size)).inputs), np.float64) * task.unit
         targets[split] = np.asarray(examples.targets) * task.unit
-    for split, found in task.report(totals).items():
+    for split, metrics in task.report(totals).items():
         error = targets[split] - heads[split][:, 0]
         if likelihood == "mse":
             variance = np.square(targets["train"] - heads["train"][:, 0]).mean()
@@ -119,7 +122,7 @@ def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> Non
             "rmse": np.sqrt(np.square(error).mean()),
             "direction_accuracy": ((heads[split][:, 0] > 0) == (targets[split] > 0))[moved].mean(),
         }
-        assert found == pytest.approx(expected, rel=1e-4)
+        assert metrics == pytest.approx(expected, rel=1e-4)
 
 
 def test_a_close_that_does_not_move_is_refused() -> None:
@@ -138,11 +141,11 @@ def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
     moves = 100 * np.log(close[3:] / close[:-3])
     bounds = {"train": (5, 420), "valid": (420, 510), "test": (510, 600)}
     train, valid, _ = (moves[low : high - 3] for low, high in bounds.values())
-    found = baselines(task, "valid")
-    assert found["no change"]["rmse"] == pytest.approx(np.sqrt(np.square(valid).mean()))
+    errors = baselines(task, "valid")
+    assert errors["no change"]["rmse"] == pytest.approx(np.sqrt(np.square(valid).mean()))
     expected = np.sqrt(np.square(valid - train.mean()).mean())
-    assert found["mean change of the training days"]["rmse"] == pytest.approx(expected)
-    (ridge,) = (value for name, value in found.items() if name.startswith("ridge on the last 5 days"))
+    assert errors["mean change of the training days"]["rmse"] == pytest.approx(expected)
+    (ridge,) = (value for name, value in errors.items() if name.startswith("ridge on the last 5 days"))
     assert ridge["mse"] == pytest.approx(ridge["rmse"] ** 2)
     assert abs(ridge["rmse"] / expected - 1) < 0.1
     with pytest.raises(ConfigError, match=r"^baselines: a task with train expected, which validates or tests"):
