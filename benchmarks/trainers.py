@@ -117,7 +117,7 @@ def keras(config: Mapping[str, Any], task: Any) -> Callable[[int], None]:
             targets, weights = np.concatenate([batch.targets for batch in taken]), None
         else:
             tokens = np.concatenate([batch.tokens.T for batch in taken])
-            weights = np.concatenate([np.asarray(batch.real).T for batch in taken])
+            weights = np.concatenate([np.asarray(batch.mask).T for batch in taken])
             inputs, targets = tokens[:, :-1], tokens[:, 1:]
         model.fit(inputs, targets, sample_weight=weights, batch_size=size, epochs=1, shuffle=False, verbose=0)
 

@@ -14,7 +14,7 @@ from configs import ptb
 from nlstm_jax import models, tasks
 from nlstm_jax.data.text import encode
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
-from nlstm_jax.tasks.text import Rows, TextTask
+from nlstm_jax.tasks.text import TextTask, TextWindows
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training.optimizer import OptimizerFactory, learning_rate_schedule, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
@@ -38,22 +38,24 @@ def model_of(task, config):
     return models.build(config, task.model_dims)
 
 
-@pytest.mark.parametrize(("rows", "window", "whole"), [(4, 5, True), (4, 5, False), (1, 7, False), (3, 1, True)])
-def test_windows_in_turn_are_the_rows_of_the_text(rows, window, whole) -> None:
+@pytest.mark.parametrize(
+    ("rows", "window", "drop_remainder"), [(4, 5, True), (4, 5, False), (1, 7, False), (3, 1, True)]
+)
+def test_windows_in_turn_are_the_rows_of_the_text(rows, window, drop_remainder) -> None:
     numbers = np.arange(107, dtype=np.int32)
-    cut = Rows.of(numbers, rows, window, whole=whole)
-    each = 107 // rows
-    targets = (each - 1) // window * window if whole else each - 1
+    cut = TextWindows.from_text(numbers, rows, window, drop_remainder=drop_remainder)
+    row_length = 107 // rows
+    targets = (row_length - 1) // window * window if drop_remainder else row_length - 1
     batches, weights = cut.eval_batches(batch_size=999)
     assert weights.all()
     taken = [cut.gather(jnp.asarray(batch)) for batch in batches]
-    tokens, following, real = (
+    tokens, following, mask = (
         np.concatenate([getattr(batch, name) for batch in taken]) for name in taken[0]._fields[:3]
     )
-    assert real.sum() == rows * targets
+    assert mask.sum() == rows * targets
     for row in range(rows):
-        start = row * each
-        kept = real[:, row] > 0
+        start = row * row_length
+        kept = mask[:, row] > 0
         np.testing.assert_array_equal(tokens[kept, row], numbers[start : start + targets])
         np.testing.assert_array_equal(following[kept, row], numbers[start + 1 : start + targets + 1])
     assert [bool(batch.first.all()) for batch in taken] == [True] + [False] * (len(taken) - 1)
