@@ -1,4 +1,4 @@
-"""Echo: what is held out is held out, and the metrics are those of a loop over single sequences."""
+"""Tests of the echo task: the splits are disjoint, and the metrics are those of a loop over single sequences."""
 
 from pathlib import Path
 
@@ -84,10 +84,10 @@ def test_a_sequence_of_ones_own_is_echoed() -> None:
     task = tasks.build(smoke())
     np.testing.assert_array_equal(parse_sequences(task, "3 9  0"), [[3, 9, 0]])
     message = "--prompt: 2 symbols or more, from 0 to 9 with blanks between them, expected, found "
-    for text, found in (("3 10", "'10'"), ("3", "1 of them"), ("", "0 of them")):
+    for text, description in (("3 10", "'10'"), ("3", "1 of them"), ("", "0 of them")):
         with pytest.raises(ConfigError) as caught:
             parse_sequences(task, text)
-        assert str(caught.value) == message + found
+        assert str(caught.value) == message + description
 
 
 def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp_path: Path) -> None:
@@ -97,8 +97,8 @@ def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp
     config = smoke(model__embedding=3, model__vectors=str(file), train__steps=1, optimizer__learning_rate=1e-6)
     fit(config, tmp_path / "run")
     file.unlink()
-    found = restore(tmp_path / "run").parameters["symbols/embedding/embedding"]
-    np.testing.assert_allclose(found, vectors, rtol=0, atol=2e-6)
+    embedding = restore(tmp_path / "run").parameters["symbols/embedding/embedding"]
+    np.testing.assert_allclose(embedding, vectors, rtol=0, atol=2e-6)
     config["model"]["embedding"] = 4
     with pytest.raises(DataError, match=r"^config\.model\.vectors: .*: a text file expected: No such file"):
         fit(config, tmp_path / "other")

@@ -13,13 +13,13 @@ def make(poems, separator=""):
 
 @pytest.fixture(scope="module")
 def words():
-    """All poems have two lines of two words."""
+    """Return a task whose poems all have two lines of two words."""
     return make([(("the", "sea"), ("the", "sky")), (("a", "sky"), ("a", "sea"))], " ")
 
 
 @pytest.fixture(scope="module")
 def free():
-    """Poems of any form, of characters."""
+    """Return a task whose poems have different forms and consist of characters."""
     return make([tuple(tuple(line) for line in poem.split("\n")) for poem in ("ab c\nd", "a", "b\nc\nd")])
 
 
