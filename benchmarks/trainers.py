@@ -154,7 +154,7 @@ def keras(config: Config, task: Task) -> Callable[[int], None]:
             tokens = np.concatenate([batch.tokens.T for batch in taken])
             inputs = tokens[:, :-1]
             targets = tokens[:, 1:]
-            weights = np.concatenate([np.asarray(batch.real).T for batch in taken])
+            weights = np.concatenate([np.asarray(batch.mask).T for batch in taken])
         else:
             inputs = np.concatenate([np.moveaxis(batch.inputs, 0, 1) for batch in taken])
             targets = np.concatenate([batch.targets for batch in taken])

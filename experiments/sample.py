@@ -27,7 +27,7 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.models.sampling import draw
 from nlstm_jax.runs.files import SAMPLES
 from nlstm_jax.tasks import passages, verses
-from nlstm_jax.tasks.echo import EchoTask, chosen, drawn, echo_table
+from nlstm_jax.tasks.echo import EchoTask, echo_table, parse_sequences, sample_sequences
 from nlstm_jax.tasks.poems import PoemTask
 from nlstm_jax.tasks.text import TextTask
 from nlstm_jax.training import LoadedRun, restore
@@ -76,17 +76,18 @@ def _draw_samples(restored: LoadedRun) -> str | Table:
     write: Callable[[Any], str]
     if isinstance(task, EchoTask):
         if _PROMPT.value:
-            return echo_table(task, restored.model, chosen(task, _PROMPT.value))
-        return echo_table(task, restored.model, drawn(task, _COUNT.value, _SEED.value))
+            return echo_table(task, restored.model, parse_sequences(task, _PROMPT.value))
+        return echo_table(task, restored.model, sample_sequences(task, _COUNT.value, _SEED.value))
 
     if isinstance(task, PoemTask):
         begin = task.vocabulary.symbols.index(BEGIN)
         write = partial(verses.write_poem, task)
-        forced, allowed = verses.places(task, verses.read_prompt(task, _PROMPT.value))
+        forced, allowed = verses.poem_constraints(task, verses.read_prompt(task, _PROMPT.value))
     elif isinstance(task, TextTask):
         begin = task.symbols.index(END_OF_LINE)
         write = partial(passages.write_passage, task)
-        forced, allowed = passages.places(task, passages.read_prompt(task, _PROMPT.value), _LENGTH.value)
+        prompt = passages.read_prompt(task, _PROMPT.value)
+        forced, allowed = passages.passage_constraints(task, prompt, _LENGTH.value)
     else:
         raise ConfigError(f"--workdir: a poems, text or echo run expected, found one of {restored.run.config['task']}")
 

@@ -1,4 +1,4 @@
-"""The table of settings: what it refuses, and that its page is up to date."""
+"""Tests of the settings: invalid values are refused, and the documentation page is up to date."""
 
 from pathlib import Path
 

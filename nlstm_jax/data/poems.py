@@ -47,10 +47,10 @@ class Vocabulary:
     symbols: tuple[str, ...]
 
     @classmethod
-    def of(cls, poems: Iterable[Poem]) -> "Vocabulary":
+    def from_poems(cls, poems: Iterable[Poem]) -> "Vocabulary":
         """Return the vocabulary of the training poems, with `<R>`.
 
-        >>> Vocabulary.of([(("a", "b"), ("a",))]).symbols
+        >>> Vocabulary.from_poems([(("a", "b"), ("a",))]).symbols
         ('<bos>', '<eol>', '<eos>', 'a', 'b', '<R>')
         """
         counts = Counter(symbol for poem in poems for line in poem for symbol in line)

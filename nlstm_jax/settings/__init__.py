@@ -1,7 +1,7 @@
-"""Every setting of an experiment: its default, its bounds and what it means, in one table.
+"""Settings: the default, the bounds and the meaning of every setting of an experiment, in one table.
 
-Configurations are made from it, checked against it, and documented by it. The settings of a cell are the cell's own
-options (`cells.build.cell_options`).
+Configurations are made from the table and checked against it, and their documentation is written from it. The settings
+of a cell are the cell's own options (`cells.build.cell_options`).
 """
 
 from nlstm_jax.settings.common import COMMON

@@ -1,4 +1,4 @@
-"""`python -m nlstm_jax.settings > docs/settings.md`."""
+"""A command that writes the page of all settings: `python -m nlstm_jax.settings > docs/settings.md`."""
 
 import sys
 

@@ -1,22 +1,23 @@
-"""The settings of all tasks."""
+"""The settings that all tasks share."""
 
 from nlstm_jax.cells.build import FACTORIES
 from nlstm_jax.settings.setting import Setting, by_level, rate, seed
 
 
 def _penalties() -> dict[str, Setting]:
-    """One setting for each kind of penalty and group of parameters."""
+    """Return one setting for each kind of penalty and group of parameters."""
     kinds = {
         "l1": "λ of λ Σ abs(w)",
         "l2": "λ of λ Σ w²",
         "max_norm": "largest norm of the weights into a unit (0: any)",
     }
     groups = {"input_kernel": "W_x", "recurrent_kernel": "W_h", "bias": "b"}
-    return {
-        f"penalty.{kind}_{group}": by_level(f"{meaning}, on the cell's {symbol}; by level", below=None)
-        for kind, meaning in kinds.items()
-        for group, symbol in groups.items()
-    }
+    settings = {}
+    for kind, meaning in kinds.items():
+        for group, symbol in groups.items():
+            name = f"penalty.{kind}_{group}"
+            settings[name] = by_level(f"{meaning}, on the cell's {symbol}; by level", below=None)
+    return settings
 
 
 COMMON: dict[str, Setting] = {

@@ -1,4 +1,4 @@
-"""The tables as a page of the documentation."""
+"""The documentation page of all settings."""
 
 from nlstm_jax.cells.build import FACTORIES, cell_options
 from nlstm_jax.settings.common import COMMON
@@ -6,7 +6,7 @@ from nlstm_jax.settings.tasks import TASKS
 
 
 def describe() -> str:
-    """The table as a page of the documentation, in Markdown."""
+    """Return the page of all settings in Markdown."""
     lines = [
         "# Settings",
         "",
@@ -14,6 +14,7 @@ def describe() -> str:
         "config file may set other defaults than these. A default in brackets takes several values too, "
         "`--config.cell.zoneout=0.1,0.2`: *by level* is one for each level of nesting, outermost first.",
     ]
+
     for title, settings in {"Common to all tasks": COMMON, **TASKS}.items():
         lines += [
             "",
@@ -22,10 +23,9 @@ def describe() -> str:
             "| name | default | accepted | meaning |",
             "| --- | --- | --- | --- |",
         ]
-        lines += [
-            f"| `{name}` | `{setting.default!r}` | {setting.bounds} | {setting.meaning} |"
-            for name, setting in settings.items()
-        ]
+        for name, setting in settings.items():
+            lines.append(f"| `{name}` | `{setting.default!r}` | {setting.bounds} | {setting.meaning} |")
+
     lines += ["", "## Cells", "", "Options of each cell, as `cell.NAME`; the cells' docstrings say what they do.", ""]
     lines += ["| cell | options and defaults |", "| --- | --- |"]
     for cell in FACTORIES:

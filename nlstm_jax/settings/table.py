@@ -1,4 +1,4 @@
-"""What the tables serve for: configurations are made from them, and checked against them."""
+"""Functions that make configurations from the tables of settings and check them against the tables."""
 
 import difflib
 import math
@@ -13,94 +13,144 @@ from nlstm_jax.runs.configuration import flatten
 from nlstm_jax.settings.common import COMMON
 from nlstm_jax.settings.tasks import TASKS
 
+TRACED_HPARAMS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
+"""The optimizer settings that are arguments of the compiled program. One program therefore serves all their values."""
+
 
 def explain_invalid_value(key: str, value: Any) -> str | None:
-    """Why a value is none for a setting, of whatever task has it first; None where it is one, or nothing is known."""
-    setting = next((table[key] for table in (COMMON, *TASKS.values()) if key in table), None)
-    wanted = setting.validation_error(value) if setting else None
-    return wanted and f"config.{key}: {wanted} expected, found {value!r}"
+    """Explain why `value` is invalid for the setting `key`.
+
+    Args:
+        key: The dotted name of the setting. If several tasks have it, the bounds of the first one are used.
+        value: The value to check.
+
+    Returns:
+        The message, or None if the value is valid or the setting is unknown.
+    """
+    for table in (COMMON, *TASKS.values()):
+        if key in table:
+            error = table[key].validation_error(value)
+            if error:
+                return f"config.{key}: {error} expected, found {value!r}"
+            return None
+    return None
 
 
 def defaults(task: str, cell: str) -> ConfigDict:
-    """All settings of a task with a cell, at their defaults.
+    """Return all settings of a task with a cell, at their defaults.
 
     Raises:
-        ConfigError: an unknown cell.
+        ConfigError: The cell is unknown.
     """
     config = ConfigDict()
     for key, setting in (COMMON | TASKS[task]).items():
-        section, _, field = key.rpartition(".")
-        if section and section not in config:
-            config[section] = ConfigDict()
-        (config[section] if section else config)[field] = setting.default
+        section_name, _, name = key.rpartition(".")
+        section = config
+        if section_name:
+            if section_name not in config:
+                config[section_name] = ConfigDict()
+            section = config[section_name]
+        section[name] = setting.default
     config.task = task
     config.cell.name = cell
+
     try:
         options = cell_options(cell)
     except ValueError as error:
         raise ConfigError(str(error)) from None
     for name, (default, annotation) in options.items():
-        config.cell[name] = _optional(annotation) if default is None else default
+        config.cell[name] = _optional_field(annotation) if default is None else default
     return config
 
 
-TRACED_HPARAMS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
-"""The optimizer's settings that are given to a compiled program: one serves all their values."""
-
-
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration of an older run, with what has become a setting since at its default."""
+    """Return the configuration of an older run, with defaults for the settings that were introduced after it.
+
+    A configuration of an unknown task is returned as it is.
+    """
     if config.get("task") not in TASKS:
         return dict(config)
-    whole = {key: dict(value) if isinstance(value, Mapping) else value for key, value in config.items()}
+    completed = dict(config)
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            completed[key] = dict(value)
+
     for key, setting in (COMMON | TASKS[config["task"]]).items():
-        section, _, name = key.rpartition(".")
-        (whole.setdefault(section, {}) if section else whole).setdefault(name, setting.default)
+        section_name, _, name = key.rpartition(".")
+        section = completed.setdefault(section_name, {}) if section_name else completed
+        section.setdefault(name, setting.default)
+
     try:
-        options = cell_options(whole["cell"]["name"])
+        options = cell_options(completed["cell"]["name"])
     except ValueError:
-        # A user's own cell that cannot be imported here.
+        # The cell is a user's own and cannot be imported here.
         options = {}
-    return whole | {"cell": {name: default for name, (default, _) in options.items()} | whole["cell"]}
+    cell_defaults = {name: default for name, (default, _) in options.items()}
+    completed["cell"] = cell_defaults | completed["cell"]
+    return completed
 
 
 def compile_key(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What the compiled program of a run depends on, by dotted key: runs that agree in it can be trained together."""
-    flat = {key: value for key, value in flatten(config).items() if key != "name" and not key.startswith("seeds.")}
-    clipped = {"optimizer.clip_norm": bool(flat["optimizer.clip_norm"])}
-    return {
-        key: value for key, value in flat.items() if key not in {f"optimizer.{name}" for name in TRACED_HPARAMS}
-    } | clipped
+    """Return the settings that the compiled program of a run depends on, by dotted key.
+
+    Runs with equal settings of this kind can be trained together. Of `optimizer.clip_norm` only whether the gradient
+    is clipped at all is kept.
+    """
+    flat = flatten(config)
+    traced_keys = {f"optimizer.{name}" for name in TRACED_HPARAMS}
+    settings = {}
+    for key, value in flat.items():
+        if key == "name" or key.startswith("seeds.") or key in traced_keys:
+            continue
+        settings[key] = value
+    settings["optimizer.clip_norm"] = bool(flat["optimizer.clip_norm"])
+    return settings
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Raise a ConfigError that names the first setting which is unknown, missing or out of its bounds."""
+    """Check a whole configuration against the tables.
+
+    Raises:
+        ConfigError: A setting is unknown, missing or out of its bounds. The message names the first one.
+    """
     task = config.get("task")
     if task not in TASKS:
         raise ConfigError(f"config.task: one of {', '.join(TASKS)} expected, found {task!r}")
     settings = COMMON | TASKS[task]
     flat = flatten(config)
     try:
-        known = [*settings, *(f"cell.{name}" for name in cell_options(flat["cell.name"]))]
+        options = cell_options(flat["cell.name"])
     except ValueError as error:
         raise ConfigError(f"config.{error}") from None
+    known = [*settings, *(f"cell.{name}" for name in options)]
+
     for key in flat:
         if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f"; did you mean config.{near[0]}?" if near else ""
+            similar = difflib.get_close_matches(key, known, n=1)
+            hint = ""
+            if similar:
+                hint = f"; did you mean config.{similar[0]}?"
             raise ConfigError(f"config.{key}: no such setting{hint}")
+
     for key, setting in settings.items():
         if key not in flat:
             raise ConfigError(f"config.{key}: missing")
         validation_error = setting.validation_error(flat[key])
         if validation_error:
             raise ConfigError(f"config.{key}: {validation_error} expected, found {flat[key]!r}")
+
     for key, value in flat.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"config.{key}: a finite number expected, found {value!r}")
 
 
-def _optional(annotation: Any) -> config_dict.FieldReference:
-    """A field that is None until it is given a value of the annotated type (text where that is anything)."""
-    accepted = [kind for kind in (annotation, *getattr(annotation, "__args__", ())) if kind in (bool, int, float, str)]
-    return config_dict.placeholder(accepted[0] if accepted else str)
+def _optional_field(annotation: Any) -> config_dict.FieldReference:
+    """Return a field that is None until a value is set. The value's type is the first plain type of the annotation.
+
+    Args:
+        annotation: The annotation of the option, such as `int | None`. If it has no plain type (bool, int, float or
+            str), the value is text.
+    """
+    candidates = (annotation, *getattr(annotation, "__args__", ()))
+    accepted_types = [candidate for candidate in candidates if candidate in (bool, int, float, str)]
+    return config_dict.placeholder(accepted_types[0] if accepted_types else str)

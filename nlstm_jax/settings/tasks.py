@@ -1,4 +1,4 @@
-"""The settings of each task beyond the common ones."""
+"""The settings of each task, besides the ones that all tasks share."""
 
 from nlstm_jax.settings.setting import Setting, rate, seed
 

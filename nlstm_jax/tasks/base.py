@@ -1,4 +1,4 @@
-"""What a task is: examples, a loss over a batch of them, and what is said about a whole split."""
+"""The interface of a task: its examples, its loss of a batch, and its metrics of a split."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -12,7 +12,12 @@ from nlstm_jax.types import Array, Bool, Float, Int, PRNGKeyArray
 
 
 class WeightedSum(NamedTuple):
-    """A mean that has not been divided yet: a sum over targets, and how many there are."""
+    """A sum over targets and the weight to divide it by. Their ratio is a mean.
+
+    Attributes:
+        sum: The sum over the targets.
+        weight: The number of targets, or the sum of their weights.
+    """
 
     sum: Float[Array, ""]
     weight: Float[Array, ""]
@@ -20,31 +25,44 @@ class WeightedSum(NamedTuple):
 
 @runtime_checkable
 class Examples(Protocol):
-    """A split's arrays, whole, as a pytree that lies on the devices."""
+    """All examples of a split: a pytree of arrays that is kept on the devices."""
 
     @property
     def size(self) -> int:
         """The number of examples."""
 
     def gather(self, indices: Int[Array, "B"]) -> Any:
-        """The batch of these examples, time-major; traced, so that it is part of the compiled step."""
+        """Return a time-major batch of the examples with these indices. It is traced as part of the compiled step."""
 
     def order(self, seed: int, batch_size: int) -> "BatchSampler":
-        """Which examples make a batch when they are trained on."""
+        """Return the sampler that decides which examples make up each batch in training."""
 
-    def eval_batches(self, batch_size: int, count: int | None = None) -> tuple[Int[Any, "n B"], Float[Any, "n B"]]:
-        """All examples, or `count` that stand for them, in batches, with weights: 0 for what only fills up a batch."""
+    def eval_batches(
+        self, batch_size: int, count: int | None = None
+    ) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
+        """Return the batches for an evaluation.
+
+        Args:
+            batch_size: The number of examples in a batch, B.
+            count: The number of examples that represent the split. None means all examples.
+
+        Returns:
+            The indices of the examples, and their weights. The weight is 0 for an example that only fills up a batch.
+        """
 
 
 class BatchSampler(Protocol):
-    """Which examples make a batch: a pure function of n."""
+    """A rule that decides which examples make up each batch: a pure function of the batch's index n."""
 
     def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
-        """Batches start … stop−1."""
+        """Return the example indices of the batches start … stop−1."""
 
 
 class ShuffledExamples(ABC):
-    """Examples that know nothing of each other: shuffled for training, spread evenly where some stand for all."""
+    """Examples that are independent of each other.
+
+    They are shuffled for training. A part that represents all of them is spread evenly.
+    """
 
     @property
     @abstractmethod
@@ -52,134 +70,196 @@ class ShuffledExamples(ABC):
         """The number of examples."""
 
     def order(self, seed: int, batch_size: int) -> "ShuffledSampler":
-        """A permutation for each epoch."""
+        """Return a sampler with a new permutation for each epoch."""
         return ShuffledSampler(seed, self.size, batch_size)
 
-    def eval_batches(self, batch_size: int, count: int | None = None) -> tuple[Int[Any, "n B"], Float[Any, "n B"]]:
-        """See `eval_batches`."""
+    def eval_batches(
+        self, batch_size: int, count: int | None = None
+    ) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
+        """Return the batches for an evaluation. See the function `eval_batches`."""
         return eval_batches(self.size, batch_size, count)
 
 
 @runtime_checkable
 class Task(Protocol):
-    """A question put to a model."""
+    """A learning problem: the examples of each split, a loss to minimize, and metrics to report."""
 
     @property
     def splits(self) -> Mapping[str, Examples]:
-        """Examples by the name of their split: `train`, `valid` and `test`, or `train` alone."""
+        """The examples of each split, by name: `train`, `valid` and `test`, or `train` alone."""
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names that `report` gives."""
+        """The names of the metrics that `report` returns."""
 
     @property
     def targets_per_example(self) -> float:
-        """On average, for tokens per second."""
+        """The average number of targets in an example. The tokens per second are computed from it."""
 
     @property
     def model_dims(self) -> Mapping[str, int]:
-        """What the task asks of a model, see `models.build`."""
+        """The dimensions that the task requires of a model. See `models.build`."""
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """Of the data: name, checksums, the generator's own log-loss where there is one."""
+        """The facts about the data: name, checksums, and the generator's own log-loss where it is known."""
 
     @property
     def log_lines(self) -> tuple[str, ...]:
-        """Lines for the log."""
+        """The lines that describe the data in the log."""
 
     def initial_carry(self, model: Any, batch_size: int) -> Any:
-        """What goes from one batch into the next, before the first: arrays [B, …], or `()`."""
+        """Return the carry before the first batch: arrays [B, …], or `()` if batches are independent."""
 
     def train_loss(self, model: Any, batch: Any, memory: Any, key: PRNGKeyArray | None) -> tuple[WeightedSum, Any]:
-        """What training minimises, over the batch's targets, and the memory after it; `key` draws the noise."""
+        """Compute the training loss of a batch.
+
+        Args:
+            model: The model.
+            batch: The batch, as returned by `Examples.gather`.
+            memory: The carry after the previous batch.
+            key: The random key of the noise. None means no noise.
+
+        Returns:
+            The loss, summed over the batch's targets, and the carry after the batch.
+        """
 
     def eval_step(
         self, model: Any, batch: Any, memory: Any, weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], Any]:
-        """Sums for `report`, each example counted `weight` times (0 for padding), and the memory after it."""
+        """Compute the sums of a batch that `report` needs.
+
+        Args:
+            model: The model.
+            batch: The batch, as returned by `Examples.gather`.
+            memory: The carry after the previous batch.
+            weight: The weight of each example, 0 for padding.
+
+        Returns:
+            The sums by name, and the carry after the batch.
+        """
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """The metrics of every split, from its sums over all its examples; `train` is always among them."""
+        """Return the metrics of every split, from its sums over all its examples. `train` is always among the splits.
+
+        Args:
+            totals: The sums by split and name.
+        """
 
 
 class StatelessTask(ABC):
-    """A task whose batches know nothing of each other: it has a `loss` and a `measure` of one batch."""
+    """A task whose batches are independent. A subclass defines `loss` and `measure` of a single batch."""
 
     @abstractmethod
     def loss(self, model: Any, batch: Any, key: PRNGKeyArray | None) -> WeightedSum:
-        """What training minimises."""
+        """Compute the training loss of a batch, summed over its targets. `key` is the random key of the noise."""
 
     @abstractmethod
     def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
-        """Sums for `report`."""
+        """Compute the sums of a batch that `report` needs. `weight` is the weight of each example."""
 
     def initial_carry(self, model: Any, batch_size: int) -> tuple[()]:
-        """Nothing."""
+        """Return an empty carry."""
         return ()
 
     def train_loss(
         self, model: Any, batch: Any, memory: tuple[()], key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, tuple[()]]:
-        """The `loss`."""
+        """Compute `loss`. Returns it with the empty carry."""
         return self.loss(model, batch, key), memory
 
     def eval_step(
         self, model: Any, batch: Any, memory: tuple[()], weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], tuple[()]]:
-        """What `measure` says."""
+        """Compute the sums of `measure`. Returns them with the empty carry."""
         return self.measure(model, batch, weight), memory
 
 
 def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-    """The means of every split, by name."""
-    return {
-        split: {name: float(total.sum / total.weight) for name, total in sums.items()}
-        for split, sums in totals.items()
-    }
+    """Divide every sum by its weight.
+
+    Args:
+        totals: The sums by split and name.
+
+    Returns:
+        The means by split and name.
+    """
+    means = {}
+    for split, sums in totals.items():
+        means[split] = {name: float(total.sum / total.weight) for name, total in sums.items()}
+    return means
 
 
 def reset_where(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
-    """The memory [B, …], with a fresh one in its place where a sequence begins."""
+    """Replace the carry by a fresh one for every sequence that begins.
 
-    def chosen(new: Array, old: Array) -> Array:
-        return jnp.where(first.reshape(-1, *[1] * (new.ndim - 1)), new, old.astype(new.dtype))
+    Args:
+        first: True for every sequence of the batch that begins.
+        fresh: The initial carry, a pytree of arrays [B, …].
+        memory: The carry after the previous batch, a pytree of the same structure.
 
-    return jax.tree.map(chosen, fresh, memory)
+    Returns:
+        The carry, with the dtypes of `fresh`.
+    """
+
+    def select(new: Array, old: Array) -> Array:
+        trailing_axes = [1] * (new.ndim - 1)
+        return jnp.where(first.reshape(-1, *trailing_axes), new, old.astype(new.dtype))
+
+    return jax.tree.map(select, fresh, memory)
 
 
 class ShuffledSampler(NamedTuple):
-    """A permutation of all examples an epoch: a pure function of (seed, n)."""
+    """A sampler with one permutation of all examples per epoch: a pure function of (seed, n).
+
+    Attributes:
+        seed: The seed of the permutations.
+        size: The number of examples.
+        batch_size: The number of examples in a batch, B.
+    """
 
     seed: int
     size: int
     batch_size: int
 
     def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
-        """Batches start … stop−1.
+        """Return the example indices of the batches start … stop−1.
 
-        Batch n holds the positions nB … (n+1)B−1 of an endless line of permutations of all examples, one an epoch:
-        every batch is full, and every example is seen equally often.
+        The permutations of all epochs follow each other in one endless sequence. Batch n holds the positions
+        nB … (n+1)B−1 of it. Every batch is therefore full, and every example occurs once per epoch.
 
         >>> ShuffledSampler(seed=0, size=4, batch_size=3).batches(0, 4).reshape(3, 4).tolist()
         [[1, 2, 0, 3], [0, 3, 1, 2], [1, 2, 3, 0]]
         """
         positions = np.arange(start * self.batch_size, stop * self.batch_size)
-        epochs, places = np.divmod(positions, self.size)
+        epochs, positions_in_epoch = np.divmod(positions, self.size)
+
         indices = np.empty(positions.size, np.int32)
         for epoch in np.unique(epochs):
-            here = epochs == epoch
-            indices[here] = self._permutation(int(epoch))[places[here]]
+            in_epoch = epochs == epoch
+            indices[in_epoch] = self._permutation(int(epoch))[positions_in_epoch[in_epoch]]
         return indices.reshape(stop - start, self.batch_size)
 
     def _permutation(self, epoch: int) -> Int[np.ndarray, "size"]:
-        return np.random.Generator(np.random.Philox(key=(self.seed, epoch))).permutation(self.size)
+        """Return the order of the examples in an epoch."""
+        generator = np.random.Generator(np.random.Philox(key=(self.seed, epoch)))
+        return generator.permutation(self.size)
 
 
 def eval_batches(
     size: int, batch_size: int, count: int | None = None
 ) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
-    """All examples, or `count` evenly spread ones, in batches; the last is filled up with examples of weight 0.
+    """Return batches of all examples, or of `count` examples that are spread evenly.
+
+    The last batch is filled up with examples of weight 0.
+
+    Args:
+        size: The number of examples.
+        batch_size: The number of examples in a batch, B.
+        count: The number of examples to take. None, or more than `size`, means all of them.
+
+    Returns:
+        The indices of the examples, and their weights, 1 or 0.
 
     >>> eval_batches(3, 2)[1].tolist()
     [[1.0, 1.0], [1.0, 0.0]]
@@ -187,7 +267,8 @@ def eval_batches(
     [[0, 3, 6]]
     """
     count = size if count is None else min(count, size)
-    batches = -(-count // batch_size)
-    places = np.arange(batches * batch_size).reshape(batches, batch_size)
-    real = places < count
-    return np.where(real, places * size // count, 0).astype(np.int32), real.astype(np.float32)
+    batch_count = -(-count // batch_size)
+    positions = np.arange(batch_count * batch_size).reshape(batch_count, batch_size)
+    mask = positions < count
+    indices = np.where(mask, positions * size // count, 0)
+    return indices.astype(np.int32), mask.astype(np.float32)

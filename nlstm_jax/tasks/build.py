@@ -1,4 +1,4 @@
-"""The task that a configuration asks for."""
+"""The construction of a task from a configuration."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,14 +14,21 @@ from nlstm_jax.tasks.text import build_text
 
 
 def build(config: Mapping[str, Any]) -> Task:
-    """Load the data of `config.task` and make its splits.
+    """Build the task `config.task`: load or generate its data, and make its splits.
+
+    Args:
+        config: The whole configuration, with the sections `data`, `train`, `model` and `eval`.
 
     Raises:
-        DataError: data that are missing or not of their form.
-        ConfigError: an unknown task, metric, or settings that do not go together.
+        DataError: The data are missing or not of their form.
+        ConfigError: The task or the metric is unknown, or some settings contradict each other.
     """
+    name = config["task"]
+    data = config["data"]
+    train = config["train"]
+    model = config["model"]
+
     task: Task
-    name, data, train, model = config["task"], config["data"], config["train"], config["model"]
     if name == "poems":
         task = build_poems(data, train["batch_size"])
     elif name == "sales":
@@ -36,6 +43,7 @@ def build(config: Mapping[str, Any]) -> Task:
         task = build_classify(data, train["stateful"], model["output"])
     else:
         raise ConfigError(f"config.task: poems, sales, text, echo, stocks or classify expected, found {name!r}")
+
     metric = config["eval"]["metric"]
     if metric not in task.metrics:
         raise ConfigError(f"config.eval.metric: one of {', '.join(task.metrics)} expected, found {metric!r}")

@@ -1,4 +1,4 @@
-"""The first symbols of a sequence said again, after all of it was read."""
+"""The echo task: repeat the first symbols of a sequence after all of it was read."""
 
 import hashlib
 from collections.abc import Mapping
@@ -17,24 +17,30 @@ from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, t
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 BLANK = -1
+"""The index of a blank in the inputs."""
 
 
 class EchoBatch(NamedTuple):
-    """What is read and what is to be said, time-major; blanks are −1."""
+    """A time-major batch of sequences.
 
-    given: Int[Array, "T B"]
+    Attributes:
+        inputs: The indices of the symbols to read, followed by the blanks (−1).
+        targets: The indices of the symbols to repeat.
+    """
+
+    inputs: Int[Array, "T B"]
     targets: Int[Array, "S B"]
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class EchoExamples(ShuffledExamples):
-    """Sequences of symbols.
+    """The sequences of a split.
 
     Attributes:
-        symbols: their numbers.
-        echo_length: S, how many are said again.
-        delay: blanks read after the last symbol.
+        symbols: The indices of the symbols, one sequence per row.
+        echo_length: The number of symbols to repeat, S.
+        delay: The number of blanks that are read after the last symbol.
     """
 
     symbols: Int[AnyArray, "N L"]
@@ -43,36 +49,37 @@ class EchoExamples(ShuffledExamples):
 
     @property
     def size(self) -> int:
-        """Sequences."""
+        """The number of sequences."""
         return self.symbols.shape[0]
 
     def gather(self, indices: Int[Array, "B"]) -> EchoBatch:
-        """These sequences."""
-        chosen = jnp.asarray(self.symbols)[indices].T
-        given = jnp.pad(chosen, ((0, self.delay), (0, 0)), constant_values=BLANK)
-        return EchoBatch(given, chosen[: self.echo_length])
+        """Return the sequences with these indices as a batch."""
+        symbols = jnp.asarray(self.symbols)[indices].T
+        inputs = jnp.pad(symbols, ((0, self.delay), (0, 0)), constant_values=BLANK)
+        return EchoBatch(inputs, symbols[: self.echo_length])
 
 
 class EchoTask(StatelessTask):
-    """Log-loss in nats per symbol, and how many symbols and whole sequences are echoed right. See `tasks.base.Task`.
+    """The echo task, with the log-loss in nats per symbol and the accuracies of symbols and sequences.
 
-    The log-loss is that of the right echo, each symbol given the right ones before it; for the accuracies the decoder
-    runs freely, on what it has said itself.
+    The log-loss is that of the correct echo: each symbol is predicted from the correct symbols before it. For the
+    accuracies the decoder runs freely: it reads its own earlier outputs. See `tasks.base.Task`.
 
     Attributes:
-        symbols: of the vocabulary, in the order of their numbers.
+        symbols: The symbols of the vocabulary, in the order of their indices.
     """
 
     metrics = ("log_loss", "token_accuracy", "sequence_accuracy")
 
     def __init__(self, data: Mapping[str, Any]) -> None:
-        """Draw the sequences.
+        """Draw the sequences of all splits.
 
         Args:
-            data: the section of a configuration.
+            data: The section `data` of a configuration.
 
         Raises:
-            ConfigError: more sequences than there are different ones, or a longer echo than a sequence.
+            ConfigError: There are fewer different sequences than the splits need, or the echo is longer than a
+                sequence.
         """
         if data["echo_length"] > data["length"]:
             raise ConfigError(
@@ -81,85 +88,99 @@ class EchoTask(StatelessTask):
             )
         counts = [data[f"{split}_sequences"] for split in SPLITS]
         try:
-            drawn = distinct_sequences(sum(counts), data["length"], data["vocabulary"], data["seed"])
+            sequences = distinct_sequences(sum(counts), data["length"], data["vocabulary"], data["seed"])
         except ValueError as error:
             raise ConfigError(f"config.data.train_sequences, valid_sequences and test_sequences: {error}") from None
-        parts = np.split(drawn, np.cumsum(counts)[:-1])
+
         self.symbols = tuple(map(str, range(data["vocabulary"])))
-        self.splits = {
-            split: EchoExamples(part, data["echo_length"], data["delay"])
-            for split, part in zip(SPLITS, parts, strict=True)
-        }
+        self.splits: dict[str, EchoExamples] = {}
+        parts = np.split(sequences, np.cumsum(counts)[:-1])
+        for split, part in zip(SPLITS, parts, strict=True):
+            self.splits[split] = EchoExamples(part, data["echo_length"], data["delay"])
+
+        sizes = ", ".join(f"{split} {examples.size:,}" for split, examples in self.splits.items())
         self.log_lines = (
             f"{data['echo_length']:,} of {data['length']:,} symbols to be echoed after {data['delay']:,} blanks; "
-            + ", ".join(f"{split} {examples.size:,}" for split, examples in self.splits.items()),
+            f"{sizes}",
         )
         self.targets_per_example = float(data["echo_length"])
         self.model_dims = {"vocabulary": data["vocabulary"]}
         self.metadata: dict[str, Any] = {
             "name": "echo",
-            "checksums": {"generated": hashlib.sha256(drawn.tobytes()).hexdigest()},
+            "checksums": {"generated": hashlib.sha256(sequences.tobytes()).hexdigest()},
         }
 
     def loss(self, model: Any, batch: EchoBatch, key: PRNGKeyArray | None) -> WeightedSum:
-        """Nats over all symbols to be echoed."""
-        nats = _nats(model(batch.given, batch.targets, key=key), batch.targets)
+        """Compute the log-loss in nats, summed over all symbols to repeat."""
+        nats = _log_loss(model(batch.inputs, batch.targets, key=key), batch.targets)
         return WeightedSum(nats.sum(), jnp.float32(nats.size))
 
     def measure(self, model: Any, batch: EchoBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
-        """Nats, and what the decoder gets right when it runs freely."""
-        nats = _nats(model(batch.given, batch.targets), batch.targets)
-        right = model.write(batch.given, len(batch.targets)) == batch.targets
-        tokens = weight.sum() * len(batch.targets)
+        """Compute the log-loss in nats, and the numbers of correct symbols and sequences of the free decoder."""
+        nats = _log_loss(model(batch.inputs, batch.targets), batch.targets)
+        echo_length = len(batch.targets)
+        is_correct = model.write(batch.inputs, echo_length) == batch.targets
+        tokens = weight.sum() * echo_length
         return {
             "log_loss": WeightedSum((nats * weight).sum(), tokens),
-            "token_accuracy": WeightedSum((right * weight).sum(), tokens),
-            "sequence_accuracy": WeightedSum((right.all(0) * weight).sum(), weight.sum()),
+            "token_accuracy": WeightedSum((is_correct * weight).sum(), tokens),
+            "sequence_accuracy": WeightedSum((is_correct.all(0) * weight).sum(), weight.sum()),
         }
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """The three means."""
+        """Return the log-loss and the two accuracies of every split."""
         return to_means(totals)
 
 
-def drawn(task: EchoTask, count: int, seed: int) -> Int[np.ndarray, "N L"]:
-    """Sequences of the validation split, drawn by a seed."""
-    symbols = np.asarray(task.splits["valid"].symbols)
-    return symbols[np.random.default_rng(seed).choice(len(symbols), min(count, len(symbols)), replace=False)]
+def sample_sequences(task: EchoTask, count: int, seed: int) -> Int[np.ndarray, "N L"]:
+    """Return up to `count` different sequences of the validation split, chosen at random."""
+    sequences = np.asarray(task.splits["valid"].symbols)
+    count = min(count, len(sequences))
+    rows = np.random.default_rng(seed).choice(len(sequences), count, replace=False)
+    return sequences[rows]
 
 
-def chosen(task: EchoTask, text: str) -> Int[np.ndarray, "1 L"]:
-    """A user's sequence, symbols with blanks between them.
+def parse_sequences(task: EchoTask, text: str) -> Int[np.ndarray, "1 L"]:
+    """Parse one sequence that a user wrote: symbols with spaces between them.
 
     Raises:
-        ConfigError: a symbol that is none, or fewer than are to be echoed.
+        ConfigError: The text holds an unknown symbol, or fewer symbols than are to be repeated.
     """
-    symbols, least = text.split(), task.splits["valid"].echo_length
-    wrong = next((symbol for symbol in symbols if symbol not in task.symbols), None)
-    if wrong is not None or len(symbols) < least:
-        found = f"{len(symbols):,} of them" if wrong is None else repr(wrong)
+    symbols = text.split()
+    minimum = task.splits["valid"].echo_length
+    unknown = [symbol for symbol in symbols if symbol not in task.symbols]
+
+    if unknown or len(symbols) < minimum:
+        description = repr(unknown[0]) if unknown else f"{len(symbols):,} of them"
         raise ConfigError(
-            f"--prompt: {least:,} symbols or more, from {task.symbols[0]} to {task.symbols[-1]} with blanks between "
-            f"them, expected, found {found}"
+            f"--prompt: {minimum:,} symbols or more, from {task.symbols[0]} to {task.symbols[-1]} with blanks between "
+            f"them, expected, found {description}"
         )
     return np.array([[task.symbols.index(symbol) for symbol in symbols]], np.int32)
 
 
 def echo_table(task: EchoTask, model: Any, sequences: Int[np.ndarray, "N L"]) -> Table:
-    """What is given, what the model says, and how much of it is right."""
-    like = task.splits["valid"]
-    batch = EchoExamples(sequences, like.echo_length, like.delay).gather(jnp.arange(len(sequences)))
-    said, targets = np.asarray(model.write(batch.given, len(batch.targets))).T, np.asarray(batch.targets).T
+    """Return a table with the inputs, the targets, the echo, and the number of correct symbols of each sequence."""
+    valid = task.splits["valid"]
+    examples = EchoExamples(sequences, valid.echo_length, valid.delay)
+    batch = examples.gather(jnp.arange(len(sequences)))
+
+    inputs = np.asarray(batch.inputs).T
+    targets = np.asarray(batch.targets).T
+    echoes = np.asarray(model.write(batch.inputs, len(batch.targets))).T
+
     table = Table("given", "to be echoed", "echoed", "right")
-    for given, target, echo in zip(np.asarray(batch.given).T, targets, said, strict=True):
-        right = f"{(echo == target).sum()} of {len(target)}"
-        table.add_row(*(_spelled(task, numbers) for numbers in (given, target, echo)), right)
+    for input_row, target_row, echo_row in zip(inputs, targets, echoes, strict=True):
+        correct = f"{(echo_row == target_row).sum()} of {len(target_row)}"
+        table.add_row(_to_text(task, input_row), _to_text(task, target_row), _to_text(task, echo_row), correct)
     return table
 
 
-def _spelled(task: EchoTask, numbers: Int[np.ndarray, "L"]) -> str:
-    return " ".join("·" if number == BLANK else task.symbols[number] for number in numbers)
+def _to_text(task: EchoTask, indices: Int[np.ndarray, "L"]) -> str:
+    """Return a sequence as text: symbols with spaces between them, and a dot for every blank."""
+    return " ".join("·" if index == BLANK else task.symbols[index] for index in indices)
 
 
-def _nats(logits: Float[Array, "S B V"], targets: Int[Array, "S B"]) -> Float[Array, "S B"]:
+def _log_loss(logits: Float[Array, "S B V"], targets: Int[Array, "S B"]) -> Float[Array, "S B"]:
+    """Return the log-loss of every target in nats."""
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]

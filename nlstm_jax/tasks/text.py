@@ -1,5 +1,6 @@
-"""Language modelling of a running text, read in windows through which the model's memory goes on."""
+"""Language modeling of a running text, read in windows. The carry passes from each window to the next."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,32 +18,33 @@ from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 
 class TextBatch(NamedTuple):
-    """A window of every row, time-major.
+    """A time-major batch with one window of every row.
 
     Attributes:
-        tokens: what is read.
-        targets: the symbol after each.
-        real: 1 for a target that is one, 0 past the text's end.
-        first: whether a row begins with this window.
+        tokens: The indices of the symbols to read.
+        targets: The index of the symbol that follows each token.
+        mask: The weights of the targets: 1 inside the text, 0 past its end.
+        first: True for every row that begins with this window.
     """
 
     tokens: Int[Array, "T B"]
     targets: Int[Array, "T B"]
-    real: Float[Array, "T B"]
+    mask: Float[Array, "T B"]
     first: Bool[Array, "B"]
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Rows:
-    """A text cut into rows of one length, and each row into windows, in which order they are read.
+class TextWindows:
+    """A text that is cut into rows of equal length, and each row into windows.
 
-    Example n is window n // rows of row n % rows, so that a batch is one window of every row.
+    Example n is window n // rows of row n % rows. A batch of consecutive examples is therefore one window of every
+    row. The windows of a row are read in their order in the text.
 
     Attributes:
-        tokens: the rows, padded to whole windows and one symbol more.
-        length: how many targets a row has.
-        window: T, targets in a window.
+        tokens: The indices of the symbols, one row of the text per row, padded to whole windows and one symbol more.
+        length: The number of targets in a row.
+        window: The number of targets in a window, T.
     """
 
     tokens: Int[AnyArray, "rows S"]
@@ -50,46 +52,52 @@ class Rows:
     window: int = field(metadata={"static": True})
 
     @classmethod
-    def of(cls, text: Int[np.ndarray, "N"], rows: int, window: int, *, whole: bool) -> "Rows":
-        """Cut a text.
+    def from_text(cls, text: Int[np.ndarray, "N"], rows: int, window: int, *, drop_remainder: bool) -> "TextWindows":
+        """Cut a text into rows and windows.
 
         Args:
-            text: the numbers of its symbols.
-            rows: how many; what is left over at the text's end is left out.
-            window: targets in a window.
-            whole: leave out a last window that would be shorter, as Zaremba et al. do in training.
+            text: The indices of the symbols of the text.
+            rows: The number of rows. Symbols at the end of the text that do not fill all rows are left out.
+            window: The number of targets in a window.
+            drop_remainder: True to leave out a last window that is shorter, as Zaremba et al. do in training.
         """
-        each = len(text) // rows
-        length = (each - 1) // window * window if whole else each - 1
+        row_length = len(text) // rows
+        length = row_length - 1
+        if drop_remainder:
+            length = length // window * window
+
         windows = -(-length // window)
-        cut_rows = text[: rows * each].reshape(rows, each)[:, : length + 1]
-        return cls(np.pad(cut_rows, ((0, 0), (0, windows * window - length))), length, window)
+        tokens = text[: rows * row_length].reshape(rows, row_length)[:, : length + 1]
+        padding = windows * window - length
+        return cls(np.pad(tokens, ((0, 0), (0, padding))), length, window)
 
     @property
     def rows(self) -> int:
-        """How many."""
+        """The number of rows."""
         return self.tokens.shape[0]
 
     @property
     def windows(self) -> int:
-        """In a row."""
+        """The number of windows in a row."""
         return -(-self.length // self.window)
 
     @property
     def size(self) -> int:
-        """Windows in all."""
+        """The number of windows in all rows together."""
         return self.rows * self.windows
 
     def gather(self, indices: Int[Array, "B"]) -> TextBatch:
-        """These windows."""
-        window, row = indices // self.rows, indices % self.rows
-        places = window * self.window + jnp.arange(self.window)[:, None]
+        """Return the windows with these indices as a batch."""
+        window = indices // self.rows
+        row = indices % self.rows
+        positions = window * self.window + jnp.arange(self.window)[:, None]
+        mask = (positions < self.length).astype(jnp.float32)
+
         tokens = jnp.asarray(self.tokens)
-        real = (places < self.length).astype(jnp.float32)
-        return TextBatch(tokens[row, places], tokens[row, places + 1], real, window == 0)
+        return TextBatch(tokens[row, positions], tokens[row, positions + 1], mask, window == 0)
 
     def order(self, seed: int, batch_size: int) -> "SequentialSampler":
-        """One window of every row after the other, epoch by epoch; nothing is drawn."""
+        """Return a sampler that reads the windows of all rows in order, epoch by epoch. The seed is not used."""
         del seed
         assert batch_size == self.rows
         return SequentialSampler(self.rows, self.windows)
@@ -97,20 +105,35 @@ class Rows:
     def eval_batches(
         self, batch_size: int, count: int | None = None
     ) -> tuple[Int[np.ndarray, "n B"], Float[np.ndarray, "n B"]]:
-        """All windows, or the first, `count` in all; a batch is one of every row, whatever `batch_size` is."""
-        windows = self.windows if count is None else min(self.windows, -(-count // self.rows))
+        """Return the batches for an evaluation. Every batch has one window of every row, whatever `batch_size` is.
+
+        Args:
+            batch_size: A number that is ignored.
+            count: The number of windows to read from the beginning, rounded up to whole batches. None means all.
+
+        Returns:
+            The indices of the windows, and their weights, which are all 1.
+        """
+        windows = self.windows
+        if count is not None:
+            windows = min(windows, -(-count // self.rows))
         batches = SequentialSampler(self.rows, self.windows).batches(0, windows)
         return batches, np.ones(batches.shape, np.float32)
 
 
 class SequentialSampler(NamedTuple):
-    """Batches that follow each other in a text."""
+    """A sampler whose batches follow each other in a text.
+
+    Attributes:
+        rows: The number of rows of the text.
+        windows: The number of windows in a row.
+    """
 
     rows: int
     windows: int
 
     def batches(self, start: int, stop: int) -> Int[np.ndarray, "n B"]:
-        """Batches start … stop−1.
+        """Return the window indices of the batches start … stop−1.
 
         >>> SequentialSampler(rows=2, windows=3).batches(1, 4).tolist()
         [[2, 3], [4, 5], [0, 1]]
@@ -120,15 +143,16 @@ class SequentialSampler(NamedTuple):
 
 
 class TextTask:
-    """Log-loss in nats per symbol; the memory goes from window to window, and the gradient does not.
+    """A language model of a running text, with the log-loss in nats per symbol. See `tasks.base.Task`.
 
-    That is truncated backpropagation through time. Training reads `rows` places of the text at once; valid and test
-    are read as one row from beginning to end, so that all symbols but the very first are targets, each with all that
-    stands before it. See `tasks.base.Task`.
+    The carry passes from each window to the next, but the gradient does not: this is truncated backpropagation through
+    time. Training reads the text at `rows` positions at once. The validation and test text are each read as one row
+    from beginning to end. All their symbols except the very first are therefore targets, and each is predicted from
+    all symbols before it.
 
     Attributes:
-        symbols: of the vocabulary, in the order of their numbers.
-        unit: what they are, `words` or `characters`.
+        symbols: The symbols of the vocabulary, in the order of their indices.
+        unit: The kind of symbol, `words` or `characters`.
     """
 
     metrics = ("log_loss", "perplexity")
@@ -141,30 +165,36 @@ class TextTask:
         window: int,
         unit: str = "words",
         loss_per: str = "target",
-        floor: Mapping[str, Any] | None = None,
+        floor: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
-        """Cut a text.
+        """Cut a text into rows and windows.
 
         Args:
-            text: its symbols.
-            rows: of the training text, the batch size.
-            window: targets in a window.
-            unit: `words` or `characters`.
-            loss_per: `target`: training minimises the mean over all targets; `sequence`: their sum over a window,
-                its mean over the rows, as Zaremba et al. (arXiv 1409.2329) do.
-            floor: by split, the log-loss below which no model can stay, where it is known.
+            text: The encoded text of all splits.
+            rows: The number of rows of the training text, which is the batch size.
+            window: The number of targets in a window.
+            unit: The kind of symbol, `words` or `characters`.
+            loss_per: The mean that training minimizes. With `target` it is the mean over all targets. With `sequence`
+                it is the sum over a window, averaged over the rows, as in Zaremba et al. (arXiv 1409.2329).
+            floor: The lowest log-loss that a model can reach, by split and metric. None if it is unknown.
         """
-        self.symbols, self.unit = text.symbols, unit
+        self.symbols = text.symbols
+        self.unit = unit
         self._per_sequence = loss_per == "sequence"
-        self.splits = {
-            split: Rows.of(numbers, rows if split == "train" else 1, window, whole=split == "train")
-            for split, numbers in text.splits.items()
-        }
-        notes = [f"vocabulary: {len(text.symbols):,} symbols"]
-        for split, numbers in text.splits.items():
-            unknown = f", {text.unknown[split]:,} that training lacks read as <unk>" if text.unknown[split] else ""
-            notes.append(f"{split}: {len(numbers):,} symbols{unknown}")
-        self.log_lines = (*notes, *text.notes)
+
+        self.splits: dict[str, TextWindows] = {}
+        log_lines = [f"vocabulary: {len(text.symbols):,} symbols"]
+        for split, indices in text.splits.items():
+            is_train = split == "train"
+            split_rows = rows if is_train else 1
+            self.splits[split] = TextWindows.from_text(indices, split_rows, window, drop_remainder=is_train)
+
+            line = f"{split}: {len(indices):,} symbols"
+            if text.unknown[split]:
+                line += f", {text.unknown[split]:,} that training lacks read as <unk>"
+            log_lines.append(line)
+
+        self.log_lines = (*log_lines, *text.notes)
         self.targets_per_example = float(window)
         self.model_dims = {"vocabulary": len(text.symbols)}
         self.metadata: dict[str, Any] = {"name": "text", "checksums": text.checksums}
@@ -172,65 +202,95 @@ class TextTask:
             self.metadata["floor"] = dict(floor)
 
     def initial_carry(self, model: Any, batch_size: int) -> Any:
-        """The cell's initial carry."""
+        """Return the initial carry of the model's cell."""
         return model.cell.cell.initial_carry((batch_size,))
 
     def train_loss(
         self, model: Any, batch: TextBatch, memory: Any, key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, Any]:
-        """Nats over the targets of a window of every row."""
-        memory, nats, _ = self._read(model, batch, memory, batch.real, key)
-        weight = jnp.float32(batch.first.size) if self._per_sequence else batch.real.sum()
+        """Compute the log-loss in nats, summed over the targets of the batch, and the carry after it."""
+        memory, nats = self._log_loss(model, batch, memory, batch.mask, key)
+        weight = jnp.float32(batch.first.size) if self._per_sequence else batch.mask.sum()
         return WeightedSum(nats, weight), memory
 
     def eval_step(
         self, model: Any, batch: TextBatch, memory: Any, weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], Any]:
-        """Nats over the targets."""
-        real = batch.real * weight
-        memory, nats, _ = self._read(model, batch, memory, real, None)
-        return {"log_loss": WeightedSum(nats, real.sum())}, memory
+        """Compute the log-loss in nats, summed over the weighted targets, and the carry after the batch."""
+        weights = batch.mask * weight
+        memory, nats = self._log_loss(model, batch, memory, weights, None)
+        return {"log_loss": WeightedSum(nats, weights.sum())}, memory
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """Log-loss, and perplexity = exp(log-loss)."""
-        losses = {split: means["log_loss"] for split, means in to_means(totals).items()}
-        return {split: {"log_loss": loss, "perplexity": float(np.exp(loss))} for split, loss in losses.items()}
+        """Return the log-loss and the perplexity = exp(log-loss) of every split."""
+        metrics = {}
+        for split, means in to_means(totals).items():
+            log_loss = means["log_loss"]
+            metrics[split] = {"log_loss": log_loss, "perplexity": float(np.exp(log_loss))}
+        return metrics
 
-    def _read(
+    def _log_loss(
         self, model: Any, batch: TextBatch, memory: Any, weights: Float[Array, "T B"], key: PRNGKeyArray | None
-    ) -> tuple[Any, Float[Array, ""], Float[Array, "T B"]]:
-        carry = reset_where(batch.first, self.initial_carry(model, batch.first.size), memory)
-        return model.log_loss(batch.tokens, batch.targets, weights, carry, key=key)
+    ) -> tuple[Any, Float[Array, ""]]:
+        """Compute the carry after a batch and the weighted sum of its log-loss. Rows that begin have a fresh carry."""
+        fresh_carry = self.initial_carry(model, batch.first.size)
+        carry = reset_where(batch.first, fresh_carry, memory)
+        carry, nats, _ = model.log_loss(batch.tokens, batch.targets, weights, carry, key=key)
+        return carry, nats
 
 
 def build_text(data: Mapping[str, Any], batch_size: int, loss_per: str) -> TextTask:
-    """The task on the text that a configuration's `data` section names, or on generated verse.
+    """Build the task on the text in the folder `data.path`, or on generated verse if the path is empty.
+
+    Args:
+        data: The section `data` of a configuration.
+        batch_size: The number of rows of the training text.
+        loss_per: The mean that training minimizes. See `TextTask`.
 
     Raises:
-        DataError: see `read_text`; or a text too short for a window of every row.
+        DataError: The text cannot be read (see `read_text`), or it is too short for one window of every row.
     """
-    floor = None
+    floor: dict[str, dict[str, float]] | None = None
     if data["path"]:
-        text, where = read_text(Path(data["path"]), data["unit"], data["vocabulary"]), f"text: {data['path']}"
+        text = read_text(Path(data["path"]), data["unit"], data["vocabulary"])
+        source = f"text: {data['path']}"
     else:
-        text, floor, where = *_generate(data), "text: generated verse"
+        text, floor = _generate(data)
+        source = "text: generated verse"
+
     window = data["window"]
-    for split, numbers in text.splits.items():
-        rows, needed = (batch_size, window + 1) if split == "train" else (1, 2)
-        if len(numbers) // rows < needed:
-            raise DataError(
-                f"{where}: {split}: {rows * needed:,} symbols or more for {rows} rows of {needed - 1} targets "
-                f"expected, found {len(numbers):,}"
-            )
+    for split, indices in text.splits.items():
+        if split == "train":
+            _check_length(indices, batch_size, window, f"{source}: {split}")
+        else:
+            _check_length(indices, 1, 1, f"{source}: {split}")
     return TextTask(text, rows=batch_size, window=window, unit=data["unit"], loss_per=loss_per, floor=floor)
 
 
+def _check_length(text: Int[np.ndarray, "N"], rows: int, targets: int, source: str) -> None:
+    """Raise a DataError if a text is too short for `rows` rows of `targets` targets. `source` begins the message."""
+    if len(text) // rows < targets + 1:
+        raise DataError(
+            f"{source}: {rows * (targets + 1):,} symbols or more for {rows} rows of {targets} targets "
+            f"expected, found {len(text):,}"
+        )
+
+
 def _generate(data: Mapping[str, Any]) -> tuple[Text, dict[str, dict[str, float]] | None]:
-    """Verse by the English grammar, line after line; of words the floor is the grammar's own log-loss."""
-    parts = generate_poems(data)
-    symbols = {split: cut((line for poem in part for line in poem), data["unit"]) for split, part in parts.items()}
+    """Generate a text from the English grammar: the lines of its verse, one after the other.
+
+    Returns:
+        The text, and the floor of the validation split: the grammar's own log-loss on it. The floor is None if the
+        symbols are characters or the vocabulary is limited.
+    """
+    poems = generate_poems(data)
+    symbols = {}
+    for split, split_poems in poems.items():
+        lines = itertools.chain.from_iterable(split_poems)
+        symbols[split] = cut(lines, data["unit"])
     text = encode(symbols, data["vocabulary"])
+
     if data["unit"] != "words" or data["vocabulary"]:
         return text, None
-    own = generator_log_loss(parts["valid"])["log_loss"]
-    return text, {"valid": {"log_loss": own, "perplexity": float(np.exp(own))}}
+    log_loss = generator_log_loss(poems["valid"])["log_loss"]
+    return text, {"valid": {"log_loss": log_loss, "perplexity": float(np.exp(log_loss))}}

@@ -56,7 +56,7 @@ def test_the_real_quatrains_are_counted(quatrains):
 
 
 def test_the_real_quatrains_have_24_targets_and_5261_symbols(quatrains):
-    vocabulary = Vocabulary.of(quatrains.splits["train"])
+    vocabulary = Vocabulary.from_poems(quatrains.splits["train"])
     assert len(vocabulary.symbols) == 5_261
     assert vocabulary.symbols[:3] == ("<bos>", "<eol>", "<eos>")
     assert "<R>" in vocabulary.symbols
@@ -80,7 +80,7 @@ def test_the_real_quatrains_leak_as_disclosed(quatrains):
 
 def test_a_unigram_model_reaches_the_disclosed_log_loss(quatrains):
     """The model counts all 24 targets of all training poems, plus ½ for each of the 5,261 symbols (with `<bos>`)."""
-    vocabulary = Vocabulary.of(quatrains.splits["train"])
+    vocabulary = Vocabulary.from_poems(quatrains.splits["train"])
     targets = {split: vocabulary.encode(quatrains.splits[split])[0][:, 1:] for split in SPLITS}
     counts = np.bincount(targets["train"].reshape(-1), minlength=len(vocabulary.symbols)) + 0.5
     log_loss = {split: -np.log(counts / counts.sum())[targets[split]].mean() for split in SPLITS}
@@ -227,7 +227,7 @@ def test_adding_a_poem_moves_no_other_to_another_split(tmp_path):
 
 def test_encoding_and_decoding_is_a_round_trip():
     poems = [characters("abc\nab"), characters("a\nb\nc"), characters("c")]
-    vocabulary = Vocabulary.of(poems)
+    vocabulary = Vocabulary.from_poems(poems)
     assert vocabulary.symbols == ("<bos>", "<eol>", "<eos>", "a", "b", "c", "<R>")
     tokens, lengths, unknown = vocabulary.encode(poems)
     assert (tokens.dtype, lengths.dtype, unknown) == (np.int32, np.int32, 0)
@@ -244,12 +244,12 @@ def test_encoding_and_decoding_is_a_round_trip():
 
 def test_the_frequent_symbols_come_first_and_ties_by_code_point():
     poems = [characters("bbac"), (("<R>", "<R>", "<R>"),)]
-    assert Vocabulary.of(poems).symbols[3:] == ("<R>", "b", "a", "c")
-    assert Vocabulary.of(reversed(poems)).symbols == Vocabulary.of(poems).symbols
+    assert Vocabulary.from_poems(poems).symbols[3:] == ("<R>", "b", "a", "c")
+    assert Vocabulary.from_poems(reversed(poems)).symbols == Vocabulary.from_poems(poems).symbols
 
 
 def test_what_training_lacks_becomes_the_rare_symbol_and_is_counted():
-    vocabulary = Vocabulary.of([characters("ab")])
+    vocabulary = Vocabulary.from_poems([characters("ab")])
     tokens, lengths, unknown = vocabulary.encode([characters("axb\nyx")])
     assert unknown == 3
     assert [vocabulary.symbols[number] for number in tokens[0]] == [

@@ -1,4 +1,4 @@
-"""Echo: what is held out is held out, and the metrics are those of a loop over single sequences."""
+"""Tests of the echo task: the splits are disjoint, and the metrics are those of a loop over single sequences."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from changed import changed
 from configs import echo
 from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.tasks.echo import chosen, drawn, echo_table
+from nlstm_jax.tasks.echo import echo_table, parse_sequences, sample_sequences
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.steps import CompiledSteps
@@ -36,9 +36,9 @@ def test_no_sequence_is_in_two_splits_and_the_echo_is_its_beginning() -> None:
     rows = [tuple(row) for split in task.splits.values() for row in np.asarray(split.symbols).tolist()]
     assert len(set(rows)) == len(rows) == 1400
     batch = task.splits["valid"].gather(jnp.arange(5))
-    assert batch.given.shape == (9, 5)
-    assert (batch.given[6:] == -1).all()
-    np.testing.assert_array_equal(batch.targets, batch.given[:4])
+    assert batch.inputs.shape == (9, 5)
+    assert (batch.inputs[6:] == -1).all()
+    np.testing.assert_array_equal(batch.targets, batch.inputs[:4])
 
 
 @pytest.mark.parametrize("feed", ["context", "previous"])
@@ -46,44 +46,48 @@ def test_the_metrics_are_those_of_single_sequences(feed: str) -> None:
     # 150 is no multiple of the batch size, so the last batch is ragged.
     config = smoke(model__feed=feed, data__valid_sequences=150, data__vocabulary=4, data__train_sequences=200)
     task, model, report = measured(config)
-    given = jnp.asarray(task.splits["valid"].symbols).T
-    probabilities = np.asarray(jax.nn.softmax(model(given, given[:2])), np.float64)
-    written = np.asarray(model.write(given, 2))
-    nats, tokens, whole = [], [], []
-    for place, row in enumerate(np.asarray(given).T):
-        nats += [-np.log(probabilities[step, place, symbol]) for step, symbol in enumerate(row[:2])]
-        right = written[:, place] == row[:2]
-        tokens += right.tolist()
-        whole.append(right.all())
-    expected = {"log_loss": np.mean(nats), "token_accuracy": np.mean(tokens), "sequence_accuracy": np.mean(whole)}
+    inputs = jnp.asarray(task.splits["valid"].symbols).T
+    probabilities = np.asarray(jax.nn.softmax(model(inputs, inputs[:2])), np.float64)
+    echoes = np.asarray(model.write(inputs, 2))
+    nats, tokens, sequences = [], [], []
+    for column, row in enumerate(np.asarray(inputs).T):
+        nats += [-np.log(probabilities[step, column, symbol]) for step, symbol in enumerate(row[:2])]
+        correct = echoes[:, column] == row[:2]
+        tokens += correct.tolist()
+        sequences.append(correct.all())
+    expected = {
+        "log_loss": np.mean(nats),
+        "token_accuracy": np.mean(tokens),
+        "sequence_accuracy": np.mean(sequences),
+    }
     assert report == pytest.approx(expected, rel=1e-5)
     assert 0 < report["token_accuracy"] < 1
 
 
 def test_the_table_says_what_is_right() -> None:
     task, model, _ = measured(smoke(data__delay=1))
-    table = echo_table(task, model, drawn(task, 6, seed=1))
+    table = echo_table(task, model, sample_sequences(task, 6, seed=1))
     assert [column.header for column in table.columns] == ["given", "to be echoed", "echoed", "right"]
-    given, wanted, said, right = ([*column.cells] for column in table.columns)
-    assert len(given) == 6
-    for row in zip(given, wanted, said, right, strict=True):
-        symbols = row[0].split()
+    inputs, targets, echoes, counts = ([*column.cells] for column in table.columns)
+    assert len(inputs) == 6
+    for input_text, target_text, echo_text, correct in zip(inputs, targets, echoes, counts, strict=True):
+        symbols = input_text.split()
         assert symbols[-1] == "·"
-        assert row[1].split() == symbols[:2]
-        same = sum(a == b for a, b in zip(row[1].split(), row[2].split(), strict=True))
-        assert row[3] == f"{same} of 2"
-    assert [*echo_table(task, model, drawn(task, 6, seed=1)).columns[0].cells] == given
-    assert [*echo_table(task, model, drawn(task, 6, seed=2)).columns[0].cells] != given
+        assert target_text.split() == symbols[:2]
+        same = sum(a == b for a, b in zip(target_text.split(), echo_text.split(), strict=True))
+        assert correct == f"{same} of 2"
+    assert [*echo_table(task, model, sample_sequences(task, 6, seed=1)).columns[0].cells] == inputs
+    assert [*echo_table(task, model, sample_sequences(task, 6, seed=2)).columns[0].cells] != inputs
 
 
 def test_a_sequence_of_ones_own_is_echoed() -> None:
     task = tasks.build(smoke())
-    np.testing.assert_array_equal(chosen(task, "3 9  0"), [[3, 9, 0]])
-    wanted = "--prompt: 2 symbols or more, from 0 to 9 with blanks between them, expected, found "
-    for text, found in (("3 10", "'10'"), ("3", "1 of them"), ("", "0 of them")):
+    np.testing.assert_array_equal(parse_sequences(task, "3 9  0"), [[3, 9, 0]])
+    message = "--prompt: 2 symbols or more, from 0 to 9 with blanks between them, expected, found "
+    for text, description in (("3 10", "'10'"), ("3", "1 of them"), ("", "0 of them")):
         with pytest.raises(ConfigError) as caught:
-            chosen(task, text)
-        assert str(caught.value) == wanted + found
+            parse_sequences(task, text)
+        assert str(caught.value) == message + description
 
 
 def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp_path: Path) -> None:
@@ -93,8 +97,8 @@ def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp
     config = smoke(model__embedding=3, model__vectors=str(file), train__steps=1, optimizer__learning_rate=1e-6)
     fit(config, tmp_path / "run")
     file.unlink()
-    found = restore(tmp_path / "run").parameters["symbols/embedding/embedding"]
-    np.testing.assert_allclose(found, vectors, rtol=0, atol=2e-6)
+    embedding = restore(tmp_path / "run").parameters["symbols/embedding/embedding"]
+    np.testing.assert_allclose(embedding, vectors, rtol=0, atol=2e-6)
     config["model"]["embedding"] = 4
     with pytest.raises(DataError, match=r"^config\.model\.vectors: .*: a text file expected: No such file"):
         fit(config, tmp_path / "other")

@@ -16,7 +16,7 @@ FORMS = ((1,), (2, 3), (4, 1, 2))
 
 
 def ragged_poems(count: int) -> list:
-    """Poems of one to three lines."""
+    """Return random poems of one to three lines."""
     forms = [FORMS[n] for n in RNG.integers(0, len(FORMS), count)]
     return [tuple(tuple(RNG.choice(list("abcde"), n).tolist()) for n in form) for form in forms]
 
@@ -32,7 +32,7 @@ def model(task):
 
 
 def report(task, model, examples, batch_size) -> dict:
-    """What the task says of a split that is measured in batches of this size."""
+    """Return the metrics of a split that is measured in batches of this size."""
     sums: dict[str, list] = {}
     measure = jax.jit(lambda indices, weight: task.measure(model, examples.gather(indices), weight))
     for indices, weight in zip(*eval_batches(examples.size, batch_size), strict=True):
@@ -43,14 +43,15 @@ def report(task, model, examples, batch_size) -> dict:
 
 
 def nats_of_each_poem(model, examples) -> tuple[list, list]:
-    """In float64, poem by poem, without any padding: nats of the targets, and the targets."""
-    logits_of = jax.jit(lambda tokens: model(tokens)[1])
-    nats, targets = [], []
+    """Return the nats of the targets in float64, and the targets, both by poem. Each poem is read without padding."""
+    compute_logits = jax.jit(lambda tokens: model(tokens)[1])
+    nats = []
+    targets = []
     for row, length in zip(examples.tokens, examples.lengths, strict=True):
-        logits = np.asarray(logits_of(row[:length, None]), np.float64)[:, 0]
-        normalised = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        logits = np.asarray(compute_logits(row[:length, None]), np.float64)[:, 0]
+        log_probabilities = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
         targets.append(row[1 : length + 1])
-        nats.append(-normalised[np.arange(length), targets[-1]])
+        nats.append(-log_probabilities[np.arange(length), targets[-1]])
     return nats, targets
 
 
@@ -60,11 +61,11 @@ def test_the_log_loss_is_the_mean_over_all_real_targets_of_the_split(task, model
     nats, targets = np.concatenate(nats), np.concatenate(targets)
     assert len(nats) == examples.lengths.sum()
     for batch_size in (7, 64):
-        found = report(task, model, examples, batch_size)
-        assert set(found) == set(task.metrics)
-        assert abs(found["log_loss"] - nats.mean()) < 1e-6
-        assert abs(found["perplexity"] - np.exp(nats.mean())) < 1e-4
-        assert abs(found["log_loss_per_character"] - nats[targets >= 3].mean()) < 1e-6
+        metrics = report(task, model, examples, batch_size)
+        assert set(metrics) == set(task.metrics)
+        assert abs(metrics["log_loss"] - nats.mean()) < 1e-6
+        assert abs(metrics["perplexity"] - np.exp(nats.mean())) < 1e-4
+        assert abs(metrics["log_loss_per_character"] - nats[targets >= 3].mean()) < 1e-6
 
 
 def test_neither_padding_nor_the_batch_size_changes_a_metric(task, model):
@@ -73,9 +74,9 @@ def test_neither_padding_nor_the_batch_size_changes_a_metric(task, model):
     for width, batch_size, filling in ((0, 4, 2), (9, 3, 5)):
         padding = np.full((examples.size, width), filling, np.int32)
         wider = PoemExamples(np.hstack([examples.tokens, padding]), examples.lengths)
-        found = report(task, model, wider, batch_size)
+        metrics = report(task, model, wider, batch_size)
         for name, value in plain.items():
-            assert abs(found[name] - value) < 1e-6 * max(1, value)
+            assert abs(metrics[name] - value) < 1e-6 * max(1, value)
 
 
 def test_the_loss_that_is_minimised_is_the_one_that_is_reported(task, model):

@@ -1,4 +1,4 @@
-"""Windows of a text: read in turn they are one long sequence, in training, evaluation and after an interruption."""
+"""Tests of text windows: read in order they are one long sequence, in training, evaluation and after interruptions."""
 
 import functools
 import json
@@ -14,7 +14,7 @@ from configs import ptb
 from nlstm_jax import models, tasks
 from nlstm_jax.data.text import encode
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
-from nlstm_jax.tasks.text import Rows, TextTask
+from nlstm_jax.tasks.text import TextTask, TextWindows
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training.optimizer import OptimizerFactory, learning_rate_schedule, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
@@ -31,33 +31,35 @@ def smoke(argument="cell=lstm,layers=2", **changes):
 def text(train=211, valid=57):
     random = np.random.default_rng(0)
     symbols = {"train": train, "valid": valid, "test": 30}
-    return encode({split: [f"w{n}" for n in random.integers(0, 9, count)] for split, count in symbols.items()})
+    return encode({split: [f"w{index}" for index in random.integers(0, 9, count)] for split, count in symbols.items()})
 
 
 def model_of(task, config):
     return models.build(config, task.model_dims)
 
 
-@pytest.mark.parametrize(("rows", "window", "whole"), [(4, 5, True), (4, 5, False), (1, 7, False), (3, 1, True)])
-def test_windows_in_turn_are_the_rows_of_the_text(rows, window, whole) -> None:
+@pytest.mark.parametrize(
+    ("rows", "window", "drop_remainder"), [(4, 5, True), (4, 5, False), (1, 7, False), (3, 1, True)]
+)
+def test_windows_in_turn_are_the_rows_of_the_text(rows, window, drop_remainder) -> None:
     numbers = np.arange(107, dtype=np.int32)
-    cut = Rows.of(numbers, rows, window, whole=whole)
-    each = 107 // rows
-    targets = (each - 1) // window * window if whole else each - 1
-    batches, weights = cut.eval_batches(batch_size=999)
+    windows = TextWindows.from_text(numbers, rows, window, drop_remainder=drop_remainder)
+    row_length = 107 // rows
+    targets = (row_length - 1) // window * window if drop_remainder else row_length - 1
+    batches, weights = windows.eval_batches(batch_size=999)
     assert weights.all()
-    taken = [cut.gather(jnp.asarray(batch)) for batch in batches]
-    tokens, following, real = (
-        np.concatenate([getattr(batch, name) for batch in taken]) for name in taken[0]._fields[:3]
+    window_batches = [windows.gather(jnp.asarray(batch)) for batch in batches]
+    tokens, following, mask = (
+        np.concatenate([getattr(batch, name) for batch in window_batches]) for name in window_batches[0]._fields[:3]
     )
-    assert real.sum() == rows * targets
+    assert mask.sum() == rows * targets
     for row in range(rows):
-        start = row * each
-        kept = real[:, row] > 0
+        start = row * row_length
+        kept = mask[:, row] > 0
         np.testing.assert_array_equal(tokens[kept, row], numbers[start : start + targets])
         np.testing.assert_array_equal(following[kept, row], numbers[start + 1 : start + targets + 1])
-    assert [bool(batch.first.all()) for batch in taken] == [True] + [False] * (len(taken) - 1)
-    order = cut.order(0, rows)
+    assert [bool(batch.first.all()) for batch in window_batches] == [True] + [False] * (len(window_batches) - 1)
+    order = windows.order(0, rows)
     np.testing.assert_array_equal(order.batches(0, 2 * len(batches)), np.concatenate([batches, batches]))
 
 
@@ -91,7 +93,8 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
 
     graph, parameters = models.split(model)
     optimizer = rule(traced_hparams(config))
-    moments, carry = optimizer.init(parameters), task.initial_carry(model, 3)
+    moments = optimizer.init(parameters)
+    carry = task.initial_carry(model, 3)
 
     @jax.jit
     @functools.partial(jax.value_and_grad, has_aux=True)
@@ -109,10 +112,10 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
         updates, moments = optimizer.update(gradients, moments, parameters)
         parameters = jax.tree.map(jnp.add, parameters, updates)
     state, _ = program.train(state, traced_hparams(config), examples, batches, steps)
-    for name, found in state.parameters.items():
-        np.testing.assert_allclose(found, parameters[name], rtol=1e-4, atol=1e-6, err_msg=name)
-    for found, expected in zip(jax.tree.leaves(state.memory), jax.tree.leaves(carry), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    for name, value in state.parameters.items():
+        np.testing.assert_allclose(value, parameters[name], rtol=1e-4, atol=1e-6, err_msg=name)
+    for value, expected in zip(jax.tree.leaves(state.memory), jax.tree.leaves(carry), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_shards_carry_their_rows_memories() -> None:
@@ -132,13 +135,16 @@ def test_shards_carry_their_rows_memories() -> None:
         )
         return state
 
-    for found, expected in zip(jax.tree.leaves(trained(2)), jax.tree.leaves(trained(1)), strict=True):
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    for value, expected in zip(jax.tree.leaves(trained(2)), jax.tree.leaves(trained(1)), strict=True):
+        np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
 
 
 def lines(workdir):
-    found = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
-    return [{key: value for key, value in line.items() if key not in CLOCK} for line in found]
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text("utf-8").splitlines()]
+    for row in rows:
+        for key in CLOCK:
+            row.pop(key, None)
+    return rows
 
 
 def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> None:
@@ -161,7 +167,7 @@ def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> No
 
 @pytest.mark.slow
 def test_two_devices_read_a_text_as_one_does(run_scripts, tmp_path) -> None:
-    """They share the rows of training; the one row of the validation text each has to itself."""
+    """The devices share the rows of the training text. Each reads the one row of the validation text by itself."""
     command = ["train", "--config=configs/ptb.py:cell=lstm,layers=2,smoke", "--config.train.shards=2"]
     command += ["--config.train.epochs=1.0"]
     cases = {str(n): [*command, f"--cpu_devices={n}", f"--workdir={tmp_path / str(n)}"] for n in (1, 2)}
@@ -179,7 +185,7 @@ def test_a_text_too_short_for_its_rows_is_refused(tmp_path) -> None:
 
 
 def test_the_defaults_are_zarembas_small_model() -> None:
-    """Its 4.65 million parameters, all of them U(−0.1, 0.1), and the learning rate of every epoch."""
+    """The model has 4.65 million parameters from U(−0.1, 0.1). The learning rate of every epoch is checked too."""
     config = json.loads(ptb.get_config("cell=lstm,layers=2").to_json())
     parameters = models.split(models.build(config, {"vocabulary": 10_000}))[1]
     assert sum(value.size for value in parameters.values()) == 4_651_600

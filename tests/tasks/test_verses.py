@@ -4,7 +4,7 @@ import pytest
 from nlstm_jax.data.poems import Corpus
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.poems import PoemTask
-from nlstm_jax.tasks.verses import places, read_prompt, write_poem
+from nlstm_jax.tasks.verses import poem_constraints, read_prompt, write_poem
 
 
 def make(poems, separator=""):
@@ -13,18 +13,18 @@ def make(poems, separator=""):
 
 @pytest.fixture(scope="module")
 def words():
-    """All poems have two lines of two words."""
+    """Return a task whose poems all have two lines of two words."""
     return make([(("the", "sea"), ("the", "sky")), (("a", "sky"), ("a", "sea"))], " ")
 
 
 @pytest.fixture(scope="module")
 def free():
-    """Poems of any form, of characters."""
+    """Return a task whose poems have different forms and consist of characters."""
     return make([tuple(tuple(line) for line in poem.split("\n")) for poem in ("ab c\nd", "a", "b\nc\nd")])
 
 
 def symbols(task, row):
-    return [task.vocabulary.symbols[number] for number in row]
+    return [task.vocabulary.symbols[index] for index in row]
 
 
 def test_where_poems_have_one_form_lines_of_the_prompt_end_by_themselves(words):
@@ -63,7 +63,7 @@ def test_a_prompt_longer_than_a_poem_is_refused(words):
 
 
 def test_the_places_of_a_form_hold_characters_line_ends_and_one_end(words):
-    forced, allowed = places(words, ["the", "sea", "<eol>", "a"])
+    forced, allowed = poem_constraints(words, ["the", "sea", "<eol>", "a"])
     assert forced.shape == (6,)
     assert symbols(words, forced[:4]) == ["the", "sea", "<eol>", "a"]
     assert forced[4:].tolist() == [-1, -1]
@@ -73,14 +73,14 @@ def test_the_places_of_a_form_hold_characters_line_ends_and_one_end(words):
 
 
 def test_in_a_free_poem_all_but_beginning_and_rare_may_stand_anywhere(free):
-    forced, allowed = places(free, ["a", "<eol>"])
+    forced, allowed = poem_constraints(free, ["a", "<eol>"])
     # Twice the longest training poem, with its beginning and its end.
     assert forced.shape == (2 * len("^ab c\nd$"),)
     assert allowed.shape == (len(forced), len(free.vocabulary.symbols))
     for row in np.asarray(allowed):
         assert {free.vocabulary.symbols[n] for n in np.flatnonzero(~row)} == {"<bos>", "<R>"}
     long = list("abcd" * 20)
-    forced, allowed = places(free, long)
+    forced, allowed = poem_constraints(free, long)
     assert len(forced) == len(allowed) == 81
     assert forced[-1] == -1
 
