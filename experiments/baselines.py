@@ -28,17 +28,22 @@ _CONFIG = config_flags.DEFINE_config_file(
 )
 _SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
 _OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
-_FORECAST_SETTINGS = (
-    "protocol",
-    "origins",
-    "horizon",
-    "target",
-    "lag",
-    "largest_gap",
-    "valid_fraction",
-    "test_fraction",
-)
-"""The data settings that decide what is forecast, and for which dates."""
+_FORECAST_SETTINGS = {
+    "sales": ("protocol", "origins"),
+    "stocks": (
+        "columns",
+        "date_format",
+        "window",
+        "inputs",
+        "horizon",
+        "target",
+        "lag",
+        "largest_gap",
+        "valid_fraction",
+        "test_fraction",
+    ),
+}
+"""The data settings that decide which values are forecast, and for which dates, by task."""
 
 
 def main(arguments: list[str]) -> None:
@@ -72,7 +77,7 @@ def _check_comparable(run: Run, config: Mapping[str, Any], checksums: Mapping[st
         raise ConfigError(f"{run.path}: a run of {config['task']} expected, found one of {run.config['task']}")
     if run.environment.get("data", {}).get("checksums", checksums) != checksums:
         raise ConfigError(f"{run.path}: a run on the data of --config expected, found one on other data")
-    for name in _FORECAST_SETTINGS:
+    for name in _FORECAST_SETTINGS[config["task"]]:
         expected = config["data"].get(name)
         value = run.config["data"].get(name)
         if value != expected:

@@ -22,6 +22,8 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.types import Float
 
 VALUES = ("open", "high", "low", "close", "volume")
+_ROUNDING = 1e-9
+"""The relative difference between two prices that is taken for a rounding error."""
 _NAMES = ("date", *VALUES)
 _ADJUSTED = "adjusted"
 _USUAL = {6: _NAMES, 7: ("date", "time", *VALUES)}
@@ -201,15 +203,18 @@ def _parse_day(text: str, date_format: str) -> date | None:
 
 
 def _check_ranges(table: CsvTable, values: Float[np.ndarray, "N 5"], file_names: dict[str, str]) -> None:
-    """Raise a DataError if a day's high is below, or its low above, another price of that day."""
+    """Raise a DataError if a day's high is below, or its low above, another price of that day.
+
+    Prices that a program has adjusted may differ in their last digits, so that a rounding error is accepted.
+    """
     prices = values[:, :4]
-    bounds = (
-        ("high", prices.max(1), "a price not below the day's others"),
-        ("low", prices.min(1), "a price not above the day's others"),
-    )
-    for name, bound, accepted in bounds:
+    extremes = (("high", prices.argmax(1), "below"), ("low", prices.argmin(1), "above"))
+    for name, extreme_columns, side in extremes:
         column = values[:, VALUES.index(name)]
-        wrong = np.flatnonzero(column != bound)
+        extreme = prices[np.arange(len(prices)), extreme_columns]
+        wrong = np.flatnonzero(~np.isclose(column, extreme, rtol=_ROUNDING, atol=0))
         if len(wrong):
             row = int(wrong[0])
-            raise table.error(row, file_names[name], f"{column[row]:g}", accepted)
+            other = VALUES[extreme_columns[row]]
+            accepted = f"a price not {side} the day's {other}, {float(extreme[row])!r},"
+            raise table.error(row, file_names[name], repr(float(column[row])), accepted)

@@ -116,7 +116,8 @@ def _find_file(folder: Path, split: str) -> Path:
 def _read_lines(path: Path) -> list[list[str]]:
     """Read the words of each line that has any. Raises a DataError if there is none, or the file cannot be read."""
     try:
-        text = path.read_text("utf-8")
+        # A byte order mark is no part of the first word.
+        text = path.read_text("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise DataError(f"text: {path}: UTF-8 expected, found byte {error.start:,} that is none") from None
     except OSError as error:

@@ -176,7 +176,7 @@ class StatelessTask(ABC):
 
 
 def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-    """Divide every sum by its weight.
+    """Divide every sum by its weight. A sum of weight 0, over no target at all, has no mean and is left out.
 
     Args:
         totals: The sums by split and name.
@@ -186,7 +186,7 @@ def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[
     """
     means = {}
     for split, sums in totals.items():
-        means[split] = {name: float(total.sum / total.weight) for name, total in sums.items()}
+        means[split] = {name: float(total.sum / total.weight) for name, total in sums.items() if total.weight}
     return means
 
 

@@ -178,8 +178,10 @@ class StocksTask(StatelessTask):
                 "log_loss": log_loss + float(np.log(self.unit)),
                 "mse": mse,
                 "rmse": mse**0.5,
-                "direction_accuracy": values["direction"],
             }
+            # Where no price moves, no forecast has a sign to be right about.
+            if "direction" in values:
+                reports[split]["direction_accuracy"] = values["direction"]
         return reports
 
 

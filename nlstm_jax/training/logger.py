@@ -98,7 +98,7 @@ class RunLogger:
             best_step: The best step so far.
             seconds_left: The time until the last step, evaluations not counted.
         """
-        values = "  ".join(f"{row['split']} {row[metric]:.4f}" for row in rows if metric in row)
+        values = "  ".join(f"{row['split']} {row[metric]:.4f}" for row in rows if metric in row) or "no target"
         mark = "*" if rows[0]["step"] == best_step else " "
         left = timedelta(seconds=round(seconds_left))
         self.log(

@@ -109,10 +109,10 @@ class TrainingRun:
         return BestSoFar.from_rows(self.record.rows, self.metric)
 
     def _cost(self, reports: Mapping[str, Mapping[str, float]]) -> float | None:
-        """Return the number that checkpoints are kept by, lower is better; None without a validation split."""
-        if "valid" not in reports:
+        """Return the number that checkpoints are kept by, lower is better; None without a validation metric."""
+        value = reports.get("valid", {}).get(self.metric)
+        if value is None:
             return None
-        value = reports["valid"][self.metric]
         return -value if higher_is_better(self.metric) else value
 
     def _finish_if_due(self) -> None:

@@ -86,6 +86,12 @@ def test_generated_prices_are_read_back_as_written(tmp_path: Path) -> None:
     np.testing.assert_allclose(read.values, prices.values, atol=5.1e-7)
 
 
+def test_a_rounding_error_between_prices_of_a_day_is_accepted(tmp_path: Path) -> None:
+    """Adjusted prices are computed, and may differ from their high in the last digit."""
+    prices = read_prices(write(tmp_path, HEADER, "2020-01-02,0.1,0.3,0.05,0.30000000000000004,100", *ROWS[1:2]))
+    assert prices.values[0].tolist() == [0.1, 0.3, 0.05, 0.30000000000000004, 100.0]
+
+
 @pytest.mark.parametrize(
     ("lines", "validation_error"),
     [
@@ -103,8 +109,14 @@ def test_generated_prices_are_read_back_as_written(tmp_path: Path) -> None:
             "line 2, column low: '0' found, a number from 1e-12 to 1e+15 accepted",
         ),
         ([HEADER, "2020-01-02,10,12,9,11,-1"], "line 2, column volume: '-1' found, a number from 0 to 1e+15 accepted"),
-        ([HEADER, "2020-01-02,10,11,9,12,100"], "line 2, column high: '11' found, a price not below the day's others"),
-        ([HEADER, "2020-01-02,8,12,9,11,100"], "line 2, column low: '9' found, a price not above the day's others"),
+        (
+            [HEADER, "2020-01-02,10,11,9,12,100"],
+            "line 2, column high: '11.0' found, a price not below the day's close, 12.0, accepted",
+        ),
+        (
+            [HEADER, "2020-01-02,8,12,9,11,100"],
+            "line 2, column low: '9.0' found, a price not above the day's open, 8.0, accepted",
+        ),
         (["date,open,high,low,last,volume", ROWS[0]], "line 1, column close: no such column found in"),
         ([HEADER, "2020-01-02,10,12,9,11"], "line 2: 5 fields found, 6 accepted"),
     ],

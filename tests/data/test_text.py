@@ -19,36 +19,42 @@ def folder(tmp_path):
     return tmp_path
 
 
-def spec_repr(text, split: str) -> list[str]:
+def symbols_of(text, split: str) -> list[str]:
     return [text.symbols[number] for number in text.splits[split]]
 
 
 def test_words_and_ends_of_lines_the_frequent_first(folder) -> None:
     text = read_text(folder, "words")
-    assert spec_repr(text, "train") == ["a", "rose", "is", "a", "rose", "<eos>", "is", "<eos>"]
+    assert symbols_of(text, "train") == ["a", "rose", "is", "a", "rose", "<eos>", "is", "<eos>"]
     assert text.symbols == ("<eos>", "a", "is", "rose", "<unk>")
-    assert spec_repr(text, "valid") == ["a", "<unk>", "<eos>"]
+    assert symbols_of(text, "valid") == ["a", "<unk>", "<eos>"]
     assert text.unknown == {"train": 0, "valid": 1, "test": 0}
     assert set(text.checksums) == {"my.train.txt", "my.valid.txt", "test.txt"}
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_word(folder) -> None:
+    (folder / "my.train.txt").write_text(" a rose is a rose \n\n is\n", "utf-8-sig")
+    text = read_text(folder, "words")
+    assert text.symbols == ("<eos>", "a", "is", "rose", "<unk>")
+
+
 def test_characters_have_a_sign_for_blanks(folder) -> None:
     text = read_text(folder, "characters")
-    assert "".join(spec_repr(text, "train")) == "a_rose_is_a_rose<eos>is<eos>"
-    assert spec_repr(text, "valid") == ["a", "_", "<unk>", "o", "s", "e", "<eos>"]
+    assert "".join(symbols_of(text, "train")) == "a_rose_is_a_rose<eos>is<eos>"
+    assert symbols_of(text, "valid") == ["a", "_", "<unk>", "o", "s", "e", "<eos>"]
 
 
 def test_a_bounded_vocabulary_keeps_the_frequent_words(folder) -> None:
     text = read_text(folder, "words", largest=3)
     assert text.symbols == ("<eos>", "a", "<unk>")
-    assert spec_repr(text, "train") == ["a", "<unk>", "<unk>", "a", "<unk>", "<eos>", "<unk>", "<eos>"]
+    assert symbols_of(text, "train") == ["a", "<unk>", "<unk>", "a", "<unk>", "<eos>", "<unk>", "<eos>"]
 
 
 def test_an_unknown_sign_of_the_text_s_own_is_used() -> None:
     symbols = {"train": ["b", "<unk>", "b", "c"], "valid": ["d"], "test": ["c"]}
     text = encode(symbols)
     assert text.symbols == ("b", "<unk>", "c")
-    assert spec_repr(text, "valid") == ["<unk>"]
+    assert symbols_of(text, "valid") == ["<unk>"]
     assert encode(symbols, largest=2).symbols == ("b", "<unk>")
 
 

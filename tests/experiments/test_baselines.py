@@ -13,6 +13,8 @@ def ended(trained_runs, run_scripts):
         {
             "same": stocks,
             "horizon": [*stocks, "--config.data.horizon=1"],
+            "window": [*stocks, "--config.data.window=10"],
+            "columns": [*stocks, "--config.data.columns=close=Last"],
             "data": [*stocks, "--config.data.seed=1"],
             "task": [*stocks[:2], str(text)],
             "online": ["baselines", "--config=configs/stocks.py:smoke"],
@@ -36,6 +38,10 @@ def test_a_run_stands_beside_the_baselines_of_its_question(ended) -> None:
 def test_runs_of_another_question_are_refused(ended, refused) -> None:
     (stocks, text), ended = ended
     refused(ended["horizon"], 2, f"{stocks}: config.data.horizon=1, as in --config, expected, found 5")
+    window = "config.data.window=10, as in --config, expected, found 20"
+    refused(ended["window"], 2, f"{stocks}: {window}")
+    columns = "config.data.columns='close=Last', as in --config, expected, found ''"
+    refused(ended["columns"], 2, f"{stocks}: {columns}")
     refused(ended["data"], 2, f"{stocks}: a run on the data of --config expected, found one on other data")
     refused(ended["task"], 2, f"{text}: a run of stocks expected, found one of text")
     refused(ended["poems"], 2, "--config: a config of sales or stocks expected, found one of poems")

@@ -2,6 +2,7 @@
 
 import json
 from datetime import date, timedelta
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +12,10 @@ from requirements import requires
 from configs import stocks
 from nlstm_jax import models, tasks
 from nlstm_jax.data.generators.prices import generate_prices
-from nlstm_jax.data.prices import Prices
+from nlstm_jax.data.prices import Prices, write_prices
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.tasks.stocks import StocksTask
+from nlstm_jax.training import fit
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.steps import CompiledSteps
 
@@ -175,3 +177,18 @@ def test_a_series_that_is_too_short_is_told(rows: int, changes: dict, online: bo
     with pytest.raises(ConfigError) as caught:
         StocksTask(numbered(rows), data(**changes), "mse", online=online)
     assert str(caught.value).startswith(validation_error)
+
+
+def test_a_share_that_does_not_move_has_no_direction(tmp_path: Path) -> None:
+    """No forecast has a sign to be right about in the validation days; the run is healthy all the same."""
+    prices = generate_prices(200, seed=0)
+    values = prices.values.copy()
+    values[140:, :4] = values[140, 3]
+    write_prices(tmp_path / "flat.csv", Prices(prices.dates, values))
+    config = stocks.get_config("cell=lstm,variant=sequence,smoke")
+    config.data.path = str(tmp_path / "flat.csv")
+    config.train.steps, config.eval.every_steps = 4, 2
+    assert fit(config, tmp_path / "run")["status"] == "finished"
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert ["direction_accuracy" in row for row in rows] == [True, False, True, False]
+    assert all(np.isfinite(row["log_loss"]) for row in rows)
