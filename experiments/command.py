@@ -90,8 +90,10 @@ def _one_line(error: BaseException, arguments: list[str]) -> str:
 
     if isinstance(error, AttributeError | KeyError):
         words = set(re.findall(r"\w+", text))
-        keys = [f".{key}" for key, _ in overrides if words.intersection(key.split("."))]
-        return f"--config{''.join(keys[:1])}: no such setting: " + text.replace("'", "")
+        for key, _ in overrides:
+            if words.intersection(key.split(".")):
+                return f"--{settings.explain_unknown_setting(key)}"
+        return "--config: no such setting: " + text.replace("'", "")
 
     for key, value in overrides:
         if text.startswith(f"flag --config.{key}="):

@@ -7,7 +7,15 @@ of a cell are the cell's own options (`cells.build.cell_options`).
 from nlstm_jax.settings.common import COMMON
 from nlstm_jax.settings.page import describe
 from nlstm_jax.settings.setting import Setting
-from nlstm_jax.settings.table import TRACED_HPARAMS, check, compile_key, defaults, explain_invalid_value, with_defaults
+from nlstm_jax.settings.table import (
+    TRACED_HPARAMS,
+    check,
+    compile_key,
+    defaults,
+    explain_invalid_value,
+    explain_unknown_setting,
+    with_defaults,
+)
 from nlstm_jax.settings.tasks import TASKS
 
 __all__ = [
@@ -20,5 +28,6 @@ __all__ = [
     "defaults",
     "describe",
     "explain_invalid_value",
+    "explain_unknown_setting",
     "with_defaults",
 ]

@@ -1,16 +1,16 @@
 """Functions that make configurations from the tables of settings and check them against the tables."""
 
-import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from nlstm_jax.cells.build import cell_options
+from nlstm_jax.cells.build import FACTORIES, cell_options
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs.configuration import flatten
 from nlstm_jax.settings.common import COMMON
+from nlstm_jax.settings.suggestions import similar_setting
 from nlstm_jax.settings.tasks import TASKS
 
 TRACED_HPARAMS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
@@ -34,6 +34,17 @@ def explain_invalid_value(key: str, value: Any) -> str | None:
                 return f"config.{key}: {error} expected, found {value!r}"
             return None
     return None
+
+
+def explain_unknown_setting(key: str) -> str:
+    """Return the message about a setting that no task and no cell of this package has, with the most similar one.
+
+    Args:
+        key: The dotted name of the unknown setting.
+    """
+    known = [name for table in (COMMON, *TASKS.values()) for name in table]
+    known += [f"cell.{name}" for cell in FACTORIES for name in cell_options(cell)]
+    return _unknown_setting(key, list(dict.fromkeys(known)))
 
 
 def defaults(task: str, cell: str) -> ConfigDict:
@@ -126,11 +137,7 @@ def check(config: Mapping[str, Any]) -> None:
 
     for key in flat:
         if key not in known:
-            similar = difflib.get_close_matches(key, known, n=1)
-            hint = ""
-            if similar:
-                hint = f"; did you mean config.{similar[0]}?"
-            raise ConfigError(f"config.{key}: no such setting{hint}")
+            raise ConfigError(_unknown_setting(key, known))
 
     for key, setting in settings.items():
         if key not in flat:
@@ -154,3 +161,11 @@ def _optional_field(annotation: Any) -> config_dict.FieldReference:
     candidates = (annotation, *getattr(annotation, "__args__", ()))
     accepted_types = [candidate for candidate in candidates if candidate in (bool, int, float, str)]
     return config_dict.placeholder(accepted_types[0] if accepted_types else str)
+
+
+def _unknown_setting(key: str, known: Sequence[str]) -> str:
+    """Return the message about an unknown setting, with the most similar one of those that are known."""
+    similar = similar_setting(key, known)
+    if similar is None:
+        return f"config.{key}: no such setting"
+    return f"config.{key}: no such setting; did you mean config.{similar}?"

@@ -23,8 +23,17 @@ MISTAKES = {
     "unknown key": (
         ["--config.optimizer.learnin_rate=1"],
         2,
-        "--config.optimizer.learnin_rate: no such setting: learnin_rate "
-        'Did you mean "learning_rate" instead of "learnin_rate"?',
+        "--config.optimizer.learnin_rate: no such setting; did you mean config.optimizer.learning_rate?",
+    ),
+    "key of another library": (
+        ["--config.optimizer.lr=1"],
+        2,
+        "--config.optimizer.lr: no such setting; did you mean config.optimizer.learning_rate?",
+    ),
+    "key without its section": (
+        ["--config.batch_size=1"],
+        2,
+        "--config.batch_size: no such setting; did you mean config.train.batch_size?",
     ),
     "wrong type": (
         ["--config.train.batch_size=many"],
