@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3 p
 VENV ?= .venv
 EXTRAS ?= test,report
 DATA ?=
-OUT ?= demo
+OUT ?=
 
 comma := ,
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 .PHONY: demo test slow lint install
 
 demo: $(INSTALLED)  ## train three cells on poems, compare their curves, write a verse (DATA=my_poems.txt for yours)
-	$(VENV)/bin/python -m experiments.demo --data=$(DATA) --out=$(OUT)
+	$(VENV)/bin/python -m experiments.demo --data=$(DATA) $(if $(OUT),--out=$(OUT))
 
 test: $(INSTALLED)  ## everything but what is marked slow
 	$(VENV)/bin/python -m pytest -n auto --dist=loadscope

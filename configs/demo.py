@@ -7,6 +7,8 @@ Results are in docs/results/demo/compare.md and docs/results/poems_depth/compare
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """
 
+from pathlib import Path
+
 from ml_collections import ConfigDict
 
 from configs import arguments, poems
@@ -47,6 +49,15 @@ def get_config(argument: str = "") -> ConfigDict:
     config.train.steps = _STEPS
     config.eval.every_steps = _STEPS // _EVALUATIONS
     return config
+
+
+def folder_for_poems(path: str) -> Path:
+    """Return the folder of a demo's runs, a folder of its own for every file of poems.
+
+    >>> folder_for_poems("").name, folder_for_poems("poems/mine.txt").name
+    ('demo', 'demo-mine')
+    """
+    return Path(f"demo-{Path(path).resolve().stem}" if path else "demo")
 
 
 def settings_for_poems(path: str) -> dict[str, int | str]:

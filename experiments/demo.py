@@ -22,7 +22,7 @@ from experiments import command
 from nlstm_jax.errors import InterruptedRunError, RunFinishedError, UserError
 
 _DATA = flags.DEFINE_string("data", "", "a file of poems, or a folder of quatrain files; empty: generated verse")
-_OUT = flags.DEFINE_string("out", "demo", "where the runs and the comparison go")
+_OUT = flags.DEFINE_string("out", "", "where the runs and the comparison go; empty: demo, or demo-NAME of the data")
 _CELLS = {"lstm": "cell=lstm", "lstm2": "cell=lstm,layers=2", "nlstm2": "cell=nlstm,depth=2"}
 _SEEDS = (0, 1, 2)
 _FINISHED_CODES = (0, RunFinishedError.exit_code)
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
     """Train nine runs, one at a time on every core, then compare them and sample a poem."""
     command.reject_positional(arguments)
     console = Console()
-    out = Path(_OUT.value)
+    out = Path(_OUT.value) if _OUT.value else demo.folder_for_poems(_DATA.value)
     data_flags = [f"--config.{key}={value}" for key, value in demo.settings_for_poems(_DATA.value).items()]
     trials = [(f"{name}-seed{seed}", f"{cell},seed={seed}") for seed in _SEEDS for name, cell in _CELLS.items()]
     cores: list[int | None] = [None]
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> None:
     console.print(
         f"\nOpen {out}/comparison/compare.html. Next: train for longer or on more,\n"
         "  python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=3 --workdir=runs/nlstm3\n"
-        'or bring your own poems, make demo DATA=my_poems.txt, or your own cell (README, "How to add a cell").',
+        'or bring your own poems, make demo DATA=my_poems.txt, or your own cell (README, "Train your own cell").',
         highlight=False,
         soft_wrap=True,
     )
