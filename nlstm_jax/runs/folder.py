@@ -64,13 +64,13 @@ class RunFolder:
             RunFolderInUseError: Another process holds the folder.
         """
         self.path = path
-        self.check(path, config, overwrite=overwrite, with_defaults=with_defaults)
+        is_longer = self.check(path, config, overwrite=overwrite, with_defaults=with_defaults)
 
         make_folder(path, "workdir")
         self._lock = acquire_lock(path)
         if overwrite:
             self._delete_run_files()
-        if not (path / files.CONFIG).exists():
+        if is_longer or not (path / files.CONFIG).exists():
             files.write_json(path / files.CONFIG, dict(config))
 
         self._config = config
@@ -84,15 +84,18 @@ class RunFolder:
         *,
         overwrite: bool = False,
         with_defaults: ConfigTransform = keep_unchanged,
-    ) -> None:
+    ) -> bool:
         """Check that the folder can be created or reopened, without writing anything.
 
         The arguments and the errors are those of `__init__`, except that the lock is not checked.
+
+        Returns:
+            True if the configuration asks for a longer training of the run in the folder.
         """
         if path.exists() and not path.is_dir():
             raise ConfigError(f"workdir {path}: a folder expected, a file found")
         if not path.exists():
-            return
+            return False
 
         if not (path / files.CONFIG).exists():
             foreign_names = sorted(entry.name for entry in path.iterdir() if not _may_belong_to_run(entry.name))
@@ -101,23 +104,31 @@ class RunFolder:
                     f"workdir {path}: a new, empty or run folder expected, found {foreign_names[0]} "
                     f"and no {files.CONFIG}"
                 )
-            return
+            return False
 
         if overwrite:
-            return
+            return False
         run = read_run(path, with_defaults)
         differing = differences(run.config, json.loads(json.dumps(config)))
-        if differing:
+        is_longer = _is_longer(differing)
+        if is_longer and config["optimizer"]["schedule"] == "cosine":
+            raise ConfigError(
+                f"workdir {path}: config.optimizer.schedule=cosine depends on the length of the run, so that the run "
+                "cannot be trained longer; choose another --workdir, or --overwrite to start anew"
+            )
+        if differing and not is_longer:
             listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())
             raise ConfigError(
                 f"workdir {path} holds a run of another configuration ({listed}); "
                 "choose another --workdir, or --overwrite to start anew"
             )
-        if run.summary is not None and run.summary.get("status") != "interrupted":
+        status = None if run.summary is None else run.summary.get("status")
+        if run.summary is not None and status != "interrupted" and not (is_longer and status == "finished"):
             raise RunFinishedError(
                 f"the run in {path} has already {run.summary['status']} at step {run.summary['steps']}; "
                 "--overwrite starts it anew"
             )
+        return is_longer
 
     @property
     def checkpoints(self) -> Path:
@@ -198,3 +209,15 @@ def _may_belong_to_run(name: str) -> bool:
         return True
     temporary_prefixes = tuple(f".{run_file}." for run_file in _RUN_FILES)
     return name.startswith(temporary_prefixes)
+
+
+def _is_longer(differing: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Return True if two configurations differ in nothing but the length of training, and the new one is longer.
+
+    Args:
+        differing: The old and the new value of each setting that differs.
+    """
+    if set(differing) not in ({"train.epochs"}, {"train.steps"}):
+        return False
+    ((old, new),) = differing.values()
+    return 0 < old < new

@@ -96,6 +96,24 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_undisturbed_one(finished, t
     assert {k: v for k, v in again.items() if k not in CLOCK} == {k: v for k, v in summary.items() if k not in CLOCK}
 
 
+def test_a_finished_run_is_trained_longer_as_if_it_had_never_stopped(finished, tmp_path) -> None:
+    undisturbed, _ = finished
+    assert fit(smoke(train__epochs=1.0), tmp_path / "run")["steps"] == 8
+    assert fit(smoke(), tmp_path / "run")["steps"] == 24
+    assert lines(tmp_path / "run") == lines(undisturbed)
+    assert json.loads((tmp_path / "run" / "config.json").read_text("utf-8"))["train"]["epochs"] == 3.0
+    with pytest.raises(RunFinishedError):
+        fit(smoke(), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"another configuration \(train\.epochs: 3\.0 there, 2\.0 here\)"):
+        fit(smoke(train__epochs=2.0), tmp_path / "run")
+
+
+def test_a_schedule_that_depends_on_the_length_is_not_trained_longer(tmp_path) -> None:
+    fit(smoke(train__epochs=1.0, optimizer__schedule="cosine"), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"config\.optimizer\.schedule=cosine depends on the length of the run"):
+        fit(smoke(optimizer__schedule="cosine"), tmp_path / "run")
+
+
 def test_training_stops_by_patience_and_by_tolerance(tmp_path) -> None:
     # At a learning rate of nearly nothing the loss stays where it is, up to noise.
     patient = fit(smoke(train__epochs=50.0, eval__patience=2, optimizer__learning_rate=1e-30), tmp_path / "patience")
