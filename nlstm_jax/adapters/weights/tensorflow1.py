@@ -1,8 +1,11 @@
-"""Weights of TensorFlow 1's `BasicLSTMCell` and `LSTMCell`, alone or in a `MultiRNNCell`.
+"""Weights of TensorFlow 1's `BasicLSTMCell` and `LSTMCell`: alone, in a `MultiRNNCell`, or in two directions.
 
 TensorFlow 1 has one `kernel` that multiplies [x, h], with gate order i, g, f, o. It adds the forget bias in the
 forward pass; here the forget bias is part of b. Peepholes are diagonal, and the output gate o sees the new cell state.
 """
+
+import re
+from collections.abc import Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +14,7 @@ from nlstm_jax.adapters.weights.tensors import (
     Converted,
     NamedTensors,
     Tensors,
+    make_bidirectional,
     natural_sort_key,
     reorder_gates,
     stack_layers,
@@ -21,46 +25,123 @@ from nlstm_jax.cells import LSTM, LSTMParams
 # i g f o ↔ i f g o: the order is its own inverse.
 _GATE_ORDER = (0, 2, 1, 3)
 _PEEPHOLES = ("w_i_diag", "w_f_diag", "w_o_diag")
+_OPTIMIZER = re.compile(
+    r"(^|/)(Adam|Adadelta|Adagrad|ExponentialMovingAverage|Ftrl|Momentum|RMSProp)(_\d+)?$|^(beta\d_power|global_step)$"
+)
+"""The variables that a training checkpoint holds beside those of the model."""
+_OTHER_CELLS = {
+    "basic_rnn_cell": "BasicRNNCell",
+    "gru_cell": "GRUCell",
+    "gru_block_cell": "GRUBlockCell",
+    "layer_norm_basic_lstm_cell": "LayerNormBasicLSTMCell",
+    "nas_cell": "NASCell",
+    "rnn_cell": "BasicRNNCell",
+    "ugrnn_cell": "UGRNNCell",
+}
+"""The cells that have no converter, by the scope that TensorFlow gives them."""
+_DIRECTIONS = ("fw", "bw")
 
 
 def from_tensorflow1(
     tensors: NamedTensors, prefix: str = "", *, forget_bias: float = 1.0, activation: str = "tanh"
 ) -> Converted:
-    """Return the LSTM, or stack of LSTMs, of these TensorFlow 1 variables and its parameters.
+    """Return the LSTM, or the layers of LSTMs, of these TensorFlow 1 variables and their parameters.
 
     Args:
         tensors: The arrays by the variables' names, e.g. `rnn/multi_rnn_cell/cell_0/lstm_cell/kernel`. Beside each
             `kernel` there is a `bias`; there may be the peepholes `w_i_diag`, `w_f_diag`, `w_o_diag`, and
-            `projection/kernel`. Layers are ordered by the numbers in their names.
+            `projection/kernel`. Layers have `cell_0`, `cell_1`, … in their names, and directions `fw` and `bw`. The
+            variables of an optimizer are passed over.
         prefix: The beginning of the cell's names in a checkpoint.
         forget_bias: The argument `forget_bias` of the TensorFlow cell, whose default is 1.0.
         activation: The name of the TensorFlow cell's activation. It cannot be read off the variables.
 
     Returns:
         The layer and its parameters. The layer is an `LSTM`, with peepholes or a projection if the variables have
-        them; several are in a `Stack`.
+        them. The cells of a `MultiRNNCell` are in a `Stack`. The two directions of `bidirectional_dynamic_rnn` are in
+        a `Bidirectional` that concatenates their outputs.
 
     Raises:
-        DataError: A tensor is missing, has a wrong shape, or has no place.
+        DataError: A tensor is missing, has a wrong shape, or has no place; or the cells are no LSTMs.
 
     >>> from_tensorflow1({"lstm_cell/kernel": np.ones((3 + 4, 16)), "lstm_cell/bias": np.zeros(16)})[1].b[4:8].tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
     source = Tensors(tensors, "from_tensorflow1", prefix)
+    source.drop(_OPTIMIZER)
     scopes = [name.removesuffix("bias") for name in source.names if name.rpartition("/")[2] == "bias"]
     scopes.sort(key=natural_sort_key)
     # Without any bias the unnamed scope is read, so that the error names the missing bias.
     if not scopes:
         scopes = [""]
-
-    layers: list[Converted] = []
-    in_features = None
     for scope in scopes:
-        cell, params = _read_cell(source, scope, in_features, forget_bias, activation)
-        layers.append((cell, params))
-        in_features = cell.out_features
+        _check_is_lstm(source, scope)
+
+    def read_stack(scopes: Sequence[str], in_features: int | None) -> Converted:
+        """Return the cells of one direction, each of which reads the outputs of the one before."""
+        if len(scopes) > 1:
+            _check_are_layers(source, scopes)
+        layers = []
+        for scope in scopes:
+            cell, params = _read_cell(source, scope, in_features, forget_bias, activation)
+            layers.append((cell, params))
+            in_features = cell.out_features
+        return stack_layers(layers)
+
+    if not any(_direction(scope) for scope in scopes):
+        converted = read_stack(scopes, None)
+    else:
+        bidirectional_layers: list[Converted] = []
+        in_features = None
+        for layer_scope in dict.fromkeys(_before_direction(scope) for scope in scopes):
+            directions = []
+            for direction in _DIRECTIONS:
+                own_scopes = [scope for scope in scopes if scope.startswith(f"{layer_scope}{direction}/")]
+                if not own_scopes:
+                    raise source.tensor_error(
+                        f"{layer_scope}{direction}/", "a cell of this direction expected, found none"
+                    )
+                directions.append(read_stack(own_scopes, in_features))
+            layer, params = make_bidirectional(*directions)
+            bidirectional_layers.append((layer, params))
+            in_features = layer.out_features
+        converted = stack_layers(bidirectional_layers)
     source.check_all_used()
-    return stack_layers(layers)
+    return converted
+
+
+def _check_is_lstm(source: Tensors, scope: str) -> None:
+    """Raise a DataError that names the cell, if a scope is that of a cell without a converter."""
+    for part in scope.split("/"):
+        cell = _OTHER_CELLS.get(re.sub(r"_\d+$", "", part))
+        if cell is not None:
+            raise source.tensor_error(scope, f"a BasicLSTMCell or LSTMCell expected, found a {cell}")
+
+
+def _check_are_layers(source: Tensors, scopes: Sequence[str]) -> None:
+    """Raise a DataError unless each of several scopes is that of a layer, `cell_0`, `cell_1`, …."""
+    for scope in scopes:
+        if not re.search(r"(^|/)cell_\d+/", scope):
+            raise source.tensor_error(
+                scope,
+                "one cell, or layers named cell_0, cell_1, …, expected; a prefix picks one cell out of a model's",
+            )
+
+
+def _direction(scope: str) -> str | None:
+    """Return `fw` or `bw` if a scope is that of one direction, otherwise None."""
+    for part in scope.split("/"):
+        if part in _DIRECTIONS:
+            return part
+    return None
+
+
+def _before_direction(scope: str) -> str:
+    """Return the beginning of a scope that both directions of a layer share."""
+    parts = scope.split("/")
+    positions = [index for index, part in enumerate(parts) if part in _DIRECTIONS]
+    shared = parts[: positions[0]] if positions else parts
+    return "".join(f"{part}/" for part in shared if part)
 
 
 def _read_cell(

@@ -115,6 +115,12 @@ class Tensors:
         """Do not require that tensors are taken whose names begin with none of `prefixes`."""
         self._untaken = {name for name in self._untaken if name.startswith(prefixes)}
 
+    def drop(self, pattern: re.Pattern[str]) -> None:
+        """Forget the tensors whose names match, such as an optimizer's."""
+        self._arrays = {name: value for name, value in self._arrays.items() if not pattern.search(name)}
+        self.names = list(self._arrays)
+        self._untaken &= set(self.names)
+
     def tensor_error(self, name: str, text: str) -> DataError:
         """Return an error about the named tensor."""
         return DataError(f"{self._owner}: {self._prefix}{name}: {text}")
@@ -251,7 +257,8 @@ def _flatten(tensors: NamedTensors, prefix: str = "") -> Iterator[tuple[str, Any
         if isinstance(value, Mapping):
             yield from _flatten(value, f"{prefix}{name}/")
         else:
-            yield f"{prefix}{name}", value
+            # TensorFlow and Keras 2 name a variable by its operation's output, `kernel:0`.
+            yield f"{prefix}{name}".removesuffix(":0"), value
 
 
 def _shape_matches(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

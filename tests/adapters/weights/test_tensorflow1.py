@@ -95,7 +95,13 @@ def test_layers_come_in_the_order_of_their_numbers() -> None:
         ({"lstm/kernel": np.ones((7, 15))}, r"lstm/kernel: the shape \[any, 16\] expected, found \[7, 15\]"),
         ({"lstm/kernel": np.ones((4, 16))}, "lstm/kernel: rows for an input and for h expected"),
         ({"lstm/w_i_diag": np.ones(4)}, "lstm/w_f_diag: missing among"),
-        ({"global_step": np.ones(())}, "no place for global_step"),
+        ({"steps": np.ones(())}, "no place for steps"),
+        ({"other/bias": np.ones(16), "other/kernel": np.ones((7, 16))}, "lstm/: one cell, or layers named cell_0"),
+        (
+            {"basic_rnn_cell/bias": np.ones(4)},
+            "basic_rnn_cell/: a BasicLSTMCell or LSTMCell expected, found a BasicRNN",
+        ),
+        ({"rnn/gru_cell_1/bias": np.ones(4)}, "rnn/gru_cell_1/: .* found a GRUCell"),
     ],
 )
 def test_a_wrong_tensor_is_named(changes, message) -> None:
@@ -127,7 +133,7 @@ def test_a_projection_and_another_activation_are_tensorflows(projection, activat
         ({"cell_0/w_i_diag": None}, r"m/cell_0/w_\w_diag"),
         ({"cell_0/w_o_diag": np.ones(5)}, r"m/cell_0/w_o_diag: .*\[4\].*\[5\]"),
         ({"cell_0/bias": np.ones(15)}, r"m/cell_0/(kernel|bias): "),
-        ({"cell_1/kernel/Adam": np.ones((6, 20))}, "no place for m/cell_1/kernel/Adam"),
+        ({"cell_1/kernel/mask": np.ones((6, 20))}, "no place for m/cell_1/kernel/mask"),
     ],
 )
 def test_a_wrong_tensor_of_a_stack_is_named_in_full(changes, message) -> None:
@@ -137,3 +143,45 @@ def test_a_wrong_tensor_of_a_stack_is_named_in_full(changes, message) -> None:
     tensors |= {f"m/{name}": value for name, value in changes.items()}
     with pytest.raises(DataError, match=message):
         from_tensorflow1({name: value for name, value in tensors.items() if value is not None}, "m/")
+
+
+def test_the_variables_of_an_optimizer_are_passed_over() -> None:
+    tensors = drawn(3, 4, np.random.default_rng(6), place="rnn/lstm_cell/")
+    slots = {f"{name}/{slot}": value for name, value in tensors.items() for slot in ("Adam", "Adam_1", "Momentum")}
+    others = {"beta1_power": np.ones(()), "beta2_power": np.ones(()), "global_step": np.ones((), np.int64)}
+    cell, params = from_tensorflow1(tensors | slots | others)
+    assert cell == LSTM(4)
+    expected = from_tensorflow1({f"{name}:0": value for name, value in tensors.items()})[1]
+    for leaf, other in zip(jax.tree.leaves(params), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(leaf, other)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_two_directions_are_a_bidirectional_layer(layers) -> None:
+    """Input width and units are equal, so that the shapes alone would also fit a stack."""
+    generator = np.random.default_rng(7)
+    places = ["bidirectional_rnn/"]
+    if layers == 2:
+        places = [f"stack_bidirectional_rnn/cell_{number}/bidirectional_rnn/" for number in range(2)]
+    tensors = {}
+    in_features = 4
+    for place in places:
+        for direction in ("bw", "fw"):
+            tensors |= drawn(in_features, 4, generator, place=f"{place}{direction}/lstm_cell/")
+        in_features = 8
+    xs = generator.standard_normal((6, 2, 4))
+    with jax.enable_x64(True):
+        layer, params = from_tensorflow1(tensors)
+        _, ys = unroll(layer, params, jnp.asarray(xs))
+    expected = xs
+    for place in places:
+        forward, _, _ = lstm_cell(tensors, expected, place=f"{place}fw/lstm_cell/")
+        backward, _, _ = lstm_cell(tensors, expected[::-1], place=f"{place}bw/lstm_cell/")
+        expected = np.concatenate([forward, backward[::-1]], axis=-1)
+    np.testing.assert_allclose(ys, expected, 1e-12, 1e-12)
+
+
+def test_one_direction_alone_is_refused() -> None:
+    tensors = drawn(3, 4, np.random.default_rng(8), place="bidirectional_rnn/fw/lstm_cell/")
+    with pytest.raises(DataError, match="bidirectional_rnn/bw/: a cell of this direction expected, found none"):
+        from_tensorflow1(tensors)
