@@ -102,7 +102,8 @@ def from_tensorflow1(
                         f"{layer_scope}{direction}/", "a cell of this direction expected, found none"
                     )
                 directions.append(read_stack(own_scopes, in_features))
-            layer, params = make_bidirectional(*directions)
+            forward, backward = directions
+            layer, params = make_bidirectional(forward, backward)
             bidirectional_layers.append((layer, params))
             in_features = layer.out_features
         converted = stack_layers(bidirectional_layers)
