@@ -36,6 +36,7 @@ ACTIVATIONS = {
     "sigmoid": sigmoid,
     "relu": lambda z: np.where(z.real > 0, z, 0),
     "hard_sigmoid": lambda z: np.where(z.real < -3, 0, np.where(z.real > 3, 1, z / 6 + 0.5)),
+    "hard_sigmoid_keras2": lambda z: np.where(z.real < -2.5, 0, np.where(z.real > 2.5, 1, 0.2 * z + 0.5)),
     "softsign": lambda z: z / (1 + np.sign(z.real) * z),
 }
 GATINGS = {"multiply": lambda gate, value: gate * value, "add": lambda gate, value: gate + value}

@@ -205,6 +205,7 @@ _add(
     "single lstm pair fused",
     *_lstm(candidate_activation="softsign", gate_activation="hard_sigmoid"),
 )
+_add("lstm_hard_sigmoid_keras2", "single lstm option", *_lstm(gate_activation="hard_sigmoid_keras2"))
 _add("lstm_no_bias", "single lstm option", *_lstm(use_bias=False))
 _add("lstm_peephole", "single lstm option", *_lstm(peephole=True))
 _add("lstm_projection", "single lstm option", *_lstm(projection=2))

@@ -18,7 +18,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "sigmoid": jax.nn.sigmoid,
     "identity": lambda x: x,
     "relu": jax.nn.relu,
+    # Keras 3, PyTorch: clip(z/6 + 1/2, 0, 1). Keras 1 and 2: clip(z/5 + 1/2, 0, 1), the default gate up to 2.2.
     "hard_sigmoid": jax.nn.hard_sigmoid,
+    "hard_sigmoid_keras2": lambda x: jnp.clip(0.2 * x + 0.5, 0.0, 1.0),
     "softsign": jax.nn.soft_sign,
 }
 """The activation functions that a cell's options can name."""

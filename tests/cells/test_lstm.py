@@ -11,7 +11,14 @@ from nlstm_jax.unroll import unroll
 
 KEY = jax.random.key(0)
 # Each option, and each pair of those that meet in an equation.
-BY_DEFAULT = ("lstm", "lstm_no_bias", "lstm_add", "lstm_wide_projection", *zoo.names("lstm", "pair"))
+BY_DEFAULT = (
+    "lstm",
+    "lstm_no_bias",
+    "lstm_add",
+    "lstm_wide_projection",
+    "lstm_hard_sigmoid_keras2",
+    *zoo.names("lstm", "pair"),
+)
 
 
 @zoo.parametrize("lstm", "reference", default=BY_DEFAULT)

@@ -75,7 +75,8 @@ def from_keras(
         prefix: The beginning of the layer's names in a model's weights.
         activation: The activation of all layers, by Keras' name; tanh by default, as in Keras. Like
             `recurrent_activation` it cannot be read off the weights.
-        recurrent_activation: The activation of the gates of all layers, by Keras' name; sigmoid by default.
+        recurrent_activation: The activation of the gates of all layers, by Keras' name; sigmoid by default. Keras 1
+            and 2 call another function `hard_sigmoid` than Keras 3 does: theirs is `hard_sigmoid_keras2` here.
         reset_after: The argument `reset_after` of a GRU without bias; True by default. A bias tells it by its shape.
         merge_mode: The argument `merge_mode` of a Bidirectional; "concat" by default.
         layers: The names of a stack's layers, lowest first, e.g. `("gru", "lstm")`. Other layers are ignored.
