@@ -23,6 +23,7 @@ from nlstm_jax.adapters.weights.tensors import (
     to_numpy,
     to_parameter,
     unsupported_cell_error,
+    widen,
     without_dropout,
 )
 from nlstm_jax.cells import (
@@ -328,7 +329,7 @@ def _read_gru(source: Tensors, scope: str, kernel: np.ndarray, recurrent_kernel:
         reset_after = len(source.shape(f"{scope}bias")) == 2
         _check_reset_after(source, scope, width, reset_after)
         if reset_after:
-            input_bias, recurrent_bias = reorder_gates(source.take(f"{scope}bias", 2, width), _GRU_ORDER)
+            input_bias, recurrent_bias = reorder_gates(widen(source.take(f"{scope}bias", 2, width)), _GRU_ORDER)
             n_start = 2 * features
             summed = input_bias[:n_start] + recurrent_bias[:n_start]
             b = to_parameter(np.concatenate([summed, input_bias[n_start:]]))

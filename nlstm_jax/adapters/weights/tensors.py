@@ -158,6 +158,11 @@ def count_gates(width: int, features: int) -> int | None:
     return {features: 1, 3 * features: 3, 4 * features: 4}.get(width)
 
 
+def widen(array: np.ndarray) -> np.ndarray:
+    """Return an array in float32 or a wider dtype, so that a sum of half-precision arrays is not rounded to half."""
+    return array.astype(jnp.promote_types(array.dtype, jnp.float32))
+
+
 def to_parameter(array: np.ndarray) -> Array:
     """Return a JAX array of the values, in float32 or a wider dtype."""
     values = jnp.asarray(array)

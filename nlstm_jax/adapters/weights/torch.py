@@ -22,6 +22,7 @@ from nlstm_jax.adapters.weights.tensors import (
     to_numpy,
     to_parameter,
     unsupported_cell_error,
+    widen,
     without_dropout,
 )
 from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, ElmanParams, GRUParams, Layer, LSTMParams, spec_repr
@@ -172,8 +173,8 @@ def _read_cell(source: Tensors, suffix: str, in_features: int | None) -> Convert
     bias_ih = None
     bias_hh = None
     if f"bias_ih{suffix}" in source:
-        bias_ih = source.take(f"bias_ih{suffix}", rows)
-        bias_hh = source.take(f"bias_hh{suffix}", rows)
+        bias_ih = widen(source.take(f"bias_ih{suffix}", rows))
+        bias_hh = widen(source.take(f"bias_hh{suffix}", rows))
     use_bias = bias_ih is not None
 
     if gates == 3:

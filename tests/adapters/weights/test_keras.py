@@ -471,3 +471,13 @@ def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
 def test_what_keras_does_not_have_is_refused_by_name(layer, named):
     with pytest.raises(ValueError, match=named):
         to_keras(layer, drawn(layer))
+
+
+def test_biases_in_half_precision_are_added_in_single() -> None:
+    generator = np.random.default_rng(9)
+    shapes = {"gru/gru_cell/kernel": (3, 12), "gru/gru_cell/recurrent_kernel": (4, 12), "gru/gru_cell/bias": (2, 12)}
+    halves = {name: generator.standard_normal(shape).astype(np.float16) for name, shape in shapes.items()}
+    singles = {name: value.astype(np.float32) for name, value in halves.items()}
+    ours, expected = (from_keras(tensors)[1] for tensors in (halves, singles))
+    for leaf, other in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(leaf, other)

@@ -321,3 +321,16 @@ def test_a_wrong_prefix_is_told_with_the_names_that_there_are():
 def test_what_torch_does_not_have_is_refused_by_name(layer, named):
     with pytest.raises(ValueError, match=named):
         to_torch(layer, drawn(layer))
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_biases_in_half_precision_are_added_in_single(kind) -> None:
+    generator = np.random.default_rng(9)
+    gates = {"lstm": 4, "gru": 3}[kind]
+    shapes = {"weight_ih_l0": (4 * gates, 3), "weight_hh_l0": (4 * gates, 4)}
+    shapes |= {"bias_ih_l0": (4 * gates,), "bias_hh_l0": (4 * gates,)}
+    halves = {name: generator.standard_normal(shape).astype(np.float16) for name, shape in shapes.items()}
+    singles = {name: value.astype(np.float32) for name, value in halves.items()}
+    ours, expected = (from_torch(tensors)[1] for tensors in (halves, singles))
+    for leaf, other in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_array_equal(leaf, other)
