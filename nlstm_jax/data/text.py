@@ -23,7 +23,7 @@ class Text:
     Attributes:
         symbols: The symbols of the training split, the most frequent first, with `<unk>` if another split needs it.
         splits: The indices of each split's symbols, in the order of the text.
-        unknown: The number of symbols in each split that the training split lacks.
+        unknown: The number of symbols in each split that the vocabulary lacks, and that are read as `<unk>`.
         checksums: The SHA-256 by file name, or of a generated text.
         notes: Remarks on text that was not read literally.
     """
@@ -98,7 +98,7 @@ def encode(symbols: Mapping[str, list[str]], largest: int = 0, checksums: dict[s
     for split, part in symbols.items():
         indices = (symbol_index.get(symbol, unknown_index) for symbol in part)
         encoded[split] = np.fromiter(indices, np.int32, len(part))
-        unknown[split] = sum(symbol not in counts for symbol in part)
+        unknown[split] = sum(symbol not in symbol_index for symbol in part)
     if checksums is None:
         checksums = {"generated": hashlib.sha256(" ".join(symbols["train"]).encode()).hexdigest()}
     return Text(tuple(vocabulary), encoded, unknown, checksums)

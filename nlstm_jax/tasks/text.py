@@ -191,7 +191,8 @@ class TextTask:
 
             line = f"{split}: {len(indices):,} symbols"
             if text.unknown[split]:
-                line += f", {text.unknown[split]:,} that training lacks read as <unk>"
+                share = 100 * text.unknown[split] / len(indices)
+                line += f", {text.unknown[split]:,} ({share:.1f} %) that the vocabulary lacks read as <unk>"
             log_lines.append(line)
 
         self.log_lines = (*log_lines, *text.notes)

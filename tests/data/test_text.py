@@ -48,6 +48,7 @@ def test_a_bounded_vocabulary_keeps_the_frequent_words(folder) -> None:
     text = read_text(folder, "words", largest=3)
     assert text.symbols == ("<eos>", "a", "<unk>")
     assert symbols_of(text, "train") == ["a", "<unk>", "<unk>", "a", "<unk>", "<eos>", "<unk>", "<eos>"]
+    assert text.unknown == {"train": 4, "valid": 1, "test": 0}
 
 
 def test_an_unknown_sign_of_the_text_s_own_is_used() -> None:

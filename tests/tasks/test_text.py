@@ -196,3 +196,12 @@ def test_the_defaults_are_zarembas_small_model() -> None:
     rates = [float(rate(epoch * 2323)) for epoch in range(13)]
     assert [float(rate((epoch + 1) * 2323 - 1)) for epoch in range(13)] == rates
     assert rates == [1.0] * 5 + [0.5 ** (epoch + 1) for epoch in range(8)]
+
+
+def test_the_log_says_how_much_of_each_split_is_unknown(tmp_path) -> None:
+    for split, words in (("train", "a a b c"), ("valid", "a d"), ("test", "a a")):
+        (tmp_path / f"{split}.txt").write_text(" ".join([words] * 10), "utf-8")
+    config = smoke(data__path=str(tmp_path), data__vocabulary=3, data__window=2, train__batch_size=2)
+    log_lines = tasks.build(config).log_lines
+    assert "train: 41 symbols, 11 (26.8 %) that the vocabulary lacks read as <unk>" in log_lines
+    assert "valid: 21 symbols, 11 (52.4 %) that the vocabulary lacks read as <unk>" in log_lines
