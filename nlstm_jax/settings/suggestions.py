@@ -36,10 +36,7 @@ def similar_setting(key: str, known: Sequence[str]) -> str | None:
     name = _OTHER_NAMES.get(name, name)
     # Settings of the same section come first.
     candidates = sorted(known, key=lambda candidate: candidate.rpartition(".")[0] != section)
-    names = [candidate.rpartition(".")[2] for candidate in candidates]
-    for matches in (name.__eq__, lambda candidate_name: candidate_name.startswith(name)):
-        for candidate, candidate_name in zip(candidates, names, strict=True):
-            if matches(candidate_name):
-                return candidate
-    similar = difflib.get_close_matches(key, known, n=1)
+    same_name = [candidate for candidate in candidates if candidate.rpartition(".")[2] == name]
+    same_beginning = [candidate for candidate in candidates if candidate.rpartition(".")[2].startswith(name)]
+    similar = same_name or same_beginning or difflib.get_close_matches(key, known, n=1)
     return similar[0] if similar else None

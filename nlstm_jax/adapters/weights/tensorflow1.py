@@ -88,25 +88,25 @@ def from_tensorflow1(
             in_features = cell.out_features
         return stack_layers(layers)
 
-    if not any(_direction(scope) for scope in scopes):
+    layer_scopes = [layer for layer in dict.fromkeys(map(_before_direction, scopes)) if layer is not None]
+    if not layer_scopes:
         converted = read_stack(scopes, None)
     else:
-        bidirectional_layers: list[Converted] = []
+        layers = []
         in_features = None
-        for layer_scope in dict.fromkeys(_before_direction(scope) for scope in scopes):
+        for layer_scope in layer_scopes:
             directions = []
             for direction in _DIRECTIONS:
-                own_scopes = [scope for scope in scopes if scope.startswith(f"{layer_scope}{direction}/")]
-                if not own_scopes:
-                    raise source.tensor_error(
-                        f"{layer_scope}{direction}/", "a cell of this direction expected, found none"
-                    )
-                directions.append(read_stack(own_scopes, in_features))
+                direction_scope = f"{layer_scope}{direction}/"
+                cell_scopes = [scope for scope in scopes if scope.startswith(direction_scope)]
+                if not cell_scopes:
+                    raise source.tensor_error(direction_scope, "a cell of this direction expected, found none")
+                directions.append(read_stack(cell_scopes, in_features))
             forward, backward = directions
             layer, params = make_bidirectional(forward, backward)
-            bidirectional_layers.append((layer, params))
+            layers.append((layer, params))
             in_features = layer.out_features
-        converted = stack_layers(bidirectional_layers)
+        converted = stack_layers(layers)
     source.check_all_used()
     return converted
 
@@ -129,20 +129,13 @@ def _check_are_layers(source: Tensors, scopes: Sequence[str]) -> None:
             )
 
 
-def _direction(scope: str) -> str | None:
-    """Return `fw` or `bw` if a scope is that of one direction, otherwise None."""
-    for part in scope.split("/"):
-        if part in _DIRECTIONS:
-            return part
-    return None
-
-
-def _before_direction(scope: str) -> str:
-    """Return the beginning of a scope that both directions of a layer share."""
+def _before_direction(scope: str) -> str | None:
+    """Return the beginning of a scope that both directions of its layer share; None where there are no directions."""
     parts = scope.split("/")
-    positions = [index for index, part in enumerate(parts) if part in _DIRECTIONS]
-    shared = parts[: positions[0]] if positions else parts
-    return "".join(f"{part}/" for part in shared if part)
+    for index, part in enumerate(parts):
+        if part in _DIRECTIONS:
+            return "".join(f"{shared}/" for shared in parts[:index])
+    return None
 
 
 def _read_cell(

@@ -165,8 +165,7 @@ def widen(array: np.ndarray) -> np.ndarray:
 
 def to_parameter(array: np.ndarray) -> Array:
     """Return a JAX array of the values, in float32 or a wider dtype."""
-    values = jnp.asarray(array)
-    return values.astype(jnp.promote_types(values.dtype, jnp.float32))
+    return jnp.asarray(widen(array))
 
 
 def to_numpy(array: Array) -> np.ndarray:
