@@ -35,6 +35,7 @@ def outcome(*arguments, **environment):
     return done.stdout.split(), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="page faults are counted on Linux with glibc")
 def test_memory_that_is_kept_is_not_asked_for_again():
     """Otherwise every page of the 40 MB of buffers is a page fault, at every step."""
@@ -66,6 +67,7 @@ print(float(w_x.sum()), hits)
 """
 
 
+@pytest.mark.slow
 def test_a_program_is_compiled_once_for_all_processes(tmp_path):
     settings = {"NLSTM_JAX_CACHE": str(tmp_path), "TF_CPP_MIN_LOG_LEVEL": "3"}
     (first, hits), _ = outcome(PROGRAM, **settings)

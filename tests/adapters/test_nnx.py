@@ -382,6 +382,7 @@ class Sum(nnx.Module):
         return self.dense(self.recurrent(xs)[1])[..., 0]
 
 
+@pytest.mark.slow
 def test_a_model_with_the_layer_learns_under_noise():
     model = Sum(LAYERS["stack_of_bidirectional"], nnx.Rngs(0))
     optimizer = nnx.Optimizer(model, optax.adam(0.02), wrt=nnx.Param)

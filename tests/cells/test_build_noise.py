@@ -147,6 +147,7 @@ def test_without_a_key_a_model_under_dropout_is_the_model_without(name):
     references.assert_trees_close(found, expected, 0.0)
 
 
+@pytest.mark.slow
 def test_noise_does_not_count_where_a_number_of_parameters_is_asked_for():
     asked = {"name": "nlstm", "parameters": 50_568, "layers": 2}
     plain, noisy = build(asked, 3), build(asked | {"zoneout": [0.1], "input_dropout": [0.1]}, 3)

@@ -36,8 +36,6 @@ VARIANTS = [
     for path in FILES
     for variant in getattr(module_of(path), "VARIANTS", ("",))
 ]
-TRAINED_ELSEWHERE = ("poems", "sales", "ptb", "echo", "stocks sequence", "classify six", "classify cue")
-"""The variants that other tests of the default run train (tests/experiments, tests/tasks)."""
 CELLS = ("elman", "gru", "lstm", "peephole", "nlstm,depth=3", "lstm,layers=2")
 SIZED = [
     pytest.param(
@@ -88,12 +86,9 @@ def test_every_cell_builds_in_every_configuration(path, cell, smoke_tasks):
     assert config["train"]["batch_size"] >= load(path, "smoke").train.batch_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("path", "variant"),
-    [
-        pytest.param(path, variant, id=name, marks=pytest.mark.slow if name in TRAINED_ELSEWHERE else ())
-        for path, variant, name in VARIANTS
-    ],
+    ("path", "variant"), [pytest.param(path, variant, id=name) for path, variant, name in VARIANTS]
 )
 def test_every_configuration_trains_when_shrunk(path, variant, tmp_path):
     fit(load(path, f"{variant}cell=nlstm,depth=2,smoke"), tmp_path / "run")

@@ -172,6 +172,7 @@ def test_first_words_of_the_english_verse_are_as_frequent_as_they_are_probable()
         assert abs(statistic - freedom) < 4 * np.sqrt(2 * freedom)
 
 
+@pytest.mark.slow
 def test_words_drawn_behind_random_beginnings_are_those_the_distribution_expects():
     """Check two facts about sampled tokens: log-probabilities have a known mean and variance, ranks are uniform."""
     random = np.random.default_rng(7)

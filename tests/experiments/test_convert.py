@@ -112,6 +112,7 @@ def converted(run_scripts, tmp_path_factory):
     return folder, ended
 
 
+@pytest.mark.slow
 def test_what_weights_do_not_tell_is_told_by_options_or_said_to_be_taken_for_granted(converted):
     folder, ended = converted
     assumed = "taken to have, as weights do not tell (--option=… says otherwise): "

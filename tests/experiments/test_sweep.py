@@ -85,6 +85,7 @@ def test_trials_run_a_copy_of_the_code_and_know_its_commit(undisturbed) -> None:
     assert not (workdir / "code" / "tests").exists()
 
 
+@pytest.mark.slow
 def test_later_edits_do_not_reach_trials_that_wait(tmp_path) -> None:
     checkout, workdir = tmp_path / "checkout", tmp_path / "sweep"
     for name in ("nlstm_jax", "configs", "experiments"):
@@ -114,6 +115,7 @@ def test_a_mistake_and_a_dry_run_write_nothing(files, tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_second_sweep_is_refused_and_after_ctrl_c_the_first_goes_on(undisturbed, files, tmp_path) -> None:
     workdir = tmp_path / "sweep"
     quiet = {"stderr": subprocess.PIPE, "stdout": subprocess.DEVNULL}

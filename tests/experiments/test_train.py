@@ -221,7 +221,8 @@ def test_a_loss_that_is_not_finite_ends_the_run(run_scripts, tmp_path):
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["status"] == "diverged"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_says_the_command_that_goes_on_and_it_does(run_scripts, tmp_path, number):
     workdir = tmp_path / "a run"
     command = [sys.executable, "-m", "experiments.train", POEMS, f"--workdir={workdir}"]
@@ -250,6 +251,7 @@ def count_lines(workdir: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_seeds_together_are_runs_in_folders_of_their_own(run_scripts, tmp_path):
     command = ["train", "--config=configs/sales.py:cell=nlstm,smoke,seed=3", "--config.train.epochs=0.2"]
     ended = run_scripts(

@@ -68,7 +68,14 @@ def test_a_language_model_of_any_cell_comes_within_two_percent(name):
         assert abs(found - budget) <= 0.02 * budget
 
 
-@pytest.mark.parametrize(("cell", "layers"), [("nlstm,depth=2", 1), ("gru", 2), ("lstm", 3)])
+@pytest.mark.parametrize(
+    ("cell", "layers"),
+    [
+        ("nlstm,depth=2", 1),
+        pytest.param("gru", 2, marks=pytest.mark.slow),
+        pytest.param("lstm", 3, marks=pytest.mark.slow),
+    ],
+)
 def test_a_configured_model_has_the_size_that_is_told(cell, layers):
     config = json.loads(poems.get_config(f"cell={cell},layers={layers},smoke,model_params=20000").to_json())
     sizes = {"vocabulary": VOCABULARY}
@@ -125,6 +132,7 @@ def test_a_tied_softmax_keeps_its_width():
     assert models.count_parameters(model) == count
 
 
+@pytest.mark.slow
 def test_models_without_a_projection_take_the_nearest_width():
     for get_config, sizes in ((sales.get_config, {"channels": 1, "outputs": 1}), (echo.get_config, {"vocabulary": 9})):
         config = json.loads(get_config("cell=lstm,layers=2,model_params=30000").to_json())

@@ -184,7 +184,8 @@ def test_a_sequence_that_training_cannot_know_is_refused(sequence: list[str], fo
     )
 
 
-@pytest.mark.parametrize("output", ["sigmoid", pytest.param("softmax", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["sigmoid", "softmax"])
 def test_the_six_are_learnt(tmp_path: Path, output: str) -> None:
     config = json.loads(classify.get_config("cell=lstm,variant=six").to_json())
     config["model"]["output"] = output
@@ -218,6 +219,7 @@ def test_only_a_memory_that_goes_on_solves_the_cue(tmp_path: Path) -> None:
     assert abs(accuracy[False] - 0.25) < 5 * np.sqrt(0.25 * 0.75 / 1000)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = smoke("cell=lstm,variant=cue", train__steps_per_call=3)
     fit(config, tmp_path / "whole")

@@ -147,6 +147,7 @@ def lines(workdir):
     return rows
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> None:
     config = smoke(train__steps_per_call=4)
     fit(config, tmp_path / "undisturbed")

@@ -152,6 +152,7 @@ def test_a_run_that_diverges_says_so(tmp_path) -> None:
     assert lines(tmp_path / "run")[-1]["diverged"] is True
 
 
+@pytest.mark.slow
 def test_seeds_are_apart(tmp_path) -> None:
     trained = {}
     for name, changed in (("same", {}), ("init", {"init": 1}), ("data", {"data": 1}), ("dropout", {"dropout": 1})):
@@ -176,6 +177,7 @@ def test_neither_the_evaluation_batch_nor_the_call_size_changes_a_metric(finishe
         assert ours["log_loss"] == pytest.approx(theirs["log_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_sales_report_errors_beside_the_log_loss(tmp_path) -> None:
     summary = fit(sales.get_config("cell=lstm,smoke"), tmp_path / "run")
     assert set(summary["valid"]) == {"log_loss", "mse", "rmse_clipped"}

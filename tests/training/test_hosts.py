@@ -64,6 +64,7 @@ def alone(start_script, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_run_of_one_bit_for_bit(start, tmp_path):
     assert [code for code, _ in ended(start(tmp_path / "alone", 1, settings=SHORT))] == [0]
     assert [code for code, _ in ended(start(tmp_path / "run", 2, settings=SHORT))] == [0, 0]

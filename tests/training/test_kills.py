@@ -80,6 +80,7 @@ def compare_with_killed_run(start_script, tmp_path: Path, kills: int, devices: i
     assert summary(killed) == summary(undisturbed)
 
 
+@pytest.mark.slow
 def test_two_kills(start_script, tmp_path: Path) -> None:
     compare_with_killed_run(start_script, tmp_path, kills=2, devices=1, epochs=10)
 

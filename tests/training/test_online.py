@@ -232,6 +232,7 @@ def test_an_error_is_forecast_by_those_before_it() -> None:
         assert line["log_loss"] == pytest.approx(nats)
 
 
+@pytest.mark.slow
 def test_an_interrupted_pass_ends_as_one_that_was_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = online("cell=nlstm,features=4", data__days=500)
     fit(config, tmp_path / "whole")

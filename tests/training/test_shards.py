@@ -81,7 +81,7 @@ def test_the_number_of_devices_changes_no_bit(on_devices, devices):
         # Two devices take one run each, of which every batch has four shards.
         pytest.param({"devices": 2, "shards": 4, "runs": 2}, {"devices": 1, "shards": 4}, marks=pytest.mark.slow),
         # They share the batches of three runs in one program, which XLA rounds as it likes (JAX 0.12; not 0.9.2).
-        ({"devices": 2, "shards": 4, "runs": 3}, {"devices": 1, "shards": 4}),
+        pytest.param({"devices": 2, "shards": 4, "runs": 3}, {"devices": 1, "shards": 4}, marks=pytest.mark.slow),
         pytest.param({"devices": 4, "shards": 1}, {"devices": 1, "shards": 1}, marks=pytest.mark.slow),
     ],
 )

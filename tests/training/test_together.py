@@ -82,7 +82,8 @@ def assert_close(found: list[dict], expected: list[dict]) -> None:
             assert ours[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5)), (key, ours)
 
 
-@pytest.mark.parametrize("vmap", [False, pytest.param(True, marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("vmap", [False, True])
 def test_runs_that_are_ahead_wait_for_the_others(alone, tmp_path, monkeypatch, vmap):
     """After an interruption, one that was then trained alone for a while, and one that has ended."""
     advance = RunLogger.update_progress
@@ -174,10 +175,9 @@ together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
 """
 
 
-@pytest.mark.parametrize(
-    ("devices", "how"),
-    [(2, "vmap"), (3, "apart"), pytest.param(2, "apart", marks=SLOW), pytest.param(3, "vmap", marks=SLOW)],
-)
+@SLOW
+@pytest.mark.parametrize("how", ["vmap", "apart"])
+@pytest.mark.parametrize("devices", [2, 3])
 def test_devices_share_the_runs(run_code, alone, tmp_path, devices, how):
     """Three runs on two devices: two and one, or all batches split; on three devices one each."""
     run_code(ON_DEVICES, devices, tmp_path, how, AUTO)

@@ -33,7 +33,6 @@ def outcome(cell, mode, **options):
 REMAT_BY_DEFAULT = (
     ("bidirectional", "forward", "root"),
     ("zoneout_dropped_nested", "reverse", "root"),
-    ("lstm_options", "forward", "1"),
     ("lstm_options", "reverse", "20"),
 )
 REMAT = {"none": False, "root": True, "1": 1, "20": 20}

@@ -98,7 +98,7 @@ def test_over_ten_thousand_steps_values_and_gradients_stay_finite(name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
-@pytest.mark.parametrize("name", ["lstm", "nested_3_multiply"])
+@pytest.mark.parametrize("name", ["lstm", pytest.param("nested_3_multiply", marks=pytest.mark.slow)])
 def test_a_carry_passed_on_carries_gradients_back_unless_it_is_stopped(name):
     cell = CELLS[name]
 

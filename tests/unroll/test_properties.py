@@ -246,7 +246,7 @@ def sets_of_params(name):
     return sets, jax.tree.map(lambda *leaves: jnp.stack(leaves), *sets)
 
 
-@pytest.mark.parametrize("name", zoo.marked(CELLS, ["stack_of_bidirectional"]))
+@pytest.mark.parametrize("name", zoo.marked(CELLS, ["bidirectional"]))
 def test_many_parameter_sets_at_once_are_each_by_itself(name):
     """The default run has one layer of each structure; gradients of one cell are tested below."""
     key = KEY if name in NOISY else None
