@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks import implementations
 from benchmarks.implementations import Shape
 from nlstm_jax import models
-from nlstm_jax.tasks import Task
+from nlstm_jax.tasks import AnyTask
 from nlstm_jax.tasks.base import ShuffledSampler
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
@@ -26,7 +26,7 @@ Config: TypeAlias = Mapping[str, Any]
 """A resolved configuration."""
 
 
-def ours(config: Config, task: Task, *, devices: int = 1, shards: int = 1) -> Callable[[int], None]:
+def ours(config: Config, task: AnyTask, *, devices: int = 1, shards: int = 1) -> Callable[[int], None]:
     """Return `CompiledSteps.train`, called as `training.fit` calls it.
 
     Args:
@@ -60,7 +60,7 @@ def ours(config: Config, task: Task, *, devices: int = 1, shards: int = 1) -> Ca
     return run
 
 
-def torch(config: Config, task: Task) -> Callable[[int], None]:
+def torch(config: Config, task: AnyTask) -> Callable[[int], None]:
     """Return a usual training loop: embedding or inputs, `nn.LSTM` or a Nested LSTM, head, and `optim.Adam`."""
     import torch as pytorch
 
@@ -113,7 +113,7 @@ def _torch_recurrent(pytorch: Any, cell: Config, width: int) -> tuple[Callable[[
     return lambda xs: layer(xs)[0], list(layer.parameters())
 
 
-def keras(config: Config, task: Task) -> Callable[[int], None]:
+def keras(config: Config, task: AnyTask) -> Callable[[int], None]:
     """Return Keras' `fit` on the same batches, which are put in order before each call."""
     os.environ.setdefault("KERAS_BACKEND", "jax")
     import keras as library
@@ -202,7 +202,7 @@ def _keras_nested(library: Any, units: int) -> Any:
 class _Batches:
     """An iterator over the batches of a run, as NumPy arrays."""
 
-    def __init__(self, config: Config, task: Task) -> None:
+    def __init__(self, config: Config, task: AnyTask) -> None:
         self._sampler = _sampler(config, task)
         self._take = jax.jit(task.splits["train"].gather)
         self._next_step = 0
@@ -213,7 +213,7 @@ class _Batches:
         return jax.tree.map(np.array, self._take(indices))
 
 
-def _sampler(config: Config, task: Task) -> ShuffledSampler:
+def _sampler(config: Config, task: AnyTask) -> ShuffledSampler:
     """Return the sampler that decides the order of the training examples."""
     return ShuffledSampler(config["seeds"]["data"], task.splits["train"].size, config["train"]["batch_size"])
 

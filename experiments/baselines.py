@@ -20,30 +20,13 @@ from nlstm_jax import settings, tasks
 from nlstm_jax.analysis.forecasts import forecast_table
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, find_runs
-from nlstm_jax.tasks.sales import SalesTask
-from nlstm_jax.tasks.stocks import StocksTask
+from nlstm_jax.tasks.abilities import Baselines, missing_ability
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", "configs/sales.py", "a config of sales or stocks; its data are read"
 )
 _SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
 _OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
-_FORECAST_SETTINGS = {
-    "sales": ("protocol", "origins"),
-    "stocks": (
-        "columns",
-        "date_format",
-        "window",
-        "inputs",
-        "horizon",
-        "target",
-        "lag",
-        "largest_gap",
-        "valid_fraction",
-        "test_fraction",
-    ),
-}
-"""The data settings that decide which values are forecast, and for which dates, by task."""
 
 
 def main(arguments: list[str]) -> None:
@@ -51,39 +34,48 @@ def main(arguments: list[str]) -> None:
     config = command.read_config(_CONFIG).to_dict()
     settings.check(config)
     task = tasks.build(config)
-    if not isinstance(task, SalesTask | StocksTask):
-        raise ConfigError(f"--config: a config of sales or stocks expected, found one of {config['task']}")
-    try:
-        from nlstm_jax.tasks.baselines import baselines
-    except ImportError:
-        raise ConfigError('baselines: scikit-learn expected; pip install -e ".[report]" brings it') from None
+    if not isinstance(task, Baselines):
+        raise missing_ability("baselines", "--config: a config", config["task"])
+    split = _SPLIT.value
+    if split not in task.splits:
+        raise ConfigError(f"baselines: a task with {split} expected, which validates or tests; found one without")
 
     runs: list[Run] = []
     if arguments[1:]:
         runs, _ = find_runs(arguments[1:], settings.with_defaults)
+    question = settings.describe_question(config, task.metadata["checksums"])
     for run in runs:
-        _check_comparable(run, config, task.metadata["checksums"])
+        _check_question(run, question)
 
-    metric = "rmse_clipped" if isinstance(task, SalesTask) else "rmse"
-    table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value, metric)
+    table = forecast_table(task.baselines(split), runs, split, task.baseline_metric)
     Console().print(table, highlight=False, markup=False, soft_wrap=True)
     if _OUT.value:
         Path(_OUT.value).write_text(table + "\n", encoding="utf-8")
 
 
-def _check_comparable(run: Run, config: Mapping[str, Any], checksums: Mapping[str, str]) -> None:
-    """Raise a ConfigError for a run of another task, on other data, or with another forecast."""
-    if run.config["task"] != config["task"]:
-        raise ConfigError(f"{run.path}: a run of {config['task']} expected, found one of {run.config['task']}")
-    if run.environment.get("data", {}).get("checksums", checksums) != checksums:
-        raise ConfigError(f"{run.path}: a run on the data of --config expected, found one on other data")
-    for name in _FORECAST_SETTINGS[config["task"]]:
-        expected = config["data"].get(name)
-        value = run.config["data"].get(name)
+def _check_question(run: Run, question: Mapping[str, Any]) -> None:
+    """Raise a ConfigError for a run that answers another question than the baselines.
+
+    Args:
+        run: The run.
+        question: The question of the baselines, from `settings.describe_question`.
+    """
+    if run.config["task"] != question["task"]:
+        raise ConfigError(f"{run.path}: a run of {question['task']} expected, found one of {run.config['task']}")
+
+    checksums = run.environment.get("data", {}).get("checksums", question["checksums"])
+    recorded = run.environment.get("question") or settings.describe_question(run.config, checksums)
+    if recorded["version"] != question["version"]:
+        raise ConfigError(
+            f"{run.path}: a run whose question has version {question['version']} expected, found "
+            f"{recorded['version']}; it is to be trained anew"
+        )
+    for name, expected in question["settings"].items():
+        value = recorded["settings"].get(name)
         if value != expected:
-            raise ConfigError(
-                f"{run.path}: config.data.{name}={expected!r}, as in --config, expected, found {value!r}"
-            )
+            raise ConfigError(f"{run.path}: config.{name}={expected!r}, as in --config, expected, found {value!r}")
+    if recorded["checksums"] != question["checksums"]:
+        raise ConfigError(f"{run.path}: a run on the data of --config expected, found one on other data")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from rich.table import Table
 from experiments import command
 from nlstm_jax.data.csv_columns import TextColumn, read_columns
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.tasks.classify import ClassifyTask
+from nlstm_jax.tasks.abilities import Classifies, missing_ability
 from nlstm_jax.training import restore
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a classification run", required=True)
@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> None:
     sequences, names = _read_sequences()
     restored = restore(Path(_WORKDIR.value), _CHECKPOINT.value)
     task = restored.task
-    if not isinstance(task, ClassifyTask):
-        raise ConfigError(f"--workdir: a classification run expected, found one of {restored.run.config['task']}")
+    if not isinstance(task, Classifies):
+        raise missing_ability("probabilities", "--workdir: a run", restored.run.config["task"])
     probabilities = task.probabilities(restored.model, [sequence.split() for sequence in sequences], names)
 
     header = ["sequence", "class", *(f"p({name})" for name in task.classes)]

@@ -10,21 +10,16 @@ from pathlib import Path
 
 from absl import flags
 from rich.console import Console
-from rich.table import Table
 
 from experiments import command
-from nlstm_jax.data.sales import write_submission
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs.files import FORECAST, RANKING
-from nlstm_jax.tasks.forecasts import forecast, rank_items, write_ranking
-from nlstm_jax.tasks.sales import SalesTask
+from nlstm_jax.runs.files import FORECAST
+from nlstm_jax.tasks.abilities import Forecasts, missing_ability
 from nlstm_jax.training import restore
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a sales run", required=True)
 _OUT = flags.DEFINE_string("out", None, "the submission; default: forecast.csv in the run folder")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
-_MAX_SHOWN = 10
-"""The number of items that the printed ranking has at most."""
 
 
 def main(arguments: list[str]) -> None:
@@ -36,20 +31,12 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"--out: a file in an existing folder expected, found {out}")
     restored = restore(workdir, _CHECKPOINT.value)
     task = restored.task
-    if not isinstance(task, SalesTask):
-        raise ConfigError(f"--workdir: a sales run expected, {workdir} is one of {restored.run.config['task']}")
-
-    predictions = forecast(task, restored.model)
-    write_submission(out, task.test_pairs.ids, predictions)
-    ranking = rank_items(task, predictions)
-    write_ranking(out.with_name(RANKING), ranking)
-
-    table = Table("rank", "item", "name", "expected sales")
-    for rank, item in enumerate(ranking[:_MAX_SHOWN], start=1):
-        table.add_row(str(rank), str(item.item_id), item.name, f"{item.expected:.1f}")
+    if not isinstance(task, Forecasts):
+        raise missing_ability("forecast", "--workdir: a run", restored.run.config["task"])
+    table, line = task.forecast(restored.model, out)
     console = Console()
     console.print(table)
-    console.print(f"{len(predictions):,} rows in {out}, all items in {out.with_name(RANKING)}", highlight=False)
+    console.print(line, highlight=False)
 
 
 if __name__ == "__main__":

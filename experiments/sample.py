@@ -9,28 +9,16 @@ The same flags give the same samples. They are also written to WORKDIR/samples/.
 """
 
 import hashlib
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import jax
-import numpy as np
 from absl import flags
 from rich.console import Console
-from rich.table import Table
 
 from experiments import command
-from nlstm_jax.data.poems import BEGIN
-from nlstm_jax.data.text import END_OF_LINE
-from nlstm_jax.errors import ConfigError
-from nlstm_jax.models.sampling import draw
 from nlstm_jax.runs.files import SAMPLES
-from nlstm_jax.tasks import passages, verses
-from nlstm_jax.tasks.echo import EchoTask, echo_table, parse_sequences, sample_sequences
-from nlstm_jax.tasks.poems import PoemTask
-from nlstm_jax.tasks.text import TextTask
-from nlstm_jax.training import LoadedRun, restore
+from nlstm_jax.tasks.abilities import Samples, missing_ability
+from nlstm_jax.tasks.sampling import SampleRequest
+from nlstm_jax.training import restore
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a poems, text or echo run", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
@@ -47,7 +35,18 @@ def main(arguments: list[str]) -> None:
     command.reject_positional(arguments)
     workdir = Path(_WORKDIR.value)
     restored = restore(workdir, _CHECKPOINT.value)
-    samples = _draw_samples(restored)
+    task = restored.task
+    if not isinstance(task, Samples):
+        raise missing_ability("sample", "--workdir: a run", restored.run.config["task"])
+    request = SampleRequest(
+        count=_COUNT.value,
+        seed=_SEED.value,
+        temperature=_TEMPERATURE.value,
+        top_k=_TOP_K.value,
+        prompt=_PROMPT.value,
+        length=_LENGTH.value,
+    )
+    samples = task.sample(restored.model, request)
     Console().print(samples, highlight=False, markup=False, soft_wrap=True)
 
     folder = workdir / SAMPLES
@@ -64,37 +63,6 @@ def _file_name(step: int) -> str:
         values = repr([flag.value for flag in other_flags])
         name += f"_{hashlib.sha256(values.encode()).hexdigest()[:6]}"
     return f"{name}.txt"
-
-
-def _draw_samples(restored: LoadedRun) -> str | Table:
-    """Return the poems or passages as text; for an echo run, return a table.
-
-    Raises:
-        ConfigError: The run is one of another task.
-    """
-    task = restored.task
-    write: Callable[[Any], str]
-    if isinstance(task, EchoTask):
-        if _PROMPT.value:
-            return echo_table(task, restored.model, parse_sequences(task, _PROMPT.value))
-        return echo_table(task, restored.model, sample_sequences(task, _COUNT.value, _SEED.value))
-
-    if isinstance(task, PoemTask):
-        begin = task.vocabulary.symbols.index(BEGIN)
-        write = partial(verses.write_poem, task)
-        forced, allowed = verses.poem_constraints(task, verses.read_prompt(task, _PROMPT.value))
-    elif isinstance(task, TextTask):
-        begin = task.symbols.index(END_OF_LINE)
-        write = partial(passages.write_passage, task)
-        prompt = passages.read_prompt(task, _PROMPT.value)
-        forced, allowed = passages.passage_constraints(task, prompt, _LENGTH.value)
-    else:
-        raise ConfigError(f"--workdir: a poems, text or echo run expected, found one of {restored.run.config['task']}")
-
-    key = jax.random.key(_SEED.value)
-    options = {"count": _COUNT.value, "temperature": _TEMPERATURE.value, "top_k": _TOP_K.value}
-    symbols = draw(restored.model, begin, forced, allowed, key, **options)
-    return "\n\n".join(write(row) for row in np.asarray(symbols))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from nlstm_jax.analysis.curves import Group, is_number, run_status
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, flatten
+from nlstm_jax.runs.files import JsonObject
 
 CLOCKS = ("wall_seconds", "examples_per_second", "tokens_per_second")
 """Fields of a run's metric lines that measure time. They depend on the machine and get no verdict."""
@@ -154,7 +155,7 @@ def compare(
     groups = tuple(Group(label, tuple(group.runs)) for label, group in zip(labels, members, strict=True))
 
     merged = [_merged(_facts_of_all(group.runs)) for group in members]
-    data = [_section(facts, "data") for facts in merged]
+    data = [_merged(questions) for questions in _questions([group.runs for group in members])]
     train = [_section(facts, "train") for facts in merged]
     incomparable = _difference_remark(labels, data, "not comparable: the data differ")
     remarks = (
@@ -328,6 +329,23 @@ def _labels_by(facts: Sequence[Facts], by: Sequence[str]) -> list[str]:
 def _facts_of_all(runs: Iterable[Run]) -> list[Facts]:
     """Return the facts of each run."""
     return [facts_of(run) for run in runs]
+
+
+def _questions(groups: Sequence[Sequence[Run]]) -> list[list[Facts]]:
+    """Return what decides the examples that each run is evaluated on, by group.
+
+    It is the question that the run's task has declared. If a run of an earlier version has declared none, it is the
+    section `data` of all runs.
+    """
+    if all(run.question for runs in groups for run in runs):
+        return [[_question_facts(run.question or {}) for run in runs] for runs in groups]
+    return [[_section(facts, "data") for facts in _facts_of_all(runs)] for runs in groups]
+
+
+def _question_facts(question: JsonObject) -> Facts:
+    """Return the version, the settings and the checksums of a question."""
+    checksums = {f"data.checksums.{name}": value for name, value in question["checksums"].items()}
+    return {"question.version": question["version"], **question["settings"], **checksums}
 
 
 def _merged(facts: Sequence[Facts]) -> Facts:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nlstm_jax.analysis.statistics import estimate
-from nlstm_jax.runs import Run, higher_is_better, read_examples
+from nlstm_jax.runs import Run, read_examples
 from nlstm_jax.types import Float
 
 SPLITS = ("valid", "train", "test")
@@ -65,6 +65,10 @@ class Group:
     label: str
     runs: tuple[Run, ...]
 
+    def higher_is_better(self, metric: str) -> bool:
+        """Return True if a higher value of the metric is better."""
+        return self.runs[0].higher_is_better(metric)
+
     def curve(self, split: str, metric: str) -> Curve | None:
         """Return the mean curve over the runs that have this metric, or None if no run has it."""
         curves = [run_curve(run, split, metric) for run in self.runs]
@@ -115,7 +119,7 @@ class Group:
             The step and the seconds for every run that reached the level. The seconds are None if the run's timing
             is not valid.
         """
-        sign = -1 if higher_is_better(metric) else 1
+        sign = -1 if self.higher_is_better(metric) else 1
         reached: list[tuple[int, float | None]] = []
         for run in self.runs:
             curve = run_curve(run, "valid", metric)
@@ -200,7 +204,7 @@ def run_best(run: Run, metric: str) -> Best | None:
     valid = run_curve(run, "valid", metric)
     if not valid:
         return None
-    choose = max if higher_is_better(metric) else min
+    choose = max if run.higher_is_better(metric) else min
     step = choose(valid, key=valid.__getitem__)
     if run.config.get("train", {}).get("online"):
         # Each line of an online run measures another example, so the smallest value is only luck. Take the last.

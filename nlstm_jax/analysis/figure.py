@@ -16,7 +16,6 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFor
 from nlstm_jax.analysis.comparison import Comparison, facts_of
 from nlstm_jax.analysis.curves import AXES, Curve, is_number
 from nlstm_jax.analysis.statistics import format_estimate
-from nlstm_jax.analysis.verdict import unit
 from nlstm_jax.errors import ConfigError
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -145,7 +144,7 @@ def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) 
     labels = list(dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups))
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    _style_axes(axes, look, {"valid"})
+    _style_axes(axes, next(iter(facets.values())), look, {"valid"})
     axes.set_xlabel(key)
 
     plotted = []
@@ -206,7 +205,7 @@ def _draw_panel(
     if look.show_train:
         splits.insert(0, "train")
     plotted = _curves(comparison, look, splits, group_indices) or _curves(comparison, look, ["train"], group_indices)
-    _style_axes(axes, look, {item.split for item in plotted})
+    _style_axes(axes, comparison, look, {item.split for item in plotted})
 
     floor = comparison.floor(look.metric)
     low, high = _limits([item.curve for item in plotted], floor, look.log_y)
@@ -238,10 +237,11 @@ def _curves(
     return curves
 
 
-def _style_axes(axes: Axes, look: PlotOptions, splits: set[str]) -> None:
+def _style_axes(axes: Axes, comparison: Comparison, look: PlotOptions, splits: set[str]) -> None:
     """Set the titles, the grid and the ticks of a panel that shows curves of these splits."""
     metric = look.metric
-    metric_unit = f" ({unit(metric)})" if unit(metric) else ""
+    unit = comparison.groups[0].runs[0].unit(metric)
+    metric_unit = f" ({unit})" if unit else ""
     prefix = "valid " if splits == {"valid"} else ""
     axes.set_xlabel(AXES[look.axis])
     axes.set_ylabel(f"{prefix}{metric}{metric_unit}", parse_math=False)

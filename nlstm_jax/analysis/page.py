@@ -16,7 +16,7 @@ from nlstm_jax.analysis.comparison import CLOCKS, Comparison, code_lines
 from nlstm_jax.analysis.curves import AXES, SPLITS, Group, run_status
 from nlstm_jax.analysis.figure import COLORS, PlotOptions
 from nlstm_jax.analysis.table import facet_rows, html_table
-from nlstm_jax.analysis.verdict import unit, verdict
+from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import read_notes
 
 SYMBOLS = (
@@ -140,7 +140,7 @@ def _script_data(comparisons: Sequence[Comparison], labels: Sequence[str], metri
         "colours": COLORS,
         "symbols": SYMBOLS,
         "axes": AXES,
-        "units": {metric: unit(metric) for metric in metrics},
+        "units": {metric: comparisons[0].groups[0].runs[0].unit(metric) for metric in metrics},
         "panels": [_panel_data(comparison, labels, metrics) for comparison in comparisons],
     }
 

@@ -14,7 +14,6 @@ from rich.text import Text
 from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
 from nlstm_jax.analysis.curves import Group, timing_is_valid
 from nlstm_jax.analysis.statistics import Estimate, estimate, format_estimate
-from nlstm_jax.runs import higher_is_better
 
 Column: TypeAlias = tuple[str, Literal["left", "right"]]
 """The name of a column and its alignment."""
@@ -95,7 +94,7 @@ def rows(comparison: Comparison, metric: str, level: float | None = None) -> lis
         metric: The metric to compare the groups by.
         level: A level of the metric, if the table is to show how soon it was reached.
     """
-    sign = -1 if higher_is_better(metric) else 1
+    sign = -1 if comparison.groups[0].higher_is_better(metric) else 1
 
     def sort_key(pair: tuple[Group, Row]) -> tuple[bool, float]:
         valid = pair[1].valid

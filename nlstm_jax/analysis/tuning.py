@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from nlstm_jax.analysis.comparison import Facts, check_keys, facts_of, labels_of
 from nlstm_jax.analysis.curves import is_number, run_best
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import Run, higher_is_better
+from nlstm_jax.runs import Run
 
 Setting: TypeAlias = tuple[Any, ...]
 """The values of the tuned settings, in the order of their keys. Lists are stored as tuples."""
@@ -118,7 +118,7 @@ def _tune_model(label: str, keys: Sequence[str], trials: Sequence[_Trial], metri
     values = {setting: best.valid for setting, best in bests.items() if best}
     if not values:
         raise ConfigError(f"--tuned: {label}: a run with a valid {metric} expected, found none")
-    choose = max if higher_is_better(metric) else min
+    choose = max if trials[0].run.higher_is_better(metric) else min
     best_setting = choose(values, key=values.__getitem__)
 
     others = [trial.run for trial in trials if trial.setting == best_setting and _seed(trial.run) != seed]

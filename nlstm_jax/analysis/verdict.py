@@ -9,7 +9,7 @@ from nlstm_jax.analysis.bootstrap import two_way_bootstrap
 from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import LEVEL, estimate, format_estimate, holm, seeds_to_resolve, welch
-from nlstm_jax.runs import Run, higher_is_better
+from nlstm_jax.runs import Run
 
 _MAX_LISTED = 10
 """The number of exploratory differences that are listed one by one. Any others are only counted."""
@@ -35,7 +35,9 @@ def verdict(comparison: Comparison, metric: str) -> str:
     if len(measured) == 1:
         return f"No verdict: {measured[0].label} is the only group with a valid {metric}."
 
-    measured.sort(key=lambda group: estimate(_values(group, metric)).value, reverse=higher_is_better(metric))
+    measured.sort(
+        key=lambda group: estimate(_values(group, metric)).value, reverse=measured[0].higher_is_better(metric)
+    )
     pairs = list(itertools.combinations(measured, 2))
     if comparison.contrast is None:
         p_values: dict[tuple[str, str], float] = {}
@@ -49,11 +51,6 @@ def verdict(comparison: Comparison, metric: str) -> str:
     better, worse = named
     others = [pair for pair in pairs if pair != (better, worse)]
     return f"Named in advance: {_judge(better, worse, metric, {})}.{_exploratory_sentence(others, metric)}"
-
-
-def unit(metric: str) -> str:
-    """Return the unit of a metric, or an empty text if it is a plain number."""
-    return "nats" if metric.startswith("log_loss") else ""
 
 
 def _judge(better: Group, worse: Group, metric: str, p_values: Mapping[tuple[str, str], float]) -> str:
@@ -99,19 +96,20 @@ def _difference(better: Group, worse: Group, metric: str, p_values: Mapping[tupl
     """
     better_values = _values(better, metric)
     worse_values = _values(worse, metric)
-    direction = "higher" if higher_is_better(metric) else "lower"
+    direction = "higher" if better.higher_is_better(metric) else "lower"
     opening = f"{better.label} reaches a valid {metric} {direction} than {worse.label} by "
+    unit = better.runs[0].unit(metric)
     amount = abs(estimate(better_values).value - estimate(worse_values).value)
     difference = welch(better_values, worse_values)
     if difference is None:
-        return f"{opening}{_with_unit(amount, None, metric)} ({_why_no_interval(better, worse, metric)})"
+        return f"{opening}{_with_unit(amount, None, unit)} ({_why_no_interval(better, worse, metric)})"
 
     counted = "seeds"
     if _repeats_seeds(better) or _repeats_seeds(worse):
         counted = "runs, taken for independent"
     interval = f"95 % t-interval, {len(better_values)} and {len(worse_values)} {counted}"
     interval += _bootstrap_clause(better, worse, metric)
-    opening += f"{_with_unit(amount, difference.half_width, metric)} ({interval}): "
+    opening += f"{_with_unit(amount, difference.half_width, unit)} ({interval}): "
 
     if difference.resolved:
         p = p_values.get((better.label, worse.label))
@@ -202,6 +200,6 @@ def _seeds(run: Run) -> str:
     return str(sorted(run.config.get("seeds", {}).items()))
 
 
-def _with_unit(amount: float, half_width: float | None, metric: str) -> str:
-    """Return an amount as text, with its half-width and the unit of the metric."""
-    return f"{format_estimate(amount, half_width)} {unit(metric)}".rstrip()
+def _with_unit(amount: float, half_width: float | None, unit: str) -> str:
+    """Return an amount as text, with its half-width and its unit."""
+    return f"{format_estimate(amount, half_width)} {unit}".rstrip()

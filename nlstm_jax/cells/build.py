@@ -45,17 +45,32 @@ def find_factory(name: str) -> Callable[..., Cell]:
     """
     if name in FACTORIES:
         return FACTORIES[name]
-    module_name, colon, attribute = name.partition(":")
-    if not colon:
+    if ":" not in name:
         matches = difflib.get_close_matches(name, FACTORIES, n=1)
         hint = f"; did you mean {matches[0]!r}?" if matches else ""
         raise ValueError(
             f"cell: one of {', '.join(FACTORIES)} or package.module:factory expected, found {name!r}{hint}"
         )
     try:
+        return import_attribute(name)
+    except ValueError as error:
+        raise ValueError(f"cell: {error}") from None
+
+
+def import_attribute(name: str) -> Any:
+    """Import what a user named in a configuration.
+
+    Args:
+        name: The name in the form `package.module:attribute`.
+
+    Raises:
+        ValueError: There is no such module or attribute.
+    """
+    module_name, _, attribute = name.partition(":")
+    try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"cell: {name!r} cannot be imported: {error}") from None
+        raise ValueError(f"{name!r} cannot be imported: {error}") from None
 
 
 def cell_options(name: str) -> dict[str, tuple[Any, Any]]:

@@ -4,7 +4,15 @@ Embedding, dense layers and dropout are Flax modules. `adapters.nnx.Recurrent` w
 module. A model holds no random state. It takes a key when it is called; without a key there is no noise.
 """
 
-from nlstm_jax.models.build import build, fit_budget, load_cell
+from nlstm_jax.models.build import (
+    build,
+    build_classifier,
+    build_forecaster,
+    build_language_model,
+    build_seq2seq,
+    fit_budget,
+    load_cell,
+)
 from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.example import load_example
 from nlstm_jax.models.forecaster import Forecaster
@@ -20,6 +28,10 @@ __all__ = [
     "Parameters",
     "Seq2Seq",
     "build",
+    "build_classifier",
+    "build_forecaster",
+    "build_language_model",
+    "build_seq2seq",
     "count_parameters",
     "fit_budget",
     "is_recurrent",

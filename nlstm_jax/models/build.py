@@ -1,7 +1,7 @@
 """Build the model and the cell that a configuration describes."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,12 +18,8 @@ from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
 from nlstm_jax.models.seq2seq import Seq2Seq, decoder_width
 from nlstm_jax.models.sizing import Widths, cache_key, fit_model, resize
-
-Model: TypeAlias = LanguageModel | Forecaster | Seq2Seq | Classifier
-"""A model of any task."""
-
-_Options: TypeAlias = Mapping[str, Any]
-"""A section of the configuration."""
+from nlstm_jax.settings.tasks import Config, find_task
+from nlstm_jax.types import PRNGKeyArray
 
 _ModelDims: TypeAlias = Mapping[str, int]
 """The dimensions that a task determines, see `build`."""
@@ -32,14 +28,16 @@ _fitted_widths: dict[str, tuple[Widths, int]] = {}
 """The results of `fit_budget` in this process, as several runs can have the same budget."""
 
 
-def build(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> Model:
+def build(config: Config, model_dims: _ModelDims) -> Any:
     """Build a model, with initial values drawn from `config.seeds.init`.
 
     Args:
-        config: The configuration. `task` selects the kind of model. The sections `cell`, `model`, `unroll` and
-            `seeds` are read.
-        model_dims: The dimensions that the task determines: `vocabulary` for a model that reads symbols, `classes`
-            for a classifier, `channels` and `outputs` for a forecaster.
+        config: The configuration. The class of its task builds the model.
+        model_dims: The dimensions that the task's data determine, from `task.model_dims`: `vocabulary` for a model
+            that reads symbols, `classes` for a classifier, `channels` and `outputs` for a forecaster.
+
+    Returns:
+        The model, a Flax NNX module.
 
     Raises:
         ConfigError: An option of the cell or the model is invalid, no width matches the budget, or the mode of
@@ -50,7 +48,7 @@ def build(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> Model:
         config = resize(config, widths)
 
     try:
-        model = _build_model(config, model_dims)
+        model = find_task(config["task"]).build_model(config, model_dims)
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.cell or config.model: {error}") from error
 
@@ -68,7 +66,7 @@ def _check_unroll_mode(recurrent: Recurrent) -> None:
         raise ConfigError(f"config.unroll: {error}") from error
 
 
-def fit_budget(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> tuple[Widths, int]:
+def fit_budget(config: Config, model_dims: _ModelDims) -> tuple[Widths, int]:
     """Find the widths that match the budget `config.model.parameters`.
 
     Returns:
@@ -84,106 +82,129 @@ def fit_budget(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> tupl
     key = cache_key(config, model_dims)
     if key not in _fitted_widths:
         has_projection = bool(config["model"].get("projection")) and not config["model"].get("tied")
+        task = find_task(config["task"])
         try:
-            fitted = fit_model(lambda config: _build_model(config, model_dims), config, projects=has_projection)
+            fitted = fit_model(lambda config: task.build_model(config, model_dims), config, projects=has_projection)
         except (ValueError, TypeError) as error:
             raise ConfigError(f"config.model.parameters: {error}") from error
         _fitted_widths[key] = fitted
     return _fitted_widths[key]
 
 
-def _build_model(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> Model:
-    """Build the model of a configuration whose widths are known."""
-    key = jax.random.key(config["seeds"]["init"])
-    over_time = {name: value or None for name, value in config["unroll"].items()}
-    build_for_task = _BUILDERS[config["task"]]
-    return build_for_task(config["cell"], config["model"], model_dims, {"over_time": over_time, "key": key})
+def build_language_model(config: Config, vocabulary: int) -> LanguageModel:
+    """Build a `LanguageModel` from the settings `settings.models.LANGUAGE_MODEL`.
 
-
-def _language_model(
-    cell: _Options, options: _Options, model_dims: _ModelDims, shared: dict[str, Any]
-) -> LanguageModel:
-    """Build the model of the tasks `poems` and `text`."""
-    built = cells.build(cell, options["embedding"], options["dropout_between"])
+    Args:
+        config: The configuration, whose widths are known.
+        vocabulary: The number of symbols V.
+    """
+    options = config["model"]
     return LanguageModel(
-        model_dims["vocabulary"],
+        vocabulary,
         options["embedding"],
-        built,
+        cells.build(config["cell"], options["embedding"], options["dropout_between"]),
         projection=options["projection"] or None,
         tied=options["tied"],
         dropout_input=options["dropout_input"],
         dropout_output=options["dropout_output"],
         init_scheme=options["init_scheme"],
         dtype=None if options["dtype"] == "float32" else options["dtype"],
-        **shared,
+        over_time=_loop_options(config),
+        key=_init_key(config),
     )
 
 
-def _forecaster(cell: _Options, options: _Options, model_dims: _ModelDims, shared: dict[str, Any]) -> Forecaster:
-    """Build the model of the tasks `sales` and `stocks`."""
-    built = cells.build(cell, model_dims["channels"], options["dropout_between"])
+def build_forecaster(config: Config, channels: int, outputs: int) -> Forecaster:
+    """Build a `Forecaster` from the settings `model.dropout_between` and `model.dropout_output`.
+
+    Args:
+        config: The configuration, whose widths are known.
+        channels: The number of input channels.
+        outputs: The number of outputs of the head.
+    """
+    options = config["model"]
     return Forecaster(
-        model_dims["channels"],
-        built,
-        outputs=model_dims["outputs"],
+        channels,
+        cells.build(config["cell"], channels, options["dropout_between"]),
+        outputs=outputs,
         dropout_output=options["dropout_output"],
-        **shared,
+        over_time=_loop_options(config),
+        key=_init_key(config),
     )
 
 
-def _seq2seq(cell: _Options, options: _Options, model_dims: _ModelDims, shared: dict[str, Any]) -> Seq2Seq:
-    """Build the model of the task `echo`."""
-    width = options["embedding"] or model_dims["vocabulary"]
-    feed = options["feed"]
-    decoder_in_features = partial(decoder_width, width=width, feed=feed)
-    built = cells.build(cell, width, options["dropout_between"], decoder_in_features)
-    return Seq2Seq(model_dims["vocabulary"], built, embedding=options["embedding"] or None, feed=feed, **shared)
+def build_seq2seq(config: Config, vocabulary: int) -> Seq2Seq:
+    """Build a `Seq2Seq` from the settings `settings.models.SYMBOLS` and `model.feed`.
+
+    Args:
+        config: The configuration, whose widths are known.
+        vocabulary: The number of symbols V.
+    """
+    options = config["model"]
+    width = options["embedding"] or vocabulary
+    decoder_in_features = partial(decoder_width, width=width, feed=options["feed"])
+    return Seq2Seq(
+        vocabulary,
+        cells.build(config["cell"], width, options["dropout_between"], decoder_in_features),
+        embedding=options["embedding"] or None,
+        feed=options["feed"],
+        over_time=_loop_options(config),
+        key=_init_key(config),
+    )
 
 
-def _classifier(cell: _Options, options: _Options, model_dims: _ModelDims, shared: dict[str, Any]) -> Classifier:
-    """Build the model of the task `classify`."""
-    width = options["embedding"] or model_dims["vocabulary"]
-    built = cells.build(cell, width, options["dropout_between"])
+def build_classifier(config: Config, vocabulary: int, classes: int) -> Classifier:
+    """Build a `Classifier` from the settings `settings.models.SYMBOLS` and `model.dropout_output`.
+
+    Args:
+        config: The configuration, whose widths are known.
+        vocabulary: The number of symbols V.
+        classes: The number of classes K.
+    """
+    options = config["model"]
+    width = options["embedding"] or vocabulary
     return Classifier(
-        model_dims["vocabulary"],
-        model_dims["classes"],
-        built,
+        vocabulary,
+        classes,
+        cells.build(config["cell"], width, options["dropout_between"]),
         embedding=options["embedding"] or None,
         dropout_output=options["dropout_output"],
-        **shared,
+        over_time=_loop_options(config),
+        key=_init_key(config),
     )
 
 
-_BUILDERS: dict[str, Callable[..., Model]] = {
-    "poems": _language_model,
-    "text": _language_model,
-    "sales": _forecaster,
-    "stocks": _forecaster,
-    "echo": _seq2seq,
-    "classify": _classifier,
-}
-"""The function that builds the model of each task."""
+def _loop_options(config: Config) -> dict[str, Any]:
+    """Return the options of `unroll` that the configuration sets."""
+    return {name: value or None for name, value in config["unroll"].items()}
 
 
-def load_cell(model: Model, path: Path) -> None:
+def _init_key(config: Config) -> PRNGKeyArray:
+    """Return the random key of the initial values."""
+    return jax.random.key(config["seeds"]["init"])
+
+
+def load_cell(model: Any, path: Path) -> None:
     """Replace the initial parameters of the model's cell by those of a layer saved with `adapters.weights.save`.
 
     Raises:
         ConfigError: The model has two cells.
         DataError: There is no such file, or its layer computes something else than the model's cell without noise.
     """
-    if isinstance(model, Seq2Seq):
-        raise ConfigError("config.cell.weights: a model with one cell expected, found an encoder and a decoder")
+    recurrent = [module for module in vars(model).values() if isinstance(module, Recurrent)]
+    if len(recurrent) != 1:
+        raise ConfigError(f"config.cell.weights: a model with one cell expected, found {len(recurrent)}")
+    (cell,) = recurrent
 
     layer, params = weights.load(path)
     saved_layer = _comparable_spec(layer)
-    model_layer = _comparable_spec(model.cell.cell)
+    model_layer = _comparable_spec(cell.cell)
     if saved_layer != model_layer:
         expected = cells.spec_repr(model_layer)
         raise DataError(f"config.cell.weights: {path}: {expected} expected, found {cells.spec_repr(saved_layer)}")
 
     try:
-        model.cell.load(params)
+        cell.load(params)
     except ValueError as error:
         raise DataError(f"config.cell.weights: {path}: {error}") from None
 

@@ -3,7 +3,8 @@
 Only this package knows the layout of a run folder.
 
 config.json        the resolved configuration, as it was when the run was made
-environment.json   command line, versions, git commit and uncommitted diff, devices, data checksums
+environment.json   command line, versions, git commit and uncommitted diff, devices, data checksums, the question,
+                   and the direction and unit of each metric
 metrics.jsonl      one JSON object a line, appended at every evaluation
 summary.json       the outcome of the run, written last
 checkpoints/       checkpoints, written by orbax
@@ -19,7 +20,6 @@ from nlstm_jax.runs.examples import read_examples, write_examples
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
 from nlstm_jax.runs.metric_writers import check_metric_writers
-from nlstm_jax.runs.metrics import higher_is_better
 from nlstm_jax.runs.notes import read_notes, write_notes
 from nlstm_jax.runs.reader import Run, read_run
 from nlstm_jax.runs.search import find_runs
@@ -34,7 +34,6 @@ __all__ = [
     "differences",
     "find_runs",
     "flatten",
-    "higher_is_better",
     "make_folder",
     "read_examples",
     "read_notes",

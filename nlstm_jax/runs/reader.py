@@ -25,7 +25,8 @@ class Run:
     Attributes:
         path: The run folder.
         config: The resolved configuration.
-        environment: Versions, commit, devices and data checksums. Empty if the run stopped before it wrote them.
+        environment: Versions, commit, devices, data checksums, metrics and question. Empty if the run stopped before
+            it wrote them.
         metrics: The lines of `metrics.jsonl`, in order.
         summary: The outcome of the run. None while the run is being trained, and after a crash.
     """
@@ -35,6 +36,29 @@ class Run:
     environment: JsonObject
     metrics: list[JsonObject]
     summary: JsonObject | None
+
+    def higher_is_better(self, metric: str) -> bool:
+        """Return True if a higher value of the metric is better.
+
+        The task of the run has declared it. If it has not, as in runs of earlier versions, higher is better for
+        accuracies alone.
+        """
+        declared = self.environment.get("metrics", {}).get(metric)
+        if declared is None:
+            return metric.endswith("accuracy")
+        return bool(declared["higher_is_better"])
+
+    def unit(self, metric: str) -> str:
+        """Return the unit of the metric, or an empty text if it is a plain number or the run has not declared it."""
+        declared = self.environment.get("metrics", {}).get(metric)
+        if declared is None:
+            return "nats" if metric.startswith("log_loss") else ""
+        return str(declared["unit"])
+
+    @property
+    def question(self) -> JsonObject | None:
+        """The question that the run answers: task, version, settings and checksums. None in earlier versions."""
+        return self.environment.get("question")
 
 
 def read_run(path: Path | str, with_defaults: ConfigTransform = keep_unchanged) -> Run:

@@ -16,18 +16,32 @@ from nlstm_jax.settings.table import (
     explain_unknown_setting,
     with_defaults,
 )
-from nlstm_jax.settings.tasks import TASKS
+from nlstm_jax.settings.tasks import (
+    TASKS,
+    Metric,
+    Question,
+    describe_metrics,
+    describe_question,
+    find_metric,
+    find_task,
+)
 
 __all__ = [
     "COMMON",
     "TASKS",
     "TRACED_HPARAMS",
+    "Metric",
+    "Question",
     "Setting",
     "check",
     "compile_key",
     "defaults",
     "describe",
+    "describe_metrics",
+    "describe_question",
     "explain_invalid_value",
     "explain_unknown_setting",
+    "find_metric",
+    "find_task",
     "with_defaults",
 ]

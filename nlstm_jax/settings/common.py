@@ -2,6 +2,7 @@
 
 from nlstm_jax.cells.build import FACTORIES
 from nlstm_jax.settings.setting import Setting, by_level, rate, seed
+from nlstm_jax.settings.tasks import TASKS
 
 
 def _penalties() -> dict[str, Setting]:
@@ -22,7 +23,7 @@ def _penalties() -> dict[str, Setting]:
 
 COMMON: dict[str, Setting] = {
     "name": Setting("", "what tables and curves call the run"),
-    "task": Setting("", "the question", choices=("poems", "sales", "text", "echo", "stocks", "classify")),
+    "task": Setting("", f"{', '.join(TASKS)}, or package.module:Class"),
     "cell.name": Setting("lstm", f"{', '.join(FACTORIES)}, or package.module:factory"),
     "cell.features": Setting(256, "H, hidden units; each layer's", low=1, high=65_536),
     "cell.parameters": Setting(0, "if > 0: the width is chosen so that the cell has as many, within 1 %", low=0),

@@ -2,7 +2,7 @@
 
 from nlstm_jax.cells.build import FACTORIES, cell_options
 from nlstm_jax.settings.common import COMMON
-from nlstm_jax.settings.tasks import TASKS
+from nlstm_jax.settings.tasks import TASKS, find_task
 
 
 def describe() -> str:
@@ -15,7 +15,10 @@ def describe() -> str:
         "`--config.cell.zoneout=0.1,0.2`: *by level* is one for each level of nesting, outermost first.",
     ]
 
-    for title, settings in {"Common to all tasks": COMMON, **TASKS}.items():
+    tables = {"Common to all tasks": COMMON}
+    for task in TASKS:
+        tables[task] = dict(find_task(task).settings)
+    for title, settings in tables.items():
         lines += [
             "",
             f"## {title.capitalize()}",

@@ -10,8 +10,9 @@ from nlstm_jax.cells.build import FACTORIES, cell_options
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs.configuration import flatten
 from nlstm_jax.settings.common import COMMON
+from nlstm_jax.settings.setting import Setting
 from nlstm_jax.settings.suggestions import similar_setting
-from nlstm_jax.settings.tasks import TASKS
+from nlstm_jax.settings.tasks import TASKS, find_task
 
 TRACED_HPARAMS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
 """The optimizer settings that are arguments of the compiled program. One program therefore serves all their values."""
@@ -27,7 +28,7 @@ def explain_invalid_value(key: str, value: Any) -> str | None:
     Returns:
         The message, or None if the value is valid or the setting is unknown.
     """
-    for table in (COMMON, *TASKS.values()):
+    for table in _all_tables():
         if key in table:
             error = table[key].validation_error(value)
             if error:
@@ -42,7 +43,7 @@ def explain_unknown_setting(key: str) -> str:
     Args:
         key: The dotted name of the unknown setting.
     """
-    known = [name for table in (COMMON, *TASKS.values()) for name in table]
+    known = [name for table in _all_tables() for name in table]
     known += [f"cell.{name}" for cell in FACTORIES for name in cell_options(cell)]
     return _unknown_setting(key, list(dict.fromkeys(known)))
 
@@ -50,11 +51,15 @@ def explain_unknown_setting(key: str) -> str:
 def defaults(task: str, cell: str) -> ConfigDict:
     """Return all settings of a task with a cell, at their defaults.
 
+    Args:
+        task: The name of a task of this package, or `package.module:Class`.
+        cell: The name of a cell of this package, or `package.module:factory`.
+
     Raises:
-        ConfigError: The cell is unknown.
+        ConfigError: The task or the cell is unknown.
     """
     config = ConfigDict()
-    for key, setting in (COMMON | TASKS[task]).items():
+    for key, setting in _task_table(task).items():
         section_name, _, name = key.rpartition(".")
         section = config
         if section_name:
@@ -77,16 +82,19 @@ def defaults(task: str, cell: str) -> ConfigDict:
 def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the configuration of an older run, with defaults for the settings that were introduced after it.
 
-    A configuration of an unknown task is returned as it is.
+    The task's own settings are left as they are if the task cannot be imported here.
     """
-    if config.get("task") not in TASKS:
-        return dict(config)
     completed = dict(config)
     for key, value in config.items():
         if isinstance(value, Mapping):
             completed[key] = dict(value)
 
-    for key, setting in (COMMON | TASKS[config["task"]]).items():
+    try:
+        settings = _task_table(config["task"])
+    except ConfigError:
+        # The task is a user's own and cannot be imported here.
+        settings = COMMON
+    for key, setting in settings.items():
         section_name, _, name = key.rpartition(".")
         section = completed.setdefault(section_name, {}) if section_name else completed
         section.setdefault(name, setting.default)
@@ -124,10 +132,7 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
         ConfigError: A setting is unknown, missing or out of its bounds. The message names the first one.
     """
-    task = config.get("task")
-    if task not in TASKS:
-        raise ConfigError(f"config.task: one of {', '.join(TASKS)} expected, found {task!r}")
-    settings = COMMON | TASKS[task]
+    settings = _task_table(str(config.get("task")))
     flat = flatten(config)
     try:
         options = cell_options(flat["cell.name"])
@@ -149,6 +154,20 @@ def check(config: Mapping[str, Any]) -> None:
     for key, value in flat.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"config.{key}: a finite number expected, found {value!r}")
+
+
+def _task_table(task: str) -> dict[str, Setting]:
+    """Return all settings of a task: the common ones and its own.
+
+    Raises:
+        ConfigError: The task cannot be found.
+    """
+    return COMMON | dict(find_task(task).settings)
+
+
+def _all_tables() -> list[Mapping[str, Setting]]:
+    """Return the table of the common settings, then that of each task of this package."""
+    return [COMMON, *(find_task(task).settings for task in TASKS)]
 
 
 def _optional_field(annotation: Any) -> config_dict.FieldReference:

@@ -1,147 +1,144 @@
-"""The settings of each task, besides the ones that all tasks share."""
+"""The tasks by name, and the declarations that every task makes: its settings, its metrics and its question.
 
-from nlstm_jax.settings.setting import Setting, rate, seed
+A task of the user is named `package.module:Class`. It is treated in the same way as the tasks of this package.
+"""
 
-LANGUAGE_MODEL: dict[str, Setting] = {
-    "model.embedding": Setting(128, "E, width of a symbol's vector", low=1, high=65_536),
-    "model.projection": Setting(0, "width between cell and softmax; 0: none", low=0, high=65_536),
-    "model.dtype": Setting(
-        "float32", "of the dense layers' products; `cell.dtype` is the cell's", choices=("float32", "bfloat16")
-    ),
-    "model.tied": Setting(False, "the softmax uses the embedding's vectors"),
-    "model.init_scheme": Setting("default", "initial values of all but the cell: default, uniform(RADIUS)"),
-    "model.dropout_input": rate(0.5, "rate on the embedded symbols"),
-    "model.dropout_output": rate(0.5, "rate on what enters the softmax"),
-    "model.dropout_between": rate(0.0, "rate between the layers of a stack"),
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from nlstm_jax.cells.build import import_attribute
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.settings.setting import Setting
+
+Config: TypeAlias = Mapping[str, Any]
+"""A whole configuration, as nested mappings."""
+
+TASKS: dict[str, str] = {
+    "poems": "nlstm_jax.tasks.poems:PoemTask",
+    "sales": "nlstm_jax.tasks.sales:SalesTask",
+    "text": "nlstm_jax.tasks.text:TextTask",
+    "echo": "nlstm_jax.tasks.echo:EchoTask",
+    "stocks": "nlstm_jax.tasks.stocks:StocksTask",
+    "classify": "nlstm_jax.tasks.classify:ClassifyTask",
 }
+"""The classes of the tasks of this package, by name."""
 
-POEMS: dict[str, Setting] = {
-    "data.path": Setting("", "a folder of quatrain files or a file of poems; empty: generated verse"),
-    "data.train_poems": Setting(10_000, "generated: poems to train on", low=1, high=10_000_000),
-    "data.valid_poems": Setting(1000, "generated: poems to validate on", low=1, high=1_000_000),
-    "data.test_poems": Setting(1000, "generated: poems to test on", low=1, high=1_000_000),
-    "data.seed": seed("generated: of the poems"),
-    **LANGUAGE_MODEL,
-}
 
-TEXT: dict[str, Setting] = {
-    "data.path": Setting("", "a folder with *train*.txt, *valid*.txt, *test*.txt; empty: generated verse"),
-    "data.unit": Setting("words", "what a symbol is", choices=("words", "characters")),
-    "data.vocabulary": Setting(0, "if > 0: so many symbols at the most, rarer ones are <unk>", low=0, high=10_000_000),
-    "data.window": Setting(20, "T, symbols in a window, beyond which the gradient does not go", low=1, high=100_000),
-    "data.train_poems": Setting(4000, "generated: poems to train on", low=1, high=10_000_000),
-    "data.valid_poems": Setting(400, "generated: poems to validate on", low=1, high=1_000_000),
-    "data.test_poems": Setting(400, "generated: poems to test on", low=1, high=1_000_000),
-    "data.seed": seed("generated: of the poems"),
-    "train.loss_per": Setting(
-        "target", "of what training minimises the mean: sequence sums over a window", choices=("target", "sequence")
-    ),
-    **LANGUAGE_MODEL,
-    "model.dropout_input": rate(0.0, "rate on the embedded symbols"),
-    "model.dropout_output": rate(0.0, "rate on what enters the softmax"),
-}
+class Metric(NamedTuple):
+    """A metric that a task reports.
 
-SALES: dict[str, Setting] = {
-    "data.path": Setting("", "a folder with Kaggle's files; empty: a generated shop world"),
-    "data.protocol": Setting("honest", "the split", choices=("honest", "notebook")),
-    "data.window": Setting(24, "honest: months read", low=1, high=120),
-    "data.origins": Setting(1, "honest: months validated on, each from the months before it", low=1, high=24),
-    "data.price": Setting(False, "the item's price as a second channel"),
-    "data.scale": Setting("log1p", "how counts enter the cell", choices=("raw", "log1p")),
-    "data.rows": Setting(40_000, "generated: rows of sales_train.csv", low=1000, high=10_000_000),
-    "data.shops": Setting(10, "generated: shops", low=1, high=10_000),
-    "data.items": Setting(300, "generated: items", low=1, high=1_000_000),
-    "data.pairs": Setting(600, "generated: pairs of test.csv", low=1, high=1_000_000),
-    "data.seed": seed("generated: of the shop world"),
-    "model.likelihood": Setting("mse", "what is minimised", choices=("mse", "gaussian", "negative_binomial")),
-    "model.dropout_output": rate(0.0, "rate on the cell's last output"),
-    "model.dropout_between": rate(0.0, "rate between the layers of a stack"),
-}
+    Attributes:
+        name: The name in `metrics.jsonl`.
+        unit: The unit, such as `nats per symbol`. It is empty for a share or another pure number.
+        higher_is_better: True if a higher value is better, as for accuracies.
+    """
 
-SYMBOLS: dict[str, Setting] = {
-    "model.embedding": Setting(0, "E, width of a symbol's vector; 0: one-hot", low=0, high=65_536),
-    "model.vectors": Setting("", "a text file of pretrained vectors, a symbol and E numbers a line"),
-    "model.dropout_between": rate(0.0, "rate between the layers of a stack"),
-}
+    name: str
+    unit: str = ""
+    higher_is_better: bool = False
 
-ECHO: dict[str, Setting] = {
-    "data.length": Setting(5, "symbols in a sequence", low=1, high=100_000),
-    "data.echo_length": Setting(2, "how many of them, from the first on, are to be said again", low=1, high=100_000),
-    "data.vocabulary": Setting(100, "V, different symbols", low=2, high=1_000_000),
-    "data.delay": Setting(0, "blanks between the last symbol and the echo", low=0, high=100_000),
-    "data.train_sequences": Setting(8000, "sequences to train on", low=1, high=10_000_000),
-    "data.valid_sequences": Setting(2000, "sequences to validate on", low=1, high=10_000_000),
-    "data.test_sequences": Setting(2000, "sequences to test on", low=1, high=10_000_000),
-    "data.seed": seed("of the sequences"),
-    "model.feed": Setting(
-        "context",
-        "what the decoder reads: the encoder's last output, or the symbol before",
-        choices=("context", "previous"),
-    ),
-    **SYMBOLS,
-}
 
-STOCKS: dict[str, Setting] = {
-    "data.path": Setting("", "a CSV file of daily open, high, low, close, volume; empty: generated prices"),
-    "data.columns": Setting(
-        "", "of a header: close=Last,adjusted=Adj Close,…; without one: all names in order; empty: the usual"
-    ),
-    "data.date_format": Setting("", "as of strptime; empty: %Y-%m-%d or %Y%m%d"),
-    "data.window": Setting(20, "T, days read", low=1, high=10_000),
-    "data.horizon": Setting(5, "days ahead", low=1, high=1000),
-    "data.lag": Setting(0, "days between the last one read and the one that is looked ahead from", low=0, high=1000),
-    "data.inputs": Setting(
-        "returns",
-        "logarithmic changes in standard units, values in standard units, or values",
-        choices=("returns", "standard", "raw"),
-    ),
-    "data.target": Setting(
-        "log_return",
-        "of the close over the horizon: 100 log(ratio), or the difference",
-        choices=("log_return", "change"),
-    ),
-    "data.largest_gap": Setting(
-        14, "days without a row beyond which nothing is read or forecast across", low=1, high=10_000
-    ),
-    "data.fit_rows": Setting(
-        0, "online: first rows that only the standard units are fitted on", low=0, high=1_000_000
-    ),
-    "data.valid_fraction": Setting(0.15, "of the rows, before the test rows", above=0, below=0.5),
-    "data.test_fraction": Setting(0.15, "of the rows, the last", above=0, below=0.5),
-    "data.days": Setting(3000, "generated: days", low=50, high=1_000_000),
-    "data.seed": seed("generated: of the prices"),
-    "train.online": Setting(False, "every example is forecast, then learnt from, in order and once; in float64"),
-    "train.learn_after": Setting(0, "online: steps from a forecast to learning from it; the horizon is honest", low=0),
-    "model.likelihood": Setting("mse", "what is minimised", choices=("mse", "gaussian")),
-    "model.initial_values": Setting(
-        "drawn", "drawn, or an LSTM's of the 2015 example, by NumPy's RandomState", choices=("drawn", "example")
-    ),
-    "model.dropout_output": rate(0.0, "rate on the cell's last output"),
-    "model.dropout_between": rate(0.0, "rate between the layers of a stack"),
-}
+class Question(NamedTuple):
+    """The settings that decide which examples a task evaluates and what their values are.
 
-CLASSIFY: dict[str, Setting] = {
-    "data.path": Setting("", "a CSV file with the columns sequence, class and perhaps split; empty: generated"),
-    "data.kind": Setting(
-        "events",
-        "generated: a symbol that comes twice in a row, a cue to remember, the six",
-        choices=("events", "cue", "six"),
-    ),
-    "data.length": Setting(12, "generated: symbols in a sequence", low=2, high=100_000),
-    "data.classes": Setting(4, "generated: K, classes and symbols", low=2, high=10_000),
-    "data.train_sequences": Setting(4000, "generated: sequences to train on", low=1, high=10_000_000),
-    "data.valid_sequences": Setting(1000, "generated: sequences to validate on", low=1, high=10_000_000),
-    "data.test_sequences": Setting(1000, "generated: sequences to test on", low=1, high=10_000_000),
-    "data.window": Setting(
-        0, "T, symbols that are read at once and the gradient goes through; 0: all", low=0, high=100_000
-    ),
-    "data.seed": seed("generated: of the sequences"),
-    "train.stateful": Setting(True, "the memory goes from a sequence's window to its next one"),
-    "model.output": Setting(
-        "softmax", "one class of all, or yes or no for each (binary cross-entropy)", choices=("softmax", "sigmoid")
-    ),
-    "model.dropout_output": rate(0.0, "rate on the cell's last output"),
-    **SYMBOLS,
-}
+    Two numbers of a task may stand side by side only if the question of both is the same: these settings, the version,
+    and the checksums of the data.
 
-TASKS = {"poems": POEMS, "sales": SALES, "text": TEXT, "echo": ECHO, "stocks": STOCKS, "classify": CLASSIFY}
+    Attributes:
+        version: A number that is raised whenever the same settings begin to mean other examples or other values.
+        settings: The dotted names of the settings.
+        generated: The dotted names of the settings that count only while `data.path` is empty.
+    """
+
+    version: int
+    settings: tuple[str, ...] = ()
+    generated: tuple[str, ...] = ()
+
+
+class TaskClass(Protocol):
+    """The part of a task's class that needs no data. See `nlstm_jax.tasks.Task`."""
+
+    settings: Mapping[str, Setting]
+    metrics: tuple[Metric, ...]
+    question: Question
+
+    @classmethod
+    def from_config(cls, config: Config) -> Any:
+        """Return the task with its data."""
+
+    @staticmethod
+    def build_model(config: Config, dims: Mapping[str, int]) -> Any:
+        """Return the model with its initial values."""
+
+
+_DECLARED = ("settings", "metrics", "question", "from_config", "build_model")
+"""The attributes that a task's class must have."""
+
+
+@functools.cache
+def find_task(name: str) -> TaskClass:
+    """Return the class of a task.
+
+    Args:
+        name: The name of a task of this package, or `package.module:Class`.
+
+    Raises:
+        ConfigError: There is no such task, it cannot be imported, or it lacks a declaration.
+    """
+    if name not in TASKS and ":" not in name:
+        raise ConfigError(f"config.task: one of {', '.join(TASKS)} or package.module:Class expected, found {name!r}")
+    try:
+        task = import_attribute(TASKS.get(name, name))
+    except ValueError as error:
+        raise ConfigError(f"config.task: {error}") from None
+
+    missing = [attribute for attribute in _DECLARED if not hasattr(task, attribute)]
+    if missing:
+        raise ConfigError(f"config.task: {name!r}: {', '.join(_DECLARED)} expected, found no {missing[0]}")
+    return task
+
+
+def find_metric(config: Config, name: str) -> Metric:
+    """Return the declaration of a metric of a configuration's task.
+
+    Raises:
+        ConfigError: The task cannot be found, or it has no such metric.
+    """
+    metrics = find_task(config["task"]).metrics
+    for metric in metrics:
+        if metric.name == name:
+            return metric
+    names = ", ".join(metric.name for metric in metrics)
+    raise ConfigError(f"config.eval.metric: one of {names} expected, found {name!r}")
+
+
+def describe_metrics(task: str) -> dict[str, dict[str, Any]]:
+    """Return the direction and the unit of every metric of a task, as they are written into a run folder."""
+    return {
+        metric.name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
+        for metric in find_task(task).metrics
+    }
+
+
+def describe_question(config: Config, checksums: Mapping[str, str]) -> dict[str, Any]:
+    """Return the question of a run, as it is written into a run folder.
+
+    Args:
+        config: The configuration of the run.
+        checksums: The checksums of its data by name, from `task.metadata`.
+    """
+    question = find_task(config["task"]).question
+    names = question.settings
+    if not config["data"].get("path"):
+        names += question.generated
+    settings = {}
+    for name in names:
+        section, _, key = name.partition(".")
+        settings[name] = config[section][key]
+    return {
+        "task": config["task"],
+        "version": question.version,
+        "settings": settings,
+        "checksums": dict(checksums),
+    }

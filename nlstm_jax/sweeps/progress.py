@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nlstm_jax.runs import Run, higher_is_better, read_run
+from nlstm_jax.runs import Run, read_run
 from nlstm_jax.runs.files import CONFIG, JsonObject
 
 ENDED = ("finished", "diverged")
@@ -53,7 +53,7 @@ def read_progress(folder: Path) -> TrialProgress:
     metric = run.config["eval"]["metric"]
     valid_lines = [line for line in run.metrics if line.get("split") == "valid"]
     values = {line["step"]: line[metric] for line in valid_lines if metric in line}
-    best_of = max if higher_is_better(metric) else min
+    best_of = max if run.higher_is_better(metric) else min
     best = best_of(values.values(), default=None)
 
     last_line = run.metrics[-1]

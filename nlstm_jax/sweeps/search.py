@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, TypeAlias
 
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import higher_is_better
+from nlstm_jax.settings import find_metric
 from nlstm_jax.sweeps.progress import TrialProgress
 from nlstm_jax.sweeps.space import Trial, TrialCollector
 
@@ -234,7 +234,8 @@ class Search:
 
 def _objective_sign(trial: Trial) -> int:
     """Return the sign by which the metric is multiplied, as a study minimizes: -1 if higher is better, else 1."""
-    return -1 if higher_is_better(trial.config["eval"]["metric"]) else 1
+    metric = find_metric(trial.config, trial.config["eval"]["metric"])
+    return -1 if metric.higher_is_better else 1
 
 
 def _import_optuna() -> ModuleType:

@@ -1,6 +1,19 @@
-"""Tasks: the examples, batches, losses and metrics of each data set."""
+"""Tasks: the examples, batches, losses and metrics of each data set. A task is one file."""
 
-from nlstm_jax.tasks.base import Examples, Task, WeightedSum
+from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.tasks.base import AnyTask, Examples, ShuffledExamples, StatelessTask, Task, WeightedSum, to_means
 from nlstm_jax.tasks.build import build
 
-__all__ = ["Examples", "Task", "WeightedSum", "build"]
+__all__ = [
+    "AnyTask",
+    "Examples",
+    "Metric",
+    "Question",
+    "Setting",
+    "ShuffledExamples",
+    "StatelessTask",
+    "Task",
+    "WeightedSum",
+    "build",
+    "to_means",
+]

@@ -1,13 +1,15 @@
-"""The interface of a task: its examples, its loss of a batch, and its metrics of a split."""
+"""The interface of a task: its declarations, its examples, its model, its loss of a batch, its metrics of a split."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.settings.tasks import Config
 from nlstm_jax.types import Array, Bool, Float, Int, PRNGKeyArray
 
 
@@ -21,6 +23,13 @@ class WeightedSum(NamedTuple):
 
     sum: Float[Array, ""]
     weight: Float[Array, ""]
+
+
+BatchT = TypeVar("BatchT")
+"""The type of a batch, a pytree of arrays."""
+
+MemoryT = TypeVar("MemoryT")
+"""The type of what passes from batch to batch, a pytree of arrays [B, …]."""
 
 
 @runtime_checkable
@@ -80,38 +89,63 @@ class ShuffledExamples(ABC):
         return eval_batches(self.size, batch_size, count)
 
 
-@runtime_checkable
-class Task(Protocol):
-    """A learning problem: the examples of each split, a loss to minimize, and metrics to report."""
+class Task(ABC, Generic[BatchT, MemoryT]):
+    """A learning problem: the examples of each split, a model, a loss to minimize, and metrics to report.
 
-    @property
-    def splits(self) -> Mapping[str, Examples]:
-        """The examples of each split, by name: `train`, `valid` and `test`, or `train` alone."""
+    A subclass declares the first three attributes, and its instances have the others.
 
-    @property
-    def metrics(self) -> tuple[str, ...]:
-        """The names of the metrics that `report` returns."""
+    Attributes:
+        settings: The settings that the task has besides the common ones, by dotted name.
+        metrics: The metrics that `report` returns.
+        question: The settings that decide which examples are evaluated.
+        splits: The examples of each split, by name: `train`, `valid` and `test`, or `train` alone.
+        targets_per_example: The average number of targets in an example. The tokens per second are computed from it.
+        model_dims: The dimensions that the data require of a model, such as the number of symbols.
+        metadata: The facts about the data: name, checksums, and the generator's own log-loss where it is known.
+        log_lines: The lines that describe the data in the log.
+    """
 
-    @property
-    def targets_per_example(self) -> float:
-        """The average number of targets in an example. The tokens per second are computed from it."""
+    settings: ClassVar[Mapping[str, Setting]]
+    metrics: ClassVar[tuple[Metric, ...]]
+    question: ClassVar[Question]
 
-    @property
-    def model_dims(self) -> Mapping[str, int]:
-        """The dimensions that the task requires of a model. See `models.build`."""
+    splits: Mapping[str, Examples]
+    targets_per_example: float = 1.0
+    model_dims: Mapping[str, int]
+    metadata: dict[str, Any]
+    log_lines: tuple[str, ...] = ()
 
-    @property
-    def metadata(self) -> dict[str, Any]:
-        """The facts about the data: name, checksums, and the generator's own log-loss where it is known."""
+    @classmethod
+    @abstractmethod
+    def from_config(cls, config: Config) -> "Task[BatchT, MemoryT]":
+        """Load or generate the data of a configuration, and return the task with its splits.
 
-    @property
-    def log_lines(self) -> tuple[str, ...]:
-        """The lines that describe the data in the log."""
+        Raises:
+            DataError: The data are missing or not of their form.
+            ConfigError: Some settings contradict each other.
+        """
 
-    def initial_carry(self, model: Any, batch_size: int) -> Any:
+    @staticmethod
+    @abstractmethod
+    def build_model(config: Config, dims: Mapping[str, int]) -> Any:
+        """Build the model with its initial values, drawn from `config.seeds.init`.
+
+        Args:
+            config: The configuration, whose widths are known.
+            dims: The dimensions `model_dims` of the task.
+
+        Returns:
+            A Flax NNX module, whose recurrent layers are `adapters.nnx.Recurrent`.
+        """
+
+    @abstractmethod
+    def initial_carry(self, model: Any, batch_size: int) -> MemoryT:
         """Return the carry before the first batch: arrays [B, …], or `()` if batches are independent."""
 
-    def train_loss(self, model: Any, batch: Any, memory: Any, key: PRNGKeyArray | None) -> tuple[WeightedSum, Any]:
+    @abstractmethod
+    def train_loss(
+        self, model: Any, batch: BatchT, memory: MemoryT, key: PRNGKeyArray | None
+    ) -> tuple[WeightedSum, MemoryT]:
         """Compute the training loss of a batch.
 
         Args:
@@ -124,9 +158,10 @@ class Task(Protocol):
             The loss, summed over the batch's targets, and the carry after the batch.
         """
 
+    @abstractmethod
     def eval_step(
-        self, model: Any, batch: Any, memory: Any, weight: Float[Array, "B"]
-    ) -> tuple[dict[str, WeightedSum], Any]:
+        self, model: Any, batch: BatchT, memory: MemoryT, weight: Float[Array, "B"]
+    ) -> tuple[dict[str, WeightedSum], MemoryT]:
         """Compute the sums of a batch that `report` needs.
 
         Args:
@@ -140,22 +175,27 @@ class Task(Protocol):
         """
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """Return the metrics of every split, from its sums over all its examples. `train` is always among the splits.
+        """Return the metrics of every split, from its sums over all its examples. The default is the mean of each sum.
 
         Args:
-            totals: The sums by split and name.
+            totals: The sums by split and name. `train` is always among the splits.
         """
+        return to_means(totals)
 
 
-class StatelessTask(ABC):
+AnyTask: TypeAlias = Task[Any, Any]
+"""A task with batches and memories of any type."""
+
+
+class StatelessTask(Task[BatchT, tuple[()]]):
     """A task whose batches are independent. A subclass defines `loss` and `measure` of a single batch."""
 
     @abstractmethod
-    def loss(self, model: Any, batch: Any, key: PRNGKeyArray | None) -> WeightedSum:
+    def loss(self, model: Any, batch: BatchT, key: PRNGKeyArray | None) -> WeightedSum:
         """Compute the training loss of a batch, summed over its targets. `key` is the random key of the noise."""
 
     @abstractmethod
-    def measure(self, model: Any, batch: Any, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
+    def measure(self, model: Any, batch: BatchT, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Compute the sums of a batch that `report` needs. `weight` is the weight of each example."""
 
     def initial_carry(self, model: Any, batch_size: int) -> tuple[()]:
@@ -163,13 +203,13 @@ class StatelessTask(ABC):
         return ()
 
     def train_loss(
-        self, model: Any, batch: Any, memory: tuple[()], key: PRNGKeyArray | None
+        self, model: Any, batch: BatchT, memory: tuple[()], key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, tuple[()]]:
         """Compute `loss`. Returns it with the empty carry."""
         return self.loss(model, batch, key), memory
 
     def eval_step(
-        self, model: Any, batch: Any, memory: tuple[()], weight: Float[Array, "B"]
+        self, model: Any, batch: BatchT, memory: tuple[()], weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], tuple[()]]:
         """Compute the sums of `measure`. Returns them with the empty carry."""
         return self.measure(model, batch, weight), memory

@@ -1,15 +1,16 @@
-"""Baselines without a network, on the same windows: naive forecasts and ridge regression."""
+"""Baselines without a network, on the same windows: naive forecasts and ridge regression.
 
+scikit-learn is imported where it is used, as it is an optional package.
+"""
+
+import importlib
 from collections.abc import Callable
+from types import ModuleType
+from typing import TypeAlias
 
-import jax.numpy as jnp
 import numpy as np
-from sklearn.linear_model import Ridge, RidgeCV
-from sklearn.model_selection import TimeSeriesSplit
 
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.tasks.sales import LARGEST, SalesTask, SalesWindows
-from nlstm_jax.tasks.stocks import PriceWindows, StocksTask
 from nlstm_jax.types import Float
 
 RIDGE_MONTHS = 12
@@ -18,55 +19,59 @@ RIDGE_MONTHS = 12
 PENALTIES = np.logspace(0, 6, 13)
 """The penalties that cross-validation chooses from in the stocks task."""
 
+Arrays: TypeAlias = tuple[Float[np.ndarray, "n F"], Float[np.ndarray, "n"]]
+"""The inputs and the targets of examples."""
 
-def baselines(task: SalesTask | StocksTask, split: str) -> dict[str, dict[str, float]]:
-    """Return the errors of each baseline on a split, by the name of the baseline.
 
-    In the sales task, all baselines see counts clipped to [0, 20], as the networks do. Ridge regression has α = 1, and
-    its intercept is not penalized. It is fitted on all months that the networks are trained on, and on the earlier
-    months that its shorter window allows.
-
-    In the stocks task, ridge regression sees the windows that the networks see. Its penalty is chosen by
-    cross-validation in chronological order within the training examples.
+def monthly_baselines(train: Arrays, evaluated: Arrays, largest: float) -> dict[str, dict[str, float]]:
+    """Return the MSE and the clipped RMSE of each baseline of the sales task.
 
     Args:
-        task: The task.
-        split: The name of a validation or test split.
-
-    Raises:
-        ConfigError: The task has no such split, or it is the training split.
+        train: The counts of the `RIDGE_MONTHS` months before each training target, and the targets.
+        evaluated: The same of the evaluated split.
+        largest: The largest count; forecasts and targets are clipped to [0, largest] for the clipped RMSE.
     """
-    if split not in task.splits or split == "train":
-        raise ConfigError(f"baselines: a task with {split} expected, which validates or tests; found one without")
-    if isinstance(task, SalesTask):
-        return _evaluate_sales_baselines(task, split)
-    return _evaluate_stock_baselines(task, split)
-
-
-def _evaluate_sales_baselines(task: SalesTask, split: str) -> dict[str, dict[str, float]]:
-    """Return the MSE and the clipped RMSE of each baseline of the sales task."""
-    train = task.splits["train"]
-    train_inputs, train_targets = _collect_months(train, range(RIDGE_MONTHS, train.first + train.months))
-    ridge = Ridge(alpha=1.0).fit(train_inputs, train_targets)
+    linear_model = _import_linear_model()
+    ridge = linear_model.Ridge(alpha=1.0).fit(*train)
     forecasters: dict[str, Callable[[np.ndarray], np.ndarray]] = {
         "always zero": lambda months: np.zeros(len(months)),
         "last month repeated": lambda months: months[:, -1],
         "mean of the last three months": lambda months: months[:, -3:].mean(1),
         f"ridge on the last {RIDGE_MONTHS} months": ridge.predict,
     }
-    windows = task.splits[split]
-    inputs, targets = _collect_months(windows, range(windows.first, windows.first + windows.months))
-    return {name: _compute_errors(forecaster(inputs), targets) for name, forecaster in forecasters.items()}
+    inputs, targets = evaluated
+
+    errors = {}
+    for name, forecaster in forecasters.items():
+        forecast = forecaster(inputs)
+        clipped = np.clip(forecast, 0, largest) - np.clip(targets, 0, largest)
+        errors[name] = {
+            "mse": float(np.square(forecast - targets).mean()),
+            "rmse_clipped": float(np.sqrt(np.square(clipped).mean())),
+        }
+    return errors
 
 
-def _evaluate_stock_baselines(task: StocksTask, split: str) -> dict[str, dict[str, float]]:
-    """Return the MSE and the RMSE of each baseline of the stocks task, in the unit of the targets."""
-    train_inputs, train_targets = _collect_days(task.splits["train"], task.unit)
-    inputs, targets = _collect_days(task.splits[split], task.unit)
+def price_baselines(train: Arrays, evaluated: Arrays, *, window: int, horizon: int) -> dict[str, dict[str, float]]:
+    """Return the MSE and the RMSE of each baseline of the stocks task, in the unit of the targets.
 
-    folds = TimeSeriesSplit(5, gap=task.horizon)
-    ridge = RidgeCV(PENALTIES, cv=folds, scoring="neg_mean_squared_error").fit(train_inputs, train_targets)
-    window = task.splits["train"].window
+    Ridge regression sees the windows that the networks see. Its penalty is chosen by cross-validation in chronological
+    order within the training examples.
+
+    Args:
+        train: The flattened windows of the training split, and their targets.
+        evaluated: The same of the evaluated split.
+        window: The number of days in a window.
+        horizon: The number of days from a window's end to its target, which is left out between the folds.
+    """
+    linear_model = _import_linear_model()
+    from sklearn.model_selection import TimeSeriesSplit
+
+    train_inputs, train_targets = train
+    inputs, targets = evaluated
+    folds = TimeSeriesSplit(5, gap=horizon)
+    ridge = linear_model.RidgeCV(PENALTIES, cv=folds, scoring="neg_mean_squared_error")
+    ridge.fit(train_inputs, train_targets)
     forecasts = {
         "no change": np.zeros(len(targets)),
         "mean change of the training days": np.full(len(targets), train_targets.mean()),
@@ -80,31 +85,13 @@ def _evaluate_stock_baselines(task: StocksTask, split: str) -> dict[str, dict[st
     return errors
 
 
-def _collect_months(
-    windows: SalesWindows, target_months: range
-) -> tuple[Float[np.ndarray, "n T"], Float[np.ndarray, "n"]]:
-    """Return the inputs and targets of all pairs in all target months.
+def _import_linear_model() -> ModuleType:
+    """Return `sklearn.linear_model`.
 
-    The inputs are the counts of the `RIDGE_MONTHS` months before the target month.
+    Raises:
+        ConfigError: scikit-learn is not installed.
     """
-    counts = np.asarray(windows.targets, np.float64)
-    inputs = np.concatenate([counts[:, month - RIDGE_MONTHS : month] for month in target_months])
-    targets = np.concatenate([counts[:, month] for month in target_months])
-    return inputs, targets
-
-
-def _collect_days(windows: PriceWindows, unit: float) -> tuple[Float[np.ndarray, "n F"], Float[np.ndarray, "n"]]:
-    """Return the flattened inputs of all windows, and their targets multiplied by `unit`."""
-    batch = windows.gather(jnp.arange(windows.size))
-    inputs = np.moveaxis(np.asarray(batch.inputs, np.float64), 1, 0).reshape(len(batch.targets), -1)
-    targets = np.asarray(batch.targets, np.float64) * unit
-    return inputs, targets
-
-
-def _compute_errors(forecast: Float[np.ndarray, "n"], target: Float[np.ndarray, "n"]) -> dict[str, float]:
-    """Return the MSE, and the RMSE of counts clipped to [0, 20]."""
-    clipped = np.clip(forecast, 0, LARGEST) - np.clip(target, 0, LARGEST)
-    return {
-        "mse": float(np.square(forecast - target).mean()),
-        "rmse_clipped": float(np.sqrt(np.square(clipped).mean())),
-    }
+    try:
+        return importlib.import_module("sklearn.linear_model")
+    except ImportError:
+        raise ConfigError('baselines: scikit-learn expected; pip install -e ".[report]" brings it') from None

@@ -6,7 +6,7 @@ A sequence is read as a whole, or in windows. With windows, the carry of the mod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,12 @@ from nlstm_jax.data.generators.synthetic import SIX, Classified, cues, events, g
 from nlstm_jax.data.sequences import ABSENT, SequenceData, encode, read_sequences
 from nlstm_jax.data.splits import SPLITS
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.tasks.base import ShuffledSampler, WeightedSum, eval_batches, reset_where, to_means
+from nlstm_jax.models import Classifier, build_classifier
+from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.settings.models import SYMBOLS
+from nlstm_jax.settings.setting import rate, seed
+from nlstm_jax.settings.tasks import Config
+from nlstm_jax.tasks.base import ShuffledSampler, Task, WeightedSum, eval_batches, reset_where
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 
@@ -133,7 +138,7 @@ class WindowSampler(NamedTuple):
         return batches[start - offset : stop - offset]
 
 
-class ClassifyTask:
+class ClassifyTask(Task[WindowBatch, Any]):
     """A task that predicts the class of a sequence. See `tasks.base.Task`.
 
     The metrics are the log-loss in nats per target, and the share of sequences whose class is the most probable one.
@@ -148,7 +153,45 @@ class ClassifyTask:
         splits: The windows of each split.
     """
 
-    metrics = ("log_loss", "accuracy")
+    settings: ClassVar = {
+        "data.path": Setting("", "a CSV file with the columns sequence, class and perhaps split; empty: generated"),
+        "data.kind": Setting(
+            "events",
+            "generated: a symbol that comes twice in a row, a cue to remember, the six",
+            choices=("events", "cue", "six"),
+        ),
+        "data.length": Setting(12, "generated: symbols in a sequence", low=2, high=100_000),
+        "data.classes": Setting(4, "generated: K, classes and symbols", low=2, high=10_000),
+        "data.train_sequences": Setting(4000, "generated: sequences to train on", low=1, high=10_000_000),
+        "data.valid_sequences": Setting(1000, "generated: sequences to validate on", low=1, high=10_000_000),
+        "data.test_sequences": Setting(1000, "generated: sequences to test on", low=1, high=10_000_000),
+        "data.window": Setting(
+            0, "T, symbols that are read at once and the gradient goes through; 0: all", low=0, high=100_000
+        ),
+        "data.seed": seed("generated: of the sequences"),
+        "train.stateful": Setting(True, "the memory goes from a sequence's window to its next one"),
+        "model.output": Setting(
+            "softmax", "one class of all, or yes or no for each (binary cross-entropy)", choices=("softmax", "sigmoid")
+        ),
+        "model.dropout_output": rate(0.0, "rate on the cell's last output"),
+        **SYMBOLS,
+    }
+    metrics = (Metric("log_loss", "nats per sequence"), Metric("accuracy", higher_is_better=True))
+    question = Question(
+        version=1,
+        settings=("model.output",),
+        generated=(
+            "data.kind",
+            "data.length",
+            "data.classes",
+            "data.train_sequences",
+            "data.valid_sequences",
+            "data.test_sequences",
+            "data.seed",
+        ),
+    )
+
+    splits: dict[str, SequenceWindows]
 
     def __init__(self, data: SequenceData, *, window: int = 0, stateful: bool = True, output: str = "softmax") -> None:
         """Cut the sequences into windows.
@@ -177,6 +220,24 @@ class ClassifyTask:
         self.model_dims = {"vocabulary": len(self.symbols), "classes": len(self.classes)}
         self.metadata: dict[str, Any] = {"name": "classify", "checksums": data.checksums}
 
+    @classmethod
+    def from_config(cls, config: Config) -> "ClassifyTask":
+        """Build the task from the file `data.path`, or from generated sequences if the path is empty.
+
+        Raises:
+            DataError: See `read_sequences`.
+            ConfigError: More sequences are required than can be generated.
+        """
+        data = config["data"]
+        sequences = read_sequences(Path(data["path"])) if data["path"] else _generate(data)
+        stateful = config["train"]["stateful"]
+        return cls(sequences, window=data["window"], stateful=stateful, output=config["model"]["output"])
+
+    @staticmethod
+    def build_model(config: Config, dims: Mapping[str, int]) -> Classifier:
+        """Build the classifier over the symbols and classes of the data."""
+        return build_classifier(config, dims["vocabulary"], dims["classes"])
+
     def initial_carry(self, model: Any, batch_size: int) -> Any:
         """Return the initial carry of the cell, or `()` if no carry passes between windows."""
         if self._stateful and self._window > 0:
@@ -204,10 +265,6 @@ class ClassifyTask:
         }
         sums = {name: WeightedSum((values * end_weight).sum(), end_weight.sum()) for name, values in metrics.items()}
         return sums, memory
-
-    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """Return the mean log-loss and the accuracy of each split."""
-        return to_means(totals)
 
     def probabilities(
         self, model: Any, sequences: Sequence[Sequence[str]], names: Sequence[str] = ()
@@ -304,22 +361,6 @@ class ClassifyTask:
         missing = -symbols.shape[1] % window
         padded = np.pad(symbols, ((0, 0), (0, missing)), constant_values=ABSENT)
         return SequenceWindows(padded, lengths, classes, window)
-
-
-def build_classify(data: Mapping[str, Any], stateful: bool, output: str) -> ClassifyTask:
-    """Build the task from the file `path` of a configuration's `data` section, or from generated sequences.
-
-    Args:
-        data: The `data` section of a configuration. The sequences are generated if `path` is empty.
-        stateful: True if the carry passes from one window to the next.
-        output: The output layer, `softmax` or `sigmoid`.
-
-    Raises:
-        DataError: See `read_sequences`.
-        ConfigError: More sequences are required than can be generated.
-    """
-    sequences = read_sequences(Path(data["path"])) if data["path"] else _generate(data)
-    return ClassifyTask(sequences, window=data["window"], stateful=stateful, output=output)
 
 
 def _generate(data: Mapping[str, Any]) -> SequenceData:

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,13 @@ from rich.table import Table
 from nlstm_jax.data.generators.synthetic import distinct_sequences
 from nlstm_jax.data.splits import SPLITS
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
+from nlstm_jax.models import Seq2Seq, build_seq2seq
+from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.settings.models import SYMBOLS
+from nlstm_jax.settings.setting import seed
+from nlstm_jax.settings.tasks import Config
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum
+from nlstm_jax.tasks.sampling import SampleRequest
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
 BLANK = -1
@@ -59,7 +65,7 @@ class EchoExamples(ShuffledExamples):
         return EchoBatch(inputs, symbols[: self.echo_length])
 
 
-class EchoTask(StatelessTask):
+class EchoTask(StatelessTask[EchoBatch]):
     """The echo task, with the log-loss in nats per symbol and the accuracies of symbols and sequences.
 
     The log-loss is that of the correct echo: each symbol is predicted from the correct symbols before it. For the
@@ -69,7 +75,44 @@ class EchoTask(StatelessTask):
         symbols: The symbols of the vocabulary, in the order of their indices.
     """
 
-    metrics = ("log_loss", "token_accuracy", "sequence_accuracy")
+    settings: ClassVar = {
+        "data.length": Setting(5, "symbols in a sequence", low=1, high=100_000),
+        "data.echo_length": Setting(
+            2, "how many of them, from the first on, are to be said again", low=1, high=100_000
+        ),
+        "data.vocabulary": Setting(100, "V, different symbols", low=2, high=1_000_000),
+        "data.delay": Setting(0, "blanks between the last symbol and the echo", low=0, high=100_000),
+        "data.train_sequences": Setting(8000, "sequences to train on", low=1, high=10_000_000),
+        "data.valid_sequences": Setting(2000, "sequences to validate on", low=1, high=10_000_000),
+        "data.test_sequences": Setting(2000, "sequences to test on", low=1, high=10_000_000),
+        "data.seed": seed("of the sequences"),
+        "model.feed": Setting(
+            "context",
+            "what the decoder reads: the encoder's last output, or the symbol before",
+            choices=("context", "previous"),
+        ),
+        **SYMBOLS,
+    }
+    metrics = (
+        Metric("log_loss", "nats per symbol"),
+        Metric("token_accuracy", higher_is_better=True),
+        Metric("sequence_accuracy", higher_is_better=True),
+    )
+    question = Question(
+        version=1,
+        settings=(
+            "data.length",
+            "data.echo_length",
+            "data.vocabulary",
+            "data.delay",
+            "data.train_sequences",
+            "data.valid_sequences",
+            "data.test_sequences",
+            "data.seed",
+        ),
+    )
+
+    splits: dict[str, EchoExamples]
 
     def __init__(self, data: Mapping[str, Any]) -> None:
         """Draw the sequences of all splits.
@@ -93,7 +136,7 @@ class EchoTask(StatelessTask):
             raise ConfigError(f"config.data.train_sequences, valid_sequences and test_sequences: {error}") from None
 
         self.symbols = tuple(map(str, range(data["vocabulary"])))
-        self.splits: dict[str, EchoExamples] = {}
+        self.splits = {}
         parts = np.split(sequences, np.cumsum(counts)[:-1])
         for split, part in zip(SPLITS, parts, strict=True):
             self.splits[split] = EchoExamples(part, data["echo_length"], data["delay"])
@@ -109,6 +152,16 @@ class EchoTask(StatelessTask):
             "name": "echo",
             "checksums": {"generated": hashlib.sha256(sequences.tobytes()).hexdigest()},
         }
+
+    @classmethod
+    def from_config(cls, config: Config) -> "EchoTask":
+        """Build the task from generated sequences."""
+        return cls(config["data"])
+
+    @staticmethod
+    def build_model(config: Config, dims: Mapping[str, int]) -> Seq2Seq:
+        """Build the encoder and the decoder over the vocabulary."""
+        return build_seq2seq(config, dims["vocabulary"])
 
     def loss(self, model: Any, batch: EchoBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Compute the log-loss in nats, summed over all symbols to repeat."""
@@ -127,58 +180,60 @@ class EchoTask(StatelessTask):
             "sequence_accuracy": WeightedSum((is_correct.all(0) * weight).sum(), weight.sum()),
         }
 
-    def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-        """Return the log-loss and the two accuracies of every split."""
-        return to_means(totals)
+    def sample(self, model: Any, request: SampleRequest) -> Table:
+        """Return a table of echoes: of the sequence in the prompt, or of sequences of the validation split.
 
+        Raises:
+            ConfigError: The prompt holds an unknown symbol, or fewer symbols than are to be repeated.
+        """
+        if request.prompt:
+            return self.echo_table(model, self.parse_sequences(request.prompt))
+        return self.echo_table(model, self.sample_sequences(request.count, request.seed))
 
-def sample_sequences(task: EchoTask, count: int, seed: int) -> Int[np.ndarray, "N L"]:
-    """Return up to `count` different sequences of the validation split, chosen at random."""
-    sequences = np.asarray(task.splits["valid"].symbols)
-    count = min(count, len(sequences))
-    rows = np.random.default_rng(seed).choice(len(sequences), count, replace=False)
-    return sequences[rows]
+    def sample_sequences(self, count: int, seed: int) -> Int[np.ndarray, "N L"]:
+        """Return up to `count` different sequences of the validation split, chosen at random."""
+        sequences = np.asarray(self.splits["valid"].symbols)
+        count = min(count, len(sequences))
+        rows = np.random.default_rng(seed).choice(len(sequences), count, replace=False)
+        return sequences[rows]
 
+    def parse_sequences(self, text: str) -> Int[np.ndarray, "1 L"]:
+        """Parse one sequence that a user wrote: symbols with spaces between them.
 
-def parse_sequences(task: EchoTask, text: str) -> Int[np.ndarray, "1 L"]:
-    """Parse one sequence that a user wrote: symbols with spaces between them.
+        Raises:
+            ConfigError: The text holds an unknown symbol, or fewer symbols than are to be repeated.
+        """
+        symbols = text.split()
+        minimum = self.splits["valid"].echo_length
+        unknown = [symbol for symbol in symbols if symbol not in self.symbols]
 
-    Raises:
-        ConfigError: The text holds an unknown symbol, or fewer symbols than are to be repeated.
-    """
-    symbols = text.split()
-    minimum = task.splits["valid"].echo_length
-    unknown = [symbol for symbol in symbols if symbol not in task.symbols]
+        if unknown or len(symbols) < minimum:
+            description = repr(unknown[0]) if unknown else f"{len(symbols):,} of them"
+            raise ConfigError(
+                f"--prompt: {minimum:,} symbols or more, from {self.symbols[0]} to {self.symbols[-1]} with blanks "
+                f"between them, expected, found {description}"
+            )
+        return np.array([[self.symbols.index(symbol) for symbol in symbols]], np.int32)
 
-    if unknown or len(symbols) < minimum:
-        description = repr(unknown[0]) if unknown else f"{len(symbols):,} of them"
-        raise ConfigError(
-            f"--prompt: {minimum:,} symbols or more, from {task.symbols[0]} to {task.symbols[-1]} with blanks between "
-            f"them, expected, found {description}"
-        )
-    return np.array([[task.symbols.index(symbol) for symbol in symbols]], np.int32)
+    def echo_table(self, model: Any, sequences: Int[np.ndarray, "N L"]) -> Table:
+        """Return a table of sequences: inputs, targets, the echo, and the number of correct symbols."""
+        valid = self.splits["valid"]
+        examples = EchoExamples(sequences, valid.echo_length, valid.delay)
+        batch = examples.gather(jnp.arange(len(sequences)))
 
+        inputs = np.asarray(batch.inputs).T
+        targets = np.asarray(batch.targets).T
+        echoes = np.asarray(model.write(batch.inputs, len(batch.targets))).T
 
-def echo_table(task: EchoTask, model: Any, sequences: Int[np.ndarray, "N L"]) -> Table:
-    """Return a table with the inputs, the targets, the echo, and the number of correct symbols of each sequence."""
-    valid = task.splits["valid"]
-    examples = EchoExamples(sequences, valid.echo_length, valid.delay)
-    batch = examples.gather(jnp.arange(len(sequences)))
+        table = Table("given", "to be echoed", "echoed", "right")
+        for input_row, target_row, echo_row in zip(inputs, targets, echoes, strict=True):
+            correct = f"{(echo_row == target_row).sum()} of {len(target_row)}"
+            table.add_row(self._to_text(input_row), self._to_text(target_row), self._to_text(echo_row), correct)
+        return table
 
-    inputs = np.asarray(batch.inputs).T
-    targets = np.asarray(batch.targets).T
-    echoes = np.asarray(model.write(batch.inputs, len(batch.targets))).T
-
-    table = Table("given", "to be echoed", "echoed", "right")
-    for input_row, target_row, echo_row in zip(inputs, targets, echoes, strict=True):
-        correct = f"{(echo_row == target_row).sum()} of {len(target_row)}"
-        table.add_row(_to_text(task, input_row), _to_text(task, target_row), _to_text(task, echo_row), correct)
-    return table
-
-
-def _to_text(task: EchoTask, indices: Int[np.ndarray, "L"]) -> str:
-    """Return a sequence as text: symbols with spaces between them, and a dot for every blank."""
-    return " ".join("·" if index == BLANK else task.symbols[index] for index in indices)
+    def _to_text(self, indices: Int[np.ndarray, "L"]) -> str:
+        """Return a sequence as text: symbols with spaces between them, and a dot for every blank."""
+        return " ".join("·" if index == BLANK else self.symbols[index] for index in indices)
 
 
 def _log_loss(logits: Float[Array, "S B V"], targets: Int[Array, "S B"]) -> Float[Array, "S B"]:

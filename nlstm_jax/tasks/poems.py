@@ -1,18 +1,23 @@
 """Poem language modeling: predict the next symbol of a poem from the symbols before it."""
 
 import hashlib
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.data.generators.verse import ENGLISH_VERSE
+from nlstm_jax.data.generators.verse_splits import generate_poems, generator_log_loss
 from nlstm_jax.data.poems import (
+    BEGIN,
+    END,
+    END_OF_LINE,
     FIRST_CHARACTER,
+    RARE,
     SPLITS,
     Corpus,
     Poem,
@@ -20,9 +25,15 @@ from nlstm_jax.data.poems import (
     read_corpus,
     shared_lines,
 )
-from nlstm_jax.errors import DataError
+from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.models import LanguageModel, build_language_model
+from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.settings.models import LANGUAGE_MODEL
+from nlstm_jax.settings.setting import seed
+from nlstm_jax.settings.tasks import Config
 from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
-from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
+from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
+from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 
 class PoemBatch(NamedTuple):
@@ -68,7 +79,7 @@ class PoemExamples(ShuffledExamples):
         return PoemBatch(tokens.T, lengths)
 
 
-class PoemTask(StatelessTask):
+class PoemTask(StatelessTask[PoemBatch]):
     """A language model of poems, with the log-loss in nats per target. See `tasks.base.Task`.
 
     The targets are all symbols, the line ends and the poem's end.
@@ -79,7 +90,22 @@ class PoemTask(StatelessTask):
         form: The length of every line, if all training poems have the same line lengths. Otherwise None.
     """
 
-    metrics = ("log_loss", "log_loss_per_character", "perplexity")
+    settings: ClassVar = {
+        "data.path": Setting("", "a folder of quatrain files or a file of poems; empty: generated verse"),
+        "data.train_poems": Setting(10_000, "generated: poems to train on", low=1, high=10_000_000),
+        "data.valid_poems": Setting(1000, "generated: poems to validate on", low=1, high=1_000_000),
+        "data.test_poems": Setting(1000, "generated: poems to test on", low=1, high=1_000_000),
+        "data.seed": seed("generated: of the poems"),
+        **LANGUAGE_MODEL,
+    }
+    metrics = (
+        Metric("log_loss", "nats per target"),
+        Metric("log_loss_per_character", "nats per character"),
+        Metric("perplexity"),
+    )
+    question = Question(version=1, generated=("data.train_poems", "data.valid_poems", "data.test_poems", "data.seed"))
+
+    splits: dict[str, PoemExamples]
 
     def __init__(self, corpus: Corpus, *, floor: Mapping[str, Mapping[str, float]] | None = None) -> None:
         """Encode a corpus.
@@ -93,7 +119,7 @@ class PoemTask(StatelessTask):
         self.separator = corpus.separator
         self.form = _common_form(train_poems)
 
-        self.splits: dict[str, PoemExamples] = {}
+        self.splits = {}
         log_lines = [f"vocabulary: {len(self.vocabulary.symbols):,} symbols"]
         for split, poems in corpus.splits.items():
             tokens, lengths, unknown = self.vocabulary.encode(poems)
@@ -116,6 +142,46 @@ class PoemTask(StatelessTask):
         }
         if floor:
             self.metadata["floor"] = dict(floor)
+
+    @classmethod
+    def from_config(cls, config: Config) -> "PoemTask":
+        """Build the task on the poems of `data.path`, or on generated verse if the path is empty.
+
+        Raises:
+            DataError: The poems cannot be read (see `read_corpus`), a split has no poem, or there are fewer training
+                poems than `train.batch_size`.
+        """
+        data = config["data"]
+        batch_size = config["train"]["batch_size"]
+        floor: dict[str, dict[str, float]] | None = None
+        if data["path"]:
+            path = Path(data["path"])
+            corpus = read_corpus(path)
+            source = f"poems: {path}"
+        else:
+            corpus, floor = _generate(data)
+            source = "poems: generated verse"
+
+        for split in SPLITS:
+            if not corpus.splits[split]:
+                raise DataError(
+                    f"{source}: at least one poem in the {split} split expected, found none among "
+                    f"{sum(map(len, corpus.splits.values()))} poems, which a hash of their text "
+                    "splits 90/5/5; different poems, parted by blank lines, and more of them serve"
+                )
+
+        count = len(corpus.splits["train"])
+        if count < batch_size:
+            raise DataError(
+                f"{source}: at least one batch of {batch_size} training poems expected, found {count}; "
+                f"--config.train.batch_size={count} or less serves"
+            )
+        return cls(corpus, floor=floor)
+
+    @staticmethod
+    def build_model(config: Config, dims: Mapping[str, int]) -> LanguageModel:
+        """Build the language model over the vocabulary of the training poems."""
+        return build_language_model(config, dims["vocabulary"])
 
     def loss(self, model: Any, batch: PoemBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Compute the log-loss in nats, summed over all targets of the batch."""
@@ -144,48 +210,100 @@ class PoemTask(StatelessTask):
             metrics[split] = {**means, "perplexity": float(np.exp(means["log_loss"]))}
         return metrics
 
+    def sample(self, model: Any, request: SampleRequest) -> str:
+        """Return poems sampled from a model, with an empty line between them. See `abilities.Samples`.
+
+        Raises:
+            ConfigError: The model does not know a symbol of the prompt, or the prompt is longer than the poem.
+        """
+        begin = self.vocabulary.symbols.index(BEGIN)
+        forced, allowed = self.sample_constraints(self.read_prompt(request.prompt))
+        samples = draw_samples(model, begin, forced, allowed, request)
+        return "\n\n".join(self.write(symbols) for symbols in samples)
+
+    def read_prompt(self, prompt: str) -> list[str]:
+        """Return the symbols that a poem should begin with. A newline in the prompt ends a line.
+
+        If all poems have the same form, the form decides the line ends, and newlines in the prompt are ignored.
+
+        Raises:
+            ConfigError: The model does not know a symbol, or the prompt is longer than the poem.
+        """
+        symbols: list[str] = []
+        for index, line in enumerate(unicodedata.normalize("NFC", prompt).split("\n")):
+            if index > 0 and self.form is None:
+                symbols.append(END_OF_LINE)
+            split_at_spaces = self.separator or self.form
+            symbols += line.split() if split_at_spaces else list(line)
+
+        known = set(self.vocabulary.symbols[FIRST_CHARACTER:])
+        if self.form is None:
+            known.add(END_OF_LINE)
+        for symbol in symbols:
+            if symbol not in known:
+                raise ConfigError(f"--prompt: symbols of the training poems expected, found {symbol!r}")
+
+        if self.form is None:
+            return symbols
+        if len(symbols) > sum(self.form):
+            raise ConfigError(f"--prompt: at most {sum(self.form)} symbols expected, found {len(symbols)}")
+        return _insert_line_ends(symbols, self.form)
+
+    def sample_constraints(self, prompt: list[str]) -> tuple[Int[Array, "S"], Bool[Array, "S V"]]:
+        """Return the constraints on a sampled poem: the prompt is fixed, and only some symbols are allowed.
+
+        If all training poems have the same form, the sampled poem has it too. Otherwise every symbol except `<bos>`
+        and `<R>` is allowed at every position, and the poem has at most twice the length of the longest training poem.
+
+        Args:
+            prompt: The symbols that the poem begins with.
+
+        Returns:
+            The index of the symbol at every position, −1 where it is to be sampled; and a mask that is True for the
+            symbols that are allowed at each position.
+        """
+        symbol_index = self.vocabulary.numbers()
+        is_character = np.ones(len(symbol_index), bool)
+        for symbol in (BEGIN, END_OF_LINE, END, RARE):
+            is_character[symbol_index[symbol]] = False
+
+        if self.form is None:
+            is_allowed = is_character.copy()
+            is_allowed[symbol_index[END_OF_LINE]] = True
+            is_allowed[symbol_index[END]] = True
+            longest = int(self.splits["train"].tokens.shape[1])
+            length = max(2 * longest, len(prompt) + 1)
+            allowed = np.tile(is_allowed, (length, 1))
+        else:
+            masks = []
+            for line, line_length in enumerate(self.form):
+                end = END if line == len(self.form) - 1 else END_OF_LINE
+                masks += [is_character] * line_length
+                masks.append(np.arange(len(symbol_index)) == symbol_index[end])
+            allowed = np.stack(masks)
+
+        forced = np.full(len(allowed), -1, np.int32)
+        forced[: len(prompt)] = [symbol_index[symbol] for symbol in prompt]
+        return jnp.asarray(forced), jnp.asarray(allowed)
+
+    def write(self, symbols: Int[np.ndarray, "S"]) -> str:
+        """Return a poem as text, given the indices of its symbols. The poem ends before the first `<eos>`."""
+        lines: list[list[str]] = [[]]
+        for index in symbols:
+            symbol = self.vocabulary.symbols[index]
+            if symbol == END:
+                break
+            if symbol == END_OF_LINE:
+                lines.append([])
+            else:
+                lines[-1].append(symbol)
+        return "\n".join(self.separator.join(line) for line in lines)
+
     def _fingerprint(self) -> str:
         """Return the SHA-256 of the vocabulary and the encoded training poems."""
         symbols = " ".join(self.vocabulary.symbols)
         tokens = np.ascontiguousarray(self.splits["train"].tokens)
         return hashlib.sha256(symbols.encode() + tokens.tobytes()).hexdigest()
-
-
-def build_poems(data: Mapping[str, Any], batch_size: int) -> PoemTask:
-    """Build the task on the poems of `data.path`, or on generated verse if the path is empty.
-
-    Args:
-        data: The section `data` of a configuration.
-        batch_size: The number of poems in a training batch.
-
-    Raises:
-        DataError: The poems cannot be read (see `read_corpus`), a split has no poem, or there are fewer training poems
-            than `batch_size`.
-    """
-    floor: dict[str, dict[str, float]] | None = None
-    if data["path"]:
-        path = Path(data["path"])
-        corpus = read_corpus(path)
-        source = f"poems: {path}"
-    else:
-        corpus, floor = _generate(data)
-        source = "poems: generated verse"
-
-    for split in SPLITS:
-        if not corpus.splits[split]:
-            raise DataError(
-                f"{source}: at least one poem in the {split} split expected, found none among "
-                f"{sum(map(len, corpus.splits.values()))} poems, which a hash of their text "
-                "splits 90/5/5; different poems, parted by blank lines, and more of them serve"
-            )
-
-    count = len(corpus.splits["train"])
-    if count < batch_size:
-        raise DataError(
-            f"{source}: at least one batch of {batch_size} training poems expected, found {count}; "
-            f"--config.train.batch_size={count} or less serves"
-        )
-    return PoemTask(corpus, floor=floor)
 
 
 def _generate(data: Mapping[str, Any]) -> tuple[Corpus, dict[str, dict[str, float]]]:
@@ -200,35 +318,21 @@ def _generate(data: Mapping[str, Any]) -> tuple[Corpus, dict[str, dict[str, floa
     return corpus, floor
 
 
-def generate_poems(data: Mapping[str, Any]) -> dict[str, list[Poem]]:
-    """Generate the poems of every split from the English grammar.
-
-    Args:
-        data: The section `data` of a configuration, with `seed` and the number of poems of each split.
-    """
-    counts = [data[f"{split}_poems"] for split in SPLITS]
-    poems = ENGLISH_VERSE.sample(sum(counts), seed=data["seed"])
-
-    splits = {}
-    start = 0
-    for split, count in zip(SPLITS, counts, strict=True):
-        splits[split] = poems[start : start + count]
-        start += count
-    return splits
-
-
-def generator_log_loss(poems: list[Poem]) -> dict[str, float]:
-    """Return the log-loss of the English grammar on poems that it generated, in nats per target and per word."""
-    log_probabilities = ENGLISH_VERSE.log_probabilities(poems)
-    line_ends = np.cumsum([len(line) + 1 for line in poems[0]]) - 1
-    word_log_probabilities = np.delete(log_probabilities, line_ends, axis=1)
-    return {
-        "log_loss": float(-log_probabilities.mean()),
-        "log_loss_per_character": float(-word_log_probabilities.mean()),
-    }
-
-
 def _common_form(poems: list[Poem]) -> tuple[int, ...] | None:
     """Return the length of every line if all poems have the same line lengths, otherwise None."""
     forms = {tuple(map(len, poem)) for poem in poems}
     return forms.pop() if len(forms) == 1 else None
+
+
+def _insert_line_ends(symbols: list[str], form: tuple[int, ...]) -> list[str]:
+    """Insert a line end between the lines of a poem's beginning. `form` is the length of every line."""
+    with_line_ends: list[str] = []
+    rest = symbols
+    for line_length in form:
+        if not rest:
+            break
+        with_line_ends += rest[:line_length]
+        rest = rest[line_length:]
+        if rest:
+            with_line_ends.append(END_OF_LINE)
+    return with_line_ends

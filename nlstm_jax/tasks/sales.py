@@ -5,22 +5,34 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.table import Table
 
 from nlstm_jax.data.generators.shop_world import ShopWorld, shop_world_history
-from nlstm_jax.data.sales import JoinedPairs, SalesHistory, TestPairs, join_pairs, read_sales
+from nlstm_jax.data.sales import JoinedPairs, SalesHistory, TestPairs, join_pairs, read_sales, write_submission
 from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.models import Forecaster, build_forecaster
 from nlstm_jax.process import cache_folder
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
+from nlstm_jax.runs.files import RANKING
+from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.settings.setting import rate, seed
+from nlstm_jax.settings.tasks import Config
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, eval_batches, to_means
+from nlstm_jax.tasks.baselines import RIDGE_MONTHS, monthly_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
+from nlstm_jax.tasks.ranking import rank_items, ranking_table, write_ranking
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 LARGEST = 20.0
 """The largest count in the Kaggle score, which clips counts to [0, 20]."""
+
+
+_BATCH = 4096
+"""The number of pairs in a batch of forecasts."""
 
 
 class SalesBatch(NamedTuple):
@@ -75,7 +87,7 @@ class SalesWindows(ShuffledExamples):
         return SalesBatch(jnp.moveaxis(inputs, 1, 0), targets)
 
 
-class SalesTask(StatelessTask):
+class SalesTask(StatelessTask[SalesBatch]):
     """A task that forecasts the count of the next month. See `tasks.base.Task`.
 
     Let T be the last month with data. The two protocols split the data as follows.
@@ -92,8 +104,35 @@ class SalesTask(StatelessTask):
         splits: The windows of each split.
     """
 
-    metrics = ("log_loss", "mse", "rmse_clipped")
-    targets_per_example = 1.0
+    settings: ClassVar = {
+        "data.path": Setting("", "a folder with Kaggle's files; empty: a generated shop world"),
+        "data.protocol": Setting("honest", "the split", choices=("honest", "notebook")),
+        "data.window": Setting(24, "honest: months read", low=1, high=120),
+        "data.origins": Setting(1, "honest: months validated on, each from the months before it", low=1, high=24),
+        "data.price": Setting(False, "the item's price as a second channel"),
+        "data.scale": Setting("log1p", "how counts enter the cell", choices=("raw", "log1p")),
+        "data.rows": Setting(40_000, "generated: rows of sales_train.csv", low=1000, high=10_000_000),
+        "data.shops": Setting(10, "generated: shops", low=1, high=10_000),
+        "data.items": Setting(300, "generated: items", low=1, high=1_000_000),
+        "data.pairs": Setting(600, "generated: pairs of test.csv", low=1, high=1_000_000),
+        "data.seed": seed("generated: of the shop world"),
+        "model.likelihood": Setting("mse", "what is minimised", choices=("mse", "gaussian", "negative_binomial")),
+        "model.dropout_output": rate(0.0, "rate on the cell's last output"),
+        "model.dropout_between": rate(0.0, "rate between the layers of a stack"),
+    }
+    metrics = (
+        Metric("log_loss", "nats per target"),
+        Metric("mse", "counts²"),
+        Metric("rmse_clipped", "counts"),
+    )
+    question = Question(
+        version=1,
+        settings=("data.protocol", "data.origins"),
+        generated=("data.rows", "data.shops", "data.items", "data.pairs", "data.seed"),
+    )
+    baseline_metric = "rmse_clipped"
+
+    splits: dict[str, SalesWindows]
 
     def __init__(self, history: SalesHistory, data: Mapping[str, Any], likelihood: str) -> None:
         """Make the splits.
@@ -131,6 +170,26 @@ class SalesTask(StatelessTask):
             *history.notes,
             f"{data['protocol']} protocol, last month with data {last_month}; windows: {sizes}",
         )
+
+    @classmethod
+    def from_config(cls, config: Config) -> "SalesTask":
+        """Build the task from the folder `data.path`, or from a generated shop world if the path is empty.
+
+        Raises:
+            DataError: See `read_sales` and `SalesTask`.
+            ConfigError: The shop world cannot be generated. See also `SalesTask`.
+        """
+        data = config["data"]
+        if data["path"]:
+            history = read_sales(Path(data["path"]), cache_folder())
+        else:
+            history = _generate(data)
+        return cls(history, data, config["model"]["likelihood"])
+
+    @staticmethod
+    def build_model(config: Config, dims: Mapping[str, int]) -> Forecaster:
+        """Build the forecaster over the channels, with the outputs that the likelihood needs."""
+        return build_forecaster(config, dims["channels"], dims["outputs"])
 
     def loss(self, model: Any, batch: SalesBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Return the sum of the likelihood's losses over the batch, with the number of targets."""
@@ -197,6 +256,60 @@ class SalesTask(StatelessTask):
         make_windows = self._window_factory(counts, prices)
         return make_windows(joined.counts.shape[1], 1), joined.has_history
 
+    def predict(self, model: Any) -> Float[np.ndarray, "n"]:
+        """Return the expected count of every pair, in the order of `test.csv`, clipped to [0, 20].
+
+        All pairs without a history get the same value: the forecast for months without sales.
+
+        Args:
+            model: The trained model.
+
+        Raises:
+            DataError: The data have no `test.csv`.
+        """
+        queries, has_history = self.queries()
+
+        @jax.jit
+        def expected(indices: Int[Array, "B"]) -> Float[Array, "B"]:
+            return self.likelihood.mean(model(queries.gather(indices).inputs))
+
+        indices, weights = eval_batches(queries.size, _BATCH)
+        padded_means = np.concatenate([np.asarray(expected(batch)) for batch in indices])
+        mask = weights.reshape(-1) > 0
+        means = padded_means[mask]
+
+        without_history = np.flatnonzero(~has_history)
+        if without_history.size:
+            # Equal inputs at different positions of a batch may give results that differ in the last bit.
+            means[without_history] = means[without_history[0]]
+        return np.clip(means, 0, LARGEST)
+
+    def forecast(self, model: Any, out: Path) -> tuple[Table, str]:
+        """Write a submission and, beside it, the ranking of the items. See `abilities.Forecasts`.
+
+        Raises:
+            DataError: The data have no `test.csv`.
+        """
+        predictions = self.predict(model)
+        write_submission(out, self.test_pairs.ids, predictions)
+        ranking = rank_items(self.test_pairs.item_ids, self.history.item_names, predictions)
+        write_ranking(out.with_name(RANKING), ranking)
+        line = f"{len(predictions):,} rows in {out}, all items in {out.with_name(RANKING)}"
+        return ranking_table(ranking), line
+
+    def baselines(self, split: str) -> dict[str, dict[str, float]]:
+        """Return the errors of each baseline on a split. See `abilities.Baselines`.
+
+        All baselines see counts clipped to [0, 20], as the networks do. Ridge regression has α = 1, and its intercept
+        is not penalized. It is fitted on all months that the networks are trained on, and on the earlier months that
+        its shorter window allows.
+        """
+        train = self.splits["train"]
+        windows = self.splits[split]
+        train_months = range(RIDGE_MONTHS, train.first + train.months)
+        months = range(windows.first, windows.first + windows.months)
+        return monthly_baselines(_collect_months(train, train_months), _collect_months(windows, months), LARGEST)
+
     def _make_honest_splits(self, last_month: int, origins: int) -> dict[str, SalesWindows]:
         """Return the training, validation and test windows of the protocol `honest`.
 
@@ -257,34 +370,38 @@ class SalesTask(StatelessTask):
         return make_windows
 
 
-def build_sales(data: Mapping[str, Any], likelihood: str) -> SalesTask:
-    """Build the task from the folder `path` of a configuration's `data` section, or from a generated shop world.
-
-    Args:
-        data: The `data` section of a configuration. The data are generated if `path` is empty.
-        likelihood: The name of the likelihood, a key of `LIKELIHOODS`.
+def _generate(data: Mapping[str, Any]) -> SalesHistory:
+    """Generate the history of a shop world.
 
     Raises:
-        DataError: See `read_sales` and `SalesTask`.
-        ConfigError: The shop world cannot be generated. See also `SalesTask`.
+        ConfigError: The shop world cannot be generated.
     """
-    if data["path"]:
-        history = read_sales(Path(data["path"]), cache_folder())
-    else:
-        try:
-            world = ShopWorld(
-                shops=data["shops"],
-                items=data["items"],
-                rows=data["rows"],
-                test_pairs=data["pairs"],
-                seed=data["seed"],
-            )
-        except ValueError as error:
-            raise ConfigError(f"config.data: {error}") from None
-        history = shop_world_history(world)
-    return SalesTask(history, data, likelihood)
+    try:
+        world = ShopWorld(
+            shops=data["shops"],
+            items=data["items"],
+            rows=data["rows"],
+            test_pairs=data["pairs"],
+            seed=data["seed"],
+        )
+    except ValueError as error:
+        raise ConfigError(f"config.data: {error}") from None
+    return shop_world_history(world)
 
 
 def _fingerprint(history: SalesHistory) -> str:
     """Return the SHA-256 checksum of a table that was not read from a file."""
     return hashlib.sha256(history.counts.tobytes() + history.prices.tobytes()).hexdigest()
+
+
+def _collect_months(
+    windows: SalesWindows, target_months: range
+) -> tuple[Float[np.ndarray, "n T"], Float[np.ndarray, "n"]]:
+    """Return the inputs and targets of all pairs in all target months.
+
+    The inputs are the counts of the `RIDGE_MONTHS` months before the target month.
+    """
+    counts = np.asarray(windows.targets, np.float64)
+    inputs = np.concatenate([counts[:, month - RIDGE_MONTHS : month] for month in target_months])
+    targets = np.concatenate([counts[:, month] for month in target_months])
+    return inputs, targets

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,12 @@ import numpy as np
 from nlstm_jax.data.generators.prices import generate_prices
 from nlstm_jax.data.prices import VALUES, Prices, read_prices
 from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.models import Forecaster, build_forecaster
+from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.settings.setting import rate, seed
+from nlstm_jax.settings.tasks import Config
 from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
+from nlstm_jax.tasks.baselines import price_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.types import AnyArray, Array, Float, Int, PRNGKeyArray
 
@@ -60,7 +65,7 @@ class PriceWindows(ShuffledExamples):
         return StockBatch(jnp.asarray(self.inputs)[days], jnp.asarray(self.targets)[indices])
 
 
-class StocksTask(StatelessTask):
+class StocksTask(StatelessTask[StockBatch]):
     """A task that forecasts the change of the close over the next days. See `tasks.base.Task`.
 
     The example of day t reads `window` days, the last of which is day t − `lag`. Its target is the change of the close
@@ -80,8 +85,75 @@ class StocksTask(StatelessTask):
         splits: The windows of each split.
     """
 
-    metrics: tuple[str, ...] = ("log_loss", "mse", "rmse", "direction_accuracy")
-    targets_per_example = 1.0
+    settings: ClassVar = {
+        "data.path": Setting("", "a CSV file of daily open, high, low, close, volume; empty: generated prices"),
+        "data.columns": Setting(
+            "", "of a header: close=Last,adjusted=Adj Close,…; without one: all names in order; empty: the usual"
+        ),
+        "data.date_format": Setting("", "as of strptime; empty: %Y-%m-%d or %Y%m%d"),
+        "data.window": Setting(20, "T, days read", low=1, high=10_000),
+        "data.horizon": Setting(5, "days ahead", low=1, high=1000),
+        "data.lag": Setting(
+            0, "days between the last one read and the one that is looked ahead from", low=0, high=1000
+        ),
+        "data.inputs": Setting(
+            "returns",
+            "logarithmic changes in standard units, values in standard units, or values",
+            choices=("returns", "standard", "raw"),
+        ),
+        "data.target": Setting(
+            "log_return",
+            "of the close over the horizon: 100 log(ratio), or the difference",
+            choices=("log_return", "change"),
+        ),
+        "data.largest_gap": Setting(
+            14, "days without a row beyond which nothing is read or forecast across", low=1, high=10_000
+        ),
+        "data.fit_rows": Setting(
+            0, "online: first rows that only the standard units are fitted on", low=0, high=1_000_000
+        ),
+        "data.valid_fraction": Setting(0.15, "of the rows, before the test rows", above=0, below=0.5),
+        "data.test_fraction": Setting(0.15, "of the rows, the last", above=0, below=0.5),
+        "data.days": Setting(3000, "generated: days", low=50, high=1_000_000),
+        "data.seed": seed("generated: of the prices"),
+        "train.online": Setting(False, "every example is forecast, then learnt from, in order and once; in float64"),
+        "train.learn_after": Setting(
+            0, "online: steps from a forecast to learning from it; the horizon is honest", low=0
+        ),
+        "model.likelihood": Setting("mse", "what is minimised", choices=("mse", "gaussian")),
+        "model.initial_values": Setting(
+            "drawn", "drawn, or an LSTM's of the 2015 example, by NumPy's RandomState", choices=("drawn", "example")
+        ),
+        "model.dropout_output": rate(0.0, "rate on the cell's last output"),
+        "model.dropout_between": rate(0.0, "rate between the layers of a stack"),
+    }
+    metrics = (
+        Metric("log_loss", "nats per target"),
+        Metric("mse", "squared unit of the target"),
+        Metric("rmse", "unit of the target"),
+        Metric("direction_accuracy", higher_is_better=True),
+    )
+    question = Question(
+        version=1,
+        settings=(
+            "data.columns",
+            "data.date_format",
+            "data.window",
+            "data.inputs",
+            "data.horizon",
+            "data.target",
+            "data.lag",
+            "data.largest_gap",
+            "data.fit_rows",
+            "data.valid_fraction",
+            "data.test_fraction",
+            "train.online",
+        ),
+        generated=("data.days", "data.seed"),
+    )
+    baseline_metric = "rmse"
+
+    splits: dict[str, PriceWindows]
 
     def __init__(self, prices: Prices, data: Mapping[str, Any], likelihood: str, *, online: bool = False) -> None:
         """Make the splits.
@@ -141,6 +213,26 @@ class StocksTask(StatelessTask):
             f"examples: {sizes}",
         )
 
+    @classmethod
+    def from_config(cls, config: Config) -> "StocksTask":
+        """Build the task from the file `data.path`, or from generated prices if the path is empty.
+
+        Raises:
+            DataError: See `read_prices` and `StocksTask`.
+            ConfigError: See `read_prices` and `StocksTask`.
+        """
+        data = config["data"]
+        if data["path"]:
+            prices = read_prices(Path(data["path"]), data["columns"], data["date_format"])
+        else:
+            prices = generate_prices(data["days"], data["seed"])
+        return cls(prices, data, config["model"]["likelihood"], online=config["train"]["online"])
+
+    @staticmethod
+    def build_model(config: Config, dims: Mapping[str, int]) -> Forecaster:
+        """Build the forecaster over the channels, with the outputs that the likelihood needs."""
+        return build_forecaster(config, dims["channels"], dims["outputs"])
+
     def loss(self, model: Any, batch: StockBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Return the sum of the likelihood's losses over the batch, with the number of targets."""
         losses = self.likelihood.loss(model(batch.inputs, key=key), batch.targets)
@@ -184,24 +276,15 @@ class StocksTask(StatelessTask):
                 reports[split]["direction_accuracy"] = values["direction"]
         return reports
 
-
-def build_stocks(data: Mapping[str, Any], likelihood: str, online: bool) -> StocksTask:
-    """Build the task from the file `path` of a configuration's `data` section, or from generated prices.
-
-    Args:
-        data: The `data` section of a configuration. The prices are generated if `path` is empty.
-        likelihood: The name of the likelihood, `mse` or `gaussian`.
-        online: True if training is online.
-
-    Raises:
-        DataError: See `read_prices` and `StocksTask`.
-        ConfigError: See `read_prices` and `StocksTask`.
-    """
-    if data["path"]:
-        prices = read_prices(Path(data["path"]), data["columns"], data["date_format"])
-    else:
-        prices = generate_prices(data["days"], data["seed"])
-    return StocksTask(prices, data, likelihood, online=online)
+    def baselines(self, split: str) -> dict[str, dict[str, float]]:
+        """Return the errors of each baseline on a split. See `abilities.Baselines`."""
+        train = self.splits["train"]
+        return price_baselines(
+            _collect_days(train, self.unit),
+            _collect_days(self.splits[split], self.unit),
+            window=train.window,
+            horizon=self.horizon,
+        )
 
 
 def _make_channels(values: Float[np.ndarray, "N 5"], inputs: str) -> Float[np.ndarray, "N 5"]:
@@ -280,3 +363,11 @@ def _split_bounds(rows: int, data: Mapping[str, Any], online: bool) -> dict[str,
     test = rows - round(rows * data["test_fraction"])
     valid = test - round(rows * data["valid_fraction"])
     return {"train": (0, valid), "valid": (valid, test), "test": (test, rows)}
+
+
+def _collect_days(windows: PriceWindows, unit: float) -> tuple[Float[np.ndarray, "n F"], Float[np.ndarray, "n"]]:
+    """Return the flattened inputs of all windows, and their targets multiplied by `unit`."""
+    batch = windows.gather(jnp.arange(windows.size))
+    inputs = np.moveaxis(np.asarray(batch.inputs, np.float64), 1, 0).reshape(len(batch.targets), -1)
+    targets = np.asarray(batch.targets, np.float64) * unit
+    return inputs, targets

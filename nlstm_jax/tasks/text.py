@@ -4,16 +4,22 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.data.text import Text, cut, encode, read_text
-from nlstm_jax.errors import DataError
-from nlstm_jax.tasks.base import WeightedSum, reset_where, to_means
-from nlstm_jax.tasks.poems import generate_poems, generator_log_loss
+from nlstm_jax.data.generators.verse_splits import generate_poems, generator_log_loss
+from nlstm_jax.data.text import END_OF_LINE, SPACE, UNKNOWN, Text, cut, encode, read_text
+from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.models import LanguageModel, build_language_model
+from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.settings.models import LANGUAGE_MODEL
+from nlstm_jax.settings.setting import rate, seed
+from nlstm_jax.settings.tasks import Config
+from nlstm_jax.tasks.base import Task, WeightedSum, reset_where, to_means
+from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
 from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
 
 
@@ -142,7 +148,7 @@ class SequentialSampler(NamedTuple):
         return (windows[:, None] * self.rows + np.arange(self.rows)).astype(np.int32)
 
 
-class TextTask:
+class TextTask(Task[TextBatch, Any]):
     """A language model of a running text, with the log-loss in nats per symbol. See `tasks.base.Task`.
 
     The carry passes from each window to the next, but the gradient does not: this is truncated backpropagation through
@@ -155,7 +161,36 @@ class TextTask:
         unit: The kind of symbol, `words` or `characters`.
     """
 
-    metrics = ("log_loss", "perplexity")
+    settings: ClassVar = {
+        "data.path": Setting("", "a folder with *train*.txt, *valid*.txt, *test*.txt; empty: generated verse"),
+        "data.unit": Setting("words", "what a symbol is", choices=("words", "characters")),
+        "data.vocabulary": Setting(
+            0, "if > 0: so many symbols at the most, rarer ones are <unk>", low=0, high=10_000_000
+        ),
+        "data.window": Setting(
+            20, "T, symbols in a window, beyond which the gradient does not go", low=1, high=100_000
+        ),
+        "data.train_poems": Setting(4000, "generated: poems to train on", low=1, high=10_000_000),
+        "data.valid_poems": Setting(400, "generated: poems to validate on", low=1, high=1_000_000),
+        "data.test_poems": Setting(400, "generated: poems to test on", low=1, high=1_000_000),
+        "data.seed": seed("generated: of the poems"),
+        "train.loss_per": Setting(
+            "target",
+            "of what training minimises the mean: sequence sums over a window",
+            choices=("target", "sequence"),
+        ),
+        **LANGUAGE_MODEL,
+        "model.dropout_input": rate(0.0, "rate on the embedded symbols"),
+        "model.dropout_output": rate(0.0, "rate on what enters the softmax"),
+    }
+    metrics = (Metric("log_loss", "nats per symbol"), Metric("perplexity"))
+    question = Question(
+        version=1,
+        settings=("data.unit", "data.vocabulary"),
+        generated=("data.train_poems", "data.valid_poems", "data.test_poems", "data.seed"),
+    )
+
+    splits: dict[str, TextWindows]
 
     def __init__(
         self,
@@ -182,7 +217,7 @@ class TextTask:
         self.unit = unit
         self._per_sequence = loss_per == "sequence"
 
-        self.splits: dict[str, TextWindows] = {}
+        self.splits = {}
         log_lines = [f"vocabulary: {len(text.symbols):,} symbols"]
         for split, indices in text.splits.items():
             is_train = split == "train"
@@ -201,6 +236,37 @@ class TextTask:
         self.metadata: dict[str, Any] = {"name": "text", "checksums": text.checksums}
         if floor:
             self.metadata["floor"] = dict(floor)
+
+    @classmethod
+    def from_config(cls, config: Config) -> "TextTask":
+        """Build the task on the text in the folder `data.path`, or on generated verse if the path is empty.
+
+        Raises:
+            DataError: The text cannot be read (see `read_text`), or it is too short for one window of every row.
+        """
+        data = config["data"]
+        rows = config["train"]["batch_size"]
+        floor: dict[str, dict[str, float]] | None = None
+        if data["path"]:
+            text = read_text(Path(data["path"]), data["unit"], data["vocabulary"])
+            source = f"text: {data['path']}"
+        else:
+            text, floor = _generate(data)
+            source = "text: generated verse"
+
+        window = data["window"]
+        for split, indices in text.splits.items():
+            if split == "train":
+                _check_length(indices, rows, window, f"{source}: {split}")
+            else:
+                _check_length(indices, 1, 1, f"{source}: {split}")
+        loss_per = config["train"]["loss_per"]
+        return cls(text, rows=rows, window=window, unit=data["unit"], loss_per=loss_per, floor=floor)
+
+    @staticmethod
+    def build_model(config: Config, dims: Mapping[str, int]) -> LanguageModel:
+        """Build the language model over the vocabulary of the training text."""
+        return build_language_model(config, dims["vocabulary"])
 
     def initial_carry(self, model: Any, batch_size: int) -> Any:
         """Return the initial carry of the model's cell."""
@@ -230,6 +296,65 @@ class TextTask:
             metrics[split] = {"log_loss": log_loss, "perplexity": float(np.exp(log_loss))}
         return metrics
 
+    def sample(self, model: Any, request: SampleRequest) -> str:
+        """Return passages sampled from a model, with an empty line between them. See `abilities.Samples`.
+
+        Raises:
+            ConfigError: The model does not know a symbol of the prompt.
+        """
+        begin = self.symbols.index(END_OF_LINE)
+        prompt = self.read_prompt(request.prompt)
+        forced, allowed = self.sample_constraints(prompt, request.length)
+        samples = draw_samples(model, begin, forced, allowed, request)
+        return "\n\n".join(self.write(symbols) for symbols in samples)
+
+    def read_prompt(self, prompt: str) -> list[str]:
+        """Return the symbols that a passage should begin with. A newline in the prompt ends a line.
+
+        Raises:
+            ConfigError: The model does not know a symbol.
+        """
+        symbols: list[str] = []
+        for index, line in enumerate(prompt.split("\n")):
+            if index > 0:
+                symbols.append(END_OF_LINE)
+            words = line.split()
+            symbols += words if self.unit == "words" else SPACE.join(words)
+
+        for symbol in symbols:
+            if symbol not in self.symbols:
+                raise ConfigError(f"--prompt: {self.unit} of the training text expected, found {symbol!r}")
+        return symbols
+
+    def sample_constraints(self, prompt: list[str], length: int) -> tuple[Int[Array, "S"], Bool[Array, "S V"]]:
+        """Return the constraints on a sampled passage: the prompt is fixed, and `<unk>` is never sampled.
+
+        Args:
+            prompt: The symbols that the passage begins with.
+            length: The number of symbols to sample after the prompt.
+
+        Returns:
+            The index of the symbol at every position, −1 where it is to be sampled; and a mask that is True for the
+            symbols that are allowed at each position.
+        """
+        forced = [self.symbols.index(symbol) for symbol in prompt] + [-1] * length
+        allowed = np.array([symbol != UNKNOWN for symbol in self.symbols])
+        return jnp.asarray(forced, jnp.int32), jnp.asarray(np.tile(allowed, (len(forced), 1)))
+
+    def write(self, symbols: Int[np.ndarray, "S"]) -> str:
+        """Return a passage as text, given the indices of its symbols. A line end becomes a newline."""
+        lines: list[list[str]] = [[]]
+        for index in symbols:
+            symbol = self.symbols[index]
+            if symbol == END_OF_LINE:
+                lines.append([])
+            else:
+                lines[-1].append(symbol)
+
+        if self.unit == "words":
+            return "\n".join(" ".join(line) for line in lines)
+        return "\n".join("".join(line).replace(SPACE, " ") for line in lines)
+
     def _log_loss(
         self, model: Any, batch: TextBatch, memory: Any, weights: Float[Array, "T B"], key: PRNGKeyArray | None
     ) -> tuple[Any, Float[Array, ""]]:
@@ -238,34 +363,6 @@ class TextTask:
         carry = reset_where(batch.first, fresh_carry, memory)
         carry, nats, _ = model.log_loss(batch.tokens, batch.targets, weights, carry, key=key)
         return carry, nats
-
-
-def build_text(data: Mapping[str, Any], batch_size: int, loss_per: str) -> TextTask:
-    """Build the task on the text in the folder `data.path`, or on generated verse if the path is empty.
-
-    Args:
-        data: The section `data` of a configuration.
-        batch_size: The number of rows of the training text.
-        loss_per: The mean that training minimizes. See `TextTask`.
-
-    Raises:
-        DataError: The text cannot be read (see `read_text`), or it is too short for one window of every row.
-    """
-    floor: dict[str, dict[str, float]] | None = None
-    if data["path"]:
-        text = read_text(Path(data["path"]), data["unit"], data["vocabulary"])
-        source = f"text: {data['path']}"
-    else:
-        text, floor = _generate(data)
-        source = "text: generated verse"
-
-    window = data["window"]
-    for split, indices in text.splits.items():
-        if split == "train":
-            _check_length(indices, batch_size, window, f"{source}: {split}")
-        else:
-            _check_length(indices, 1, 1, f"{source}: {split}")
-    return TextTask(text, rows=batch_size, window=window, unit=data["unit"], loss_per=loss_per, floor=floor)
 
 
 def _check_length(text: Int[np.ndarray, "N"], rows: int, targets: int, source: str) -> None:

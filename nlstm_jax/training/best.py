@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nlstm_jax.runs import higher_is_better
-
 
 @dataclass(frozen=True)
 class BestSoFar:
@@ -17,7 +15,7 @@ class BestSoFar:
         best_step: The step of the best metric (the first, if several); None before any evaluation.
         best: The metric at that step.
         since_best: The number of evaluations after that step.
-        higher_is_better: Whether a higher value of the metric is better.
+        higher_is_better: True if a higher value of the metric is better.
     """
 
     best_step: int | None
@@ -26,7 +24,9 @@ class BestSoFar:
     higher_is_better: bool = False
 
     @classmethod
-    def from_rows(cls, rows: Sequence[Mapping[str, Any]], metric: str) -> "BestSoFar":
+    def from_rows(
+        cls, rows: Sequence[Mapping[str, Any]], metric: str, *, higher_is_better: bool = False
+    ) -> "BestSoFar":
         """Find the best step in the rows of `metrics.jsonl`.
 
         The validation split decides. Without one, the last step counts as the best.
@@ -35,18 +35,17 @@ class BestSoFar:
         >>> BestSoFar.from_rows(rows, "log_loss")
         BestSoFar(best_step=2, best=2.0, since_best=1, higher_is_better=False)
         """
-        is_higher_better = higher_is_better(metric)
         valid = _values(rows, "valid", metric)
         if valid:
-            choose = max if is_higher_better else min
+            choose = max if higher_is_better else min
             index = choose(range(len(valid)), key=lambda index: valid[index][1])
             best_step, best = valid[index]
-            return cls(best_step, best, len(valid) - 1 - index, is_higher_better)
+            return cls(best_step, best, len(valid) - 1 - index, higher_is_better)
         train = _values(rows, "train", metric)
         if train:
             last_step, last = train[-1]
-            return cls(last_step, last, 0, is_higher_better)
-        return cls(None, None, 0, is_higher_better)
+            return cls(last_step, last, 0, higher_is_better)
+        return cls(None, None, 0, higher_is_better)
 
     def reason_to_stop(self, patience: int, tolerance: float) -> str | None:
         """Return `"patience"` or `"tolerance"` if the run is to stop, None if it goes on.

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from nlstm_jax import models, tasks
-from nlstm_jax.tasks.classify import ClassifyTask
-from nlstm_jax.tasks.echo import EchoTask
+from nlstm_jax.errors import ConfigError
 
 
-def initial_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
+def initial_model(config: Mapping[str, Any], task: tasks.AnyTask) -> Any:
     """Draw the model before its first step, or load the values that its configuration names.
 
     Raises:
@@ -20,6 +19,8 @@ def initial_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
     if config["cell"]["weights"]:
         models.load_cell(model, Path(config["cell"]["weights"]))
     if config["model"].get("vectors"):
-        assert isinstance(task, EchoTask | ClassifyTask)
-        models.load_vectors(model, Path(config["model"]["vectors"]), task.symbols)
+        symbols = getattr(task, "symbols", None)
+        if symbols is None:
+            raise ConfigError(f"config.model.vectors: a task with symbols expected, found {config['task']}")
+        models.load_vectors(model, Path(config["model"]["vectors"]), symbols)
     return model

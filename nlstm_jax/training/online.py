@@ -200,7 +200,7 @@ def _check(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"config.train.online: one process expected, found {jax.process_count()} of them")
 
 
-def draw_model(config: Mapping[str, Any], task: tasks.Task) -> Any:
+def draw_model(config: Mapping[str, Any], task: tasks.AnyTask) -> Any:
     """Return the model before its first step, in float64."""
     graph, parameters = models.split(initial_model(config, task))
     model = models.merge(graph, {name: value.astype(float) for name, value in parameters.items()})

@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from nlstm_jax import settings
 from nlstm_jax.runs import RunFolder
-from nlstm_jax.tasks import Task
+from nlstm_jax.tasks import AnyTask
 from nlstm_jax.training import hosts
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.logger import RunLogger, count_cell_parameters
@@ -34,7 +35,7 @@ class RunRecord:
     def __init__(
         self,
         config: Mapping[str, Any],
-        task: Task,
+        task: AnyTask,
         schedule: TrainingSchedule,
         folder: RunFolder,
         checkpoints: Checkpoints,
@@ -59,12 +60,17 @@ class RunRecord:
 
         Args:
             state: The state before the first step.
-            environment: The document `environment.json`.
+            environment: The document `environment.json`, to which the metrics and the question of the task are added.
 
         Returns:
             The last step that has a checkpoint, or 0, and the state after it.
         """
-        self.folder.write_environment(environment)
+        checksums = self.task.metadata["checksums"]
+        declared = {
+            "metrics": settings.describe_metrics(self.config["task"]),
+            "question": settings.describe_question(self.config, checksums),
+        }
+        self.folder.write_environment({**environment, **declared})
         last_step = self.checkpoints.steps[-1] if self.checkpoints.steps else 0
         step, self.rows = hosts.gather((last_step, self.folder.truncate_metrics(last_step)))[0]
         earlier_seconds = self.rows[-1]["wall_seconds"] if self.rows else 0.0

@@ -90,7 +90,8 @@ def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
     with Checkpoints(workdir / CHECKPOINTS, read_only=True) as checkpoints:
         if not checkpoints.steps:
             raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
-        best_step = BestSoFar.from_rows(run.metrics, config["eval"]["metric"]).best_step
+        metric = settings.find_metric(config, config["eval"]["metric"])
+        best_step = BestSoFar.from_rows(run.metrics, metric.name, higher_is_better=metric.higher_is_better).best_step
         # Every step of an online pass is an evaluation, and few of them have a checkpoint.
         takes_last = checkpoint == "last" or best_step is None or config["train"].get("online")
         step = checkpoints.steps[-1] if takes_last else best_step

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nlstm_jax.runs import higher_is_better
+from nlstm_jax.settings import find_metric
 from nlstm_jax.training.best import BestSoFar
 from nlstm_jax.training.optimizer import OptimizerFactory
 from nlstm_jax.training.record import Row, RunRecord
@@ -30,6 +30,7 @@ class TrainingRun:
         self.step = 0
         self.config = config
         self.metric = config["eval"]["metric"]
+        self._higher_is_better = find_metric(config, self.metric).higher_is_better
         self.sampler = record.task.splits["train"].order(config["seeds"]["data"], config["train"]["batch_size"])
         self._optimizer = optimizer
 
@@ -106,14 +107,14 @@ class TrainingRun:
 
     @property
     def _best(self) -> BestSoFar:
-        return BestSoFar.from_rows(self.record.rows, self.metric)
+        return BestSoFar.from_rows(self.record.rows, self.metric, higher_is_better=self._higher_is_better)
 
     def _cost(self, reports: Mapping[str, Mapping[str, float]]) -> float | None:
         """Return the number that checkpoints are kept by, lower is better; None without a validation metric."""
         value = reports.get("valid", {}).get(self.metric)
         if value is None:
             return None
-        return -value if higher_is_better(self.metric) else value
+        return -value if self._higher_is_better else value
 
     def _finish_if_due(self) -> None:
         """End the run after its last step, or where patience or tolerance stops it."""

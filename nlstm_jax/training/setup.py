@@ -64,7 +64,7 @@ def unfinished_runs(configs: Sequence[Config], workdirs: Sequence[Path], overwri
 
 def make_groups(
     config: Config,
-    task: tasks.Task,
+    task: tasks.AnyTask,
     optimizer: OptimizerFactory,
     models: Sequence[Any],
     *,
@@ -102,7 +102,7 @@ def make_groups(
     return groups
 
 
-def evaluated_splits(config: Config, task: tasks.Task) -> list[str]:
+def evaluated_splits(config: Config, task: tasks.AnyTask) -> list[str]:
     """Return the splits that are evaluated in training: the test split only where its curve is asked for."""
     splits = ["train", "valid"]
     if config["eval"]["test_curve"]:

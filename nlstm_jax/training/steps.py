@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge, split
-from nlstm_jax.tasks import Examples, Task, WeightedSum
+from nlstm_jax.tasks import AnyTask, Examples, WeightedSum
 from nlstm_jax.training.optimizer import TracedHparams
 from nlstm_jax.training.parallel import constrain_replicated, replicate, split_axis
 from nlstm_jax.training.shards import add_shards, map_shards
@@ -62,7 +62,7 @@ class CompiledSteps:
     """
 
     graph: Any
-    task: Task
+    task: AnyTask
     optimizer: Callable[[TracedHparams], optax.GradientTransformation]
     mesh: Mesh
     runs: int = 0
@@ -72,7 +72,7 @@ class CompiledSteps:
     def from_model(
         cls,
         model: Any,
-        task: Task,
+        task: AnyTask,
         optimizer: Callable[[TracedHparams], optax.GradientTransformation],
         mesh: Mesh,
         runs: int = 0,

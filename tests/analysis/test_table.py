@@ -40,6 +40,15 @@ def test_rows_are_sorted_downwards_where_higher_is_better(make_run) -> None:
     assert [row.label for row in table.rows(compare(runs), "accuracy")] == ["b", "a"]
 
 
+def test_a_metric_is_sorted_as_its_task_declared(make_run) -> None:
+    environment = {"metrics": {"f1": {"higher_is_better": True, "unit": ""}}}
+    runs = [
+        make_run(name, 0, valid=[value], metric="f1", environment=environment)
+        for name, value in (("a", 0.5), ("b", 0.7))
+    ]
+    assert [row.label for row in table.rows(compare(runs), "f1")] == ["b", "a"]
+
+
 def test_what_a_row_says(rows) -> None:
     nested, lstm, gru = rows
     assert lstm.valid == estimate([3.0, 3.2])

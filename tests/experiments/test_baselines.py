@@ -44,5 +44,9 @@ def test_runs_of_another_question_are_refused(ended, refused) -> None:
     refused(ended["columns"], 2, f"{stocks}: {columns}")
     refused(ended["data"], 2, f"{stocks}: a run on the data of --config expected, found one on other data")
     refused(ended["task"], 2, f"{text}: a run of stocks expected, found one of text")
-    refused(ended["poems"], 2, "--config: a config of sales or stocks expected, found one of poems")
+    refused(
+        ended["poems"],
+        2,
+        "--config: a config of sales, stocks or a task with the method `baselines` expected, found one of poems",
+    )
     refused(ended["online"], 2, "baselines: a task with valid expected, which validates or tests; found one without")

@@ -51,4 +51,8 @@ def test_what_does_not_serve_is_told(ended, refused) -> None:
     refused(said["same"], 2, f"--out: another file than --input expected, found {folder / 'new.csv'}")
     out = folder / "missing" / "classes.csv"
     refused(said["out"], 2, f"--out: a file in an existing folder expected, found {out}")
-    refused(said["text"], 2, "--workdir: a classification run expected, found one of text")
+    refused(
+        said["text"],
+        2,
+        "--workdir: a run of classify or a task with the method `probabilities` expected, found one of text",
+    )

@@ -77,7 +77,11 @@ def test_a_forecast_goes_where_it_is_told_and_is_the_same_there(forecasts, train
         2,
         f"--out: a file in an existing folder expected, found {folder / 'missing' / 'submission.csv'}",
     )
-    refused(ended["poems"], 2, f"--workdir: a sales run expected, {trained / 'poems'} is one of poems")
+    refused(
+        ended["poems"],
+        2,
+        "--workdir: a run of sales or a task with the method `forecast` expected, found one of poems",
+    )
     assert not (trained / "poems" / "forecast.csv").exists()
 
 

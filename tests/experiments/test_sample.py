@@ -62,7 +62,11 @@ def test_what_does_not_serve_is_told(samples, trained, refused):
     ended = samples[1]
     refused(ended["unknown"], 2, "--prompt: symbols of the training poems expected, found 'xyzzy'")
     refused(ended["negative"], 2, "flag --temperature=-1: -1.0 is not a number in the range [0.0, 100.0]")
-    refused(ended["sales"], 2, "--workdir: a poems, text or echo run expected, found one of sales")
+    refused(
+        ended["sales"],
+        2,
+        "--workdir: a run of poems, text, echo or a task with the method `sample` expected, found one of sales",
+    )
     assert "test" not in json.loads((samples[0] / "summary.json").read_text("utf-8"))
 
 

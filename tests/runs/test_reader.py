@@ -78,3 +78,24 @@ def test_a_whole_line_that_is_not_json_is_refused(folder, line):
     with pytest.raises(DataError) as caught:
         read_run(folder)
     assert str(caught.value).startswith(f"{folder / 'metrics.jsonl'}: one JSON object a line expected: ")
+
+
+def test_a_metric_has_the_direction_and_the_unit_that_its_task_declared(tmp_path):
+    declared = {
+        "f1": {"higher_is_better": True, "unit": ""},
+        "log_loss": {"higher_is_better": False, "unit": "nats per symbol"},
+    }
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.write_environment({"metrics": declared})
+    run = read_run(tmp_path)
+    assert run.higher_is_better("f1")
+    assert not run.higher_is_better("log_loss")
+    assert (run.unit("f1"), run.unit("log_loss")) == ("", "nats per symbol")
+
+
+def test_in_a_run_of_an_earlier_version_higher_is_better_for_accuracies_alone(folder):
+    run = read_run(folder)
+    assert run.higher_is_better("token_accuracy")
+    assert not run.higher_is_better("perplexity")
+    assert (run.unit("log_loss"), run.unit("perplexity")) == ("nats", "")
+    assert run.question is None

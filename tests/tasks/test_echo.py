@@ -11,7 +11,6 @@ from changed import changed
 from configs import echo
 from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.tasks.echo import echo_table, parse_sequences, sample_sequences
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.steps import CompiledSteps
@@ -66,7 +65,7 @@ def test_the_metrics_are_those_of_single_sequences(feed: str) -> None:
 
 def test_the_table_says_what_is_right() -> None:
     task, model, _ = measured(smoke(data__delay=1))
-    table = echo_table(task, model, sample_sequences(task, 6, seed=1))
+    table = task.echo_table(model, task.sample_sequences(6, seed=1))
     assert [column.header for column in table.columns] == ["given", "to be echoed", "echoed", "right"]
     inputs, targets, echoes, counts = ([*column.cells] for column in table.columns)
     assert len(inputs) == 6
@@ -76,17 +75,17 @@ def test_the_table_says_what_is_right() -> None:
         assert target_text.split() == symbols[:2]
         same = sum(a == b for a, b in zip(target_text.split(), echo_text.split(), strict=True))
         assert correct == f"{same} of 2"
-    assert [*echo_table(task, model, sample_sequences(task, 6, seed=1)).columns[0].cells] == inputs
-    assert [*echo_table(task, model, sample_sequences(task, 6, seed=2)).columns[0].cells] != inputs
+    assert [*task.echo_table(model, task.sample_sequences(6, seed=1)).columns[0].cells] == inputs
+    assert [*task.echo_table(model, task.sample_sequences(6, seed=2)).columns[0].cells] != inputs
 
 
 def test_a_sequence_of_ones_own_is_echoed() -> None:
     task = tasks.build(smoke())
-    np.testing.assert_array_equal(parse_sequences(task, "3 9  0"), [[3, 9, 0]])
+    np.testing.assert_array_equal(task.parse_sequences("3 9  0"), [[3, 9, 0]])
     message = "--prompt: 2 symbols or more, from 0 to 9 with blanks between them, expected, found "
     for text, description in (("3 10", "'10'"), ("3", "1 of them"), ("", "0 of them")):
         with pytest.raises(ConfigError) as caught:
-            parse_sequences(task, text)
+            task.parse_sequences(text)
         assert str(caught.value) == message + description
 
 

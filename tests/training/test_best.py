@@ -35,6 +35,11 @@ def test_a_line_that_says_diverged_is_no_evaluation():
     assert BestSoFar.from_rows([diverged], "log_loss") == BestSoFar(None, None, 0)
 
 
+def test_of_a_metric_that_grows_the_highest_is_the_best():
+    f1 = lines(0.1, 0.4, 0.4, 0.2, metric="f1")
+    assert BestSoFar.from_rows(f1, "f1", higher_is_better=True) == BestSoFar(16, 0.4, 2, higher_is_better=True)
+
+
 @pytest.mark.parametrize(
     ("progress", "patience", "tolerance", "reason"),
     [

@@ -1,0 +1,101 @@
+"""The documented task, written outside of the package: trained in process, then swept, evaluated and compared."""
+
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ml_collections import ConfigDict
+
+from nlstm_jax import settings
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import read_run
+from nlstm_jax.training import fit
+
+ROOT = Path(__file__).resolve().parents[2]
+SWEEP = """
+def sweep(add):
+    for cell in ("lstm", "gru"):
+        add("{config}", cell=cell, smoke=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def outside(tmp_path_factory):
+    """Return a folder with a package that holds the two documented files, and nothing else."""
+    page = (ROOT / "docs" / "extending.md").read_text("utf-8")
+    folder = tmp_path_factory.mktemp("outside")
+    (folder / "my_package" / "configs").mkdir(parents=True)
+    for name in ("tasks.py", "configs/copying.py"):
+        code = re.search(rf"```python\n# my_package/{name}\n(.*?)```", page, re.DOTALL)
+        assert code is not None
+        (folder / "my_package" / name).write_text(code[1], "utf-8")
+    (folder / "my_package" / "__init__.py").touch()
+    return folder
+
+
+@pytest.fixture
+def config(outside, monkeypatch) -> ConfigDict:
+    monkeypatch.syspath_prepend(outside)
+    importlib.invalidate_caches()
+    return importlib.import_module("my_package.configs.copying").get_config("smoke,features=8")
+
+
+def assert_best_is_highest(folder: Path) -> None:
+    """Check that the run folder declares the direction of f1, and that the best step has its highest value."""
+    run = read_run(folder)
+    assert run.higher_is_better("f1")
+    assert run.unit("log_loss") == "nats per symbol"
+    assert run.question["settings"]["data.delay"] == 10
+    values = {line["step"]: line["f1"] for line in run.metrics if line["split"] == "valid"}
+    assert len(set(values.values())) > 1
+    assert run.summary["best_step"] == max(values, key=values.get)
+
+
+def test_its_metric_is_maximized_and_declared_in_the_run_folder(config, tmp_path):
+    config.train.batch_size = 10
+    config.eval.every_steps = 5
+    fit(config, tmp_path / "run")
+    assert_best_is_highest(tmp_path / "run")
+
+
+def test_a_task_that_cannot_be_found_or_lacks_a_declaration_is_named(tmp_path, monkeypatch):
+    with pytest.raises(ConfigError, match=r"^config.task: one of poems, .* or package.module:Class expected, found"):
+        settings.defaults("poem", "lstm")
+    with pytest.raises(ConfigError, match=r"^config.task: 'nowhere:Task' cannot be imported: No module named"):
+        settings.defaults("nowhere:Task", "lstm")
+    (tmp_path / "half_a_task.py").write_text("class Half:\n    settings = {}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"'half_a_task:Half': settings, metrics, .* expected, found no metrics$"):
+        settings.defaults("half_a_task:Half", "lstm")
+
+
+@pytest.mark.slow
+def test_it_is_swept_evaluated_and_compared(outside):
+    def run(script, *arguments, path):
+        command = [sys.executable, "-m", f"experiments.{script}", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    (outside / "sweep.py").write_text(SWEEP.format(config=outside / "my_package" / "configs" / "copying.py"))
+    run("sweep", f"--sweep={outside / 'sweep.py'}", f"--workdir={outside / 'sweep'}", path=str(outside))
+    trials = sorted((outside / "sweep" / "trials").iterdir())
+    assert [path.name for path in trials] == ["smoke,cell=gru", "smoke,cell=lstm"]
+    best = {}
+    for path in trials:
+        assert_best_is_highest(path)
+        best[path.name] = json.loads((path / "summary.json").read_text())["valid"]["f1"]
+        evaluated = run("evaluate", f"--workdir={path}", "--split=valid", path=str(outside))
+        assert f"{best[path.name]:.4f}" in evaluated
+
+    # Comparing needs the folders alone: the package cannot be imported here.
+    run("compare", *trials, "--metric=f1", f"--out={outside / 'compared'}", path="")
+    table = (outside / "compared" / "compare.md").read_text("utf-8")
+    cells = re.findall(r"^\| (gru|lstm) ", table, re.MULTILINE)
+    assert cells == sorted(["gru", "lstm"], key=lambda name: -best[f"smoke,cell={name}"])
