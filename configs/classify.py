@@ -12,7 +12,9 @@ Variants:
     six: The six sequences of a Keras example.
     cue: The class is the first symbol. It is predicted at the end of each window, when only the carry still has it.
 
-Results are in docs/results/events/compare.md and docs/results/stateful/compare.md.
+Cost and result, 3 seeds, on 2 cores (2026-11-25): `events` took 11 seconds and reached an accuracy of 1.000
+(docs/results/events/compare.md). `cue` took 7 seconds: 1.000 with the carry, 0.273 ± 0.004 without
+(docs/results/stateful/compare.md).
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
 `configs.arguments`), and variant=.

@@ -5,7 +5,8 @@
         --config.data.length=50 --workdir=runs/long
     python -m experiments.sample --workdir=runs/echo --count=8
 
-Results are in docs/results/echo/compare.md and docs/results/echo_length/compare.md.
+Cost and result, 3 seeds, on 2 cores (2026-11-25, docs/results/echo/compare.md): the first command took 40 seconds and
+reached a token accuracy of 0.9998 ± 0.0007. Against length: docs/results/echo_length/compare.md.
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
 `configs.arguments`). A budget is that of encoder and decoder together.

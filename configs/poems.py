@@ -3,7 +3,9 @@
     python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=2 --workdir=runs/nlstm2
     python -m experiments.train --config=configs/poems.py:cell=lstm --config.data.path=poems/ --workdir=runs/lstm
 
-Results on quatrains are in docs/results/quatrains/compare.md.
+Cost and result on real quatrains, one seed each, on 2 cores (2026-11-24, docs/results/quatrains/compare.md): an LSTM
+with a cell of 394,000 parameters took 25 minutes and reached a validation log-loss of 4.874 nats per target. A Nested
+LSTM of depth 2 took 11 minutes (4.878), two layers took 8 minutes (4.989).
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """

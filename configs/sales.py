@@ -4,7 +4,9 @@
     python -m experiments.train --config=configs/sales.py:cell=nlstm,depth=2,features=40 \\
         --config.data.path=sales/ --config.data.protocol=notebook --config.cell.gating=add --workdir=runs/notebook
 
-Results on a subset of Kaggle's data are in docs/results/sales/compare.md.
+Cost and result on a subset of Kaggle's data, 3 seeds, on 2 cores (2026-11-24, docs/results/sales/compare.md): the
+Nested LSTM of the first command took 16 seconds and reached a clipped validation RMSE of 2.470 ± 0.024. Two LSTM
+layers took 19 seconds (2.489 ± 0.025).
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
 """

@@ -16,7 +16,7 @@ MAY_KNOW = {
     "models": {"cells", "unroll", "adapters", "settings"},
     "data": set(),
     "process": set(),
-    "tasks": {"data", "models", "process", "runs", "settings"},
+    "tasks": {"cells", "data", "models", "process", "runs", "settings"},
     "runs": set(),
     "settings": {"cells", "runs"},
     "shutdown": set(),

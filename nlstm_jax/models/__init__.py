@@ -14,7 +14,6 @@ from nlstm_jax.models.build import (
     load_cell,
 )
 from nlstm_jax.models.classifier import Classifier
-from nlstm_jax.models.example import load_example
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
 from nlstm_jax.models.parameters import Parameters, count_parameters, is_recurrent, merge, split
@@ -36,7 +35,6 @@ __all__ = [
     "fit_budget",
     "is_recurrent",
     "load_cell",
-    "load_example",
     "load_vectors",
     "merge",
     "split",

@@ -25,6 +25,9 @@ class WeightedSum(NamedTuple):
     weight: Float[Array, ""]
 
 
+ModelT = TypeVar("ModelT")
+"""The type of the model, a Flax NNX module."""
+
 BatchT = TypeVar("BatchT")
 """The type of a batch, a pytree of arrays."""
 
@@ -89,7 +92,7 @@ class ShuffledExamples(ABC):
         return eval_batches(self.size, batch_size, count)
 
 
-class Task(ABC, Generic[BatchT, MemoryT]):
+class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
     """A learning problem: the examples of each split, a model, a loss to minimize, and metrics to report.
 
     A subclass declares the first three attributes, and its instances have the others.
@@ -117,7 +120,7 @@ class Task(ABC, Generic[BatchT, MemoryT]):
 
     @classmethod
     @abstractmethod
-    def from_config(cls, config: Config) -> "Task[BatchT, MemoryT]":
+    def from_config(cls, config: Config) -> "Task[ModelT, BatchT, MemoryT]":
         """Load or generate the data of a configuration, and return the task with its splits.
 
         Raises:
@@ -127,7 +130,7 @@ class Task(ABC, Generic[BatchT, MemoryT]):
 
     @staticmethod
     @abstractmethod
-    def build_model(config: Config, dims: Mapping[str, int]) -> Any:
+    def build_model(config: Config, dims: Mapping[str, int]) -> ModelT:
         """Build the model with its initial values, drawn from `config.seeds.init`.
 
         Args:
@@ -139,12 +142,12 @@ class Task(ABC, Generic[BatchT, MemoryT]):
         """
 
     @abstractmethod
-    def initial_carry(self, model: Any, batch_size: int) -> MemoryT:
+    def initial_carry(self, model: ModelT, batch_size: int) -> MemoryT:
         """Return the carry before the first batch: arrays [B, …], or `()` if batches are independent."""
 
     @abstractmethod
     def train_loss(
-        self, model: Any, batch: BatchT, memory: MemoryT, key: PRNGKeyArray | None
+        self, model: ModelT, batch: BatchT, memory: MemoryT, key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, MemoryT]:
         """Compute the training loss of a batch.
 
@@ -160,7 +163,7 @@ class Task(ABC, Generic[BatchT, MemoryT]):
 
     @abstractmethod
     def eval_step(
-        self, model: Any, batch: BatchT, memory: MemoryT, weight: Float[Array, "B"]
+        self, model: ModelT, batch: BatchT, memory: MemoryT, weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], MemoryT]:
         """Compute the sums of a batch that `report` needs.
 
@@ -183,33 +186,33 @@ class Task(ABC, Generic[BatchT, MemoryT]):
         return to_means(totals)
 
 
-AnyTask: TypeAlias = Task[Any, Any]
+AnyTask: TypeAlias = Task[Any, Any, Any]
 """A task with batches and memories of any type."""
 
 
-class StatelessTask(Task[BatchT, tuple[()]]):
+class StatelessTask(Task[ModelT, BatchT, tuple[()]]):
     """A task whose batches are independent. A subclass defines `loss` and `measure` of a single batch."""
 
     @abstractmethod
-    def loss(self, model: Any, batch: BatchT, key: PRNGKeyArray | None) -> WeightedSum:
+    def loss(self, model: ModelT, batch: BatchT, key: PRNGKeyArray | None) -> WeightedSum:
         """Compute the training loss of a batch, summed over its targets. `key` is the random key of the noise."""
 
     @abstractmethod
-    def measure(self, model: Any, batch: BatchT, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
+    def measure(self, model: ModelT, batch: BatchT, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Compute the sums of a batch that `report` needs. `weight` is the weight of each example."""
 
-    def initial_carry(self, model: Any, batch_size: int) -> tuple[()]:
+    def initial_carry(self, model: ModelT, batch_size: int) -> tuple[()]:
         """Return an empty carry."""
         return ()
 
     def train_loss(
-        self, model: Any, batch: BatchT, memory: tuple[()], key: PRNGKeyArray | None
+        self, model: ModelT, batch: BatchT, memory: tuple[()], key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, tuple[()]]:
         """Compute `loss`. Returns it with the empty carry."""
         return self.loss(model, batch, key), memory
 
     def eval_step(
-        self, model: Any, batch: BatchT, memory: tuple[()], weight: Float[Array, "B"]
+        self, model: ModelT, batch: BatchT, memory: tuple[()], weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], tuple[()]]:
         """Compute the sums of `measure`. Returns them with the empty carry."""
         return self.measure(model, batch, weight), memory

@@ -22,7 +22,7 @@ from nlstm_jax.settings.models import SYMBOLS
 from nlstm_jax.settings.setting import rate, seed
 from nlstm_jax.settings.tasks import Config
 from nlstm_jax.tasks.base import ShuffledSampler, Task, WeightedSum, eval_batches, reset_where
-from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
+from nlstm_jax.types import AnyArray, Array, Bool, Carry, Float, Int, PRNGKeyArray
 
 
 class WindowBatch(NamedTuple):
@@ -138,7 +138,7 @@ class WindowSampler(NamedTuple):
         return batches[start - offset : stop - offset]
 
 
-class ClassifyTask(Task[WindowBatch, Any]):
+class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
     """A task that predicts the class of a sequence. See `tasks.base.Task`.
 
     The metrics are the log-loss in nats per target, and the share of sequences whose class is the most probable one.
@@ -218,7 +218,7 @@ class ClassifyTask(Task[WindowBatch, Any]):
         )
         self.targets_per_example = 1.0
         self.model_dims = {"vocabulary": len(self.symbols), "classes": len(self.classes)}
-        self.metadata: dict[str, Any] = {"name": "classify", "checksums": data.checksums}
+        self.metadata = {"name": "classify", "checksums": data.checksums}
 
     @classmethod
     def from_config(cls, config: Config) -> "ClassifyTask":
@@ -238,15 +238,15 @@ class ClassifyTask(Task[WindowBatch, Any]):
         """Build the classifier over the symbols and classes of the data."""
         return build_classifier(config, dims["vocabulary"], dims["classes"])
 
-    def initial_carry(self, model: Any, batch_size: int) -> Any:
+    def initial_carry(self, model: Classifier, batch_size: int) -> Carry:
         """Return the initial carry of the cell, or `()` if no carry passes between windows."""
         if self._stateful and self._window > 0:
             return model.cell.cell.initial_carry((batch_size,))
         return ()
 
     def train_loss(
-        self, model: Any, batch: WindowBatch, memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[WeightedSum, Any]:
+        self, model: Classifier, batch: WindowBatch, memory: Carry, key: PRNGKeyArray | None
+    ) -> tuple[WeightedSum, Carry]:
         """Return the sum of nats over the windows that have a symbol, and the next carry."""
         memory, logits = self._read_windows(model, batch, memory, key)
         mask = (batch.lengths > 0).astype(logits.dtype)
@@ -254,8 +254,8 @@ class ClassifyTask(Task[WindowBatch, Any]):
         return WeightedSum((nats * mask).sum(), mask.sum()), memory
 
     def eval_step(
-        self, model: Any, batch: WindowBatch, memory: Any, weight: Float[Array, "B"]
-    ) -> tuple[dict[str, WeightedSum], Any]:
+        self, model: Classifier, batch: WindowBatch, memory: Carry, weight: Float[Array, "B"]
+    ) -> tuple[dict[str, WeightedSum], Carry]:
         """Return the sums of nats and of correct predictions at the ends of the sequences, and the next carry."""
         memory, logits = self._read_windows(model, batch, memory, None)
         end_weight = weight * batch.last
@@ -267,7 +267,7 @@ class ClassifyTask(Task[WindowBatch, Any]):
         return sums, memory
 
     def probabilities(
-        self, model: Any, sequences: Sequence[Sequence[str]], names: Sequence[str] = ()
+        self, model: Classifier, sequences: Sequence[Sequence[str]], names: Sequence[str] = ()
     ) -> Float[np.ndarray, "N K"]:
         """Return the probability of each class for new sequences.
 
@@ -289,7 +289,7 @@ class ClassifyTask(Task[WindowBatch, Any]):
         def compute_final_logits(batches: Int[Array, "n B"]) -> Float[Array, "B K"]:
             """Read all windows in order, and return the logits at the end of each sequence."""
 
-            def read_batch(state: tuple[Any, Array], indices: Int[Array, "B"]) -> tuple[tuple[Any, Array], None]:
+            def read_batch(state: tuple[Carry, Array], indices: Int[Array, "B"]) -> tuple[tuple[Carry, Array], None]:
                 memory, final_logits = state
                 batch = windows.gather(indices)
                 memory, logits = self._read_windows(model, batch, memory, None)
@@ -328,8 +328,8 @@ class ClassifyTask(Task[WindowBatch, Any]):
             )
 
     def _read_windows(
-        self, model: Any, batch: WindowBatch, memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[Any, Float[Array, "B K"]]:
+        self, model: Classifier, batch: WindowBatch, memory: Carry, key: PRNGKeyArray | None
+    ) -> tuple[Carry, Float[Array, "B K"]]:
         """Run the model over a batch of windows.
 
         The carry `memory` is reset where a sequence begins. If it is `()`, each window starts from the initial carry.

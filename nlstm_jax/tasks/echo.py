@@ -65,7 +65,7 @@ class EchoExamples(ShuffledExamples):
         return EchoBatch(inputs, symbols[: self.echo_length])
 
 
-class EchoTask(StatelessTask[EchoBatch]):
+class EchoTask(StatelessTask[Seq2Seq, EchoBatch]):
     """The echo task, with the log-loss in nats per symbol and the accuracies of symbols and sequences.
 
     The log-loss is that of the correct echo: each symbol is predicted from the correct symbols before it. For the
@@ -148,7 +148,7 @@ class EchoTask(StatelessTask[EchoBatch]):
         )
         self.targets_per_example = float(data["echo_length"])
         self.model_dims = {"vocabulary": data["vocabulary"]}
-        self.metadata: dict[str, Any] = {
+        self.metadata = {
             "name": "echo",
             "checksums": {"generated": hashlib.sha256(sequences.tobytes()).hexdigest()},
         }
@@ -163,12 +163,12 @@ class EchoTask(StatelessTask[EchoBatch]):
         """Build the encoder and the decoder over the vocabulary."""
         return build_seq2seq(config, dims["vocabulary"])
 
-    def loss(self, model: Any, batch: EchoBatch, key: PRNGKeyArray | None) -> WeightedSum:
+    def loss(self, model: Seq2Seq, batch: EchoBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Compute the log-loss in nats, summed over all symbols to repeat."""
         nats = _log_loss(model(batch.inputs, batch.targets, key=key), batch.targets)
         return WeightedSum(nats.sum(), jnp.float32(nats.size))
 
-    def measure(self, model: Any, batch: EchoBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
+    def measure(self, model: Seq2Seq, batch: EchoBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Compute the log-loss in nats, and the numbers of correct symbols and sequences of the free decoder."""
         nats = _log_loss(model(batch.inputs, batch.targets), batch.targets)
         echo_length = len(batch.targets)
@@ -180,7 +180,7 @@ class EchoTask(StatelessTask[EchoBatch]):
             "sequence_accuracy": WeightedSum((is_correct.all(0) * weight).sum(), weight.sum()),
         }
 
-    def sample(self, model: Any, request: SampleRequest) -> Table:
+    def sample(self, model: Seq2Seq, request: SampleRequest) -> Table:
         """Return a table of echoes: of the sequence in the prompt, or of sequences of the validation split.
 
         Raises:
@@ -215,7 +215,7 @@ class EchoTask(StatelessTask[EchoBatch]):
             )
         return np.array([[self.symbols.index(symbol) for symbol in symbols]], np.int32)
 
-    def echo_table(self, model: Any, sequences: Int[np.ndarray, "N L"]) -> Table:
+    def echo_table(self, model: Seq2Seq, sequences: Int[np.ndarray, "N L"]) -> Table:
         """Return a table of sequences: inputs, targets, the echo, and the number of correct symbols."""
         valid = self.splits["valid"]
         examples = EchoExamples(sequences, valid.echo_length, valid.delay)

@@ -79,7 +79,7 @@ class PoemExamples(ShuffledExamples):
         return PoemBatch(tokens.T, lengths)
 
 
-class PoemTask(StatelessTask[PoemBatch]):
+class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
     """A language model of poems, with the log-loss in nats per target. See `tasks.base.Task`.
 
     The targets are all symbols, the line ends and the poem's end.
@@ -136,7 +136,7 @@ class PoemTask(StatelessTask[PoemBatch]):
         self.log_lines = tuple(log_lines)
         self.targets_per_example = float(np.mean(self.splits["train"].lengths))
         self.model_dims = {"vocabulary": len(self.vocabulary.symbols)}
-        self.metadata: dict[str, Any] = {
+        self.metadata = {
             "name": "poems",
             "checksums": corpus.checksums or {"generated": self._fingerprint()},
         }
@@ -183,7 +183,7 @@ class PoemTask(StatelessTask[PoemBatch]):
         """Build the language model over the vocabulary of the training poems."""
         return build_language_model(config, dims["vocabulary"])
 
-    def loss(self, model: Any, batch: PoemBatch, key: PRNGKeyArray | None) -> WeightedSum:
+    def loss(self, model: LanguageModel, batch: PoemBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Compute the log-loss in nats, summed over all targets of the batch."""
         inputs = batch.tokens[:-1]
         targets = batch.tokens[1:]
@@ -191,7 +191,7 @@ class PoemTask(StatelessTask[PoemBatch]):
         _, nats, _ = model.log_loss(inputs, targets, mask, lengths=batch.lengths, key=key)
         return WeightedSum(nats, mask.sum())
 
-    def measure(self, model: Any, batch: PoemBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
+    def measure(self, model: LanguageModel, batch: PoemBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Compute the log-loss in nats, over all targets and over characters alone (without line and poem ends)."""
         inputs = batch.tokens[:-1]
         targets = batch.tokens[1:]
@@ -210,7 +210,7 @@ class PoemTask(StatelessTask[PoemBatch]):
             metrics[split] = {**means, "perplexity": float(np.exp(means["log_loss"]))}
         return metrics
 
-    def sample(self, model: Any, request: SampleRequest) -> str:
+    def sample(self, model: LanguageModel, request: SampleRequest) -> str:
         """Return poems sampled from a model, with an empty line between them. See `abilities.Samples`.
 
         Raises:

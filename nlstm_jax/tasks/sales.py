@@ -87,7 +87,7 @@ class SalesWindows(ShuffledExamples):
         return SalesBatch(jnp.moveaxis(inputs, 1, 0), targets)
 
 
-class SalesTask(StatelessTask[SalesBatch]):
+class SalesTask(StatelessTask[Forecaster, SalesBatch]):
     """A task that forecasts the count of the next month. See `tasks.base.Task`.
 
     Let T be the last month with data. The two protocols split the data as follows.
@@ -161,7 +161,7 @@ class SalesTask(StatelessTask[SalesBatch]):
             self.window = last_month
             self.splits = self._make_notebook_splits(last_month)
 
-        self.metadata: dict[str, Any] = {
+        self.metadata = {
             "name": "sales",
             "checksums": history.checksums or {"generated": _fingerprint(history)},
         }
@@ -191,12 +191,12 @@ class SalesTask(StatelessTask[SalesBatch]):
         """Build the forecaster over the channels, with the outputs that the likelihood needs."""
         return build_forecaster(config, dims["channels"], dims["outputs"])
 
-    def loss(self, model: Any, batch: SalesBatch, key: PRNGKeyArray | None) -> WeightedSum:
+    def loss(self, model: Forecaster, batch: SalesBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Return the sum of the likelihood's losses over the batch, with the number of targets."""
         losses = self.likelihood.loss(model(batch.inputs, key=key), batch.targets)
         return WeightedSum(losses.sum(), jnp.float32(losses.size))
 
-    def measure(self, model: Any, batch: SalesBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
+    def measure(self, model: Forecaster, batch: SalesBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Return weighted sums of the loss, of the squared errors, and of the squared errors of clipped counts."""
         head = model(batch.inputs)
         mean = self.likelihood.mean(head)
@@ -256,7 +256,7 @@ class SalesTask(StatelessTask[SalesBatch]):
         make_windows = self._window_factory(counts, prices)
         return make_windows(joined.counts.shape[1], 1), joined.has_history
 
-    def predict(self, model: Any) -> Float[np.ndarray, "n"]:
+    def predict(self, model: Forecaster) -> Float[np.ndarray, "n"]:
         """Return the expected count of every pair, in the order of `test.csv`, clipped to [0, 20].
 
         All pairs without a history get the same value: the forecast for months without sales.
@@ -284,7 +284,7 @@ class SalesTask(StatelessTask[SalesBatch]):
             means[without_history] = means[without_history[0]]
         return np.clip(means, 0, LARGEST)
 
-    def forecast(self, model: Any, out: Path) -> tuple[Table, str]:
+    def forecast(self, model: Forecaster, out: Path) -> tuple[Table, str]:
         """Write a submission and, beside it, the ranking of the items. See `abilities.Forecasts`.
 
         Raises:

@@ -1,11 +1,11 @@
 """Samples of a task's trained model: what a user asks for, and how symbols are drawn."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
 
+from nlstm_jax.models import LanguageModel
 from nlstm_jax.models.sampling import draw
 from nlstm_jax.types import Array, Bool, Int
 
@@ -32,7 +32,7 @@ class SampleRequest:
 
 
 def draw_samples(
-    model: Any, begin: int, forced: Int[Array, "S"], allowed: Bool[Array, "S V"], request: SampleRequest
+    model: LanguageModel, begin: int, forced: Int[Array, "S"], allowed: Bool[Array, "S V"], request: SampleRequest
 ) -> Int[np.ndarray, "N S"]:
     """Draw the symbols of all samples from a language model. See `models.sampling.draw`.
 

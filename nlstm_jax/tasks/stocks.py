@@ -65,7 +65,7 @@ class PriceWindows(ShuffledExamples):
         return StockBatch(jnp.asarray(self.inputs)[days], jnp.asarray(self.targets)[indices])
 
 
-class StocksTask(StatelessTask[StockBatch]):
+class StocksTask(StatelessTask[Forecaster, StockBatch]):
     """A task that forecasts the change of the close over the next days. See `tasks.base.Task`.
 
     The example of day t reads `window` days, the last of which is day t − `lag`. Its target is the change of the close
@@ -200,7 +200,7 @@ class StocksTask(StatelessTask[StockBatch]):
             ends = (split_days - data["lag"]).astype(np.int32)
             self.splits[split] = PriceWindows(channels, targets[split_days] / self.unit, ends, data["window"])
 
-        self.metadata: dict[str, Any] = {"name": "stocks", "checksums": prices.checksums}
+        self.metadata = {"name": "stocks", "checksums": prices.checksums}
         rows = len(prices.dates)
         begin, end = prices.dates[[0, -1]]
         sizes = ", ".join(
@@ -233,12 +233,12 @@ class StocksTask(StatelessTask[StockBatch]):
         """Build the forecaster over the channels, with the outputs that the likelihood needs."""
         return build_forecaster(config, dims["channels"], dims["outputs"])
 
-    def loss(self, model: Any, batch: StockBatch, key: PRNGKeyArray | None) -> WeightedSum:
+    def loss(self, model: Forecaster, batch: StockBatch, key: PRNGKeyArray | None) -> WeightedSum:
         """Return the sum of the likelihood's losses over the batch, with the number of targets."""
         losses = self.likelihood.loss(model(batch.inputs, key=key), batch.targets)
         return WeightedSum(losses.sum(), jnp.asarray(losses.size, losses.dtype))
 
-    def measure(self, model: Any, batch: StockBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
+    def measure(self, model: Forecaster, batch: StockBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
         """Return weighted sums of the loss, of the squared errors, and of the forecasts with the correct sign.
 
         Only targets other than 0 count toward the sign.

@@ -20,7 +20,7 @@ from nlstm_jax.settings.setting import rate, seed
 from nlstm_jax.settings.tasks import Config
 from nlstm_jax.tasks.base import Task, WeightedSum, reset_where, to_means
 from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
-from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
+from nlstm_jax.types import AnyArray, Array, Bool, Carry, Float, Int, PRNGKeyArray
 
 
 class TextBatch(NamedTuple):
@@ -148,7 +148,7 @@ class SequentialSampler(NamedTuple):
         return (windows[:, None] * self.rows + np.arange(self.rows)).astype(np.int32)
 
 
-class TextTask(Task[TextBatch, Any]):
+class TextTask(Task[LanguageModel, TextBatch, Carry]):
     """A language model of a running text, with the log-loss in nats per symbol. See `tasks.base.Task`.
 
     The carry passes from each window to the next, but the gradient does not: this is truncated backpropagation through
@@ -233,7 +233,7 @@ class TextTask(Task[TextBatch, Any]):
         self.log_lines = (*log_lines, *text.notes)
         self.targets_per_example = float(window)
         self.model_dims = {"vocabulary": len(text.symbols)}
-        self.metadata: dict[str, Any] = {"name": "text", "checksums": text.checksums}
+        self.metadata = {"name": "text", "checksums": text.checksums}
         if floor:
             self.metadata["floor"] = dict(floor)
 
@@ -268,21 +268,21 @@ class TextTask(Task[TextBatch, Any]):
         """Build the language model over the vocabulary of the training text."""
         return build_language_model(config, dims["vocabulary"])
 
-    def initial_carry(self, model: Any, batch_size: int) -> Any:
+    def initial_carry(self, model: LanguageModel, batch_size: int) -> Carry:
         """Return the initial carry of the model's cell."""
         return model.cell.cell.initial_carry((batch_size,))
 
     def train_loss(
-        self, model: Any, batch: TextBatch, memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[WeightedSum, Any]:
+        self, model: LanguageModel, batch: TextBatch, memory: Carry, key: PRNGKeyArray | None
+    ) -> tuple[WeightedSum, Carry]:
         """Compute the log-loss in nats, summed over the targets of the batch, and the carry after it."""
         memory, nats = self._log_loss(model, batch, memory, batch.mask, key)
         weight = jnp.float32(batch.first.size) if self._per_sequence else batch.mask.sum()
         return WeightedSum(nats, weight), memory
 
     def eval_step(
-        self, model: Any, batch: TextBatch, memory: Any, weight: Float[Array, "B"]
-    ) -> tuple[dict[str, WeightedSum], Any]:
+        self, model: LanguageModel, batch: TextBatch, memory: Carry, weight: Float[Array, "B"]
+    ) -> tuple[dict[str, WeightedSum], Carry]:
         """Compute the log-loss in nats, summed over the weighted targets, and the carry after the batch."""
         weights = batch.mask * weight
         memory, nats = self._log_loss(model, batch, memory, weights, None)
@@ -296,7 +296,7 @@ class TextTask(Task[TextBatch, Any]):
             metrics[split] = {"log_loss": log_loss, "perplexity": float(np.exp(log_loss))}
         return metrics
 
-    def sample(self, model: Any, request: SampleRequest) -> str:
+    def sample(self, model: LanguageModel, request: SampleRequest) -> str:
         """Return passages sampled from a model, with an empty line between them. See `abilities.Samples`.
 
         Raises:
@@ -356,8 +356,13 @@ class TextTask(Task[TextBatch, Any]):
         return "\n".join("".join(line).replace(SPACE, " ") for line in lines)
 
     def _log_loss(
-        self, model: Any, batch: TextBatch, memory: Any, weights: Float[Array, "T B"], key: PRNGKeyArray | None
-    ) -> tuple[Any, Float[Array, ""]]:
+        self,
+        model: LanguageModel,
+        batch: TextBatch,
+        memory: Carry,
+        weights: Float[Array, "T B"],
+        key: PRNGKeyArray | None,
+    ) -> tuple[Carry, Float[Array, ""]]:
         """Compute the carry after a batch and the weighted sum of its log-loss. Rows that begin have a fresh carry."""
         fresh_carry = self.initial_carry(model, batch.first.size)
         carry = reset_where(batch.first, fresh_carry, memory)

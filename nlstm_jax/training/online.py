@@ -14,6 +14,7 @@ from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError
 from nlstm_jax.runs import RunFolder, check_metric_writers, describe_environment
 from nlstm_jax.shutdown import GracefulShutdown
+from nlstm_jax.tasks.stocks_2015 import load_example, smoothed_errors
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.initial import initial_model
 from nlstm_jax.training.logger import RunLogger
@@ -28,26 +29,6 @@ STEPS = 200
 """The number of steps in one compiled call, after which an interruption is heard."""
 SECONDS = 10
 """The shortest time between two checkpoints."""
-_DECAY = 0.9
-
-
-def smoothed(losses: Sequence[float], before: float = 1.0) -> list[dict[str, float]]:
-    """Return the metrics of every step, from its squared error.
-
-    `root_loss` is |error|. `smoothed_error` is e ← 0.9 e + 0.1 |error|, from `before` on. `log_loss` is the nats of
-    the error under a Gaussian whose mean absolute deviation is the e before it.
-
-    >>> smoothed([4.0])
-    [{'log_loss': 2.417..., 'root_loss': 2.0, 'smoothed_error': 1.1}]
-    """
-    metrics = []
-    for loss in losses:
-        variance = math.pi / 2 * before**2
-        root = math.sqrt(loss)
-        nats = 0.5 * math.log(2 * math.pi * variance) + loss / (2 * variance)
-        before = _DECAY * before + (1 - _DECAY) * root
-        metrics.append({"log_loss": nats, "root_loss": root, "smoothed_error": before})
-    return metrics
 
 
 def fit_online(
@@ -152,7 +133,7 @@ class OnlineTrainer:
         speed = round((self.step + len(losses)) / max(seconds, 1e-3), 1)
         clock = {"wall_seconds": seconds, "examples_per_second": speed, "tokens_per_second": speed}
         new_rows = []
-        for step, metrics in enumerate(smoothed(losses[:finite], before), start=self.step + 1):
+        for step, metrics in enumerate(smoothed_errors(losses[:finite], before), start=self.step + 1):
             new_rows.append({**self.record.position(step), "split": "valid", **metrics, **clock})
         self.record.append(new_rows)
         self.step += finite
@@ -205,5 +186,5 @@ def draw_model(config: Mapping[str, Any], task: tasks.AnyTask) -> Any:
     graph, parameters = models.split(initial_model(config, task))
     model = models.merge(graph, {name: value.astype(float) for name, value in parameters.items()})
     if config["model"]["initial_values"] == "example":
-        models.load_example(model, config["seeds"]["init"])
+        load_example(model, config["seeds"]["init"])
     return model

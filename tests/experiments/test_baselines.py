@@ -42,7 +42,7 @@ def test_runs_of_another_question_are_refused(ended, refused) -> None:
     refused(ended["window"], 2, f"{stocks}: {window}")
     columns = "config.data.columns='close=Last', as in --config, expected, found ''"
     refused(ended["columns"], 2, f"{stocks}: {columns}")
-    refused(ended["data"], 2, f"{stocks}: a run on the data of --config expected, found one on other data")
+    refused(ended["data"], 2, f"{stocks}: config.data.seed=1, as in --config, expected, found 0")
     refused(ended["task"], 2, f"{text}: a run of stocks expected, found one of text")
     refused(
         ended["poems"],

@@ -117,6 +117,7 @@ def test_a_trial_of_a_killed_sweep_is_tried_again_by_another_of_the_study(spec, 
 def test_better_is_higher_for_an_accuracy(spec, tmp_path) -> None:
     source = search(spec, tmp_path)
     (trial,) = source.next_trials(1)[0]
+    trial.config["task"] = "classify"
     trial.config["eval"]["metric"] = "accuracy"
     source.report_result(trial, "finished", TrialProgress("finished", 8, 0.75, {8: 0.75}))
     assert study(tmp_path).best_value == -0.75

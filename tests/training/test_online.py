@@ -17,10 +17,11 @@ from nlstm_jax.adapters import weights
 from nlstm_jax.data.generators.prices import generate_prices
 from nlstm_jax.data.prices import Prices, write_prices
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
+from nlstm_jax.tasks.stocks_2015 import smoothed_errors
 from nlstm_jax.training import fit, fit_together
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.logger import RunLogger
-from nlstm_jax.training.online import draw_model, smoothed
+from nlstm_jax.training.online import draw_model
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh
 from nlstm_jax.training.schedule import TrainingSchedule
@@ -223,7 +224,7 @@ def test_a_pass_starts_from_the_weights_that_are_named(tmp_path: Path) -> None:
 
 
 def test_an_error_is_forecast_by_those_before_it() -> None:
-    told = smoothed([4.0, 0.25], before=2.0)
+    told = smoothed_errors([4.0, 0.25], before=2.0)
     assert [line["root_loss"] for line in told] == [2.0, 0.5]
     assert [line["smoothed_error"] for line in told] == pytest.approx([2.0, 1.85])
     for line, loss in zip(told, [4.0, 0.25], strict=True):
