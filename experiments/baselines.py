@@ -64,7 +64,8 @@ def _check_question(run: Run, question: Mapping[str, Any]) -> None:
         raise ConfigError(f"{run.path}: a run of {question['task']} expected, found one of {run.config['task']}")
 
     checksums = run.environment.get("data", {}).get("checksums", question["checksums"])
-    recorded = run.environment.get("question") or settings.describe_question(run.config, checksums)
+    # Runs of earlier versions have not recorded their question. Its version was 1 then.
+    recorded = run.question or {**settings.describe_question(run.config, checksums), "version": 1}
     if recorded["version"] != question["version"]:
         raise ConfigError(
             f"{run.path}: a run whose question has version {question['version']} expected, found "

@@ -335,11 +335,17 @@ def _questions(groups: Sequence[Sequence[Run]]) -> list[list[Facts]]:
     """Return what decides the examples that each run is evaluated on, by group.
 
     It is the question that the run's task has declared. If a run of an earlier version has declared none, it is the
-    section `data` of all runs.
+    section `data` of all runs. The version of its question is 1.
     """
     if all(run.question for runs in groups for run in runs):
         return [[_question_facts(run.question or {}) for run in runs] for runs in groups]
-    return [[_section(facts, "data") for facts in _facts_of_all(runs)] for runs in groups]
+    return [[_data_facts(run) for run in runs] for runs in groups]
+
+
+def _data_facts(run: Run) -> Facts:
+    """Return the section `data` of a run, and the version of its question."""
+    version = run.question["version"] if run.question else 1
+    return {"question.version": version, **_section(facts_of(run), "data")}
 
 
 def _question_facts(question: JsonObject) -> Facts:

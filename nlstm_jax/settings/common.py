@@ -67,7 +67,9 @@ COMMON: dict[str, Setting] = {
     "eval.every_epochs": Setting(1.0, "how often to evaluate", above=0),
     "eval.every_steps": Setting(0, "if > 0: so many steps in place of `every_epochs`", low=0),
     "eval.batch_size": Setting(256, "examples at once", low=1),
-    "eval.train_examples": Setting(1000, "size of the fixed part of the training data that is evaluated", low=1),
+    "eval.train_examples": Setting(
+        1000, "size of the fixed part of the training data that is evaluated; all of it if likelihood is mse", low=1
+    ),
     "eval.metric": Setting("log_loss", "decides the best step and early stopping, on the validation split"),
     "eval.patience": Setting(0, "stop after so many evaluations without a new best; 0: never", low=0),
     "eval.tolerance": Setting(0.0, "stop when the metric is as good; 0: never", low=0),

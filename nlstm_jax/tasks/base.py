@@ -106,6 +106,8 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
         model_dims: The dimensions that the data require of a model, such as the number of symbols.
         metadata: The facts about the data: name, checksums, and the generator's own log-loss where it is known.
         log_lines: The lines that describe the data in the log.
+        evaluates_all_of_train: True if the metrics of a split depend on all training examples, and not only on the
+            `eval.train_examples` that stand for them.
     """
 
     settings: ClassVar[Mapping[str, Setting]]
@@ -117,6 +119,7 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
     model_dims: Mapping[str, int]
     metadata: dict[str, Any]
     log_lines: tuple[str, ...] = ()
+    evaluates_all_of_train: bool = False
 
     @classmethod
     @abstractmethod

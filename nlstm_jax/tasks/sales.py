@@ -125,8 +125,9 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         Metric("mse", "counts²"),
         Metric("rmse_clipped", "counts"),
     )
+    # Version 2: with the likelihood `mse`, the variance of the log-loss is that of all training residuals.
     question = Question(
-        version=1,
+        version=2,
         settings=("data.protocol", "data.origins"),
         generated=("data.rows", "data.shops", "data.items", "data.pairs", "data.seed"),
     )
@@ -148,6 +149,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         """
         self.history = history
         self.likelihood = LIKELIHOODS[likelihood]
+        self.evaluates_all_of_train = isinstance(self.likelihood, SquaredError)
         self._log1p = data["scale"] == "log1p"
         self._price = data["price"]
         self._honest = data["protocol"] == "honest"
@@ -211,7 +213,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """Return the log-loss in nats per target, the MSE, and the RMSE of clipped forecasts and counts.
 
-        With the likelihood `mse`, the log-loss is that of a Gaussian with the variance of the training residuals.
+        With the likelihood `mse`, the log-loss is that of a Gaussian with the variance of all training residuals.
         """
         means = to_means(totals)
         reports = {}

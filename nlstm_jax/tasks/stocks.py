@@ -133,8 +133,9 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         Metric("rmse", "unit of the target"),
         Metric("direction_accuracy", higher_is_better=True),
     )
+    # Version 2: with the likelihood `mse`, the variance of the log-loss is that of all training residuals.
     question = Question(
-        version=1,
+        version=2,
         settings=(
             "data.columns",
             "data.date_format",
@@ -169,6 +170,7 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
             DataError: All training targets are equal, as when the close does not move.
         """
         self.likelihood = LIKELIHOODS[likelihood]
+        self.evaluates_all_of_train = isinstance(self.likelihood, SquaredError)
         self.model_dims = {"channels": len(VALUES), "outputs": self.likelihood.outputs}
         self.horizon = data["horizon"]
 
@@ -257,7 +259,7 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         """Return the log-loss in nats per target, the errors, and the share of forecasts with the correct sign.
 
         The log-loss and the errors refer to targets in their own unit, not in multiples of `unit`. With the likelihood
-        `mse`, the log-loss is that of a Gaussian with the variance of the training residuals.
+        `mse`, the log-loss is that of a Gaussian with the variance of all training residuals.
         """
         means = to_means(totals)
         reports = {}

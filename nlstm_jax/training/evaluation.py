@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from nlstm_jax.models import Parameters
-from nlstm_jax.tasks import Examples
+from nlstm_jax.tasks import AnyTask, Examples
 from nlstm_jax.training.steps import CompiledSteps
 
 
@@ -31,3 +31,13 @@ def evaluate(
     for run in range(len(sums["train"])):
         reports.append(steps.task.report({split: sums_of_runs[run] for split, sums_of_runs in sums.items()}))
     return reports
+
+
+def train_count(task: AnyTask, count: int) -> dict[str, int]:
+    """Return the number of training examples that are evaluated, as `evaluate` takes it.
+
+    Args:
+        task: The task. Its metrics may depend on all training examples.
+        count: The setting `eval.train_examples`.
+    """
+    return {} if task.evaluates_all_of_train else {"train": count}

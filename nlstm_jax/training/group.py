@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from nlstm_jax.tasks import Examples
-from nlstm_jax.training.evaluation import evaluate
+from nlstm_jax.training.evaluation import evaluate, train_count
 from nlstm_jax.training.optimizer import traced_hparams
 from nlstm_jax.training.run import TrainingRun
 from nlstm_jax.training.steps import CompiledSteps, StepReport, TrainState
@@ -99,7 +99,7 @@ class RunGroup:
         unfinished = [run for run in self._active if run.summary is None]
         if not unfinished:
             return []
-        counts = {"train": options["train_examples"]}
+        counts = train_count(self.steps.task, options["train_examples"])
         reports = evaluate(self.steps, self._state.parameters, self.examples, options["batch_size"], counts)
         assert self._last_call is not None
         norms = np.atleast_1d(jax.device_get(self._last_call[1].gradient_norm)).tolist()

@@ -11,7 +11,7 @@ from nlstm_jax.runs.files import CHECKPOINTS
 from nlstm_jax.tasks import WeightedSum
 from nlstm_jax.training.best import BestSoFar
 from nlstm_jax.training.checkpoint import Checkpoints
-from nlstm_jax.training.evaluation import evaluate
+from nlstm_jax.training.evaluation import evaluate, train_count
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.schedule import TrainingSchedule
@@ -45,7 +45,7 @@ class LoadedRun:
         """Return the task's metrics over a whole split, as training reports them."""
         options = self.run.config["eval"]
         examples = {name: replicate(self.task.splits[name], self.steps.mesh) for name in ("train", split)}
-        counts = {"train": options["train_examples"]} if split != "train" else {}
+        counts = train_count(self.task, options["train_examples"]) if split != "train" else {}
         (report,) = evaluate(self.steps, self.parameters, examples, options["batch_size"], counts)
         return report[split]
 
