@@ -66,6 +66,17 @@ def test_floor_and_unit(page) -> None:
     assert data["units"] == {"log_loss": "nats", "wall_seconds": "", "examples_per_second": ""}
 
 
+def test_curves_have_positions_on_every_axis_but_that_of_steps(page, comparison) -> None:
+    (panel,) = embedded(page)["panels"]
+    for group, drawn in zip(comparison.groups, panel["groups"], strict=True):
+        steps = [10, 20, 30]
+        assert drawn["along"]["tokens"] == [[step, 100 * step] for step in steps]
+        seconds = group.along("seconds", steps)
+        assert drawn["along"].get("seconds") == (seconds and [list(pair) for pair in zip(steps, seconds, strict=True)])
+        assert "step" not in drawn["along"]
+    assert any("seconds" in drawn["along"] for drawn in panel["groups"])
+
+
 def test_names_from_run_folders_are_escaped(page) -> None:
     own = without_plotly(page)
     assert len(page) - len(own) > 1_000_000
