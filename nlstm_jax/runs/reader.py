@@ -79,10 +79,15 @@ def read_run(path: Path | str, with_defaults: ConfigTransform = keep_unchanged) 
     return Run(
         folder,
         with_defaults(config),
-        _read_json_if_present(folder / files.ENVIRONMENT) or {},
+        read_environment(folder),
         metrics,
         _read_json_if_present(folder / files.SUMMARY),
     )
+
+
+def read_environment(folder: Path) -> JsonObject:
+    """Return the contents of `environment.json`, or an empty mapping if the folder has none."""
+    return _read_json_if_present(folder / files.ENVIRONMENT) or {}
 
 
 def _read_metrics(path: Path) -> list[JsonObject]:

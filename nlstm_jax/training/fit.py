@@ -22,6 +22,7 @@ from nlstm_jax.training.logger import RunLogger
 from nlstm_jax.training.loop import train
 from nlstm_jax.training.online import fit_online
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
+from nlstm_jax.training.question import check_same_question
 from nlstm_jax.training.record import RunRecord
 from nlstm_jax.training.run import TrainingRun
 from nlstm_jax.training.schedule import TrainingSchedule
@@ -54,7 +55,7 @@ def fit(
 
     Raises:
         ConfigError: a setting that does not serve, or a folder of another run.
-        DataError: data that are missing or not of their form.
+        DataError: data that are missing, not of their form, or other than those that the run was begun with.
         DivergedError: the loss stopped being finite; the summary says so.
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is written and the same command goes on.
         RunFinishedError, RunFolderInUseError: see `RunFolder`.
@@ -115,6 +116,9 @@ def fit_together(
             check_metric_writers(metric_writers)
             config = pending[0].config
             task = tasks.build(config)
+            if not overwrite:
+                for run in pending:
+                    check_same_question(run.workdir, run.config, task)
             schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
             optimizer = OptimizerFactory.from_config(config, schedule)
             models = [initial_model(run.config, task) for run in pending]

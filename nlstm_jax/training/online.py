@@ -20,6 +20,7 @@ from nlstm_jax.training.initial import initial_model
 from nlstm_jax.training.logger import RunLogger
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
+from nlstm_jax.training.question import check_same_question
 from nlstm_jax.training.record import RunRecord
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.setup import as_mapping
@@ -50,6 +51,8 @@ def fit_online(
     RunFolder.check(workdir, config, overwrite=overwrite, with_defaults=settings.with_defaults)
     check_metric_writers(metric_writers)
     task = tasks.build(config)
+    if not overwrite:
+        check_same_question(workdir, config, task)
     with jax.enable_x64(True):
         model = draw_model(config, task)
         with (

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from nlstm_jax import models, settings, tasks
-from nlstm_jax.errors import CheckpointError, DataError
+from nlstm_jax.errors import CheckpointError
 from nlstm_jax.runs import Run, read_run
 from nlstm_jax.runs.files import CHECKPOINTS
 from nlstm_jax.tasks import WeightedSum
@@ -14,6 +14,7 @@ from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.evaluation import evaluate, train_count
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
+from nlstm_jax.training.question import check_same_data, check_same_version
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
 
@@ -42,7 +43,12 @@ class LoadedRun:
         return models.merge(self.steps.graph, self.parameters)
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """Return the task's metrics over a whole split, as training reports them."""
+        """Return the task's metrics over a whole split, as training reports them.
+
+        Raises:
+            ConfigError: The question of the task has changed its meaning since the run.
+        """
+        check_same_version(self.run.path, self.run.environment, self.run.config)
         options = self.run.config["eval"]
         examples = {name: replicate(self.task.splits[name], self.steps.mesh) for name in ("train", split)}
         counts = train_count(self.task, options["train_examples"]) if split != "train" else {}
@@ -74,14 +80,7 @@ def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
         raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
 
     task = tasks.build(config)
-    checksums = task.metadata["checksums"]
-    for name, expected in run.environment.get("data", {}).get("checksums", {}).items():
-        if checksums.get(name) != expected:
-            raise DataError(
-                f"{workdir}: the data have changed since the run: {name} of sha256 {expected} expected, found "
-                f"{checksums.get(name)}"
-            )
-
+    check_same_data(workdir, run.environment, task)
     model = models.build(config, task.model_dims)
     schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
     optimizer = OptimizerFactory.from_config(config, schedule)
