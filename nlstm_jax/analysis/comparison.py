@@ -282,7 +282,10 @@ def _check_same_task(runs: Sequence[Run]) -> None:
     paths = {run.config.get("task"): run.path for run in reversed(runs)}
     if len(paths) > 1:
         (one, one_path), (other, other_path), *_ = reversed(paths.items())
-        raise ConfigError(f"compare: runs of one task expected, found {one} in {one_path} and {other} in {other_path}")
+        raise ConfigError(
+            f"compare: runs of one task expected, found {one} in {one_path} and {other} in {other_path}; "
+            "a narrower pattern names the runs of one task"
+        )
 
 
 def _gather(runs: Sequence[Run], by: Sequence[str]) -> tuple[list[_Members], list[str]]:

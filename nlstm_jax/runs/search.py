@@ -13,8 +13,8 @@ def find_runs(names: Sequence[str], with_defaults: ConfigTransform = keep_unchan
     """Read the runs in the given folders and patterns, each folder once.
 
     Args:
-        names: Folders and glob patterns such as `runs/*`. A folder must be a run. A pattern may match other paths;
-            they are skipped.
+        names: Folders and glob patterns such as `runs/*`. A folder must be a run, or hold the runs `seed0`, `seed1`, …
+            of `experiments.train --vmap_seeds`. A pattern may match other paths; they are skipped.
         with_defaults: The function that is applied to every configuration.
 
     Returns:
@@ -31,14 +31,25 @@ def find_runs(names: Sequence[str], with_defaults: ConfigTransform = keep_unchan
     notes = []
     for name in names:
         if Path(name).exists() or not glob.has_magic(name):
-            folders.setdefault(Path(name).resolve(), Path(name))
-            continue
-        matches = [Path(path) for path in sorted(glob.glob(name, recursive=True))]
-        runs = [path for path in matches if (path / CONFIG).exists()]
-        if not runs:
-            raise ConfigError(f"a pattern that finds run folders expected, {name!r} finds none")
-        notes += [f"skipped {path}: no run folder, it has no {CONFIG}" for path in matches if path not in runs]
+            # A path that is no run is read all the same, so that the error names it.
+            runs = _runs_in(Path(name)) or [Path(name)]
+        else:
+            runs = []
+            for match in sorted(glob.glob(name, recursive=True)):
+                found = _runs_in(Path(match))
+                runs += found
+                if not found:
+                    notes.append(f"skipped {match}: no run folder, it has no {CONFIG}")
+            if not runs:
+                raise ConfigError(f"a pattern that finds run folders expected, {name!r} finds none")
         for path in runs:
             folders.setdefault(path.resolve(), path)
 
     return [read_run(path, with_defaults) for path in folders.values()], notes
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """Return the folder itself if it is a run, otherwise the runs `seed0`, `seed1`, … in it."""
+    if (path / CONFIG).exists():
+        return [path]
+    return [config.parent for config in sorted(path.glob(f"seed*/{CONFIG}"))]

@@ -30,6 +30,17 @@ def test_a_pattern_passes_over_what_is_no_run_and_says_so(runs):
     assert notes == [f"skipped {runs / 'notes'}: no run folder, it has no config.json"]
 
 
+def test_the_runs_of_several_seeds_are_found_by_their_folder(runs):
+    for seed in (0, 1):
+        (runs / "together" / f"seed{seed}").mkdir(parents=True)
+        (runs / "together" / f"seed{seed}" / "config.json").write_text(json.dumps({"schema": 1}), "utf-8")
+    seeds = [runs / "together" / f"seed{seed}" for seed in (0, 1)]
+    assert [run.path for run in find_runs([str(runs / "together")])[0]] == seeds
+    found, _ = find_runs([str(runs / "*")])
+    assert len(found) == 5
+    assert [run.path for run in found if run.path.parent.name == "together"] == seeds
+
+
 @pytest.mark.parametrize("pattern", ["gru*", "note*"])
 def test_a_pattern_that_finds_no_run_is_refused(runs, pattern):
     with pytest.raises(ConfigError, match=f"{pattern[:-1]}.* finds none") as raised:
