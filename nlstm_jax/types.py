@@ -1,4 +1,4 @@
-"""Array types at the boundaries of the library, and the legend of their dimension letters.
+"""Types at the boundaries of the library, and the legend of the dimension letters of arrays.
 
 T  time steps              B  batch, examples           D  input features of a cell
 H  hidden units            O  output width of a cell    V  vocabulary
@@ -8,6 +8,7 @@ S  symbols of a poem, with its beginning: T + 1         P, M  pairs and months (
 Arrays inside the library are time-major: `Float[Array, "T B D"]`. The tests check the annotations at run time.
 """
 
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,13 +30,21 @@ Noise: TypeAlias = Any
 Projected: TypeAlias = Any
 """The result of `Cell.project`: a pytree of arrays with the leading axes of its input."""
 
+Config: TypeAlias = Mapping[str, Any]
+"""A configuration or one of its sections, as nested mappings of plain values."""
+
+JsonObject: TypeAlias = dict[str, Any]
+"""A JSON object: one document of a run folder, or one line of `metrics.jsonl`."""
+
 __all__ = [
     "AnyArray",
     "Array",
     "Bool",
     "Carry",
+    "Config",
     "Float",
     "Int",
+    "JsonObject",
     "Noise",
     "PRNGKeyArray",
     "Params",

@@ -18,8 +18,8 @@ from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
 from nlstm_jax.models.seq2seq import Seq2Seq, decoder_width
 from nlstm_jax.models.sizing import Widths, cache_key, fit_model, resize
-from nlstm_jax.settings.tasks import Config, find_task
-from nlstm_jax.types import PRNGKeyArray
+from nlstm_jax.settings.tasks import find_task
+from nlstm_jax.types import Config, PRNGKeyArray
 
 _ModelDims: TypeAlias = Mapping[str, int]
 """The dimensions that a task determines, see `build`."""

@@ -4,10 +4,12 @@ import functools
 import json
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from flax import nnx
+
+from nlstm_jax.types import Config, JsonObject
 
 CLOSE = 0.005
 """The largest relative distance to the budget at which the width of a projection is not changed further."""
@@ -128,9 +130,7 @@ def _bracket_budget(count_at: Callable[[int], int], budget: int, smallest: int) 
     return below, above
 
 
-def fit_model(
-    make: Callable[[Mapping[str, Any]], nnx.Module], config: Mapping[str, Any], *, projects: bool
-) -> tuple[Widths, int]:
+def fit_model(make: Callable[[Config], nnx.Module], config: Config, *, projects: bool) -> tuple[Widths, int]:
     """Find the widths that match the budget `config.model.parameters`.
 
     Args:
@@ -161,7 +161,7 @@ def fit_model(
     return widths, count(widths)
 
 
-def resize(config: Mapping[str, Any], widths: Widths) -> dict[str, Any]:
+def resize(config: Config, widths: Widths) -> JsonObject:
     """Return a copy of a configuration with the given widths in place of its budget."""
     cell = {**config["cell"], "widths": widths.layers}
     model = {**config["model"], "parameters": 0}
@@ -188,7 +188,7 @@ def _distance(count: int, budget: int) -> int:
     return abs(count - budget)
 
 
-def cache_key(config: Mapping[str, Any], model_dims: Mapping[str, int]) -> str:
+def cache_key(config: Config, model_dims: Mapping[str, int]) -> str:
     """Return a text that identifies the result of `fit_model`: everything that the widths depend on."""
     sections = {name: config[name] for name in ("task", "cell", "model")}
     return json.dumps([sections, dict(model_dims)], sort_keys=True, default=list)

@@ -13,6 +13,7 @@ from nlstm_jax.settings.common import COMMON
 from nlstm_jax.settings.setting import Setting
 from nlstm_jax.settings.suggestions import similar_setting
 from nlstm_jax.settings.tasks import TASKS, find_task
+from nlstm_jax.types import Config, JsonObject
 
 TRACED_HPARAMS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
 """The optimizer settings that are arguments of the compiled program. One program therefore serves all their values."""
@@ -79,7 +80,7 @@ def defaults(task: str, cell: str) -> ConfigDict:
     return config
 
 
-def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(config: Config) -> JsonObject:
     """Return the configuration of an older run, with defaults for the settings that were introduced after it.
 
     The task's own settings are left as they are if the task cannot be imported here.
@@ -109,7 +110,7 @@ def with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     return completed
 
 
-def compile_key(config: Mapping[str, Any]) -> dict[str, Any]:
+def compile_key(config: Config) -> JsonObject:
     """Return the settings that the compiled program of a run depends on, by dotted key.
 
     Runs with equal settings of this kind can be trained together. Of `optimizer.clip_norm` only whether the gradient
@@ -126,7 +127,7 @@ def compile_key(config: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: Config) -> None:
     """Check a whole configuration against the tables.
 
     Raises:

@@ -5,14 +5,12 @@ A task of the user is named `package.module:Class`. It is treated in the same wa
 
 import functools
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 from nlstm_jax.cells.build import import_attribute
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.settings.setting import Setting
-
-Config: TypeAlias = Mapping[str, Any]
-"""A whole configuration, as nested mappings."""
+from nlstm_jax.types import Config, JsonObject
 
 TASKS: dict[str, str] = {
     "poems": "nlstm_jax.tasks.poems:PoemTask",
@@ -113,7 +111,7 @@ def find_metric(config: Config, name: str) -> Metric:
     raise ConfigError(f"config.eval.metric: one of {names} expected, found {name!r}")
 
 
-def describe_metrics(task: str) -> dict[str, dict[str, Any]]:
+def describe_metrics(task: str) -> dict[str, JsonObject]:
     """Return the direction and the unit of every metric of a task, as they are written into a run folder."""
     return {
         metric.name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
@@ -121,7 +119,7 @@ def describe_metrics(task: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def describe_question(config: Config, checksums: Mapping[str, str]) -> dict[str, Any]:
+def describe_question(config: Config, checksums: Mapping[str, str]) -> JsonObject:
     """Return the question of a run, as it is written into a run folder.
 
     Args:

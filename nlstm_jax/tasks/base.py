@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlstm_jax.settings import Metric, Question, Setting
-from nlstm_jax.settings.tasks import Config
-from nlstm_jax.types import Array, Bool, Float, Int, PRNGKeyArray
+from nlstm_jax.types import Array, Bool, Config, Float, Int, PRNGKeyArray
 
 
 class WeightedSum(NamedTuple):

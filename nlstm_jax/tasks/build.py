@@ -1,7 +1,8 @@
 """The construction of a task from a configuration."""
 
-from nlstm_jax.settings.tasks import Config, find_metric, find_task
+from nlstm_jax.settings.tasks import find_metric, find_task
 from nlstm_jax.tasks.base import AnyTask
+from nlstm_jax.types import Config
 
 
 def build(config: Config) -> AnyTask:

@@ -20,12 +20,11 @@ from nlstm_jax.process import cache_folder
 from nlstm_jax.runs.files import RANKING
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.settings.tasks import Config
 from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, eval_batches, to_means
 from nlstm_jax.tasks.baselines import RIDGE_MONTHS, monthly_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.tasks.ranking import rank_items, ranking_table, write_ranking
-from nlstm_jax.types import AnyArray, Array, Bool, Float, Int, PRNGKeyArray
+from nlstm_jax.types import AnyArray, Array, Bool, Config, Float, Int, PRNGKeyArray
 
 LARGEST = 20.0
 """The largest count in the Kaggle score, which clips counts to [0, 20]."""

@@ -1,8 +1,9 @@
 """The best step of a run so far, and the rules that stop a run early."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from nlstm_jax.types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,7 @@ class BestSoFar:
     higher_is_better: bool = False
 
     @classmethod
-    def from_rows(
-        cls, rows: Sequence[Mapping[str, Any]], metric: str, *, higher_is_better: bool = False
-    ) -> "BestSoFar":
+    def from_rows(cls, rows: Sequence[JsonObject], metric: str, *, higher_is_better: bool = False) -> "BestSoFar":
         """Find the best step in the rows of `metrics.jsonl`.
 
         The validation split decides. Without one, the last step counts as the best.
@@ -63,6 +62,6 @@ class BestSoFar:
         return None
 
 
-def _values(rows: Sequence[Mapping[str, Any]], split: str, metric: str) -> list[tuple[int, float]]:
+def _values(rows: Sequence[JsonObject], split: str, metric: str) -> list[tuple[int, float]]:
     """Return (step, value) of every row of a split that has the metric."""
     return [(row["step"], row[metric]) for row in rows if row["split"] == split and metric in row]

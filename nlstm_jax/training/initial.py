@@ -1,14 +1,14 @@
 """The model that a run starts from."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.types import Config
 
 
-def initial_model(config: Mapping[str, Any], task: tasks.AnyTask) -> Any:
+def initial_model(config: Config, task: tasks.AnyTask) -> Any:
     """Draw the model before its first step, or load the values that its configuration names.
 
     Raises:

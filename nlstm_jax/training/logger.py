@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from nlstm_jax.models import Parameters, fit_budget, is_recurrent
+from nlstm_jax.types import Config, JsonObject
 
-Row = Mapping[str, Any]
+Row = JsonObject
 
 
 class RunLogger:
@@ -57,7 +58,7 @@ class RunLogger:
         self._log.print(content, highlight=False, soft_wrap=is_text)
         self._file.flush()
 
-    def log_parameters(self, parameters: Parameters, config: Mapping[str, Any], model_dims: Mapping[str, int]) -> None:
+    def log_parameters(self, parameters: Parameters, config: Config, model_dims: Mapping[str, int]) -> None:
         """Log a table of the parameters; and the widths, where a budget has decided them.
 
         Args:
@@ -120,7 +121,7 @@ class RunLogger:
                 ranges.append(f"{rows[0]['split']} {values[0]:.4f} … {values[-1]:.4f}")
         self.log(f"{_position(runs[0][0])}  {metric} of {len(runs)} runs: {'  '.join(ranges)}")
 
-    def log_summary(self, summary: Mapping[str, Any], metric: str, prefix: str = "") -> None:
+    def log_summary(self, summary: JsonObject, metric: str, prefix: str = "") -> None:
         """Log one line about the best step, if there was an evaluation."""
         if summary["best_step"] is None:
             return

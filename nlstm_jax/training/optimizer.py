@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, TypeAlias
+from typing import Self, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,13 @@ import optax
 from nlstm_jax import settings
 from nlstm_jax.training import penalties
 from nlstm_jax.training.schedule import TrainingSchedule
-from nlstm_jax.types import Array
+from nlstm_jax.types import Array, Config
 
 TracedHparams: TypeAlias = Mapping[str, Array]
 """The numbers in which runs of one compiled program may differ, by name: `dropout_seed` and optimizer settings."""
 
 
-def traced_hparams(config: Mapping[str, Any]) -> dict[str, Array]:
+def traced_hparams(config: Config) -> dict[str, Array]:
     """Return the numbers of a configuration that a compiled program takes as arrays.
 
     Runs that differ in nothing else share one compiled program.
@@ -40,13 +40,13 @@ class OptimizerFactory:
         steps_per_epoch: The number of steps in one pass over the training examples.
     """
 
-    options: Mapping[str, Any]
-    penalty: Mapping[str, Any]
+    options: Config
+    penalty: Config
     total_steps: int
     steps_per_epoch: float
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], schedule: TrainingSchedule) -> Self:
+    def from_config(cls, config: Config, schedule: TrainingSchedule) -> Self:
         """Make the factory of a configuration."""
         return cls(config["optimizer"], config["penalty"], schedule.total_steps, float(schedule.steps_per_epoch))
 
@@ -66,7 +66,7 @@ class OptimizerFactory:
         return float(schedule(step))
 
 
-def learning_rate_schedule(options: Mapping[str, Any], total_steps: int, steps_per_epoch: float) -> optax.Schedule:
+def learning_rate_schedule(options: Config, total_steps: int, steps_per_epoch: float) -> optax.Schedule:
     """Return the learning rate as a function of the step.
 
     `constant` keeps `learning_rate`. `cosine` falls to `final_fraction` of it at `total_steps`. `halving` keeps it for
@@ -97,7 +97,7 @@ def learning_rate_schedule(options: Mapping[str, Any], total_steps: int, steps_p
 
 
 def build(
-    options: Mapping[str, Any], learning_rate: optax.Schedule, penalty: Mapping[str, Any] | None = None
+    options: Config, learning_rate: optax.Schedule, penalty: Config | None = None
 ) -> optax.GradientTransformation:
     """Chain penalties, clipping by the global norm, the optimizer's rule, and constraints.
 

@@ -1,14 +1,12 @@
 """The check that a run goes on, or is evaluated, with the question that it was begun with."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.runs import read_environment
-from nlstm_jax.settings.tasks import Config
 from nlstm_jax.tasks import AnyTask
+from nlstm_jax.types import Config, JsonObject
 
 
 def check_same_question(workdir: Path, config: Config, task: AnyTask) -> None:
@@ -29,7 +27,7 @@ def check_same_question(workdir: Path, config: Config, task: AnyTask) -> None:
         check_same_version(workdir, environment, config)
 
 
-def check_same_data(workdir: Path, environment: Mapping[str, Any], task: AnyTask) -> None:
+def check_same_data(workdir: Path, environment: JsonObject, task: AnyTask) -> None:
     """Raise a DataError if the checksums of the data differ from those that `environment.json` records."""
     checksums = task.metadata["checksums"]
     for name, expected in environment.get("data", {}).get("checksums", {}).items():
@@ -40,7 +38,7 @@ def check_same_data(workdir: Path, environment: Mapping[str, Any], task: AnyTask
             )
 
 
-def check_same_version(workdir: Path, environment: Mapping[str, Any], config: Config) -> None:
+def check_same_version(workdir: Path, environment: JsonObject, config: Config) -> None:
     """Raise a ConfigError if the question of the task has another version than the run has recorded.
 
     The question of runs of earlier versions of this package has version 1.

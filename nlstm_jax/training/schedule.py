@@ -1,10 +1,11 @@
 """The length of a run and the steps at which it evaluates."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, Self
+from typing import Self
+
+from nlstm_jax.types import Config
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TrainingSchedule:
     steps_per_call: int
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], examples: int) -> Self:
+    def from_config(cls, config: Config, examples: int) -> Self:
         """Make the schedule of a configuration.
 
         Args:

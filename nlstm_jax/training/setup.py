@@ -1,7 +1,7 @@
 """Checks before training, and the compiled programs and devices of the runs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,8 +16,7 @@ from nlstm_jax.training.optimizer import OptimizerFactory
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.shards import check_shards
 from nlstm_jax.training.steps import CompiledSteps
-
-Config = Mapping[str, Any]
+from nlstm_jax.types import Config, JsonObject
 
 
 class PendingRun(NamedTuple):
@@ -27,7 +26,7 @@ class PendingRun(NamedTuple):
     workdir: Path
 
 
-def as_mapping(config: Any) -> dict[str, Any]:
+def as_mapping(config: Any) -> JsonObject:
     """Return a configuration of `ml_collections`, or a mapping of the same form, as plain JSON values."""
     return json.loads(config.to_json()) if hasattr(config, "to_json") else dict(config)
 

@@ -6,7 +6,7 @@ vmapped program it may, as XLA then rounds within a shard as it likes. Nothing i
 and a device holds one shard's activations at a time: shards are micro-batches too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,10 +14,10 @@ from jax.sharding import Mesh, PartitionSpec
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.training.parallel import constrain_replicated
-from nlstm_jax.types import Array
+from nlstm_jax.types import Array, Config
 
 
-def check_shards(config: Mapping[str, Any]) -> None:
+def check_shards(config: Config) -> None:
     """Raise a ConfigError unless batches have `train.shards` equal parts, and their number is a power of 2."""
     shards = config["train"]["shards"]
     if shards & (shards - 1):

@@ -1,7 +1,7 @@
 """A search of an earlier version, interrupted in its second trial, is read, compared and continued.
 
-`tests/fixtures/search_of_0.1.tar.gz` holds the folder that version 0.1.0 (commit 19e7ae1) left: one trial finished, one
-interrupted; the sweep file; and the metrics of the same search undisturbed. The folder has moved since.
+`tests/fixtures/search_of_0.1.tar.gz` holds the folder that version 0.1.0 (commit 19e7ae1) left: one trial finished,
+and one interrupted; the sweep file; and the metrics of the same search undisturbed. The folder has moved since.
 """
 
 import json
