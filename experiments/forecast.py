@@ -26,10 +26,10 @@ def main(arguments: list[str]) -> None:
     """Restore a run, write its forecast and the ranking of the items, and show the top of the ranking."""
     command.reject_positional(arguments)
     workdir = Path(_WORKDIR.value)
+    restored = restore(workdir, _CHECKPOINT.value)
     out = Path(_OUT.value) if _OUT.value else workdir / FORECAST
     if not out.parent.is_dir() or out.is_dir():
         raise ConfigError(f"--out: a file in an existing folder expected, found {out}")
-    restored = restore(workdir, _CHECKPOINT.value)
     task = restored.task
     if not isinstance(task, Forecasts):
         raise missing_ability("forecast", "--workdir: a run", restored.run.config["task"])
