@@ -1,8 +1,9 @@
 """The validation curves as a picture for a README or a paper, readable without color vision."""
 
+import itertools
 import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from nlstm_jax.analysis.comparison import Comparison, facts_of
-from nlstm_jax.analysis.curves import AXES, Curve, is_number
+from nlstm_jax.analysis.curves import AXES, Curve, Group, is_number
 from nlstm_jax.analysis.statistics import format_estimate
 from nlstm_jax.errors import ConfigError
 
@@ -22,6 +23,18 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#00
 """Okabe and Ito's palette, blue and vermilion first, without its yellow, which is too faint for a line on white."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+
+DESIGNS = (
+    "lstm",
+    "nlstm depth=2",
+    "lstm layers=2",
+    "nlstm depth=3",
+    "lstm layers=3",
+    "gru",
+    "peephole",
+    "elman",
+)
+"""The cells that have the same color and marker in every picture, in the order of `COLORS` and `MARKERS`."""
 
 STYLES: dict[str, dict[str, Any]] = {
     "valid": {"linestyle": "-", "linewidth": 1.8},
@@ -80,10 +93,10 @@ def draw(comparison: Comparison, look: PlotOptions) -> Figure:
     height = max(4.2, 0.26 * lines_per_label * len(labels) + 1.2)
     figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    group_indices = {group.label: index for index, group in enumerate(comparison.groups)}
+    group_indices = style_indices(comparison.groups)
 
     plotted = _draw_panel(axes, comparison, look, group_indices)
-    _label_lines(axes, labels, plotted, 0.21 * lines_per_label)
+    _label_lines(axes, dict(zip(group_indices.values(), labels, strict=True)), plotted, 0.21 * lines_per_label)
     _draw_legend(axes, plotted)
     return figure
 
@@ -99,9 +112,8 @@ def draw_facets(facets: Mapping[str, Comparison], look: PlotOptions) -> Figure:
     """
     columns = min(3, len(facets))
     rows = math.ceil(len(facets) / columns)
-    labels = dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups)
-    group_indices = {label: index for index, label in enumerate(labels)}
-    figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.22 * len(labels) + 0.3), layout="constrained")
+    group_indices = style_indices(group for comparison in facets.values() for group in comparison.groups)
+    figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.22 * len(group_indices) + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
     all_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     panels = all_axes[: len(facets)]
@@ -141,14 +153,14 @@ def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) 
     for setting in settings:
         if not is_number(setting):
             raise ConfigError(f"--against={key}: a setting that is a number expected, found {setting!r}")
-    labels = list(dict.fromkeys(group.label for comparison in facets.values() for group in comparison.groups))
+    group_indices = style_indices(group for comparison in facets.values() for group in comparison.groups)
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
     _style_axes(axes, next(iter(facets.values())), look, {"valid"})
     axes.set_xlabel(key)
 
     plotted = []
-    for index, label in enumerate(labels):
+    for label, index in group_indices.items():
         values = _best_values(label, settings, list(facets.values()), look.metric)
         if not values:
             # Nothing has been evaluated yet, or this group has other metrics.
@@ -159,7 +171,7 @@ def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) 
         _draw_curve(axes, plotted[-1])
         dots = [(setting, value) for setting, seeds in values.items() for value in seeds]
         axes.plot(*zip(*dots, strict=True), ".", color=_color(index), alpha=0.6, markersize=5, gid=f"seeds {index}")
-    _label_lines(axes, labels, plotted, 0.21)
+    _label_lines(axes, {index: label for label, index in group_indices.items()}, plotted, 0.21)
 
     handles = [
         Line2D([], [], color=GRAY, label="mean", **STYLES["valid"]),
@@ -172,6 +184,40 @@ def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG. The same figure gives the same bytes."""
     figure.savefig(path, dpi=200, bbox_inches="tight", metadata={"Software": None})
+
+
+def style_indices(groups: Iterable[Group]) -> dict[str, int]:
+    """Return the number that decides the color and the marker of each group, by its label.
+
+    A cell of `DESIGNS` has the same number in every picture. If several groups have such a cell, the first of them has
+    the number. The other groups have the numbers that are left.
+    """
+    first_groups: dict[str, Group] = {}
+    for group in groups:
+        first_groups.setdefault(group.label, group)
+
+    indices: dict[str, int] = {}
+    for label, group in first_groups.items():
+        design = _design(group)
+        if design in DESIGNS and DESIGNS.index(design) not in indices.values():
+            indices[label] = DESIGNS.index(design)
+    reserved = set(indices.values())
+    left = (index for index in itertools.count() if index not in reserved)
+    for label in first_groups:
+        if label not in indices:
+            indices[label] = next(left)
+    return {label: indices[label] for label in first_groups}
+
+
+def _design(group: Group) -> str:
+    """Return the cell of a group, its depth and its number of layers, as `DESIGNS` names them."""
+    cell = group.runs[0].config.get("cell", {})
+    design = str(cell.get("name", ""))
+    if design == "nlstm":
+        design += f" depth={cell.get('depth')}"
+    if cell.get("layers", 1) > 1:
+        design += f" layers={cell['layers']}"
+    return design
 
 
 def _color(group_index: int) -> str:
@@ -331,8 +377,8 @@ def _draw_floor(axes: Axes, floor: float) -> None:
     axes.annotate(text, (0.01, floor), (0, 3), xycoords=across, textcoords="offset points", color=GRAY, fontsize=8)
 
 
-def _label_lines(axes: Axes, labels: Sequence[str], plotted: Sequence[_PlottedCurve], gap_inches: float) -> None:
-    """Write each group's label beside the end of its curve.
+def _label_lines(axes: Axes, labels: Mapping[int, str], plotted: Sequence[_PlottedCurve], gap_inches: float) -> None:
+    """Write each group's label, given by its index, beside the end of its curve.
 
     Labels of curves that end close together are pushed `gap_inches` apart.
     """

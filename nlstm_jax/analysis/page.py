@@ -14,7 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from nlstm_jax.analysis.comparison import CLOCKS, Comparison, code_lines
 from nlstm_jax.analysis.curves import AXES, SPLITS, Group, run_status
-from nlstm_jax.analysis.figure import COLORS, PlotOptions
+from nlstm_jax.analysis.figure import COLORS, PlotOptions, style_indices
 from nlstm_jax.analysis.table import facet_rows, html_table
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import read_notes
@@ -137,6 +137,7 @@ def _script_data(comparisons: Sequence[Comparison], labels: Sequence[str], metri
     """
     return {
         "groups": labels,
+        "looks": list(style_indices(_groups(comparisons)).values()),
         "colours": COLORS,
         "symbols": SYMBOLS,
         "axes": AXES,
@@ -146,7 +147,10 @@ def _script_data(comparisons: Sequence[Comparison], labels: Sequence[str], metri
 
 
 def _panel_data(comparison: Comparison, labels: Sequence[str], metrics: Sequence[str]) -> JsonObject:
-    """Return the data of one plot. `place` is the index of a group's label, which decides its color and marker."""
+    """Return the data of one plot.
+
+    `place` is the index of a group's label. It is also the index of its look, the number of its color and its marker.
+    """
     groups = []
     for group in comparison.groups:
         curves = {metric: _curve_data(group, metric) for metric in metrics}

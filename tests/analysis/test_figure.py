@@ -7,7 +7,16 @@ import pytest
 from matplotlib.collections import PolyCollection
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import COLORS, MARKERS, PlotOptions, draw, draw_against, draw_facets, save
+from nlstm_jax.analysis.figure import (
+    COLORS,
+    MARKERS,
+    PlotOptions,
+    draw,
+    draw_against,
+    draw_facets,
+    save,
+    style_indices,
+)
 from nlstm_jax.errors import ConfigError
 
 FLOOR = {"data": {"floor": {"valid": {"log_loss": 1.9}}}}
@@ -87,6 +96,18 @@ def test_groups_differ_in_colour_and_in_marker(comparison) -> None:
     assert (second.get_color(), second.get_marker()) == ("#D55E00", "s")
     pairs = {(COLORS[n % len(COLORS)], MARKERS[n % len(MARKERS)]) for n in range(60)}
     assert len(pairs) == 60
+
+
+def test_a_cell_looks_the_same_in_every_picture(make_run) -> None:
+    cells = {"gru": {"name": "gru"}, "mine": {"name": "mine:make"}, "lstm": {"name": "lstm", "layers": 1}}
+    runs = {name: make_run(name, 0, valid=[3.0, 2.0], config={"cell": cell}) for name, cell in cells.items()}
+    again = make_run("again", 0, valid=[3.0, 2.0], config={"cell": cells["lstm"]})
+    assert style_indices(compare([runs["lstm"], runs["gru"]]).groups) == {"lstm": 0, "gru": 5}
+    alone = style_indices(compare([runs["gru"]]).groups)
+    assert alone == {"gru": 5}
+    # A user's own cell, and a second group with a cell, have the looks that are left.
+    all_groups = compare([runs["gru"], runs["mine"], runs["lstm"], again]).groups
+    assert style_indices(all_groups) == {"gru": 5, "mine": 1, "lstm": 0, "again": 2}
 
 
 def test_the_first_evaluations_do_not_set_the_height(comparison) -> None:
