@@ -18,6 +18,7 @@ from nlstm_jax.runs.environment import describe_environment
 from nlstm_jax.runs.examples import read_examples, write_examples
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
+from nlstm_jax.runs.lock import is_locked
 from nlstm_jax.runs.metric_writers import check_metric_writers
 from nlstm_jax.runs.metrics import higher_is_better
 from nlstm_jax.runs.notes import read_notes, write_notes
@@ -35,6 +36,7 @@ __all__ = [
     "find_runs",
     "flatten",
     "higher_is_better",
+    "is_locked",
     "make_folder",
     "read_examples",
     "read_notes",

@@ -2,16 +2,21 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.errors import ConfigError, DataError, StorageError
 
 SCHEMA = 1
 """The version of the file formats; every JSON file carries it under the key "schema"."""
 
 JsonObject: TypeAlias = dict[str, Any]
 """A decoded JSON object."""
+
+RUNNING = "running"
+"""The status in the summary of a run that was resumed and has not ended since."""
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
@@ -45,20 +50,60 @@ def make_folder(path: Path, what: str) -> None:
         raise ConfigError(f"{what} {path}: a folder that can be made expected: {error.strerror}") from None
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name `path` in the error of the operating system if it cannot be written in this context.
+
+    Raises:
+        StorageError: e.g. the disk is full or read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{error.filename or path}: cannot be written: {error.strerror or error}") from None
+
+
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace the contents of `path` by `text`. A crash leaves the old file or the complete new one."""
+    """Replace the contents of `path` by `text`. A crash or a power cut leaves the old file or the complete new one.
+
+    Raises:
+        StorageError: The file cannot be written. The old one is left as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with writing(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until a folder and everything below it are on the disk."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
 
 
 def write_json(path: Path, content: JsonObject) -> None:
     """Write `content` with the schema number as JSON.
 
     Raises:
+        StorageError: The file cannot be written.
         ValueError: `content` contains NaN or infinity, which JSON does not have.
     """
     document = {"schema": SCHEMA, **content}

@@ -27,7 +27,8 @@ class Run:
         config: The resolved configuration.
         environment: Versions, commit, devices and data checksums. Empty if the run stopped before it wrote them.
         metrics: The lines of `metrics.jsonl`, in order.
-        summary: The outcome of the run. None while the run is being trained, and after a crash.
+        summary: The outcome of the run. None while the run is being trained, and after a crash; `is_locked` tells
+            them apart.
     """
 
     path: Path
@@ -52,13 +53,11 @@ def read_run(path: Path | str, with_defaults: ConfigTransform = keep_unchanged) 
     if config is None:
         raise DataError(f"{folder}: a run folder (one with a {files.CONFIG}) expected, none found")
     metrics = _read_metrics(folder / files.METRICS)
-    return Run(
-        folder,
-        with_defaults(config),
-        _read_json_if_present(folder / files.ENVIRONMENT) or {},
-        metrics,
-        _read_json_if_present(folder / files.SUMMARY),
-    )
+    environment = _read_json_if_present(folder / files.ENVIRONMENT) or {}
+    summary = _read_json_if_present(folder / files.SUMMARY)
+    if summary is not None and summary.get("status") == files.RUNNING:
+        summary = None
+    return Run(folder, with_defaults(config), environment, metrics, summary)
 
 
 def _read_metrics(path: Path) -> list[JsonObject]:
