@@ -59,14 +59,16 @@ def main(arguments: list[str]) -> None:
         raise ConfigError('baselines: scikit-learn expected; pip install -e ".[report]" brings it') from None
 
     runs: list[Run] = []
+    notes: list[str] = []
     if arguments[1:]:
-        runs, _ = find_runs(arguments[1:], settings.with_defaults)
+        runs, notes = find_runs(arguments[1:], settings.with_defaults)
     for run in runs:
         _check_comparable(run, config, task.metadata["checksums"])
 
     metric = "rmse_clipped" if isinstance(task, SalesTask) else "rmse"
     table = forecast_table(baselines(task, _SPLIT.value), runs, _SPLIT.value, metric)
-    Console().print(table, highlight=False, markup=False, soft_wrap=True)
+    for text in (*notes, table):
+        Console().print(text, highlight=False, markup=False, soft_wrap=True)
     if _OUT.value:
         Path(_OUT.value).write_text(table + "\n", encoding="utf-8")
 

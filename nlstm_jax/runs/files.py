@@ -2,9 +2,10 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeAlias
 
 from nlstm_jax.errors import ConfigError, DataError, StorageError
@@ -17,6 +18,17 @@ JsonObject: TypeAlias = dict[str, Any]
 
 RUNNING = "running"
 """The status in the summary of a run that was resumed and has not ended since."""
+
+_JSON_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+"""The names of the types in error messages."""
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
@@ -131,7 +143,44 @@ def read_json(path: Path) -> JsonObject:
     return dict(document)
 
 
+def check_types(path: Path, document: JsonObject, expected: Mapping[str, type | UnionType]) -> None:
+    """Check the types of the values that a document has under some keys; every key may be missing.
+
+    Args:
+        path: The file that the document was read from.
+        document: The document.
+        expected: The type of the value by its key.
+
+    Raises:
+        DataError: A value has another type. True and False are no numbers.
+    """
+    for key, expected_type in expected.items():
+        if key not in document:
+            continue
+        value = document[key]
+        is_unexpected_bool = isinstance(value, bool) and expected_type is not bool
+        if is_unexpected_bool or not isinstance(value, expected_type):
+            text = repr(value)
+            raise DataError(f"{path}: {key}: {type_name(expected_type)} expected, found {text[:60]}")
+
+
+def type_name(expected_type: type | UnionType) -> str:
+    """Return the name of a JSON type, or of several with "or" between them."""
+    types = expected_type.__args__ if isinstance(expected_type, UnionType) else (expected_type,)
+    names = [_JSON_NAMES[one] for one in types]
+    return " or ".join(dict.fromkeys(names))
+
+
 def parse_metrics(text: str) -> list[JsonObject]:
-    """Parse the complete lines of a metrics file. A last line that was cut off by a crash is left out."""
-    lines = text.split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    """Parse the lines of a metrics file.
+
+    A last line that was cut off by a crash is left out. One that lacks nothing but its newline is whole.
+    """
+    *lines, rest = text.split("\n")
+    rows = [json.loads(line) for line in lines]
+    try:
+        last_row = json.loads(rest)
+    except ValueError:
+        return rows
+    # A number that was cut off is still a number, but an object ends with its brace.
+    return [*rows, last_row] if isinstance(last_row, dict) else rows

@@ -125,7 +125,7 @@ class RunFolder:
         status = None if run.summary is None else run.summary.get("status")
         if run.summary is not None and status != "interrupted" and not (is_longer and status == "finished"):
             raise RunFinishedError(
-                f"the run in {path} has already {run.summary['status']} at step {run.summary['steps']}; "
+                f"the run in {path} has already {status or 'ended'} at step {run.summary.get('steps', 'unknown')}; "
                 "--overwrite starts it anew"
             )
         return is_longer

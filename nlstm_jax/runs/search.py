@@ -4,8 +4,9 @@ import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.runs.files import CONFIG
+from nlstm_jax.runs.notes import read_notes
 from nlstm_jax.runs.reader import ConfigTransform, Run, keep_unchanged, read_run
 
 
@@ -18,27 +19,40 @@ def find_runs(names: Sequence[str], with_defaults: ConfigTransform = keep_unchan
         with_defaults: The function that is applied to every configuration.
 
     Returns:
-        The runs, and one note for every path that was skipped.
+        The runs, and one note for every path that was skipped: it is no run, or the run is damaged.
 
     Raises:
         ConfigError: There are no names, or a pattern matches no run.
-        DataError: A folder is not a run, or a run cannot be read.
+        DataError: A named folder is not a run, or none of the runs can be read.
     """
     if not names:
         raise ConfigError("run folders or patterns expected, e.g. runs/lstm 'runs/nlstm*'; none found")
 
     folders: dict[Path, Path] = {}
-    notes = []
+    notes: list[str] = []
     for name in names:
         if Path(name).exists() or not glob.has_magic(name):
             folders.setdefault(Path(name).resolve(), Path(name))
             continue
         matches = [Path(path) for path in sorted(glob.glob(name, recursive=True))]
-        runs = [path for path in matches if (path / CONFIG).exists()]
-        if not runs:
+        run_folders = [path for path in matches if (path / CONFIG).exists()]
+        if not run_folders:
             raise ConfigError(f"a pattern that finds run folders expected, {name!r} finds none")
-        notes += [f"skipped {path}: no run folder, it has no {CONFIG}" for path in matches if path not in runs]
-        for path in runs:
+        notes += [f"skipped {path}: no run folder, it has no {CONFIG}" for path in matches if path not in run_folders]
+        for path in run_folders:
             folders.setdefault(path.resolve(), path)
 
-    return [read_run(path, with_defaults) for path in folders.values()], notes
+    runs = []
+    errors = []
+    for path in folders.values():
+        try:
+            run = read_run(path, with_defaults)
+            read_notes(path)
+            runs.append(run)
+        except DataError as error:
+            if not (path / CONFIG).exists():
+                raise
+            errors.append(error)
+    if errors and not runs:
+        raise errors[0]
+    return runs, [*notes, *(f"skipped a damaged run: {error}" for error in errors)]
