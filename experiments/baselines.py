@@ -41,14 +41,16 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"baselines: a task with {split} expected, which validates or tests; found one without")
 
     runs: list[Run] = []
+    notes: list[str] = []
     if arguments[1:]:
-        runs, _ = find_runs(arguments[1:], settings.with_defaults)
+        runs, notes = find_runs(arguments[1:], settings.with_defaults)
     question = settings.describe_question(config, task.metadata["checksums"])
     for run in runs:
         _check_question(run, question)
 
     table = forecast_table(task.baselines(split), runs, split, task.baseline_metric)
-    Console().print(table, highlight=False, markup=False, soft_wrap=True)
+    for text in (*notes, table):
+        Console().print(text, highlight=False, markup=False, soft_wrap=True)
     if _OUT.value:
         Path(_OUT.value).write_text(table + "\n", encoding="utf-8")
 

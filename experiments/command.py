@@ -1,5 +1,6 @@
 """Helpers that all scripts share. A user's mistake becomes one line on stderr and an exit code."""
 
+import errno
 import os
 import re
 import sys
@@ -10,7 +11,10 @@ from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 from nlstm_jax import process, settings
-from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
+from nlstm_jax.errors import ConfigError, InterruptedRunError, StorageError, UserError
+
+_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO)
+"""The errors of the operating system for a disk that is full, read-only, broken, or another user's."""
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -30,6 +34,11 @@ def run(main: Callable[[list[str]], None]) -> None:
             main(arguments)
         except UserError as error:
             _leave(error)
+        except OSError as error:
+            if error.errno not in _STORAGE_ERRORS:
+                raise
+            path = error.filename or flags.FLAGS.flag_values_dict().get("workdir") or "a file"
+            _leave(StorageError(f"{path}: cannot be written: {error.strerror}"))
         except KeyboardInterrupt:
             _leave(InterruptedRunError("interrupted"))
 

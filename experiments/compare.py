@@ -26,7 +26,7 @@ from nlstm_jax import settings
 from nlstm_jax.analysis import table
 from nlstm_jax.analysis.curves import AXES
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import find_runs
+from nlstm_jax.runs import find_runs, is_locked
 from nlstm_jax.sweeps.folder import contrast_of
 
 _METRIC = flags.DEFINE_string("metric", "log_loss", "What is compared, on the validation split.")
@@ -86,14 +86,15 @@ def main(arguments: list[str]) -> None:
         for line in (*notes, "", *report.lines):
             console.print(line, markup=False)
 
-        unfinished = 0
-        if _WATCH.value:
-            unfinished = sum(run.summary is None for run in runs)
-        files = report.write(out, refresh=_WATCH.value if unfinished else 0)
+        unfinished = [run.path for run in runs if run.summary is None] if _WATCH.value else []
+        running = sum(is_locked(path) for path in unfinished)
+        files = report.write(out, refresh=_WATCH.value if running else 0)
         console.print(f"wrote {', '.join(files)} to {out}", markup=False)
-        if not unfinished:
+        if not running:
+            for path in unfinished:
+                console.print(f"{path}: stopped before its end, and no process trains it", markup=False)
             return
-        console.print(f"{unfinished:,} of {len(runs):,} runs go on; Ctrl-C ends the watch, not them", markup=False)
+        console.print(f"{running:,} of {len(runs):,} runs go on; Ctrl-C ends the watch, not them", markup=False)
         time.sleep(_WATCH.value)
 
 

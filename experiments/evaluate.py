@@ -26,7 +26,7 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which c
 
 
 def main(arguments: list[str]) -> None:
-    """Restore a run, evaluate it, print the metrics, and record an evaluation on the test split."""
+    """Restore a run, evaluate it, record an evaluation on the test split, and print the metrics."""
     command.reject_positional(arguments)
     workdir = Path(_WORKDIR.value)
     split = _SPLIT.value
@@ -37,14 +37,17 @@ def main(arguments: list[str]) -> None:
         check_test_look(restored.run)
 
     metrics = restored.evaluate(split)
+    looks = 0
+    if split == "test":
+        # Nothing is shown that has not been counted.
+        looks = record_test_look(workdir, metrics, restored.step)
     console = Console()
     metrics_text = "  ".join(f"{name} {value:.6f}" for name, value in metrics.items())
     console.print(f"{split} at step {restored.step:,}: {metrics_text}", highlight=False, soft_wrap=True)
     if _EXAMPLES.value:
         path = write_examples(workdir, split, restored.step, restored.per_example_sums(split))
         console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
-    if split == "test":
-        looks = record_test_look(workdir, metrics, restored.step)
+    if looks:
         console.print(
             f"the test split of this run has been looked at {looks} time{'s' if looks > 1 else ''}", highlight=False
         )

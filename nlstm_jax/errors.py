@@ -33,6 +33,14 @@ class CheckpointError(UserError):
     exit_code = 5
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint that is not as it was saved."""
+
+
+class StorageError(UserError):
+    """A file that cannot be written, e.g. on a full disk. The message names the path and the reason."""
+
+
 class RunFolderInUseError(UserError):
     """A run folder that another process is writing to."""
 

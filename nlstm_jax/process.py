@@ -150,9 +150,11 @@ def silence_orbax() -> None:
 
 
 def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Report an exception that cannot be raised, unless it comes from orbax's closed event loop.
+    """Report an exception that cannot be raised, unless it comes from an array that orbax cannot read.
 
-    If a checkpoint cannot be read, orbax closes its event loop while other reads are still in progress.
+    If a checkpoint cannot be read, orbax closes its event loop while other reads are still in progress, and those
+    reads fail later.
     """
-    if "Event loop is closed" not in str(unraisable.exc_value):
+    message = str(unraisable.exc_value)
+    if "Event loop is closed" not in message and not message.startswith("Encountered error while reading array"):
         sys.__unraisablehook__(unraisable)

@@ -83,3 +83,60 @@ def test_there_is_no_circle() -> None:
         for room in free:
             done.add(room)
             del waiting[room]
+
+
+UNPICKLERS = {"pickle", "_pickle", "dill", "marshal", "shelve", "joblib", "jsonpickle"}
+# Submitit and Ray start functions of ours by cloudpickle; it writes there, and reads nothing.
+CLOUDPICKLE = {"sweeps/engines/slurm.py", "sweeps/engines/ray.py"}
+
+
+def unsafe_readings(tree: ast.AST) -> list[str]:
+    """Return the calls and imports by which a file of others could run code of its own."""
+    unsafe = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            unsafe += [f"import {name}" for name in names if name.split(".")[0] in UNPICKLERS]
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        options = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        if called in ("eval", "exec", "compile", "__import__"):
+            unsafe.append(called)
+        if called.split(".")[-1] in ("Unpickler", "read_pickle", "unsafe_load", "full_load"):
+            unsafe.append(called)
+        if called.split(".")[0] in ("yaml", "cloudpickle") and called.split(".")[-1] in ("load", "loads", "load_all"):
+            unsafe.append(called)
+        if called == "torch.load" and options.get("weights_only") != "True":
+            unsafe.append(called)
+        if options.get("allow_pickle", "False") != "False" or options.get("shell", "False") != "False":
+            unsafe.append(called)
+    return unsafe
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import pickle",
+        "from dill import loads",
+        "eval(text)",
+        "exec(text)",
+        "yaml.load(file)",
+        "cloudpickle.loads(text)",
+        "pandas.read_pickle(path)",
+        "torch.load(path)",
+        "numpy.load(path, allow_pickle=True)",
+        "subprocess.run(command, shell=True)",
+    ],
+)
+def test_an_unsafe_reading_is_found(code: str) -> None:
+    assert unsafe_readings(ast.parse(code))
+
+
+def test_files_of_others_are_data_and_never_code() -> None:
+    for folder in (PACKAGE, ROOT / "experiments"):
+        for file in sorted(folder.rglob("*.py")):
+            code = file.read_text("utf-8")
+            assert unsafe_readings(ast.parse(code)) == [], file.relative_to(ROOT)
+            name = file.relative_to(folder).as_posix()
+            assert "cloudpickle" not in code or name in CLOUDPICKLE, file.relative_to(ROOT)

@@ -19,6 +19,7 @@ from nlstm_jax.runs.environment import describe_environment
 from nlstm_jax.runs.examples import read_examples, write_examples
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
+from nlstm_jax.runs.lock import is_locked
 from nlstm_jax.runs.metric_writers import check_metric_writers
 from nlstm_jax.runs.notes import read_notes, write_notes
 from nlstm_jax.runs.reader import Run, read_environment, read_run
@@ -34,6 +35,7 @@ __all__ = [
     "differences",
     "find_runs",
     "flatten",
+    "is_locked",
     "make_folder",
     "read_environment",
     "read_examples",

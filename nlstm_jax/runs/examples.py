@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nlstm_jax.errors import DataError
-from nlstm_jax.runs.files import EXAMPLES
+from nlstm_jax.runs.files import EXAMPLES, writing
 from nlstm_jax.types import Float
 
 
@@ -42,7 +42,7 @@ def write_examples(folder: Path, split: str, step: int, means: Mapping[str, Any]
         arrays[f"{metric}.weight"] = mean.weight
 
     path = folder / EXAMPLES.format(split=split)
-    with path.open("wb") as file:
+    with writing(path), path.open("wb") as file:
         np.savez_compressed(file, step=np.int64(step), **arrays)
     return path
 

@@ -2,16 +2,33 @@
 
 import json
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import UnionType
 from typing import Any, TypeAlias
 
-from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.errors import ConfigError, DataError, StorageError
 
 SCHEMA = 1
 """The version of the file formats; every JSON file carries it under the key "schema"."""
 
 JsonObject: TypeAlias = dict[str, Any]
 """A decoded JSON object."""
+
+RUNNING = "running"
+"""The status in the summary of a run that was resumed and has not ended since."""
+
+_JSON_NAMES = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+"""The names of the types in error messages."""
 
 CONFIG = "config.json"
 ENVIRONMENT = "environment.json"
@@ -45,20 +62,60 @@ def make_folder(path: Path, what: str) -> None:
         raise ConfigError(f"{what} {path}: a folder that can be made expected: {error.strerror}") from None
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name `path` in the error of the operating system if it cannot be written in this context.
+
+    Raises:
+        StorageError: e.g. the disk is full or read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{error.filename or path}: cannot be written: {error.strerror or error}") from None
+
+
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace the contents of `path` by `text`. A crash leaves the old file or the complete new one."""
+    """Replace the contents of `path` by `text`. A crash or a power cut leaves the old file or the complete new one.
+
+    Raises:
+        StorageError: The file cannot be written. The old one is left as it was.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    with writing(path):
+        try:
+            with temporary.open("w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until a folder and everything below it are on the disk."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
 
 
 def write_json(path: Path, content: JsonObject) -> None:
     """Write `content` with the schema number as JSON.
 
     Raises:
+        StorageError: The file cannot be written.
         ValueError: `content` contains NaN or infinity, which JSON does not have.
     """
     document = {"schema": SCHEMA, **content}
@@ -86,7 +143,44 @@ def read_json(path: Path) -> JsonObject:
     return dict(document)
 
 
+def check_types(path: Path, document: JsonObject, expected: Mapping[str, type | UnionType]) -> None:
+    """Check the types of the values that a document has under some keys; every key may be missing.
+
+    Args:
+        path: The file that the document was read from.
+        document: The document.
+        expected: The type of the value by its key.
+
+    Raises:
+        DataError: A value has another type. True and False are no numbers.
+    """
+    for key, expected_type in expected.items():
+        if key not in document:
+            continue
+        value = document[key]
+        is_unexpected_bool = isinstance(value, bool) and expected_type is not bool
+        if is_unexpected_bool or not isinstance(value, expected_type):
+            text = repr(value)
+            raise DataError(f"{path}: {key}: {type_name(expected_type)} expected, found {text[:60]}")
+
+
+def type_name(expected_type: type | UnionType) -> str:
+    """Return the name of a JSON type, or of several with "or" between them."""
+    types = expected_type.__args__ if isinstance(expected_type, UnionType) else (expected_type,)
+    names = [_JSON_NAMES[one] for one in types]
+    return " or ".join(dict.fromkeys(names))
+
+
 def parse_metrics(text: str) -> list[JsonObject]:
-    """Parse the complete lines of a metrics file. A last line that was cut off by a crash is left out."""
-    lines = text.split("\n")[:-1]
-    return [json.loads(line) for line in lines]
+    """Parse the lines of a metrics file.
+
+    A last line that was cut off by a crash is left out. One that lacks nothing but its newline is whole.
+    """
+    *lines, rest = text.split("\n")
+    rows = [json.loads(line) for line in lines]
+    try:
+        last_row = json.loads(rest)
+    except ValueError:
+        return rows
+    # A number that was cut off is still a number, but an object ends with its brace.
+    return [*rows, last_row] if isinstance(last_row, dict) else rows

@@ -125,7 +125,7 @@ class RunFolder:
         status = None if run.summary is None else run.summary.get("status")
         if run.summary is not None and status != "interrupted" and not (is_longer and status == "finished"):
             raise RunFinishedError(
-                f"the run in {path} has already {run.summary['status']} at step {run.summary['steps']}; "
+                f"the run in {path} has already {status or 'ended'} at step {run.summary.get('steps', 'unknown')}; "
                 "--overwrite starts it anew"
             )
         return is_longer
@@ -150,10 +150,17 @@ class RunFolder:
         All lines are written at once, so that a crash can only cut off the end of the file.
         """
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines)
-        with (self.path / files.METRICS).open("a", encoding="utf-8") as file:
+        path = self.path / files.METRICS
+        with files.writing(path), path.open("a", encoding="utf-8") as file:
             file.write(text)
         for writer in self._metric_writers:
             writer.write(lines)
+
+    def sync_metrics(self) -> None:
+        """Wait until the lines of `metrics.jsonl` so far are on the disk."""
+        path = self.path / files.METRICS
+        with files.writing(path):
+            files.sync(path)
 
     def read_metrics(self) -> list[JsonObject]:
         """Return the lines of `metrics.jsonl` so far."""
@@ -179,9 +186,18 @@ class RunFolder:
         self._metric_writers = open_metric_writers(self._metric_writer_names, self.path, self._config, kept)
         return kept
 
+    def mark_running(self) -> None:
+        """Write into the summary of an earlier start that the run goes on; without a summary nothing is written."""
+        if (self.path / files.SUMMARY).exists():
+            summary = files.read_json(self.path / files.SUMMARY)
+            files.write_json(self.path / files.SUMMARY, {**summary, "status": files.RUNNING})
+
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write the outcome of the run."""
-        files.write_json(self.path / files.SUMMARY, dict(summary))
+        """Write the outcome of the run, and keep the number of evaluations on the test split."""
+        path = self.path / files.SUMMARY
+        looks = files.read_json(path).get("test_looks") if path.exists() else None
+        kept = {} if looks is None else {"test_looks": looks}
+        files.write_json(path, {**summary, **kept})
 
     def __enter__(self) -> Self:
         return self

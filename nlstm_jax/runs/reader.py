@@ -1,8 +1,9 @@
 """Reading of a run folder, in whatever state its run was left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import UnionType
 from typing import TypeAlias
 
 from nlstm_jax.errors import DataError
@@ -11,6 +12,40 @@ from nlstm_jax.runs.files import JsonObject
 
 ConfigTransform: TypeAlias = Callable[[JsonObject], JsonObject]
 """A function that adds defaults for settings that were introduced after the run was made."""
+Types: TypeAlias = Mapping[str, type | UnionType]
+"""The types of the values of a JSON object, by key."""
+
+_SECTIONS = ("data", "cell", "model", "unroll", "optimizer", "penalty", "train", "eval", "seeds")
+_CONFIG_TYPES: Types = {"name": str, "task": str, **dict.fromkeys(_SECTIONS, dict)}
+_SETTING_TYPES: Mapping[str, Types] = {
+    "cell": {"name": str},
+    "eval": {"metric": str},
+    "train": {"steps": int | float, "epochs": int | float},
+}
+"""The types of the settings that readers of a run folder use."""
+_ENVIRONMENT_TYPES: Types = {
+    "command": str,
+    "commit": str | None,
+    "uncommitted_diff": str | None,
+    "versions": dict,
+    "devices": dict,
+    "data": dict,
+    "metrics": dict,
+    "question": dict,
+    "tokens_per_step": int | float | None,
+}
+_SUMMARY_TYPES: Types = {
+    "status": str,
+    "steps": int,
+    "best_step": int | None,
+    "parameters": int,
+    "cell_parameters": int,
+    "wall_seconds": int | float,
+    "test_looks": int,
+    "train": dict,
+    "valid": dict,
+    "test": dict,
+}
 
 
 def keep_unchanged(config: JsonObject) -> JsonObject:
@@ -28,7 +63,8 @@ class Run:
         environment: Versions, commit, devices, data checksums, metrics and question. Empty if the run stopped before
             it wrote them.
         metrics: The lines of `metrics.jsonl`, in order.
-        summary: The outcome of the run. None while the run is being trained, and after a crash.
+        summary: The outcome of the run. None while the run is being trained, and after a crash; `is_locked` tells
+            them apart.
     """
 
     path: Path
@@ -69,45 +105,70 @@ def read_run(path: Path | str, with_defaults: ConfigTransform = keep_unchanged) 
         with_defaults: The function that is applied to the configuration, e.g. `settings.with_defaults`.
 
     Raises:
-        DataError: The folder has no `config.json`, one of its files is not JSON, or a file has another schema.
+        DataError: The folder has no `config.json`, one of its files is not JSON or cannot be read, a file has another
+            schema, or a value has another type.
     """
     folder = Path(path)
-    config = _read_json_if_present(folder / files.CONFIG)
+    config = _read_json_if_present(folder / files.CONFIG, _CONFIG_TYPES)
     if config is None:
         raise DataError(f"{folder}: a run folder (one with a {files.CONFIG}) expected, none found")
+    for section, types in _SETTING_TYPES.items():
+        files.check_types(folder / files.CONFIG, config.get(section, {}), types)
     metrics = _read_metrics(folder / files.METRICS)
-    return Run(
-        folder,
-        with_defaults(config),
-        read_environment(folder),
-        metrics,
-        _read_json_if_present(folder / files.SUMMARY),
-    )
+    environment = read_environment(folder)
+    summary = _read_json_if_present(folder / files.SUMMARY, _SUMMARY_TYPES)
+    if summary is not None and summary.get("status") == files.RUNNING:
+        summary = None
+    return Run(folder, with_defaults(config), environment, metrics, summary)
 
 
 def read_environment(folder: Path) -> JsonObject:
-    """Return the contents of `environment.json`, or an empty mapping if the folder has none."""
-    return _read_json_if_present(folder / files.ENVIRONMENT) or {}
+    """Return the contents of `environment.json`, or an empty mapping if the folder has none.
+
+    Raises:
+        DataError: It is not JSON, has another schema, or a value has another type.
+    """
+    environment = _read_json_if_present(folder / files.ENVIRONMENT, _ENVIRONMENT_TYPES) or {}
+    files.check_types(folder / files.ENVIRONMENT, environment.get("data", {}), {"checksums": dict})
+    return environment
 
 
 def _read_metrics(path: Path) -> list[JsonObject]:
-    """Read the complete lines of a metrics file. A missing file has none.
+    """Read the lines of a metrics file. A missing file has none.
 
     Raises:
-        DataError: A line is not a JSON object with the step of an evaluation.
+        DataError: A line is not a JSON object with the step of an evaluation and numbers.
     """
     if not path.exists():
         return []
     try:
         metrics = files.parse_metrics(path.read_text("utf-8"))
-        for line_number, line in enumerate(metrics, start=1):
-            if not isinstance(line, dict) or not isinstance(line.get("step"), int):
-                raise ValueError(f"line {line_number}: no step of an evaluation")
+    except OSError as error:
+        raise DataError(f"{path}: a file expected: {error.strerror}") from None
     except ValueError as error:
         raise DataError(f"{path}: one JSON object a line expected: {error}") from None
+    for line_number, line in enumerate(metrics, start=1):
+        message = _metrics_error(line)
+        if message is not None:
+            raise DataError(f"{path}: one JSON object a line expected: line {line_number}: {message}")
     return metrics
 
 
-def _read_json_if_present(path: Path) -> JsonObject | None:
-    """Read a JSON file of the run folder. Returns None if it does not exist."""
-    return files.read_json(path) if path.exists() else None
+def _metrics_error(line: object) -> str | None:
+    """Explain why a line of metrics is invalid. Returns None if it is valid."""
+    if not isinstance(line, dict) or not isinstance(line.get("step"), int):
+        return "no step of an evaluation"
+    for key, value in line.items():
+        expected_type = str if key == "split" else int | float
+        if not isinstance(value, expected_type):
+            return f"{key}: {files.type_name(expected_type)} expected, found {str(value)[:60]!r}"
+    return None
+
+
+def _read_json_if_present(path: Path, types: Types) -> JsonObject | None:
+    """Read a JSON file of the run folder and check the types of its values. Returns None if it does not exist."""
+    if not path.exists():
+        return None
+    document = files.read_json(path)
+    files.check_types(path, document, types)
+    return document

@@ -16,7 +16,7 @@ def check_test_look(run: Run) -> JsonObject:
     Raises:
         ConfigError: The run has not ended, so that a test result could still influence a decision.
     """
-    if run.summary is None or run.summary["status"] == "interrupted":
+    if run.summary is None or run.summary.get("status") == "interrupted":
         raise ConfigError(f"{run.path}: a finished run expected for a look at its test split, found one that goes on")
     return run.summary
 
@@ -35,6 +35,7 @@ def record_test_look(folder: Path, report: Mapping[str, float], step: int) -> in
     Raises:
         ConfigError: The run has not ended, see `check_test_look`.
         RunFolderInUseError: Another process is writing to the folder.
+        StorageError: The folder cannot be written, so that the evaluation is not counted.
     """
     with acquire_lock(folder):
         summary = check_test_look(read_run(folder))

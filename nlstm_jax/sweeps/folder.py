@@ -162,7 +162,8 @@ def contrast_of(trials: Iterable[Path]) -> tuple[str, str] | None:
     Returns:
         The labels of two groups. None if the run folders are not all trials of one sweep, or if it names no contrast.
     """
-    sweep_folders = {run_folder.resolve().parents[1] for run_folder in trials}
+    # A run folder at the root of a file system is its own grandparent here, and no trial of a sweep.
+    sweep_folders = {run_folder.resolve().parent.parent for run_folder in trials}
     if len(sweep_folders) != 1:
         return None
     sweep_file = sweep_folders.pop() / SWEEP

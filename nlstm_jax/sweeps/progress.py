@@ -46,7 +46,7 @@ def read_progress(folder: Path) -> TrialProgress:
     if not (folder / CONFIG).exists():
         return TrialProgress()
     run = read_run(folder)
-    status = run.summary["status"] if run.summary else None
+    status = run.summary.get("status") if run.summary else None
     if not run.metrics:
         return TrialProgress(status)
 

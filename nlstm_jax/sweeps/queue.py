@@ -154,7 +154,7 @@ class Queue:
         new_entries = list(itertools.chain.from_iterable(groups))
         self._folder.record([entry.trial for entry in new_entries])
         for entry in new_entries:
-            entry.progress = read_progress(self._folder.trial(entry.trial.name))
+            entry.progress = self._read_progress(entry)
             if entry.progress.ended:
                 self._end_trial(entry, str(entry.progress.status))
         self._groups += groups
@@ -207,12 +207,19 @@ class Queue:
 
     def _update_progress(self, entry: QueuedTrial) -> None:
         """Read the progress of a trial. If it has changed, ask the source whether to prune the trial."""
-        progress = read_progress(self._folder.trial(entry.trial.name))
+        progress = self._read_progress(entry)
         if progress == entry.progress:
             return
         entry.progress = progress
         if not entry.pruned and not progress.ended:
             entry.pruned = self._source.should_prune(entry.trial, progress)
+
+    def _read_progress(self, entry: QueuedTrial) -> TrialProgress:
+        """Read the progress of a trial. With a damaged run folder it stays as it was: the trial's process says why."""
+        try:
+            return read_progress(self._folder.trial(entry.trial.name))
+        except DataError:
+            return entry.progress
 
     def _make_job(self, entries: Sequence[QueuedTrial]) -> Job:
         """Make the job that trains some trials. It has the name of the first one.

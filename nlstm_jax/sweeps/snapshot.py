@@ -29,5 +29,5 @@ def copy_code(root: Path, target: Path) -> None:
             shutil.copytree(entry, partial / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
 
     environment = describe_environment([], {})
-    write_json(partial / SNAPSHOT, {key: environment[key] for key in ("commit", "uncommitted_diff")})
+    write_json(partial / SNAPSHOT, {key: environment[key] for key in ("commit", "uncommitted_diff", "git_error")})
     partial.rename(target)

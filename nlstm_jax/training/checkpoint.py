@@ -1,89 +1,123 @@
-"""Checkpoints, by orbax: the last one, to go on from, and the best one."""
+"""Checkpoints, by orbax, each with a manifest: the last one, the one before, and the best one."""
 
+import json
+import shutil
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import jax
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers
 from orbax.checkpoint.options import MultiprocessingOptions
 
-from nlstm_jax.errors import CheckpointError
+from nlstm_jax.errors import CheckpointError, DamagedCheckpointError, DataError, StorageError, UserError
+from nlstm_jax.runs import files
 from nlstm_jax.training import hosts
+from nlstm_jax.training.manifest import MANIFEST, Manifest, describe_leaf, file_checksums, named_leaves
 from nlstm_jax.training.parallel import device_put_global
 
+MARKER = "manifests.json"
+"""The file in the folder of checkpoints that says from which step on each has a manifest, and names the run."""
+_ITEM = "default"
+_SAVING = "saving-"
+_DELETING = "deleting-"
+_SET_ASIDE = "set_aside-"
 
-class _LastAndBest(checkpoint_managers.PreservationPolicy):
-    """A policy that keeps the last checkpoint, and the first of those with the lowest metric."""
 
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        del context
-        preserved = {checkpoints[-1].step} if checkpoints else set()
-        evaluated = [checkpoint for checkpoint in checkpoints if checkpoint.metrics]
-        if evaluated:
-            best = min(evaluated, key=lambda checkpoint: (checkpoint.metrics["metric"], checkpoint.step))
-            preserved.add(best.step)
-        return [checkpoint.step in preserved for checkpoint in checkpoints]
+class Resumed(NamedTuple):
+    """The point from which a run goes on.
+
+    Attributes:
+        step: The number of steps made; 0 without a checkpoint.
+        state: The state after these steps.
+        notes: One line on each checkpoint that was not used, or not verified.
+    """
+
+    step: int
+    state: Any
+    notes: list[str]
 
 
 class Checkpoints:
     """The checkpoints of one run, as a context manager.
 
-    Of several processes the first alone writes and reads them. Orbax writes into a temporary folder and renames it, so
-    that a crash leaves whole checkpoints only. Saving is not in the background: on a CPU the arrays saved would be the
-    very buffers that the next call is given to overwrite.
+    Of several processes the first alone writes and reads them. A checkpoint is written into a folder of another name,
+    its manifest last. All of it is on the disk before the folder is renamed, so that a crash or a power cut leaves
+    whole checkpoints only. Saving is not in the background: on a CPU the arrays saved would be the very buffers that
+    the next call is given to overwrite.
 
     Raises:
-        CheckpointError: the folder holds checkpoints that are damaged.
+        StorageError: the folder cannot be made or written.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         index = jax.process_index()
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=None if read_only else _LastAndBest(),
-            best_fn=lambda metrics: metrics["metric"],
-            best_mode="min",
-            enable_async_checkpointing=False,
-            cleanup_tmp_directories=not read_only,
-            read_only=read_only,
-            create=False,
-            multiprocessing_options=MultiprocessingOptions(primary_host=index, active_processes={index}),
-        )
-        handler = ocp.StandardCheckpointHandler()
-        try:
-            folder.mkdir(exist_ok=True)
-            self._manager = ocp.CheckpointManager(folder.resolve(), options=options, item_handlers=handler)
-        except (ValueError, OSError) as error:
-            raise CheckpointError(f"{folder}: checkpoints expected, found what cannot be read: {error}") from error
+        options = MultiprocessingOptions(primary_host=index, active_processes={index})
+        self._orbax = ocp.Checkpointer(ocp.StandardCheckpointHandler(), multiprocessing_options=options)
         self._folder = folder
+        if read_only:
+            return
+        with files.writing(folder):
+            folder.mkdir(exist_ok=True)
+            for path in folder.iterdir():
+                is_partial = path.name.startswith((_SAVING, _DELETING)) or ".orbax-checkpoint-tmp" in path.name
+                if is_partial:
+                    shutil.rmtree(path)
 
     @property
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
-        return sorted(self._manager.all_steps())
+        names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
+        return sorted(int(name) for name in names if name.isdecimal())
 
-    def save(self, step: int, state: Any, metric: float | None) -> None:
-        """Save the state after `step`.
+    def save(self, step: int, state: Any, metric: float | None, rows: int = 0) -> None:
+        """Save the state after `step`, and delete the checkpoints that are no longer kept.
+
+        The last one is kept, the one before, and the best of all but the last. If the last is damaged later, what is
+        left is as it was before it.
 
         Args:
             step: The number of steps made.
             state: The state.
             metric: The validation metric, lower is better; None without an evaluation.
+            rows: The number of lines of `metrics.jsonl` that belong to these steps.
+
+        Raises:
+            StorageError: the disk is full, or cannot be written for another reason.
         """
         if not hosts.is_first():
             return
         if jax.process_count() > 1:
             state = hosts.device_get(state)
-        metrics = None if metric is None else {"metric": metric}
-        self._manager.save(step, args=ocp.args.StandardSave(_without_empty(state)), metrics=metrics, force=True)
+        fields = _without_empty(state)
+        target = self._folder / str(step)
+        partial = self._folder / f"{_SAVING}{step}"
+        with files.writing(target):
+            run = self._mark(step)
+            partial.mkdir()
+            try:
+                self._orbax.save(partial.resolve() / _ITEM, args=ocp.args.StandardSave(fields))
+            except ValueError as error:
+                # Tensorstore reports a disk that cannot be written as a ValueError.
+                raise StorageError(f"{target}: cannot be written: {_one_line(error)}") from None
+            leaves = {name: describe_leaf(leaf) for name, leaf in named_leaves(fields).items()}
+            Manifest(step, run, metric, rows, file_checksums(partial), leaves).write(partial)
+            files.sync_tree(partial)
+            if target.exists():
+                self._delete(step)
+            partial.replace(target)
+            files.sync(self._folder)
+            for old_step in self._superseded():
+                self._delete(old_step)
 
     def restore(self, step: int, like: Any) -> Any:
         """Return the state after `step`, with the structure, shapes and devices of `like`.
 
         Raises:
-            CheckpointError: there is no such checkpoint, it is of another model, or it cannot be read.
+            CheckpointError: there is no such checkpoint, or it is of another model.
+            DamagedCheckpointError: it is not as it was saved, or cannot be read.
         """
         if jax.process_count() == 1:
             return self._restore(step, like)
@@ -95,30 +129,43 @@ class Checkpoints:
         state = hosts.broadcast_from_first(state)
         return jax.tree.map(lambda leaf, array: device_put_global(array, leaf.sharding), like, state)
 
-    def _restore(self, step: int, like: Any) -> Any:
-        if step not in self.steps:
-            raise CheckpointError(
-                f"{self._folder}: a checkpoint of step {step} expected, found {self.steps or 'none'}"
-            )
-        expected = _without_empty(like)
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
-        try:
-            saved_shapes = _shapes(self._manager.item_metadata(step).tree)
-            expected_shapes = _shapes(expected)
-            for name in sorted(saved_shapes.keys() | expected_shapes.keys()):
-                if saved_shapes.get(name) != expected_shapes.get(name):
-                    raise CheckpointError(
-                        f"{self._folder}: checkpoint {step}: {name} of shape {expected_shapes.get(name)} expected, "
-                        f"found {saved_shapes.get(name)}: the code or the data have changed since it was saved"
+    def restore_newest(self, like: Any, row_steps: Sequence[int]) -> Resumed:
+        """Return the newest checkpoint that is whole and whose lines of metrics are there.
+
+        A newer one that is damaged, or whose lines are missing, is renamed to `set_aside-STEP`. If none has its
+        lines, the newest whole one is taken.
+
+        Args:
+            like: The state before the first step; see `restore`.
+            row_steps: The step of every line of `metrics.jsonl`.
+
+        Raises:
+            CheckpointError: there are checkpoints, and none of them is whole.
+        """
+        notes: list[str] = []
+        while True:
+            steps, step = hosts.gather((self.steps, self._newest_with_rows(row_steps)))[0]
+            if not steps:
+                break
+            try:
+                state = self.restore(step, like)
+            except DamagedCheckpointError as error:
+                if hosts.is_first():
+                    notes.append(f"{error}; it is kept as {self._set_aside(step).name}")
+                continue
+            if hosts.is_first():
+                notes += self._notes(step, row_steps)
+                for newer in steps[steps.index(step) + 1 :]:
+                    kept = self._set_aside(newer).name
+                    notes.append(
+                        f"{self._folder / str(newer)}: its lines of metrics are missing; it is kept as {kept}"
                     )
-            saved = self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-            fields = {name: getattr(like, name) for name in saved}
-            # Arrays of size 0 are not in the checkpoint; those of `like` take their place.
-            fields = jax.tree.map(lambda empty, array: empty if array is None else array, fields, saved)
-            return like._replace(**fields)
-        except (AttributeError, ValueError, KeyError, OSError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise CheckpointError(f"{self._folder}: checkpoint {step} cannot be read: {reason}") from error
+            return Resumed(step, state, notes)
+        with hosts.raise_everywhere():
+            names = sorted(path.name for path in self._folder.glob(f"{_SET_ASIDE}*"))
+            if names:
+                raise CheckpointError("; ".join(notes) or f"{self._folder}: no whole checkpoint: {', '.join(names)}")
+        return Resumed(0, like, notes)
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +173,143 @@ class Checkpoints:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._manager.close()
+        self._orbax.close()
+
+    def _restore(self, step: int, like: Any) -> Any:
+        if step not in self.steps:
+            raise CheckpointError(
+                f"{self._folder}: a checkpoint of step {step} expected, found {self.steps or 'none'}"
+            )
+        folder = self._folder / str(step)
+        item = folder.resolve() / _ITEM
+        manifest = self._manifest(step)
+        expected = _without_empty(like)
+        if manifest is not None:
+            manifest.check_files(folder)
+            _check_shapes(folder, manifest.shapes, expected)
+        try:
+            if manifest is None:
+                leaves = named_leaves(self._orbax.metadata(item).item_metadata.tree)
+                _check_shapes(folder, {name: tuple(leaf.shape) for name, leaf in leaves.items()}, expected)
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
+            saved = self._orbax.restore(item, args=ocp.args.StandardRestore(abstract))
+        except UserError:
+            raise
+        # Orbax raises a bare Exception for an array that cannot be read.
+        except Exception as error:
+            raise DamagedCheckpointError(f"{folder}: the checkpoint cannot be read: {_one_line(error)}") from error
+        if manifest is not None:
+            manifest.check_arrays(folder, saved)
+        fields = {name: getattr(like, name) for name in saved}
+        # Arrays of size 0 are not in the checkpoint; those of `like` take their place.
+        fields = jax.tree.map(lambda empty, array: empty if array is None else array, fields, saved)
+        return like._replace(**fields)
+
+    def _mark(self, step: int) -> str:
+        """Return the identity of the run, and write it down with the first checkpoint that has a manifest."""
+        marker = self._marker()
+        if marker is None:
+            marker = {"run": uuid.uuid4().hex, "first_step": step}
+            files.write_json(self._folder / MARKER, marker)
+        return str(marker["run"])
+
+    def _marker(self) -> files.JsonObject | None:
+        """Return what the marker says; None for a run without one, or with one that is damaged."""
+        try:
+            marker = files.read_json(self._folder / MARKER)
+        except DataError:
+            return None
+        is_valid = isinstance(marker.get("run"), str) and isinstance(marker.get("first_step"), int)
+        return marker if is_valid else None
+
+    def _manifest(self, step: int) -> Manifest | None:
+        """Return the manifest of a checkpoint; None if it is older than manifests are.
+
+        Raises:
+            DamagedCheckpointError: the manifest is missing or damaged, or it is of another run or step.
+        """
+        folder = self._folder / str(step)
+        marker = self._marker()
+        is_older = marker is None or step < marker["first_step"]
+        if is_older and not (folder / MANIFEST).exists():
+            return None
+        manifest = Manifest.read(folder)
+        if manifest.step != step or (marker is not None and manifest.run != marker["run"]):
+            raise DamagedCheckpointError(
+                f"{folder}: a checkpoint of this run after step {step} expected, found one of "
+                f"{'this' if marker is None or manifest.run == marker['run'] else 'another'} run after step "
+                f"{manifest.step}"
+            )
+        return manifest
+
+    def _metric(self, step: int) -> float | None:
+        """Return the metric that a checkpoint was saved with."""
+        manifest = self._manifest(step)
+        if manifest is not None:
+            return manifest.metric
+        return _older_metric(self._folder / str(step) / "metrics" / "metrics")
+
+    def _newest_with_rows(self, row_steps: Sequence[int]) -> int:
+        """Return the newest step whose lines of metrics are there, else the newest step, else 0."""
+        steps = self.steps
+        for step in reversed(steps):
+            if self._missing_rows(step, row_steps) <= 0:
+                return step
+        return steps[-1] if steps else 0
+
+    def _missing_rows(self, step: int, row_steps: Sequence[int]) -> int:
+        """Return the number of lines of metrics that are missing; 0 where it is not known."""
+        try:
+            manifest = self._manifest(step)
+        except DamagedCheckpointError:
+            return 0
+        if manifest is None:
+            return 0
+        return manifest.rows - sum(row_step <= step for row_step in row_steps)
+
+    def _notes(self, step: int, row_steps: Sequence[int]) -> list[str]:
+        """Return one line for each doubt about a checkpoint that the run goes on from."""
+        if self._manifest(step) is None:
+            return [
+                f"{self._folder / str(step)}: an older checkpoint, without a manifest; its arrays are not verified"
+            ]
+        missing = self._missing_rows(step, row_steps)
+        if missing > 0:
+            return [f"metrics.jsonl: the lines of all evaluations until step {step} expected, {missing} are missing"]
+        return []
+
+    def _superseded(self) -> list[int]:
+        """Return the steps whose checkpoints are no longer kept. One without a readable manifest is always kept."""
+        earlier = self.steps[:-1]
+        metrics: dict[int, float | None] = {}
+        for step in earlier:
+            try:
+                metrics[step] = self._metric(step)
+            except DamagedCheckpointError:
+                continue
+        kept = set(earlier[-1:])
+        evaluated = [(metric, step) for step, metric in metrics.items() if metric is not None]
+        if evaluated:
+            kept.add(min(evaluated)[1])
+        return [step for step in metrics if step not in kept]
+
+    def _delete(self, step: int) -> None:
+        """Delete a checkpoint; it is renamed first, so that a half-deleted one is never taken for a checkpoint."""
+        path = self._folder / f"{_DELETING}{step}"
+        (self._folder / str(step)).replace(path)
+        shutil.rmtree(path)
+
+    def _set_aside(self, step: int) -> Path:
+        """Rename a checkpoint so that it is not used, and return its new path."""
+        target = self._folder / f"{_SET_ASIDE}{step}"
+        number = 1
+        while target.exists():
+            number += 1
+            target = self._folder / f"{_SET_ASIDE}{step}-{number}"
+        with files.writing(target):
+            (self._folder / str(step)).replace(target)
+            files.sync(self._folder)
+        return target
 
 
 def _without_empty(state: Any) -> dict[str, Any]:
@@ -135,7 +318,26 @@ def _without_empty(state: Any) -> dict[str, Any]:
     return jax.tree.map(lambda leaf: leaf if leaf.size else None, fields)
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every array by its path in the tree."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}
+def _check_shapes(folder: Path, saved: dict[str, tuple[int, ...]], like: Any) -> None:
+    """Raise a CheckpointError that names the first array whose shape differs."""
+    expected = {name: tuple(leaf.shape) for name, leaf in named_leaves(like).items()}
+    for name in sorted(saved.keys() | expected.keys()):
+        if saved.get(name) != expected.get(name):
+            raise CheckpointError(
+                f"{folder}: {name} of shape {expected.get(name)} expected, found {saved.get(name)}: the code or the "
+                "data have changed since it was saved"
+            )
+
+
+def _older_metric(path: Path) -> float | None:
+    """Return the metric in a file that orbax's manager wrote for older versions; None if there is none."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    metric = content.get("metric") if isinstance(content, dict) else None
+    return float(metric) if isinstance(metric, int | float) else None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -168,7 +168,7 @@ class OnlineTrainer:
 
     def _save(self) -> None:
         rows = self.record.rows
-        self.record.checkpoints.save(self.step, self._state, rows[-1]["smoothed_error"] if rows else None)
+        self.record.save(self.step, self._state, rows[-1]["smoothed_error"] if rows else None)
         self._saved = time.monotonic()
 
 

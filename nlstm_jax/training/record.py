@@ -55,15 +55,19 @@ class RunRecord:
     def open(self, state: TrainState, environment: Mapping[str, Any]) -> tuple[int, TrainState]:
         """Write the environment, and find out where the run stands.
 
-        Rows past the last checkpoint are dropped: the run trains from there, and writes them anew. Of several
-        processes the first reads them, and tells the others.
+        The newest checkpoint that is whole and has its rows is taken, see `Checkpoints.restore_newest`. Rows past it
+        are dropped: the run trains from there, and writes them anew. Of several processes the first reads them, and
+        tells the others.
 
         Args:
             state: The state before the first step.
             environment: The document `environment.json`, to which the metrics and the question of the task are added.
 
         Returns:
-            The last step that has a checkpoint, or 0, and the state after it.
+            The step of that checkpoint, or 0, and the state after it.
+
+        Raises:
+            CheckpointError: there are checkpoints, and none of them is whole.
         """
         checksums = self.task.metadata["checksums"]
         declared = {
@@ -71,12 +75,15 @@ class RunRecord:
             "question": settings.describe_question(self.config, checksums),
         }
         self.folder.write_environment({**environment, **declared})
-        last_step = self.checkpoints.steps[-1] if self.checkpoints.steps else 0
-        step, self.rows = hosts.gather((last_step, self.folder.truncate_metrics(last_step)))[0]
+        row_steps = [row["step"] for row in self.folder.read_metrics()]
+        step, state, notes = self.checkpoints.restore_newest(state, row_steps)
+        self.rows = hosts.gather(self.folder.truncate_metrics(step))[0]
+        self.folder.mark_running()
         earlier_seconds = self.rows[-1]["wall_seconds"] if self.rows else 0.0
         self._started = time.monotonic() - earlier_seconds
+        for note in notes:
+            self.logger.log(note)
         if step:
-            state = self.checkpoints.restore(step, state)
             self.logger.log(f"going on from step {step:,}")
         else:
             self.logger.log_parameters(state.parameters, self.config, self.task.model_dims)
@@ -97,6 +104,11 @@ class RunRecord:
         """Append rows to `metrics.jsonl`."""
         self.folder.append_metrics(rows)
         self.rows += rows
+
+    def save(self, step: int, state: TrainState, metric: float | None) -> None:
+        """Save a checkpoint, after the metric rows of its steps are on the disk; see `Checkpoints.save`."""
+        self.folder.sync_metrics()
+        self.checkpoints.save(step, state, metric, len(self.rows))
 
     def append_divergence(self, step: int, clock: Mapping[str, float] = MappingProxyType({})) -> None:
         """Append the row of a step whose loss is not finite; it counts as no evaluation."""

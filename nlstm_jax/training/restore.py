@@ -1,5 +1,6 @@
 """A trained model from its run folder."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.question import check_same_data, check_same_version
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
+
+_ATTEMPTS = 5
+"""The number of checkpoints that are tried while a run that is being trained replaces them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +91,45 @@ def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
     steps = CompiledSteps.from_model(model, task, optimizer, make_mesh({}))
     state = steps.init_state(model, traced_hparams(config), config["train"]["batch_size"])
     with Checkpoints(workdir / CHECKPOINTS, read_only=True) as checkpoints:
-        if not checkpoints.steps:
-            raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
-        metric = settings.find_metric(config, config["eval"]["metric"])
-        best_step = BestSoFar.from_rows(run.metrics, metric.name, higher_is_better=metric.higher_is_better).best_step
-        # Every step of an online pass is an evaluation, and few of them have a checkpoint.
-        takes_last = checkpoint == "last" or best_step is None or config["train"].get("online")
-        step = checkpoints.steps[-1] if takes_last else best_step
-        assert step is not None
-        parameters = checkpoints.restore(step, state).parameters
+        for attempt in range(1, _ATTEMPTS + 1):
+            run = read_run(workdir)
+            step = _choose_step(run, checkpoints.steps, checkpoint)
+            try:
+                parameters = checkpoints.restore(step, state).parameters
+                break
+            except CheckpointError:
+                # A run that is being trained may have replaced this checkpoint by a newer one.
+                if step in checkpoints.steps or attempt == _ATTEMPTS:
+                    raise
     return LoadedRun(run, task, steps, parameters, step)
+
+
+def _choose_step(run: Run, steps: Sequence[int], checkpoint: str) -> int:
+    """Return the step of the best or the last checkpoint.
+
+    While a run is being trained, lines of metrics are written before the checkpoint they belong to; the best step is
+    then the best of those until the newest checkpoint.
+
+    Args:
+        run: The run folder as read.
+        steps: The steps that have a checkpoint, ascending.
+        checkpoint: `best` or `last`.
+
+    Raises:
+        CheckpointError: there is no checkpoint.
+    """
+    if not steps:
+        raise CheckpointError(f"{run.path}: a run with a checkpoint expected, found none")
+    summary = run.summary or {}
+    # A diverged run has no checkpoint of its last step.
+    has_last = summary.get("status") in ("finished", "interrupted")
+    last_step: int = summary["steps"] if has_last else steps[-1]
+    rows = run.metrics
+    if run.summary is None:
+        rows = [row for row in rows if row["step"] <= last_step]
+    metric = settings.find_metric(run.config, run.config["eval"]["metric"])
+    best_step = BestSoFar.from_rows(rows, metric.name, higher_is_better=metric.higher_is_better).best_step
+    # Every step of an online pass is an evaluation, and few of them have a checkpoint.
+    if checkpoint == "last" or best_step is None or run.config["train"].get("online"):
+        return last_step
+    return best_step

@@ -84,7 +84,7 @@ class TrainingRun:
                 row |= step_stats
             rows.append(row | clock)
         self.record.append(rows)
-        self.record.checkpoints.save(self.step, self.state, self._cost(reports))
+        self.record.save(self.step, self.state, self._cost(reports))
 
         steps_left = self.record.schedule.total_steps - self.step
         seconds_left = steps_left * self.config["train"]["batch_size"] / examples_per_second
@@ -102,7 +102,7 @@ class TrainingRun:
         if self.summary is not None:
             return
         if self.step not in self.record.checkpoints.steps:
-            self.record.checkpoints.save(self.step, self.state, None)
+            self.record.save(self.step, self.state, None)
         self._close("interrupted")
 
     @property

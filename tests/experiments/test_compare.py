@@ -9,6 +9,7 @@ from absl.testing import flagsaver
 
 from experiments import annotate, compare
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs.lock import acquire_lock
 
 
 @pytest.fixture(autouse=True)
@@ -120,16 +121,27 @@ def test_a_watch_ends_with_the_last_run(runs, tmp_path, monkeypatch, capsys) -> 
     ended = (runs / "lstm-0" / "summary.json").read_text("utf-8")
     (runs / "lstm-0" / "summary.json").unlink()
     out, seen = tmp_path / "out", []
+    lock = acquire_lock(runs / "lstm-0")
 
     def sleep(seconds):
         seen.append((seconds, '"refresh": 9' in (out / "compare.html").read_text("utf-8")))
         (runs / "lstm-0" / "summary.json").write_text(ended, "utf-8")
 
     monkeypatch.setattr(compare.time, "sleep", sleep)
-    run(runs / "*", out=str(out), watch=9)
+    with lock:
+        run(runs / "*", out=str(out), watch=9)
     assert seen == [(9, True)]
     assert '"refresh": 0' in (out / "compare.html").read_text("utf-8")
     assert "1 of 4 runs go on" in capsys.readouterr().out
+
+
+def test_a_watch_ends_where_no_process_trains_a_run_that_has_not_ended(runs, tmp_path, capsys) -> None:
+    path = runs / "lstm-0" / "summary.json"
+    ended = path.read_text("utf-8")
+    path.write_text(json.dumps({**json.loads(ended), "status": "running"}), "utf-8")
+    run(runs / "*", out=str(tmp_path / "out"), watch=9)
+    path.write_text(ended, "utf-8")
+    assert f"{runs / 'lstm-0'}: stopped before its end, and no process trains it" in capsys.readouterr().out
 
 
 def test_out_that_is_a_file_is_refused_before_anything_is_read(runs, tmp_path) -> None:

@@ -16,7 +16,7 @@ def summary(folder: Path) -> dict:
 def evaluated(trained, run_scripts, tmp_path_factory):
     """Return a copy of the finished run of poems, and the output of evaluations of it and of broken copies."""
     folder = tmp_path_factory.mktemp("evaluated")
-    copies = ("run", "interrupted", "bare", "empty", "lost", "changed")
+    copies = ("run", "interrupted", "bare", "empty", "lost", "changed", "unwritable")
     for name in copies:
         shutil.copytree(trained / ("sales" if name == "changed" else "poems"), folder / name)
     for name in ("environment.json", "metrics.jsonl", "summary.json"):
@@ -35,6 +35,9 @@ def evaluated(trained, run_scripts, tmp_path_factory):
     cases["interrupted"].append("--split=test")
     cases["test"] = [*cases["run"], "--split=test"]
     cases["test again"] = [*cases["run"], "--split=test", "--checkpoint=last"]
+    (folder / "unwritable" / "lock").unlink()
+    (folder / "unwritable" / "lock").mkdir()
+    cases["unwritable"] += ["--split=test", "--examples"]
     cases["unknown split"] = [*cases["run"], "--split=tset"]
     return folder, run_scripts(cases)
 
@@ -61,6 +64,13 @@ def test_looks_at_the_test_split_are_counted_and_kept(evaluated, trained):
     assert kept == summary(trained / "poems")
 
 
+def test_a_look_that_cannot_be_counted_is_not_shown(evaluated, refused):
+    folder, ended = evaluated
+    refused(ended["unwritable"], 2, f"{folder / 'unwritable' / 'lock'}: cannot be written: Is a directory")
+    assert ended["unwritable"].out == ""
+    assert not (folder / "unwritable" / "examples_test.npz").exists()
+
+
 def test_a_run_that_goes_on_keeps_its_test_split_unseen(evaluated, refused):
     folder, ended = evaluated
     refused(
@@ -75,10 +85,11 @@ def test_a_run_that_goes_on_keeps_its_test_split_unseen(evaluated, refused):
 def test_what_cannot_be_restored_is_told(evaluated, refused):
     folder, ended = evaluated
     refused(ended["nowhere"], 3, f"{folder / 'nowhere'}: a run folder (one with a config.json) expected, none found")
-    for name in ("bare", "empty"):
-        refused(ended[name], 5, f"{folder / name}: a run with a checkpoint expected, found none")
+    refused(ended["bare"], 5, f"{folder / 'bare'}: a run with a checkpoint expected, found none")
+    expected = f"{folder / 'empty' / 'checkpoints'}: a checkpoint of step 24 expected, found [16]"
+    refused(ended["empty"], 5, expected)
     assert ended["lost"].code == 5
-    assert ended["lost"].err.startswith(f"{folder / 'lost' / 'checkpoints'}: checkpoint 24 cannot be read: ")
+    assert ended["lost"].err.startswith(f"{folder / 'lost' / 'checkpoints' / '24'}: the checkpoint is damaged: ")
     assert ended["lost"].err.count("\n") == 1
     refused(ended["unknown split"], 2, "flag --split=tset: value should be one of <train|valid|test>")
 

@@ -1,5 +1,7 @@
 import json
+import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -237,27 +239,95 @@ def test_the_environment_says_which_code_was_run(checkout):
     assert clean["command"].split()[0] == Path(sys.executable).name
 
 
-def test_the_recorded_changes_make_the_code_that_was_run_out_of_the_commit(checkout):
+def apply_recorded(checkout, recorded):
+    """Make the code that was run out of the commit and the recorded changes, in a fresh clone."""
+    clone = checkout / "clone"
+    git(checkout, "clone", "--quiet", str(checkout), str(clone))
+    git(clone, "checkout", "--quiet", recorded["commit"])
+    diff = recorded["uncommitted_diff"].encode()
+    # An empty global configuration, so that only the diff itself decides.
+    variables = {**os.environ, "GIT_CONFIG_GLOBAL": "/dev/null"}
+    subprocess.run(["git", "apply"], cwd=clone, input=diff, check=True, env=variables)
+    return clone
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        None,
+        "color.ui=always",
+        "diff.external=cat",
+        "diff.noprefix=true",
+        "diff.mnemonicPrefix=true",
+        "diff.context=0",
+        "diff.relative=true",
+        "diff.words.textconv=wc",
+        "diff.renames=copies",
+    ],
+)
+def test_the_recorded_changes_make_the_code_that_was_run_out_of_the_commit(checkout, setting):
+    (checkout / ".gitattributes").write_text("*.py diff=words\n")
+    git(checkout, "add", ".gitattributes")
+    git(checkout, "commit", "--quiet", "--message=second")
+    if setting:
+        git(checkout, "config", *setting.split("=", 1))
     (checkout / "code.py").write_text("a = 2\n")
+    (checkout / "bytes.py").write_bytes(bytes(range(256)))
+    git(checkout, "add", "bytes.py")
     recorded = describe_environment([], {})
     assert "-a = 1" in recorded["uncommitted_diff"]
     assert "+a = 2" in recorded["uncommitted_diff"]
-    git(checkout, "checkout", "--quiet", recorded["commit"], "--", "code.py")
-    subprocess.run(["git", "apply"], cwd=checkout, input=recorded["uncommitted_diff"], text=True, check=True)
-    assert (checkout / "code.py").read_text() == "a = 2\n"
+    clone = apply_recorded(checkout, recorded)
+    assert (clone / "code.py").read_text() == "a = 2\n"
+    assert (clone / "bytes.py").read_bytes() == bytes(range(256))
 
 
-def test_a_change_that_is_not_utf8_does_not_stop_a_run(checkout):
+def test_a_change_that_is_not_utf8_is_recorded_too(checkout):
     (checkout / "code.py").write_bytes(b"a = 'caf\xe9'\n")
+    clone = apply_recorded(checkout, describe_environment([], {}))
+    assert (clone / "code.py").read_bytes() == b"a = 'caf\xe9'\n"
+
+
+def test_small_sources_that_git_does_not_track_are_part_of_the_changes(checkout):
+    (checkout / "configs").mkdir()
+    (checkout / "configs" / "mine é.py").write_text("b = 1\n")
+    (checkout / "data.csv").write_text("1,2\n")
+    (checkout / "large.py").write_text("#" * 200_000)
+    (checkout / ".gitignore").write_text("ignored.py\n")
+    (checkout / "ignored.py").write_text("c = 1\n")
+    before = git(checkout, "status", "--short")
+    clone = apply_recorded(checkout, describe_environment([], {}))
+    assert (clone / "configs" / "mine é.py").read_text() == "b = 1\n"
+    assert not any((clone / name).exists() for name in ("data.csv", "large.py", "ignored.py"))
+    shutil.rmtree(clone)
+    assert git(checkout, "status", "--short") == before
+
+
+def test_a_variable_that_names_another_repository_changes_nothing(checkout, monkeypatch):
+    git(checkout, "init", "--quiet", "other")
+    monkeypatch.setenv("GIT_DIR", str(checkout / "other" / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", "/dev/null")
     recorded = describe_environment([], {})
-    assert "+a = 'caf" in recorded["uncommitted_diff"]
+    monkeypatch.undo()
+    assert recorded["commit"] == git(checkout, "rev-parse", "HEAD")
+    assert (recorded["uncommitted_diff"], recorded["git_error"]) == ("", None)
 
 
 def test_outside_of_a_checkout_there_is_no_commit_to_record(tmp_path, monkeypatch):
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
     recorded = describe_environment([], {})
     assert (recorded["commit"], recorded["uncommitted_diff"]) == (None, None)
+    assert recorded["git_error"] == f"{tmp_path} is not a git checkout"
     assert recorded["devices"] == {"kind": None, "count": 0, "processes": 1}
+
+
+def test_where_git_fails_the_reason_is_recorded(checkout, monkeypatch):
+    (checkout / ".git" / "HEAD").write_text("ref: refs/heads/nowhere\n")
+    recorded = describe_environment([], {})
+    assert (recorded["commit"], recorded["uncommitted_diff"]) == (None, None)
+    assert recorded["git_error"].startswith("git rev-parse: fatal: ")
+    monkeypatch.setenv("PATH", "")
+    assert describe_environment([], {})["git_error"] == "git: No such file or directory"
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

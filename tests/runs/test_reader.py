@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from nlstm_jax.errors import DataError
-from nlstm_jax.runs import RunFolder, read_run
+from nlstm_jax.runs import RunFolder, is_locked, read_run
 
 CONFIG = {"task": "poems", "cell": {"name": "lstm"}}
 
@@ -43,6 +45,29 @@ def test_a_last_line_that_a_crash_cut_off_is_left_out(folder):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 16, "split": "train", "log_lo')
     assert [line["step"] for line in read_run(folder).metrics] == [8]
+
+
+def test_a_last_line_that_lacks_only_its_newline_is_whole(folder):
+    with (folder / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 16, "split": "train", "log_loss": 2.25}')
+    assert [line["step"] for line in read_run(folder).metrics] == [8, 16]
+    with RunFolder(folder, CONFIG) as run:
+        run.truncate_metrics(16)
+        run.append_metrics([{"step": 24, "split": "train", "log_loss": 2.0}])
+    assert [line["step"] for line in read_run(folder).metrics] == [8, 16, 24]
+
+
+def test_a_run_that_was_resumed_has_no_outcome_until_it_ends(folder):
+    with RunFolder(folder, CONFIG) as run:
+        run.mark_running()
+        assert not (folder / "summary.json").exists()
+        run.write_summary({"status": "interrupted", "steps": 8})
+        run.mark_running()
+        assert json.loads((folder / "summary.json").read_text())["status"] == "running"
+        assert read_run(folder).summary is None
+        assert is_locked(folder)
+    assert not is_locked(folder)
+    assert not is_locked(folder / "nowhere")
 
 
 @pytest.mark.parametrize("name", ["missing", "."])

@@ -58,3 +58,38 @@ def test_a_named_folder_that_is_no_run_is_refused(runs, name):
 def test_no_folders_are_refused():
     with pytest.raises(ConfigError, match="run folders or patterns expected"):
         find_runs([])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", b""),
+        ("config.json", b'{"schema": 1, "train": []}'),
+        ("config.json", b'{"schema": 1, "cell": {"name": 3}}'),
+        ("environment.json", b'{"schema": 1, "data": {"checksums": 3}}'),
+        ("environment.json", b'{"schema": 1, "devices": "cpu"}'),
+        ("metrics.jsonl", b"\xff\n"),
+        ("metrics.jsonl", b'{"step": 8, "log_loss": "2.5"}\n'),
+        ("metrics.jsonl", b'{"step": 8, "split": 3}\n'),
+        ("summary.json", b'{"schema": 1, "status": 3}'),
+        ("summary.json", b'{"schema": 1, "steps": true}'),
+        ("summary.json", b'{"schema": 1, "valid": null}'),
+        ("notes.json", b'{"schema": 1, "tags": "paper"}'),
+    ],
+)
+def test_a_damaged_run_is_skipped_with_one_line_and_the_others_are_read(runs, name, content):
+    (runs / "lstm-1" / name).write_bytes(content)
+    for names in ([str(runs / "*lstm-*")], [str(runs / run) for run in ("lstm-0", "lstm-1", "nlstm-0")]):
+        found, notes = find_runs(names)
+        assert [run.path.name for run in found] == ["lstm-0", "nlstm-0"]
+        assert len(notes) == 1
+        assert notes[0].startswith(f"skipped a damaged run: {runs / 'lstm-1' / name}: ")
+        assert "\n" not in notes[0]
+    with pytest.raises(DataError, match=name):
+        find_runs([str(runs / "lstm-1")])
+
+
+def test_a_metrics_file_that_is_a_folder_is_one_line(runs):
+    (runs / "lstm-1" / "metrics.jsonl").mkdir()
+    _, notes = find_runs([str(runs / "lstm-*")])
+    assert notes == [f"skipped a damaged run: {runs / 'lstm-1' / 'metrics.jsonl'}: a file expected: Is a directory"]

@@ -8,7 +8,7 @@ import pytest
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps import queue as queues
-from nlstm_jax.sweeps.folder import SweepFolder
+from nlstm_jax.sweeps.folder import SweepFolder, contrast_of
 from nlstm_jax.sweeps.queue import Queue
 from nlstm_jax.sweeps.sources import FixedTrials
 from nlstm_jax.sweeps.space import TrialCollector
@@ -217,3 +217,17 @@ def test_a_folder_of_something_else_and_a_changed_trial_are_refused(tmp_path) ->
     collector.add(CONFIG, name="a", seed=1)
     with pytest.raises(ConfigError, match=r"a trial a of another configuration \(seeds\.\w+: 0 there, 1 here"):
         SweepFolder(folder).check(collector.trials)
+
+
+def test_a_damaged_run_folder_is_one_failed_trial(tmp_path) -> None:
+    damaged = tmp_path / "sweep" / "trials" / "b"
+    damaged.mkdir(parents=True)
+    (damaged / "config.json").write_text("{")
+    entries, engine, done = sweep(tmp_path, {"a": [0], "b": [3], "c": [0]})
+    assert done
+    assert engine.started == ["a", "b", "c"]
+    assert [name for name, entry in entries.items() if entry.state == "failed"] == ["b"]
+
+
+def test_a_run_folder_at_the_root_of_a_file_system_is_no_trial() -> None:
+    assert contrast_of([Path("/run-of-no-sweep")]) is None

@@ -32,7 +32,7 @@ def wait_for(condition, process: Process, seconds: float = 60.0) -> bool:
 
 def writes_a_checkpoint(workdir: Path) -> bool:
     folder = workdir / "checkpoints"
-    return folder.is_dir() and any("tmp" in name for name in os.listdir(folder))
+    return folder.is_dir() and any(name.startswith("saving-") for name in os.listdir(folder))
 
 
 def count_lines(workdir: Path) -> int:
