@@ -1,52 +1,131 @@
 """What the documentation promises: its cell trains, its files exist, its results are those of the commands."""
 
 import importlib
+import os
 import re
+import subprocess
 import sys
+import types
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from absl import flags
 from absl.testing import flagsaver
 
 from experiments import compare
+from nlstm_jax.cells import Stack, StackParams
+from nlstm_jax.unroll import unroll
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def test_the_documented_cell_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+EXTENDING = (ROOT / "docs" / "extending.md").read_text("utf-8")
+BLOCKS = re.findall(r"```python\n(?!>>>)(.*?)```", EXTENDING, re.DOTALL)
+
+
+@pytest.fixture
+def documented(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """Write the package `my_package` as documented, outside of this one, and import the cells with all examples."""
+    minimal, sweep, *examples = BLOCKS
+    package = tmp_path / "my_package"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "cells.py").write_text(minimal, "utf-8")
+    (package / "sweep.py").write_text(sweep, "utf-8")
+    (package / "examples.py").write_text("\n\n".join([minimal, *examples]), "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in ("my_package", "my_package.cells", "my_package.examples"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    importlib.invalidate_caches()
+    return importlib.import_module("my_package.examples")
+
+
+def test_the_documented_cell_has_three_methods_in_15_lines() -> None:
+    lines = [line for line in BLOCKS[0].splitlines() if line and not line.startswith(("#", "import", "from"))]
+    assert len(lines) <= 15
+    assert [line.split("(")[0].strip() for line in lines if "def " in line] == [
+        "def init",
+        "def initial_carry",
+        "def step",
+    ]
+
+
+def compared(runs: list[Path], folder: Path) -> str:
+    """Compare runs, and return the table."""
+    with flagsaver.flagsaver(out=str(folder / "compared")):
+        flags.FLAGS.mark_as_parsed()
+        compare.main(["compare", *map(str, runs)])
+    return (folder / "compared" / "compare.md").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_documented_cell_trains_in_a_sweep_and_is_compared(documented: types.ModuleType, tmp_path: Path) -> None:
+    """The documented sweep, for one seed, at a few parameters and for seconds."""
+    file = tmp_path / "my_package" / "sweep.py"
+    text = file.read_text("utf-8").replace("params=60000", "params=1920, smoke=True")
+    file.write_text(text.replace("range(3)", "range(1)"), "utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-m", "experiments.sweep", f"--sweep={file}", f"--workdir={tmp_path}/sweep"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout
+
+    runs = sorted((tmp_path / "sweep" / "trials").iterdir())
+    assert len(runs) == 2
+    table = compared(runs, tmp_path)
+    # On 16 inputs, 2 · 16 · 60 parameters for the minGRU, and 4 · 15 (16 + 15 + 1) for the LSTM.
+    assert "\n| MinGRU | 1 | 1,920 |" in table
+    assert "\n| lstm | 1 | 1,920 |" in table
+
+
+def test_the_documented_cells_train_and_are_compared(documented: types.ModuleType, tmp_path: Path) -> None:
     from configs import poems
     from nlstm_jax.training import fit
 
-    page = (ROOT / "docs" / "extending.md").read_text("utf-8")
-    code = re.search(r"```python\n# my_package/cells.py\n(.*?)```", page, re.DOTALL)
-    assert code is not None
-    package = tmp_path / "documented_package"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "cells.py").write_text(code[1], "utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    importlib.invalidate_caches()
-    config = poems.get_config("cell=documented_package.cells:Leaky,smoke")
-    config.cell.leak = 0.5
-    config.cell.zoneout = (0.1,)
-    summary = fit(config, tmp_path / "run")
-    assert summary["status"] == "finished"
-    assert summary["cell_parameters"] == 16 * 16 * 2
+    minimal = poems.get_config("cell=my_package.cells:MinGRU,smoke")
+    minimal.cell.zoneout = (0.1,)
+    leaky = poems.get_config("cell=my_package.examples:Leaky,smoke")
+    leaky.cell.leak = 0.5
+    leaky.cell.recurrent_dropout = (0.5,)
+    for name, config in (("minimal", minimal), ("leaky", leaky)):
+        summary = fit(config, tmp_path / name)
+        assert summary["status"] == "finished"
+        assert summary["cell_parameters"] == 2 * 16 * 16
 
-    fit(poems.get_config("cell=lstm,smoke"), tmp_path / "other")
-    with flagsaver.flagsaver(out=str(tmp_path / "compared")):
-        flags.FLAGS.mark_as_parsed()
-        compare.main(["compare", str(tmp_path / "run"), str(tmp_path / "other")])
-    assert "\n| Leaky | 1 | 512 ≠ cells |" in (tmp_path / "compared" / "compare.md").read_text("utf-8")
+    table = compared([tmp_path / "minimal", tmp_path / "leaky"], tmp_path)
+    assert "\n| MinGRU | 1 | 512 |" in table
+    assert "\n| Leaky | 1 | 512 |" in table
 
-    cell = sys.modules["documented_package.cells"].Leaky(4, leak=1.0)
-    params = cell.init(jax.random.key(0), 3)
-    x = jax.numpy.ones((2, 3))
-    _, y = cell.step(params, cell.initial_carry((2,)), cell.project(params, x))
-    assert jax.numpy.allclose(y, jax.numpy.tanh(x @ params.w_x))
+
+def test_every_optional_method_does_what_is_documented(documented: types.ModuleType) -> None:
+    key = jax.random.key(0)
+    xs = jax.random.normal(key, (5, 2, 3))
+    cell = documented.MinGRU(4)
+    params = cell.init(key, 3)
+    _, ys = unroll(cell, params, xs)
+    assert np.allclose(ys[0], jax.nn.sigmoid(xs[0] @ params.w_x[:, :4]) * (xs[0] @ params.w_x[:, 4:]), atol=1e-6)
+
+    _, hoisted = unroll(documented.Hoisted(4), params, xs)
+    assert np.allclose(hoisted, ys, atol=1e-6)
+    _, wide = unroll(Stack((documented.WithInput(4),)), StackParams((params,)), xs)
+    assert np.allclose(wide, jnp.concatenate([ys, xs.mean(-1, keepdims=True)], -1), atol=1e-6)
+
+    for noisy in (documented.DropConnect(4), documented.NoisyOutput(4)):
+        _, without_key = unroll(noisy, params, xs)
+        _, with_key = unroll(noisy, params, xs, key=key)
+        assert np.allclose(without_key, ys, atol=1e-6)
+        assert not np.allclose(with_key, ys, atol=1e-2)
+    dropped, _ = documented.DropConnect(4).sample_noise(params, key, xs.shape)
+    _, found = unroll(documented.DropConnect(4), params, xs, key=key)
+    assert np.allclose(found, unroll(cell, dropped, xs)[1], atol=1e-6)
+
+    leaky = documented.Leaky(4, leak=1.0)
+    leaky_params = leaky.init(key, 3)
+    _, y = leaky.step(leaky_params, leaky.initial_carry((2,)), xs[0], recurrent_input=jnp.ones((2, 4)))
+    assert np.allclose(y, jnp.tanh(xs[0] @ leaky_params.w_x + leaky_params.w_h.sum(0)), atol=1e-6)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -130,6 +130,37 @@ class Own:
         return OwnCarry(y, carry.kept, carry.count + 1), jnp.concatenate([y[..., :2], jnp.ones_like(y[..., 2:])], -1)
 
 
+class MinGRUParams(NamedTuple):
+    """A bundle of the matrices of the gate and of the candidate."""
+
+    w_z: jax.Array
+    w_h: jax.Array
+
+
+class MinGRUCarry(NamedTuple):
+    """A bundle of the output alone."""
+
+    h: jax.Array
+
+
+@dataclass(frozen=True)
+class MinGRU:
+    """A minimal gated recurrent unit (Feng et al. 2024, arXiv 2410.01201) with three methods."""
+
+    features: int
+
+    def init(self, key, in_features):
+        return MinGRUParams(*jax.random.normal(key, (2, in_features, self.features)))
+
+    def initial_carry(self, batch_shape):
+        return MinGRUCarry(jnp.zeros((*batch_shape, self.features)))
+
+    def step(self, params, carry, x):
+        z = jax.nn.sigmoid(x @ params.w_z)
+        h = (1 - z) * carry.h + z * (x @ params.w_h)
+        return MinGRUCarry(h), h
+
+
 def _transition(*cells: Step) -> Step:
     """Return the reference of a `DeepTransition`. Only the first cell reads the input."""
 

@@ -5,7 +5,7 @@ from typing import Any
 from flax import linen
 
 from nlstm_jax.adapters.nnx import check_deterministic
-from nlstm_jax.cells import Cell
+from nlstm_jax.cells import MinimalCell, complete
 from nlstm_jax.types import Array, Carry, Float
 
 
@@ -26,7 +26,7 @@ class RNNCell(linen.RNNCellBase):
     (2, 5, 4)
     """
 
-    cell: Cell
+    cell: MinimalCell
     deterministic: bool = False
 
     @linen.compact
@@ -37,9 +37,10 @@ class RNNCell(linen.RNNCellBase):
             ValueError: The cell draws noise, and `deterministic` is False.
         """
         in_features = inputs.shape[-1]
-        check_deterministic(self.cell, in_features, self.deterministic)
-        params = self.param("cell", self.cell.init, in_features)
-        return self.cell.step(params, carry, self.cell.project(params, inputs))
+        cell = complete(self.cell)
+        check_deterministic(cell, in_features, self.deterministic)
+        params = self.param("cell", cell.init, in_features)
+        return cell.step(params, carry, cell.project(params, inputs))
 
     @linen.nowrap
     def initialize_carry(self, rng: Any, input_shape: tuple[int, ...]) -> Carry:

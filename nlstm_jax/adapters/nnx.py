@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from nlstm_jax.cells import Cell, Layer, is_stochastic, spec_repr
+from nlstm_jax.cells import Cell, Layer, MinimalCell, complete, is_stochastic, spec_repr
 from nlstm_jax.cells.base import check_layer
 from nlstm_jax.types import Array, Carry, Float, Params, PRNGKeyArray
 from nlstm_jax.unroll import unroll
@@ -39,7 +39,7 @@ class Recurrent(nnx.Module):
 
     def __init__(
         self,
-        cell: Layer,
+        cell: Layer | MinimalCell,
         in_features: int,
         *,
         time_major: bool = False,
@@ -62,6 +62,7 @@ class Recurrent(nnx.Module):
             rngs: The stream `params`, and the stream `dropout` for a cell that draws noise. Alternatively one key for
                 the parameters alone; noise is then drawn only from a key that is passed to the call.
         """
+        cell = complete(cell)
         check_layer("Recurrent", "cell", cell)
         self.cell = cell
         self.in_features = in_features
@@ -178,7 +179,7 @@ class RNNCell(nnx.RNNCellBase):
     ((2, 5, 4), (2, 4))
     """
 
-    def __init__(self, cell: Cell, in_features: int, *, deterministic: bool = False, rngs: nnx.Rngs) -> None:
+    def __init__(self, cell: MinimalCell, in_features: int, *, deterministic: bool = False, rngs: nnx.Rngs) -> None:
         """Draw the parameters.
 
         Args:
@@ -190,6 +191,7 @@ class RNNCell(nnx.RNNCellBase):
         Raises:
             ValueError: The cell draws noise, and `deterministic` is False.
         """
+        cell = complete(cell)
         check_layer("RNNCell", "cell", cell, Cell)
         check_deterministic(cell, in_features, deterministic)
         self.cell = cell

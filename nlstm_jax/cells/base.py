@@ -1,14 +1,15 @@
-"""The protocols `Layer` and `Cell`, and the functions that every cell is built from."""
+"""The functions that every cell is built from."""
 
 import zlib
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected, PyTree
+from nlstm_jax.cells.protocol import Cell, CompleteCell, Layer, MinimalCell, class_name, complete, missing_members
+from nlstm_jax.types import Array, Float, Noise, Params, PRNGKeyArray, PyTree
 
 GATINGS = ("multiply", "add")
 """The ways to combine an input gate with its candidate, see `apply_gate`."""
@@ -24,75 +25,6 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "softsign": jax.nn.soft_sign,
 }
 """The activation functions that a cell's options can name."""
-
-
-@runtime_checkable
-class Layer(Protocol):
-    """A layer that `unroll` can run: every `Cell`, a `Bidirectional`, and a `Stack` of either.
-
-    Implementations are frozen dataclasses. A layer is therefore hashable, and it can be a static argument of `jit`.
-    """
-
-    def __hash__(self) -> int:
-        """Return a hash; equal specifications have equal hashes, so that `jit` compiles them once."""
-
-    @property
-    def features(self) -> int:
-        """The number of hidden units H."""
-
-    @property
-    def out_features(self) -> int:
-        """The width of the output O: H, or the width of the projection."""
-
-    def init(self, key: PRNGKeyArray, in_features: int) -> Params:
-        """Draw the initial parameters, a NamedTuple of float32 arrays."""
-
-    def initial_carry(self, batch_shape: tuple[int, ...]) -> Carry:
-        """Return the carry before the first step, a NamedTuple of float32 zeros."""
-
-    def sample_noise(self, params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
-        """Draw the noise of a sequence, once and outside the scan.
-
-        Args:
-            params: The parameters from `init`.
-            key: The random key that the noise is drawn from. Without a key there is no noise.
-            shape: The shape of the inputs, [T, *batch_shape, D].
-
-        Returns:
-            The prepared parameters, which include the noise that is constant over the sequence, and the noise of
-            every time step: a pytree with leading axes [T, *batch_shape], or `()` if there is none.
-        """
-
-
-@runtime_checkable
-class Cell(Layer, Protocol):
-    """A recurrent cell: a frozen specification with pure functions that compute one step.
-
-    Arrays can have any leading axes (`batch_shape`). The loop over time belongs to `unroll`.
-    """
-
-    def project(self, params: Params, x: Array) -> Projected:
-        """Compute the part of a step that does not depend on the carry.
-
-        The input `x` can have any leading axes. Usually one call covers all time steps.
-        """
-
-    def step(
-        self, params: Params, carry: Carry, z: Projected, noise: Noise = (), recurrent_input: Array | None = None
-    ) -> tuple[Carry, Array]:
-        """Compute one step on a projected input.
-
-        Args:
-            params: The prepared parameters from `sample_noise`.
-            carry: The carry before the step.
-            z: The projected input `project(params, x)` of this step.
-            noise: The noise of this step, a slice of the noise from `sample_noise`.
-            recurrent_input: The array that the recurrent product uses instead of `carry.h`. The carry itself is not
-                replaced.
-
-        Returns:
-            The carry after the step, and the output y [..., O].
-        """
 
 
 def no_noise(params: Params, key: PRNGKeyArray | None, shape: tuple[int, ...]) -> tuple[Params, Noise]:
@@ -116,8 +48,9 @@ def leaves_with_names(tree: PyTree) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path)[1:], leaf) for path, leaf in leaves]
 
 
-def is_stochastic(layer: Layer, in_features: int) -> bool:
+def is_stochastic(layer: Layer | MinimalCell, in_features: int) -> bool:
     """Return True if `layer` draws any noise when `sample_noise` gets a key."""
+    layer = complete(layer)
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
     sample_noise = jax.make_jaxpr(lambda params, key: layer.sample_noise(params, key, (1, 1, in_features)))
     trace = str(sample_noise(params, jax.random.key(0)))
@@ -132,6 +65,9 @@ def spec_repr(layer: object) -> str:
     >>> spec_repr(Stack((LSTM(4), LSTM(5, projection=2))))
     'Stack(cells=(LSTM(features=4), LSTM(features=5, projection=2)))'
     """
+    if isinstance(layer, CompleteCell):
+        return spec_repr(layer.cell)
+
     if isinstance(layer, tuple) and not hasattr(layer, "_fields"):
         items = ", ".join(map(spec_repr, layer))
         trailing_comma = "," if len(layer) == 1 else ""
@@ -229,22 +165,22 @@ def check_rate(owner: object, field: str, value: object) -> None:
 
 
 def check_layer(owner: str, field: str, layer: object, kind: type = Layer) -> None:
-    """Raise a ValueError unless `layer` is an instance with all public members of `kind`.
+    """Raise a ValueError unless `layer` is an instance of `kind`. The message names the methods that are missing.
 
     Args:
         owner: The name of the object that the layer belongs to, for the message.
         field: The name of the field that holds the layer, for the message.
-        layer: The value to check.
+        layer: The value to check, as returned by `complete`.
         kind: The protocol, `Layer` or `Cell`.
     """
-    required = [name for name in dir(kind) if not name.startswith("_")]
-    missing = [name for name in required if not hasattr(layer, name)]
-    if not missing and not isinstance(layer, type):
+    if isinstance(layer, type):
+        description = f"the class {layer.__name__}"
+    elif type(layer).__hash__ is None:
+        description = f"{layer!r}, which cannot be hashed; @dataclass(frozen=True) serves"
+    elif not isinstance(layer, kind):
+        description = f"{layer!r}, which lacks {', '.join(missing_members(layer))}"
+    else:
         return
-
-    description = f"the class {layer.__name__}" if isinstance(layer, type) else repr(layer)
-    if missing:
-        description += f", which lacks {', '.join(missing)}"
     raise ValueError(f"{owner}: {field}: a {kind.__name__.lower()} expected, found {description}")
 
 
@@ -255,7 +191,7 @@ def check_single(owner: object, field: str, cell: Cell) -> None:
     if not hasattr(carry, "h"):
         raise ValueError(
             f"{type(owner).__name__}: {field}: a single cell, whose carry has a memory h, expected, found "
-            f"{type(cell).__name__} with {type(carry).__name__}{carry._fields}"
+            f"{class_name(cell)} with {type(carry).__name__}{carry._fields}"
         )
 
 
@@ -268,5 +204,5 @@ def check_inside(owner: object, field: str, cell: Cell) -> None:
     check_single(owner, field, cell)
     if getattr(cell, "forbids_nesting", False):
         raise ValueError(
-            f"{type(owner).__name__}: {field}: {type(cell).__name__} goes around {type(owner).__name__}, not inside it"
+            f"{type(owner).__name__}: {field}: {class_name(cell)} goes around {type(owner).__name__}, not inside it"
         )

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Layer, check_choice, check_layer, fold_in_name, fold_in_name_if_key
+from nlstm_jax.cells.base import check_choice, check_layer, fold_in_name, fold_in_name_if_key
+from nlstm_jax.cells.protocol import LayerField, complete
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray
 
 MERGES: dict[str, Callable[[Array, Array], Array]] = {
@@ -72,11 +73,13 @@ class Bidirectional:
     (5, 2, 8)
     """
 
-    forward: Layer
-    backward: Layer
+    forward: LayerField
+    backward: LayerField
     merge: str = "concat"
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "forward", complete(self.forward))
+        object.__setattr__(self, "backward", complete(self.backward))
         for field in ("forward", "backward"):
             check_layer("Bidirectional", field, getattr(self, field))
         check_choice(self, "merge", self.merge, tuple(MERGES))

@@ -14,17 +14,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, check_layer
+from nlstm_jax.cells.base import check_layer
 from nlstm_jax.cells.budget import BUDGETS, fit_features
 from nlstm_jax.cells.elman import Elman
 from nlstm_jax.cells.gru import GRU
 from nlstm_jax.cells.lstm import LSTM
 from nlstm_jax.cells.nested import nested_lstm
+from nlstm_jax.cells.protocol import Cell, MinimalCell, complete
 from nlstm_jax.cells.regularizers import with_regularizers
 from nlstm_jax.cells.stack import Stack
 from nlstm_jax.types import Carry, PyTree
 
-FACTORIES: dict[str, Callable[..., Cell]] = {
+FACTORIES: dict[str, Callable[..., MinimalCell]] = {
     "elman": Elman,
     "gru": GRU,
     "lstm": LSTM,
@@ -37,7 +38,7 @@ _STRUCTURE_OPTIONS = ("name", "features", "widths", *BUDGETS, "layers", "skip", 
 NOISE = ("input_dropout", "recurrent_dropout", "weight_drop", "zoneout")
 
 
-def find_factory(name: str) -> Callable[..., Cell]:
+def find_factory(name: str) -> Callable[..., MinimalCell]:
     """Return the factory with the given name.
 
     Raises:
@@ -120,8 +121,11 @@ def build(
     if options["name"] not in FACTORIES:
         _check_contract(options["name"], factory(options.get("features", 4), **cell_arguments))
 
+    def make_layer(width: int) -> Cell:
+        return with_regularizers(complete(factory(width, **cell_arguments)), **noise_rates)
+
     def make_cell(widths: Sequence[int]) -> Cell:
-        cells = tuple(with_regularizers(factory(width, **cell_arguments), **noise_rates) for width in widths)
+        cells = tuple(map(make_layer, widths))
         if layers == 1:
             return cells[0]
         return Stack(
@@ -145,16 +149,13 @@ def build(
 
 
 def _check_contract(name: str, cell: Any) -> None:
-    """Raise a ValueError unless `cell`, made by the user's factory `name`, satisfies the protocol `Cell`."""
+    """Raise a ValueError unless `cell`, made by the user's factory `name`, is a `MinimalCell` whose step serves."""
     owner = f"cell: {name!r}"
-    check_layer(owner, "what it makes", cell, Cell)
     try:
-        inspect.signature(cell.step).bind("params", "carry", "z", "noise", "recurrent_input")
-    except TypeError:
-        signature = inspect.signature(cell.step)
-        raise ValueError(
-            f"{owner}: step(params, carry, z, noise=(), recurrent_input=None) expected, found step{signature}"
-        ) from None
+        cell = complete(cell)
+    except ValueError as error:
+        raise ValueError(f"{owner}: {error}") from None
+    check_layer(owner, "what it makes", cell, Cell)
 
     def run_step() -> tuple[Carry, Any]:
         carry = cell.initial_carry((2,))

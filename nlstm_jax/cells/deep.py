@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from nlstm_jax.cells.base import (
     ACTIVATIONS,
-    Cell,
     check_choice,
     check_features,
     check_inside,
@@ -17,6 +16,7 @@ from nlstm_jax.cells.base import (
     fold_in_name_if_key,
     product,
 )
+from nlstm_jax.cells.protocol import Cell, CellField, class_name, complete
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -48,11 +48,12 @@ class DeepTransition:
     (0, 4)
     """
 
-    cells: tuple[Cell, ...]
+    cells: tuple[CellField, ...]
 
     def __post_init__(self) -> None:
         if not isinstance(self.cells, tuple) or not self.cells:
             raise ValueError(f"DeepTransition: cells: a tuple of at least one cell expected, found {self.cells!r}")
+        object.__setattr__(self, "cells", tuple(map(complete, self.cells)))
         for cell in self.cells:
             check_inside(self, "cells", cell)
 
@@ -62,7 +63,7 @@ class DeepTransition:
             if (type(carry), carry) != (type(first_carry), first_carry):
                 raise ValueError(
                     "DeepTransition: cells: carries of one type and shape expected, "
-                    f"found {first_carry} in the first and {carry} in {type(cell).__name__}"
+                    f"found {first_carry} in the first and {carry} in {class_name(cell)}"
                 )
 
     @property
@@ -176,12 +177,13 @@ class DeepOutput:
     (2, 5)
     """
 
-    cell: Cell
+    cell: CellField
     widths: tuple[int, ...]
     activation: str = "tanh"
     forbids_nesting: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cell", complete(self.cell))
         check_single(self, "cell", self.cell)
         if not isinstance(self.widths, tuple) or not self.widths:
             raise ValueError(f"DeepOutput: widths: a tuple of at least one width expected, found {self.widths!r}")

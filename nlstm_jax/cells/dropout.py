@@ -11,7 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, check_inside, check_rate, dropout_mask, fold_in_name
+from nlstm_jax.cells.base import check_inside, check_rate, dropout_mask, fold_in_name
+from nlstm_jax.cells.protocol import Cell, CellField, class_name, complete
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -59,17 +60,18 @@ class VariationalDropout:
     [0.0, 2.0]
     """
 
-    cell: Cell
+    cell: CellField
     inputs: float = 0.0
     recurrent: float = 0.0
     weights: float = 0.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cell", complete(self.cell))
         check_inside(self, "cell", self.cell)
         for field in ("inputs", "recurrent", "weights"):
             check_rate(self, field, getattr(self, field))
 
-        cell_name = type(self.cell).__name__
+        cell_name = class_name(self.cell)
         if self.weights and "w_h" not in _parameter_names(self.cell):
             raise ValueError(
                 "VariationalDropout: weights: a cell whose parameters have a field w_h expected, "

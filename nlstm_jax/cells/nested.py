@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from nlstm_jax.cells.base import (
     ACTIVATIONS,
     GATINGS,
-    Cell,
     apply_gate,
     check_choice,
     check_dtype,
@@ -20,6 +19,7 @@ from nlstm_jax.cells.base import (
 )
 from nlstm_jax.cells.initializers import check_scheme, init_kernels
 from nlstm_jax.cells.lstm import LSTM, draw_forget_biased
+from nlstm_jax.cells.protocol import CellField, class_name, complete
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray
 
 
@@ -76,7 +76,7 @@ class Nested:
     """
 
     features: int
-    inner: Cell
+    inner: CellField
     candidate_activation: str = "identity"
     gating: str = "multiply"
     output_activation: str = "tanh"
@@ -93,11 +93,12 @@ class Nested:
             check_choice(self, field, getattr(self, field), tuple(ACTIVATIONS))
         check_scheme(self, self.init_scheme)
         check_dtype(self, "dtype", self.dtype)
+        object.__setattr__(self, "inner", complete(self.inner))
         check_inside(self, "inner", self.inner)
         if self.inner.out_features != self.features:
             raise ValueError(
                 f"Nested: inner: a cell of out_features={self.features} expected, as its output is the memory "
-                f"of this level; found {type(self.inner).__name__} with {self.inner.out_features}"
+                f"of this level; found {class_name(self.inner)} with {self.inner.out_features}"
             )
 
     @property

@@ -6,9 +6,9 @@ from typing import Any
 
 import jax
 
-from nlstm_jax.cells.base import Cell
 from nlstm_jax.cells.dropout import VariationalDropout
 from nlstm_jax.cells.nested import Nested
+from nlstm_jax.cells.protocol import Cell
 from nlstm_jax.cells.zoneout import Zoneout
 
 

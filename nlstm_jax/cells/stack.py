@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, Layer, check_layer, check_rate, dropout_mask, fold_in_name, fold_in_name_if_key
+from nlstm_jax.cells.base import check_layer, check_rate, dropout_mask, fold_in_name, fold_in_name_if_key
+from nlstm_jax.cells.protocol import Cell, LayerField, complete
 from nlstm_jax.types import Array, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -57,7 +58,7 @@ class Stack:
     (2, 5)
     """
 
-    cells: tuple[Layer, ...]
+    cells: tuple[LayerField, ...]
     skip: bool = False
     residual: bool = False
     dropout: float = 0.0
@@ -65,6 +66,7 @@ class Stack:
     def __post_init__(self) -> None:
         if not isinstance(self.cells, tuple) or not self.cells:
             raise ValueError(f"Stack: cells: a tuple of at least one cell expected, found {self.cells!r}")
+        object.__setattr__(self, "cells", tuple(map(complete, self.cells)))
         for cell in self.cells:
             check_layer("Stack", "cells", cell)
         check_rate(self, "dropout", self.dropout)

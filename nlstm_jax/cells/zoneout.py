@@ -10,7 +10,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells.base import Cell, check_inside, check_rate, fold_in_name, leaves_with_names
+from nlstm_jax.cells.base import check_inside, check_rate, fold_in_name, leaves_with_names
+from nlstm_jax.cells.protocol import CellField, complete
 from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, PRNGKeyArray, Projected
 
 
@@ -50,11 +51,12 @@ class Zoneout:
     (2, 4)
     """
 
-    cell: Cell
+    cell: CellField
     rates: Any
     forbids_nesting: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "cell", complete(self.cell))
         check_inside(self, "cell", self.cell)
         for rate in self._rates:
             check_rate(self, "rates", rate)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
-from nlstm_jax.cells import Cell
+from nlstm_jax.cells import MinimalCell, complete
 from nlstm_jax.cells.base import fold_in_name, fold_in_name_if_key
 from nlstm_jax.models.symbols import Symbols
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
@@ -24,7 +24,7 @@ class Classifier(nnx.Module):
         self,
         vocabulary: int,
         classes: int,
-        cell: Cell,
+        cell: MinimalCell,
         *,
         embedding: int | None = None,
         dropout_output: float = 0.0,
@@ -42,6 +42,7 @@ class Classifier(nnx.Module):
             over_time: The options `mode`, `remat` and `truncate` of `unroll` that differ from the defaults.
             key: The random key of the initial values.
         """
+        cell = complete(cell)
         self.symbols = Symbols(vocabulary, embedding, key=fold_in_name(key, "symbols"))
         options: dict[str, Any] = {"time_major": True, **(over_time or {})}
         self.cell = Recurrent(cell, self.symbols.width, rngs=fold_in_name(key, "cell"), **options)

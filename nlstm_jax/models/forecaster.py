@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
-from nlstm_jax.cells import Cell
+from nlstm_jax.cells import MinimalCell, complete
 from nlstm_jax.cells.base import fold_in_name, fold_in_name_if_key
 from nlstm_jax.types import Array, Float, PRNGKeyArray
 
@@ -22,7 +22,7 @@ class Forecaster(nnx.Module):
     def __init__(
         self,
         channels: int,
-        cell: Cell,
+        cell: MinimalCell,
         *,
         outputs: int = 1,
         dropout_output: float = 0.0,
@@ -39,6 +39,7 @@ class Forecaster(nnx.Module):
             over_time: The options `mode`, `remat` and `truncate` of `unroll` that differ from the defaults.
             key: The random key of the initial values.
         """
+        cell = complete(cell)
         self.cell = Recurrent(cell, channels, time_major=True, rngs=fold_in_name(key, "cell"), **over_time or {})
         self.dropout_output = nnx.Dropout(dropout_output)
         self.head = nnx.Linear(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
-from nlstm_jax.cells import Cell
+from nlstm_jax.cells import MinimalCell, complete
 from nlstm_jax.cells.base import fold_in_name, fold_in_name_if_key, product
 from nlstm_jax.cells.initializers import check_scheme, draw_vector
 from nlstm_jax.models.cross_entropy import cross_entropy
@@ -27,7 +27,7 @@ class LanguageModel(nnx.Module):
         self,
         vocabulary: int,
         embedding: int,
-        cell: Cell,
+        cell: MinimalCell,
         *,
         projection: int | None = None,
         tied: bool = False,
@@ -57,6 +57,7 @@ class LanguageModel(nnx.Module):
         Raises:
             ValueError: The input of a tied softmax does not have width E, or the scheme is unknown.
         """
+        cell = complete(cell)
         width = cell.out_features if projection is None else projection
         if tied and width != embedding:
             raise ValueError(

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
-from nlstm_jax.cells import Cell
+from nlstm_jax.cells import Cell, MinimalCell, complete
 from nlstm_jax.cells.base import fold_in_name, fold_in_name_if_key
 from nlstm_jax.models.symbols import Symbols
 from nlstm_jax.types import Array, Carry, Float, Int, PRNGKeyArray
@@ -40,7 +40,7 @@ class Seq2Seq(nnx.Module):
     def __init__(
         self,
         vocabulary: int,
-        cell: Cell,
+        cell: MinimalCell,
         *,
         embedding: int | None = None,
         feed: str = "context",
@@ -62,6 +62,7 @@ class Seq2Seq(nnx.Module):
         """
         if feed not in FEEDS:
             raise ValueError(f"feed: one of {', '.join(FEEDS)} expected, found {feed!r}")
+        cell = complete(cell)
         self.feed = feed
         self.symbols = Symbols(vocabulary, embedding, key=fold_in_name(key, "symbols"))
         options: dict[str, Any] = {"time_major": True, **(over_time or {})}

@@ -5,7 +5,7 @@ from typing import Any, Literal, overload
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells import Layer
+from nlstm_jax.cells import Layer, MinimalCell, complete
 from nlstm_jax.cells.base import check_layer
 from nlstm_jax.types import Array, Bool, Carry, Float, Int, Params, PRNGKeyArray
 from nlstm_jax.unroll import cudnn, validate
@@ -15,7 +15,7 @@ from nlstm_jax.unroll.options import LayerState, ScanOptions, StepMasks
 
 @overload
 def unroll(
-    cell: Layer,
+    cell: Layer | MinimalCell,
     params: Params,
     xs: Array,
     carry: Carry | None = None,
@@ -34,7 +34,7 @@ def unroll(
 
 @overload
 def unroll(
-    cell: Layer,
+    cell: Layer | MinimalCell,
     params: Params,
     xs: Array,
     carry: Carry | None = None,
@@ -52,7 +52,7 @@ def unroll(
 
 
 def unroll(
-    cell: Layer,
+    cell: Layer | MinimalCell,
     params: Params,
     xs: Float[Array, "T B D"],
     carry: Carry | None = None,
@@ -70,8 +70,9 @@ def unroll(
     """Run `cell` along a batch of sequences, time-major.
 
     Args:
-        cell: The layer to run: a cell, a `Bidirectional`, or a `Stack` of either. A stack is run layer by layer, which
-            for cells gives the same results as stepping the stack, and is faster.
+        cell: The layer to run: a cell, which has at least what `MinimalCell` has, a `Bidirectional`, or a `Stack` of
+            either. A stack is run layer by layer, which for cells gives the same results as stepping the stack, and is
+            faster.
         params: The parameters of `cell`.
         xs: The inputs [T, B, D].
         carry: The carry to start from; None: the initial carry of the cell.
@@ -115,6 +116,7 @@ def unroll(
     """
     # Check the arguments.
     validate.check_mode(mode)
+    cell = complete(cell)
     check_layer("unroll", "cell", cell)
     validate.check_inputs(xs)
     length, batch, width = xs.shape

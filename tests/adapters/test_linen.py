@@ -75,6 +75,14 @@ def test_flaxs_layers_run_every_cell_as_unroll_does(name):
     assert_close(found["both"], ((there, back), np.concatenate([forward, backward], -1)), valid)
 
 
+def test_flaxs_layer_runs_a_cell_of_the_user_with_three_methods():
+    cell = zoo.MinGRU(3)
+    params, xs, _ = example(cell)
+    layer = linen.RNN(RNNCell(cell), time_major=True, return_carry=True)
+    assert jax.tree.map(jnp.shape, layer.init(KEY, xs)) == jax.tree.map(jnp.shape, held(params))
+    assert_close(layer.apply(held(params), xs), unroll(cell, params, xs))
+
+
 def test_past_the_end_flax_goes_on_where_unroll_puts_out_zeros_and_of_no_steps_it_returns_the_last_carry():
     cell, lengths = CELLS["lstm"], np.array([5, 3, 0])
     params, xs, start = example(cell)

@@ -86,6 +86,16 @@ def test_flaxs_layers_run_every_cell_as_unroll_does(name):
     assert_close(found["both"], ((there, back), np.concatenate([forward, backward], -1)), valid)
 
 
+def test_both_layers_run_a_cell_of_the_user_with_three_methods():
+    cell = zoo.MinGRU(3)
+    xs = jax.random.normal(KEY, (T, B, D))
+    flax_layer = nnx.RNN(RNNCell(cell, D, rngs=nnx.Rngs(0)), time_major=True, return_carry=True)
+    layer = Recurrent(cell, D, time_major=True, rngs=nnx.Rngs(0))
+    expected = unroll(cell, layer.values, xs)
+    assert_close(layer(xs), expected)
+    assert_close(flax_layer(xs), expected)
+
+
 def test_where_flax_reverses_outputs_with_lengths_the_padding_stays_behind():
     cell = CELLS["nested_2_multiply"]
     params, xs, start = example(cell)

@@ -17,6 +17,13 @@ class Short(Elman):
         return super().step(params, carry, z)
 
 
+class Long(Elman):
+    """A cell whose step has an argument without a default that no other cell has."""
+
+    def step(self, params, carry, z, temperature):
+        return super().step(params, carry, z)
+
+
 class Swapped(Elman):
     """A cell whose step returns the output before the carry."""
 
@@ -35,7 +42,7 @@ class Wide(Elman):
 @pytest.fixture(autouse=True)
 def module(monkeypatch):
     own = types.ModuleType("own_cells")
-    own.Short, own.Swapped, own.Wide, own.Good = Short, Swapped, Wide, Elman
+    own.Short, own.Long, own.Swapped, own.Wide, own.Good = Short, Long, Swapped, Wide, Elman
     own.number, own.kind = lambda features: 3, lambda features: Elman
     monkeypatch.setitem(sys.modules, "own_cells", own)
 
@@ -46,14 +53,21 @@ def test_a_factory_of_ones_own_makes_the_cell():
     )
 
 
+def test_a_step_without_noise_and_recurrent_input_serves():
+    cell = cells.build({"name": "own_cells:Short", "features": 4, "zoneout": [0.1]}, 3)
+    assert cells.spec_repr(cell) == "Zoneout(cell=Short(features=4), rates=ElmanCarry(h=0.1))"
+    with pytest.raises(ValueError, match=r"^Short: step: an argument `recurrent_input` expected, as there is dropout"):
+        cells.build({"name": "own_cells:Short", "features": 4, "recurrent_dropout": [0.1]}, 3)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("number", r"what it makes: a cell expected, found 3, which lacks features, init, initial_carry, "),
         ("kind", r"what it makes: a cell expected, found the class Elman"),
         (
-            "Short",
-            r"step\(params, carry, z, noise=\(\), recurrent_input=None\) expected, found step\(params, carry, z\)",
+            "Long",
+            r"Long: step: step\(params, carry, x\), where `noise` and `recurrent_input` may follow, expected, found ",
         ),
         (
             "Swapped",
