@@ -173,12 +173,13 @@ def check_layer(owner: str, field: str, layer: object, kind: type = Layer) -> No
         layer: The value to check, as returned by `complete`.
         kind: The protocol, `Layer` or `Cell`.
     """
+    missing = missing_members(layer)
     if isinstance(layer, type):
         description = f"the class {layer.__name__}"
+    elif missing and not isinstance(layer, kind):
+        description = f"{layer!r}, which lacks {', '.join(missing)}"
     elif type(layer).__hash__ is None:
         description = f"{layer!r}, which cannot be hashed; @dataclass(frozen=True) serves"
-    elif not isinstance(layer, kind):
-        description = f"{layer!r}, which lacks {', '.join(missing_members(layer))}"
     else:
         return
     raise ValueError(f"{owner}: {field}: a {kind.__name__.lower()} expected, found {description}")
@@ -191,7 +192,7 @@ def check_single(owner: object, field: str, cell: Cell) -> None:
     if not hasattr(carry, "h"):
         raise ValueError(
             f"{type(owner).__name__}: {field}: a single cell, whose carry has a memory h, expected, found "
-            f"{class_name(cell)} with {type(carry).__name__}{carry._fields}"
+            f"{class_name(cell)} with {type(carry).__name__}{getattr(carry, '_fields', '')}"
         )
 
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from nlstm_jax.tasks import Examples
 from nlstm_jax.training.evaluation import evaluate, train_count
-from nlstm_jax.training.optimizer import traced_hparams
+from nlstm_jax.training.optimizer import TracedHparams, traced_hparams
 from nlstm_jax.training.run import TrainingRun
 from nlstm_jax.training.steps import CompiledSteps, StepReport, TrainState
+from nlstm_jax.types import Int
 
 
 @dataclass
@@ -23,6 +24,8 @@ class RunGroup:
         steps: The compiled functions.
         runs: The runs, ended ones among them.
         examples: The examples by split, on the program's devices.
+        state: The states of the lagging runs, from `stack_states` to `unstack_states`.
+        hparams: The numbers of the lagging runs.
     """
 
     steps: CompiledSteps
@@ -43,30 +46,27 @@ class RunGroup:
         # results are ignored.
         copies = self.steps.runs - len(self._active)
         self._slots = self._active + [self._active[0]] * copies
-        self._state: TrainState = self.steps.stack_runs([run.state for run in self._slots])
-        self._hparams = self.steps.stack_runs([traced_hparams(run.config) for run in self._slots])
+        self.state: TrainState = self.steps.stack_runs([run.state for run in self._slots])
+        self.hparams: TracedHparams = self.steps.stack_runs([traced_hparams(run.config) for run in self._slots])
         self._last_call: tuple[int, StepReport] | None = None
 
-    def train(self, start: int, stop: int, size: int) -> list[float]:
-        """Dispatch the steps `start` to `stop`, then read back the losses of the call before.
-
-        Args:
-            start, stop: The steps.
-            size: The number of steps that the call is compiled for.
-
-        Returns:
-            The losses of the call before, see `check_losses`.
-        """
+    def batches(self, start: int, stop: int) -> Int[np.ndarray, "n *M B"]:
+        """Return the indices of the examples of the steps `start` to `stop`, of all runs."""
         batches = [run.sampler.batches(start, stop) for run in self._slots]
-        stacked = np.stack(batches, axis=1) if self.steps.runs else batches[0]
-        self._state, report = self.steps.train(self._state, self._hparams, self.examples["train"], stacked, size)
+        return np.stack(batches, axis=1) if self.steps.runs else batches[0]
+
+    def exchange_reports(self, step: int, report: StepReport) -> list[float]:
+        """Keep the report of the call that ends at `step`, and return the losses of the call before.
+
+        A call runs while the losses of the one before are read back, see `check_losses`.
+        """
         losses = self.check_losses()
-        self._last_call = stop, report
+        self._last_call = step, report
         return losses
 
     def block_until_ready(self) -> None:
         """Wait until all calls are done."""
-        jax.block_until_ready(self._state)
+        jax.block_until_ready(self.state)
 
     def check_losses(self) -> list[float]:
         """Return the finite losses of the last call; end the runs whose loss is not finite."""
@@ -81,7 +81,7 @@ class RunGroup:
 
     def unstack_states(self, step: int) -> None:
         """Give the active runs the states that they have reached."""
-        for run, state in zip(self._active, self.steps.unstack_runs(self._state), strict=False):
+        for run, state in zip(self._active, self.steps.unstack_runs(self.state), strict=False):
             if run.summary is None:
                 run.state = state
                 run.step = step
@@ -100,7 +100,7 @@ class RunGroup:
         if not unfinished:
             return []
         counts = train_count(self.steps.task, options["train_examples"])
-        reports = evaluate(self.steps, self._state.parameters, self.examples, options["batch_size"], counts)
+        reports = evaluate(self.steps, self.state.parameters, self.examples, options["batch_size"], counts)
         assert self._last_call is not None
         norms = np.atleast_1d(jax.device_get(self._last_call[1].gradient_norm)).tolist()
         for run, report, norm in zip(self._active, reports, norms, strict=False):

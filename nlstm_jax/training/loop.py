@@ -118,7 +118,13 @@ def _train_to_evaluation(
     throughput.start(step)
     while step < evaluation and not is_interrupted() and any(group.lagging_runs for group in groups):
         stop = schedule.next_stop(step)
-        losses = [loss for group in groups for loss in group.train(step, stop, schedule.steps_per_call)]
+        losses = []
+        for group in groups:
+            batches = group.batches(step, stop)
+            group.state, report = group.steps.train(
+                group.state, group.hparams, group.examples["train"], batches, schedule.steps_per_call
+            )
+            losses += group.exchange_reports(stop, report)
         _show_progress(logger, step, losses, throughput)
         step = stop
         if not throughput.has_compiled and step < evaluation:

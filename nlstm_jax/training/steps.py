@@ -239,39 +239,37 @@ class CompiledSteps:
         """Make one step; the loss is the mean over the targets of the whole batch, on all devices."""
         key = jax.random.fold_in(jax.random.key(hparams["dropout_seed"]), state.step)
 
-        def loss_and_gradients(
-            shared: Any, indices: Array, carry: Any, shard: Array | None = None
-        ) -> tuple[tuple[WeightedSum, Parameters], Any]:
-            examples, parameters, key = shared
-            shard_key = key if shard is None else jax.random.fold_in(key, shard)
+        def objective(
+            parameters: Parameters, examples: Examples, key: Array, indices: Array, carry: Any, shard: Array | None
+        ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
+            if shard is not None:
+                key = jax.random.fold_in(key, shard)
+            model = merge(self.graph, parameters)
+            loss, after = self.task.train_loss(model, examples.gather(indices), carry, key)
+            return loss.sum, (loss.weight, after)
 
-            def objective(parameters: Parameters) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
-                model = merge(self.graph, parameters)
-                loss, after = self.task.train_loss(model, examples.gather(indices), carry, shard_key)
-                return loss.sum, (loss.weight, after)
-
-            (total, (weight, after)), gradients = jax.value_and_grad(objective, has_aux=True)(parameters)
-            return (WeightedSum(total, weight), gradients), after
-
-        shared = (examples, state.parameters, key)
+        loss_and_gradients = jax.value_and_grad(objective, has_aux=True)
+        shared = (state.parameters, examples, key)
         if self.shards == 1:
-            (loss, gradient_sums), carry = loss_and_gradients(shared, indices, state.memory)
+            (total, (weight, carry)), gradient_sums = loss_and_gradients(*shared, indices, state.memory, None)
         else:
             parts = (
                 self._split_microbatches(indices),
                 self._split_microbatches(state.memory),
                 jnp.arange(self.shards),
             )
-            stacked, carries = map_shards(loss_and_gradients, shared, parts, self._batch_mesh)
-            loss, gradient_sums = add_shards(stacked, self._batch_mesh)
+            (totals, (weights, carries)), gradients_of_shards = map_shards(
+                lambda shared, *part: loss_and_gradients(*shared, *part), shared, parts, self._batch_mesh
+            )
+            total, weight, gradient_sums = add_shards((totals, weights, gradients_of_shards), self._batch_mesh)
             carry = self._merge_microbatches(carries)
 
         # A batch without a target, such as windows past all ends, has neither a loss nor a gradient.
-        weight = jnp.where(loss.weight > 0, loss.weight, 1)
+        weight = jnp.where(weight > 0, weight, 1)
         gradients = jax.tree.map(lambda total: total / weight, gradient_sums)
         updates, optimizer_state = self.optimizer(hparams).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        report = StepReport(loss.sum / weight, optax.tree.norm(gradients))
+        report = StepReport(total / weight, optax.tree.norm(gradients))
         return TrainState(state.step + 1, parameters, optimizer_state, carry), report
 
     @partial(jax.jit, static_argnums=0)

@@ -3,7 +3,7 @@
 - `api`: the public function `unroll`.
 - `validate`: the checks of its arguments.
 - `options`: the bundles of arrays and options that the loops take.
-- `dispatch`: the choice of the loop, and layers over time.
+- `dispatch`: the choice of the loop, and layers over time: a stack, both directions, one cell with its masks.
 - `scan`: the plain `jax.lax.scan`, the definition of right.
 - `fused`: the fast loop that equals it to rounding, explained in docs/fused.md.
 - `cudnn`: NVIDIA's kernel for plain LSTMs.

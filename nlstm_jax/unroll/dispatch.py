@@ -21,7 +21,7 @@ from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected
 from nlstm_jax.unroll import cudnn, fused
 from nlstm_jax.unroll.blocks import ScanChunk, rematerialized, truncated
 from nlstm_jax.unroll.options import LayerState, ScanOptions
-from nlstm_jax.unroll.scan import StepConstants, StepInputs, masked_step, scan, select
+from nlstm_jax.unroll.scan import StepConstants, StepInputs, scan, select
 
 AUTO = "fused"
 """The loop that `mode="auto"` chooses for carries that it serves: "fused" or "scan"."""
@@ -84,7 +84,53 @@ def run_layer(layer: Layer, xs: Float[Array, "T B D"], state: LayerState, option
     assert isinstance(layer, Cell)
     if options.mode == "cudnn":
         return _run_cudnn(layer, xs, state, options)
-    return _run_cell(layer, xs, state, options)
+
+    project: Callable[[Params, Array], Projected] = layer.project
+    loop: Callable[..., tuple[Carry, Any]] = scan
+    if options.mode == "fused":
+        project = partial(fused.hoisted, layer.project)
+        loop = fused.scan
+    body = partial(masked_step, layer, options.return_carries)
+    constants = StepConstants(state.params, state.initial_carry)
+
+    def scan_chunk(
+        carry: Carry, inputs: SequenceInputs, length: int
+    ) -> tuple[Carry, tuple[Float[Array, "T B O"], Carry | None]]:
+        z = project(state.params, inputs.xs)
+        steps = StepInputs(z, inputs.noise, inputs.valid, inputs.resets)
+        return loop(body, constants, carry, steps, length, options.reverse)
+
+    run: ScanChunk = scan_chunk
+    if options.remat:
+        run = rematerialized(run, options.remat, options.reverse)
+    if options.truncate:
+        run = truncated(run, options.truncate, options.reverse)
+
+    masks = options.masks
+    inputs = SequenceInputs(_without_padding(xs, options), state.noise, masks.valid, masks.resets)
+    last_carry, (ys, carries) = run(state.carry, inputs, xs.shape[0])
+    return last_carry, ys, carries
+
+
+def masked_step(
+    cell: Cell, return_carry: bool, constants: StepConstants, carry: Carry, inputs: StepInputs
+) -> tuple[Carry, tuple[Float[Array, "B O"], Carry | None]]:
+    """Take one step of `cell`: reset the carry, step, and skip the sequences whose step is not valid.
+
+    A skipped sequence keeps its carry, and its output is zero.
+
+    Returns:
+        The next carry; and the output, with the next carry or None, which the loop stacks over time.
+    """
+    if inputs.reset is not None:
+        carry = select(inputs.reset, constants.initial_carry, carry)
+
+    next_carry, y = cell.step(constants.params, carry, inputs.z, inputs.noise)
+
+    if inputs.valid is not None:
+        next_carry = select(inputs.valid, next_carry, carry)
+        y = select(inputs.valid, y, jnp.zeros_like(y))
+    return next_carry, (y, next_carry if return_carry else None)
 
 
 def _run_stack(stack: Stack, xs: Float[Array, "T B D"], state: LayerState, options: ScanOptions) -> LayerOutputs:
@@ -124,38 +170,6 @@ def _run_bidirectional(
     last_carries, ys, carries = zip(forward, backward, strict=True)
     all_carries = BidirectionalCarry(*carries) if options.return_carries else None
     return BidirectionalCarry(*last_carries), layer.merged(*ys), all_carries
-
-
-def _run_cell(cell: Cell, xs: Float[Array, "T B D"], state: LayerState, options: ScanOptions) -> LayerOutputs:
-    """Run one cell by the plain scan or the fused loop, in blocks if `options` say so."""
-    project: Callable[[Params, Array], Projected] = cell.project
-    loop: Callable[..., tuple[Carry, Any]] = scan
-    if options.mode == "fused":
-        project = partial(fused.hoisted, cell.project)
-        loop = fused.scan
-    constants = StepConstants(state.params, state.initial_carry)
-
-    def body(constants: StepConstants, carry: Carry, inputs: StepInputs) -> tuple[Carry, tuple[Array, Carry | None]]:
-        next_carry, y = masked_step(cell, constants, carry, inputs)
-        return next_carry, (y, next_carry if options.return_carries else None)
-
-    def scan_chunk(
-        carry: Carry, inputs: SequenceInputs, length: int
-    ) -> tuple[Carry, tuple[Float[Array, "T B O"], Carry | None]]:
-        z = project(state.params, inputs.xs)
-        steps = StepInputs(z, inputs.noise, inputs.valid, inputs.resets)
-        return loop(body, constants, carry, steps, length, options.reverse)
-
-    run: ScanChunk = scan_chunk
-    if options.remat:
-        run = rematerialized(run, options.remat, options.reverse)
-    if options.truncate:
-        run = truncated(run, options.truncate, options.reverse)
-
-    masks = options.masks
-    inputs = SequenceInputs(_without_padding(xs, options), state.noise, masks.valid, masks.resets)
-    last_carry, (ys, carries) = run(state.carry, inputs, xs.shape[0])
-    return last_carry, ys, carries
 
 
 def _run_cudnn(cell: Cell, xs: Float[Array, "T B D"], state: LayerState, options: ScanOptions) -> LayerOutputs:

@@ -1,4 +1,4 @@
-"""One cell over time with the plain `jax.lax.scan`: the definition of right, which every other loop must equal."""
+"""The plain `jax.lax.scan`: the definition of right, which every other loop must equal."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,8 +7,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.cells import Cell
-from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected
+from nlstm_jax.types import Array, Bool, Carry, Noise, Params, Projected
 
 
 class StepConstants(NamedTuple):
@@ -41,24 +40,6 @@ class StepInputs(NamedTuple):
 
 Body: TypeAlias = Callable[[StepConstants, Carry, StepInputs], tuple[Carry, Any]]
 """One step of a loop: (constants, carry, inputs) → (next carry, what the loop stacks over time)."""
-
-
-def masked_step(
-    cell: Cell, constants: StepConstants, carry: Carry, inputs: StepInputs
-) -> tuple[Carry, Float[Array, "B O"]]:
-    """Take one step of `cell`: reset the carry, step, and skip the sequences whose step is not valid.
-
-    A skipped sequence keeps its carry, and its output is zero.
-    """
-    if inputs.reset is not None:
-        carry = select(inputs.reset, constants.initial_carry, carry)
-
-    next_carry, y = cell.step(constants.params, carry, inputs.z, inputs.noise)
-
-    if inputs.valid is not None:
-        next_carry = select(inputs.valid, next_carry, carry)
-        y = select(inputs.valid, y, jnp.zeros_like(y))
-    return next_carry, y
 
 
 def scan(

@@ -241,6 +241,26 @@ class Mutable(Widthless):
     features: int
 
 
+class Bare(MinGRU):
+    """A cell whose carry is an array, not a NamedTuple."""
+
+    def initial_carry(self, batch_shape):
+        return jnp.zeros((*batch_shape, self.features))
+
+    def step(self, params, carry, x):
+        _, h = super().step(params, MinGRUCarry(carry), x)
+        return h, h
+
+
+def test_a_carry_that_is_an_array_is_unrolled():
+    stack = Stack((MinGRU(H), LSTM(H)))
+    params = stack.init(KEY, D)
+    xs = jax.random.normal(KEY, (T, B, D))
+    carry, ys = unroll(Stack((Bare(H), LSTM(H))), params, xs)
+    expected, expected_ys = unroll(stack, params, xs)
+    references.assert_trees_close((carry.layers[0], ys), (expected.layers[0].h, expected_ys), 1e-6)
+
+
 def run(cell):
     return unroll(cell, MinGRU(H).init(KEY, D), jnp.ones((T, B, D)), key=KEY)
 
@@ -267,6 +287,11 @@ RECURRENT = (
         (lambda: run(Widthless()), r"^unroll: cell: a layer expected, found <.*>, which lacks features$"),
         (lambda: Stack((Widthless(),)), r"^Stack: cells: a layer expected, found <.*>, which lacks features$"),
         (lambda: run(Mutable(H)), r"which cannot be hashed; @dataclass\(frozen=True\) serves$"),
+        (
+            lambda: Zoneout(Bare(H), 0.1),
+            r"^Zoneout: cell: a single cell, .* expected, found Bare with Sh",
+        ),
+        (lambda: unroll([1], (), jnp.ones((T, B, D))), r"^unroll: cell: a layer expected, found \[1\], which lacks f"),
         (lambda: Nested(H + 1, MinGRU(H)), r"out_features=4 expected, .* found MinGRU with 3$"),
     ],
 )

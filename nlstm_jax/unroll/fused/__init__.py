@@ -19,11 +19,11 @@ There is no forward mode; a plain scan has it.
 docs/fused.md explains the loop, with the equations of an LSTM before and after, and lists the private facts of JAX
 that it depends on. benchmarks/handwritten.py is the same backward pass written by hand for the LSTM.
 
-- `equations` traces functions to equations and runs these.
+- `equations` reads traced functions as lists of equations and runs these.
 - `operations` defines the two kinds of operation that have derivatives of their own.
 - `step` sorts the equations of a body.
 - `backward` traces and runs the backward loop.
-- `loop` runs the forward loop and joins the two by `jax.custom_vjp`.
+- `loop` traces the body, runs the forward loop and joins the two by `jax.custom_vjp`.
 """
 
 from nlstm_jax.unroll.fused.loop import hoisted, scan

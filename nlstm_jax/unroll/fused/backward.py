@@ -18,8 +18,8 @@ from nlstm_jax.unroll.fused.equations import (
     is_float,
     read_value,
     run_equations,
-    trace_inlined,
     variables,
+    with_calls_inlined,
     zeros_of,
 )
 from nlstm_jax.unroll.fused.operations import WeightMatmul
@@ -226,7 +226,8 @@ def trace_backward(
     next_carry, ys, record = jax.eval_shape(recorded, prepared, carry, inputs)
     transposed_weights = jax.eval_shape(step.transposed_weights, prepared)
     arguments = BackwardInputs(next_carry, ys, prepared, transposed_weights, inputs, record)
-    jaxpr, literals = trace_inlined(backward_step, *arguments)
+    closed = jax.make_jaxpr(backward_step)(*arguments)
+    jaxpr, literals = with_calls_inlined(closed, *arguments)
     reads = BackwardInputs(*grouped(jaxpr.invars, arguments))
     returns = BackwardOutputs(*grouped(jaxpr.outvars, (carry, direct_constants, differentiated_inputs, step.matmuls)))
     equations, live_variables = dead_code_eliminated(jaxpr.eqns, jaxpr.outvars)

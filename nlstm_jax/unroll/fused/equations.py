@@ -1,12 +1,12 @@
 """Functions as lists of equations (those of a jaxpr), which are run one by one."""
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
 from nlstm_jax.types import Array
 
@@ -17,13 +17,16 @@ Environment: TypeAlias = dict[Any, Any]
 """The value of every variable that has one."""
 
 
-def trace_inlined(function: Callable[..., Any], *arguments: Any) -> tuple[Jaxpr, Environment]:
-    """Trace a function of pytrees to equations, with the equations of inner `jit`s inlined.
+def with_calls_inlined(closed: ClosedJaxpr, *arguments: Any) -> tuple[Jaxpr, Environment]:
+    """Put the equations of inner `jit`s of a traced function in their place.
+
+    Args:
+        closed: The result of `jax.make_jaxpr` of the function.
+        arguments: The arguments that it was traced with.
 
     Returns:
         The jaxpr, whose inputs are the leaves of the arguments, and the values of its literal arrays.
     """
-    closed = jax.make_jaxpr(function)(*arguments)
 
     def inlined(*values: Any) -> Values:
         return _evaluate_jaxpr(closed.jaxpr, closed.consts, values)
@@ -81,9 +84,9 @@ def zeros_of(atom: Any) -> Array:
     return jnp.zeros(aval(atom).shape, aval(atom).dtype)
 
 
-def shapes_of(arrays: Sequence[Any], skipped_axes: int = 0) -> Values:
-    """Return the shapes and dtypes of arrays, without their first `skipped_axes` axes."""
-    return [jax.ShapeDtypeStruct(array.shape[skipped_axes:], array.dtype) for array in arrays]
+def shapes_of(arrays: Any, skipped_axes: int = 0) -> Any:
+    """Return the shapes and dtypes of a pytree of arrays, without their first `skipped_axes` axes."""
+    return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[skipped_axes:], array.dtype), arrays)
 
 
 def is_float(array: Any) -> bool:

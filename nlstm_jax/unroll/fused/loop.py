@@ -13,7 +13,7 @@ from nlstm_jax.types import Array
 from nlstm_jax.unroll.fused.backward import record_step, trace_backward
 from nlstm_jax.unroll.fused.equations import Values, is_float, shapes_of
 from nlstm_jax.unroll.fused.operations import WeightMatmul
-from nlstm_jax.unroll.fused.step import Step, trace_step
+from nlstm_jax.unroll.fused.step import sorted_step
 
 
 def scan(
@@ -23,8 +23,12 @@ def scan(
 
     The carry must be of floats. A body with effects, for example one that prints, is run by `jax.lax.scan` itself.
     """
-    traced = _trace_body(body, constants, carry, xs, time_axes=1)
-    step = traced.step
+    arrays = jax.tree.map(jnp.asarray, BodyArguments(constants, carry, xs))
+    one_step = BodyArguments(
+        shapes_of(arrays.constants), shapes_of(arrays.carry), shapes_of(arrays.xs, skipped_axes=1)
+    )
+    closed, (next_carry, outputs) = jax.make_jaxpr(body, return_shape=True)(*one_step)
+    step = sorted_step(closed, *map(jax.tree.leaves, one_step))
     if step.has_effects:
         return jax.lax.scan(partial(body, constants), carry, xs, length, reverse)
 
@@ -68,8 +72,8 @@ def scan(
         return constants_bar, carry_bar, xs_bar
 
     fused_scan.defvjp(forward, backward, symbolic_zeros=True)
-    last_carry, ys = fused_scan(traced.constants, traced.carry, traced.xs)
-    return traced.unflatten_results(last_carry, ys)
+    last_carry, ys = fused_scan(*map(jax.tree.leaves, arrays))
+    return _like(next_carry, last_carry), _like(outputs, ys)
 
 
 def hoisted(function: Callable[[Any, Any], Any], constants: Any, xs: Any) -> Any:
@@ -79,67 +83,35 @@ def hoisted(function: Callable[[Any, Any], Any], constants: Any, xs: Any) -> Any
         del carry
         return (), function(constants, xs)
 
-    traced = _trace_body(body, constants, (), xs, time_axes=0)
-    step = traced.step
+    arrays = jax.tree.map(jnp.asarray, BodyArguments(constants, (), xs))
+    all_steps = BodyArguments(*map(shapes_of, arrays))
+    closed, (_, outputs) = jax.make_jaxpr(body, return_shape=True)(*all_steps)
+    step = sorted_step(closed, *map(jax.tree.leaves, all_steps))
     if step.has_effects:
         return function(constants, xs)
 
-    prepared = step.prepare_constants(traced.constants)
-    carry, outputs = step.run(prepared, traced.carry, traced.xs, _apply_hoisted)
-    _, results = traced.unflatten_results(carry, outputs)
-    return results
+    prepared = step.prepare_constants(jax.tree.leaves(arrays.constants))
+    _, results = step.run(prepared, [], jax.tree.leaves(arrays.xs), _apply_hoisted)
+    return _like(outputs, results)
 
 
-class TracedBody(NamedTuple):
-    """A body of pytrees as a step of lists, and its arguments as lists.
+class BodyArguments(NamedTuple):
+    """The arguments of a body: pytrees of arrays, or of their shapes and dtypes.
 
     Attributes:
-        step: The step.
-        constants: The leaves of the constants.
-        carry: The leaves of the carry.
-        xs: The leaves of the inputs.
-        unflatten_results: The function that rebuilds the pytrees of a carry and outputs from their leaves.
-    """
-
-    step: Step
-    constants: Values
-    carry: Values
-    xs: Values
-    unflatten_results: Callable[[Values, Values], tuple[Any, Any]]
-
-
-def _trace_body(
-    body: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, xs: Any, time_axes: int
-) -> TracedBody:
-    """Trace a body of pytrees.
-
-    Args:
-        body: The function (constants, carry, inputs) → (carry, outputs).
         constants: The arrays that are the same at every step.
         carry: The arrays that are passed from step to step.
         xs: The inputs.
-        time_axes: The number of leading axes that `xs` has and the inputs of the body have not: 1 for steps of a loop,
-            0 for all steps at once.
     """
-    arguments = jax.tree.map(jnp.asarray, (constants, carry, xs))
-    leaves, structures = zip(*map(jax.tree.flatten, arguments), strict=True)
-    constant_leaves, carry_leaves, xs_leaves = leaves
-    result_structures: list[Any] = []
 
-    def body_of_lists(*groups: Values) -> tuple[Values, Values]:
-        next_carry, outputs = body(*map(jax.tree.unflatten, structures, groups))
-        result_structures[:] = [jax.tree.structure(next_carry), jax.tree.structure(outputs)]
-        return jax.tree.leaves(next_carry), jax.tree.leaves(outputs)
+    constants: Any
+    carry: Any
+    xs: Any
 
-    step = trace_step(
-        body_of_lists, shapes_of(constant_leaves), shapes_of(carry_leaves), shapes_of(xs_leaves, time_axes)
-    )
 
-    def unflatten_results(next_carry: Values, outputs: Values) -> tuple[Any, Any]:
-        carry_structure, outputs_structure = result_structures
-        return jax.tree.unflatten(carry_structure, next_carry), jax.tree.unflatten(outputs_structure, outputs)
-
-    return TracedBody(step, constant_leaves, carry_leaves, xs_leaves, unflatten_results)
+def _like(tree: Any, leaves: Values) -> Any:
+    """Return the leaves in the structure of a pytree."""
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
 def _apply(operation: Any, *operands: Array) -> Values:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from jax.extend.core import JaxprEqn, Var
+from jax.extend.core import ClosedJaxpr, JaxprEqn, Var
 
 from nlstm_jax.unroll.fused.equations import (
     Environment,
@@ -14,8 +14,8 @@ from nlstm_jax.unroll.fused.equations import (
     grouped,
     read_value,
     run_equations,
-    trace_inlined,
     variables,
+    with_calls_inlined,
 )
 from nlstm_jax.unroll.fused.operations import GateActivations, Operation, WeightMatmul
 
@@ -99,16 +99,16 @@ class Step(NamedTuple):
         return next_carry, outputs
 
 
-def trace_step(body: Callable[..., Any], constants: Values, carry: Values, inputs: Values) -> Step:
-    """Trace a body on arrays, or on their shapes and dtypes, and sort its equations.
+def sorted_step(closed: ClosedJaxpr, constants: Values, carry: Values, inputs: Values) -> Step:
+    """Sort the equations of a traced body.
 
     Args:
-        body: The function (constants, carry, inputs) → (carry, outputs) of lists.
-        constants: The arrays that are the same at every step.
-        carry: The arrays that are passed from step to step.
-        inputs: The arrays of one step.
+        closed: The result of `jax.make_jaxpr` of the function (constants, carry, inputs) → (carry, outputs).
+        constants: The shapes and dtypes of the arrays that are the same at every step.
+        carry: The shapes and dtypes of the arrays that are passed from step to step.
+        inputs: The shapes and dtypes of the arrays of one step.
     """
-    jaxpr, literals = trace_inlined(body, constants, carry, inputs)
+    jaxpr, literals = with_calls_inlined(closed, constants, carry, inputs)
     constant_vars, carry_vars, input_vars = grouped(jaxpr.invars, (constants, carry, inputs))
     live_equations, _ = dead_code_eliminated(jaxpr.eqns, jaxpr.outvars)
 
