@@ -13,8 +13,8 @@ from ml_collections import ConfigDict, config_flags
 from nlstm_jax import process, settings
 from nlstm_jax.errors import ConfigError, InterruptedRunError, StorageError, UserError
 
-_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EIO)
-"""The errors of the operating system for a disk that is full, read-only, broken, or another user's."""
+_STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""The errors of the operating system for an open file whose disk is full or broken; they do not name the file."""
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -35,10 +35,10 @@ def run(main: Callable[[list[str]], None]) -> None:
         except UserError as error:
             _leave(error)
         except OSError as error:
-            if error.errno not in _STORAGE_ERRORS:
+            if error.filename is None and error.errno not in _STORAGE_ERRORS:
                 raise
             path = error.filename or flags.FLAGS.flag_values_dict().get("workdir") or "a file"
-            _leave(StorageError(f"{path}: cannot be written: {error.strerror}"))
+            _leave(StorageError(f"{path}: cannot be read or written: {error.strerror}"))
         except KeyboardInterrupt:
             _leave(InterruptedRunError("interrupted"))
 

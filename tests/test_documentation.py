@@ -146,3 +146,15 @@ def test_one_version_is_named_everywhere() -> None:
     ]
     assert len({found[1] for found in versions if found}) == 1
     assert all(versions)
+
+
+def test_every_promise_of_reliability_names_tests_that_exist() -> None:
+    page = (ROOT / "docs" / "reliability.md").read_text("utf-8")
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    rows = [line for line in page.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) > 10
+    for row in rows:
+        names = re.findall(r"`((?:tests/|test_)[\w/.]+)`", row.rsplit("|", 2)[1])
+        assert names, row
+        for name in names:
+            assert (ROOT / name).is_file() if name.endswith(".py") else f"def {name}(" in code, name

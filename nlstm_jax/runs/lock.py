@@ -1,6 +1,5 @@
 """A lock that allows only one process to write to a folder."""
 
-import errno
 import fcntl
 import os
 import platform
@@ -37,14 +36,10 @@ def acquire_lock(folder: Path, what: str = "run folder") -> IO[str]:
         lock_file.close()
         raise RunFolderInUseError(f"{folder}: {holder} is writing to this {what}") from None
 
-    try:
+    with files.writing(folder / files.LOCK):
         lock_file.truncate(0)
         lock_file.write(f"process {os.getpid()} on {platform.node()}\n")
         lock_file.flush()
-    except OSError as error:
-        # The lock is held all the same; on a full disk only the holder's name is missing.
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
     return lock_file
 
 

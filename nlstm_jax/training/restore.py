@@ -65,7 +65,7 @@ class LoadedRun:
         return self.steps.per_example_sums(self.parameters, examples, self.run.config["eval"]["batch_size"])
 
 
-def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
+def restore(workdir: Path | str, checkpoint: str = "best") -> LoadedRun:
     """Load a run's data and one of its checkpoints.
 
     Args:
@@ -76,6 +76,7 @@ def restore(workdir: Path, checkpoint: str = "best") -> LoadedRun:
         DataError: no run folder, or its data are missing or have changed since.
         CheckpointError: no checkpoint that can be restored.
     """
+    workdir = Path(workdir)
     run = read_run(workdir)
     config = settings.with_defaults(run.config)
     # All loops compute the same, and the one that the run was trained with may not be available here.

@@ -171,6 +171,17 @@ def test_help_opens_with_what_the_script_is_and_lists_its_flags(run_scripts, scr
         assert re.search(rf"--(\[no\])?{flag}:", help_text), flag
 
 
+def test_a_file_that_cannot_be_written_is_one_line(run_scripts, refused, tmp_path):
+    for name in ("folder", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "folder" / "log.txt").mkdir()
+    (tmp_path / "full" / "log.txt").symlink_to("/dev/full")
+    ended = run_scripts({name: ["train", POEMS, f"--workdir={tmp_path / name}"] for name in ("folder", "full")})
+    message = f"{tmp_path / 'folder' / 'log.txt'}: cannot be read or written: Is a directory"
+    refused(ended["folder"], 2, message)
+    refused(ended["full"], 2, f"{tmp_path / 'full'}: cannot be read or written: No space left on device")
+
+
 def test_a_run_folder_is_refused_to_another_run(trained, run_scripts, refused, tmp_path):
     done = tmp_path / "done"
     shutil.copytree(trained / "poems", done)

@@ -1,14 +1,17 @@
+import fcntl
 import json
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from nlstm_jax.errors import ConfigError, RunFinishedError, RunFolderInUseError
+from nlstm_jax.errors import ConfigError, RunFinishedError, RunFolderInUseError, StorageError
 from nlstm_jax.runs import RunFolder, describe_environment, environment
 
 CONFIG = {"task": "poems", "cell": {"name": "lstm", "features": 16}, "optimizer": {"learning_rate": 0.002}}
@@ -84,6 +87,33 @@ def test_a_killed_process_leaves_no_lock_behind(holder):
     process.wait()
     with RunFolder(path, CONFIG) as folder:
         assert folder.read_metrics() == []
+
+
+def test_a_reader_that_asks_who_holds_a_folder_does_not_keep_a_run_from_it(tmp_path):
+    with RunFolder(tmp_path, CONFIG):
+        pass
+    with (tmp_path / "lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        timer = threading.Timer(0.02, fcntl.flock, (file, fcntl.LOCK_UN))
+        timer.start()
+        with RunFolder(tmp_path, CONFIG):
+            pass
+        timer.join()
+
+
+def test_a_file_that_cannot_be_written_keeps_its_content_and_leaves_nothing_beside_it(tmp_path):
+    with RunFolder(tmp_path, CONFIG) as folder:
+        folder.write_summary({"status": "interrupted", "steps": 8})
+        before = contents(tmp_path)
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+        try:
+            with pytest.raises(StorageError) as caught:
+                folder.write_summary({"status": "finished", "steps": 24})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value) == f"{tmp_path / 'summary.json'}: cannot be written: File too large"
+    assert contents(tmp_path) == before
 
 
 def test_leaving_the_block_gives_the_lock_back_also_after_an_error(tmp_path):
