@@ -1,6 +1,7 @@
 """Log lines and progress of a run: on the console with a progress bar, and plainly in its log file."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,24 @@ from nlstm_jax.models import Parameters, fit_budget, is_recurrent
 from nlstm_jax.types import Config, JsonObject
 
 Row = JsonObject
+
+
+class Throughput:
+    """A clock of training, which leaves out the first compiled call, as its time is the compiler's."""
+
+    def __init__(self, batch_size: int) -> None:
+        """Make a clock that has not started."""
+        self._batch_size = batch_size
+        self.has_compiled = False
+
+    def start(self, step: int) -> None:
+        """Start, or start anew, at a step."""
+        self._first_step = step
+        self._started = time.monotonic()
+
+    def examples_per_second(self, step: int) -> float:
+        """Return a run's examples per second since the start."""
+        return (step - self._first_step) * self._batch_size / (time.monotonic() - self._started)
 
 
 class RunLogger:

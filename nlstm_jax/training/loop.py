@@ -3,7 +3,6 @@
 A single run is a group of one, see `group.RunGroup`.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from nlstm_jax.runs import describe_environment
 from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.training import hosts
 from nlstm_jax.training.group import RunGroup
-from nlstm_jax.training.logger import RunLogger
+from nlstm_jax.training.logger import RunLogger, Throughput
 from nlstm_jax.training.schedule import TrainingSchedule
 
 
@@ -79,24 +78,6 @@ def train(groups: Sequence[RunGroup], logger: RunLogger, shutdown: GracefulShutd
             "may help"
         )
     return summaries
-
-
-class Throughput:
-    """A clock of training, which leaves out the first compiled call, as its time is the compiler's."""
-
-    def __init__(self, batch_size: int) -> None:
-        """Make a clock that has not started."""
-        self._batch_size = batch_size
-        self.has_compiled = False
-
-    def start(self, step: int) -> None:
-        """Start, or start anew, at a step."""
-        self._first_step = step
-        self._started = time.monotonic()
-
-    def examples_per_second(self, step: int) -> float:
-        """Return a run's examples per second since the start."""
-        return (step - self._first_step) * self._batch_size / (time.monotonic() - self._started)
 
 
 def _train_to_evaluation(
