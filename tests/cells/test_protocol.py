@@ -28,6 +28,7 @@ from nlstm_jax.cells import (
     spec_repr,
     with_regularizers,
 )
+from nlstm_jax.cells.base import check_layer
 from nlstm_jax.unroll import unroll
 
 KEY = jax.random.key(0)
@@ -291,7 +292,7 @@ RECURRENT = (
             lambda: Zoneout(Bare(H), 0.1),
             r"^Zoneout: cell: a single cell, .* expected, found Bare with Sh",
         ),
-        (lambda: unroll([1], (), jnp.ones((T, B, D))), r"^unroll: cell: a layer expected, found \[1\], which lacks f"),
+        (lambda: check_layer("unroll", "cell", [1]), r"^unroll: cell: a layer expected, found \[1\], which lacks f"),
         (lambda: Nested(H + 1, MinGRU(H)), r"out_features=4 expected, .* found MinGRU with 3$"),
     ],
 )
