@@ -183,11 +183,11 @@ def test_nothing_that_was_set_aside_is_ever_overwritten(tmp_path):
 
 def test_a_checkpoint_of_another_run_or_step_is_not_taken(tmp_path):
     save(tmp_path / "one", 1.0)
-    save(tmp_path / "other", 1.0)
-    shutil.copytree(tmp_path / "other" / "10", tmp_path / "one" / "20")
+    save(tmp_path / "other", 1.0, 2.0)
+    shutil.copytree(tmp_path / "other" / "20", tmp_path / "one" / "20")
     with Checkpoints(tmp_path / "one") as checkpoints, pytest.raises(DamagedCheckpointError) as caught:
         checkpoints.restore(20, state(20))
-    assert str(caught.value).endswith("after step 20 expected, found one of another run after step 10")
+    assert str(caught.value).endswith("after step 20 expected, found one of another run after step 20")
     shutil.copytree(tmp_path / "one" / "10", tmp_path / "one" / "30")
     with Checkpoints(tmp_path / "one") as checkpoints, pytest.raises(DamagedCheckpointError, match="this run after"):
         checkpoints.restore(30, state(30))
