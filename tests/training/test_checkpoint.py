@@ -84,6 +84,18 @@ def test_what_a_crash_left_half_written_is_no_checkpoint(tmp_path, name):
         assert checkpoints.steps == [10, 20]
 
 
+def test_a_checkpoint_whose_deletion_a_crash_stopped_is_no_checkpoint(tmp_path, monkeypatch):
+    def stop(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, 3.0, 2.0, 1.0)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps == [20, 30]
+
+
 def test_a_step_without_a_checkpoint_is_named_with_those_there_are(tmp_path):
     save(tmp_path / "some", 1.0, 2.0)
     with Checkpoints(tmp_path / "some") as checkpoints, pytest.raises(CheckpointError) as caught:
