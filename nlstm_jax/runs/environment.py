@@ -24,8 +24,6 @@ _DIFF = (
     "--no-color",
     "--no-ext-diff",
     "--no-textconv",
-    "--no-relative",
-    "--no-renames",
     "--src-prefix=a/",
     "--dst-prefix=b/",
     "--unified=3",

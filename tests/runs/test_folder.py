@@ -251,7 +251,7 @@ def git(folder: Path, *arguments: str) -> str:
 def checkout(tmp_path, monkeypatch):
     """Return a git checkout that the code takes for its own."""
     git(tmp_path, "init", "--quiet")
-    (tmp_path / "code.py").write_text("a = 1\n")
+    (tmp_path / "code.py").write_text("w = 0\nx = 0\na = 1\ny = 0\nz = 0\n")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "--quiet", "--message=first")
     monkeypatch.setattr(environment, "_ROOT", tmp_path)
@@ -290,9 +290,7 @@ def apply_recorded(checkout, recorded):
         "diff.noprefix=true",
         "diff.mnemonicPrefix=true",
         "diff.context=0",
-        "diff.relative=true",
         "diff.words.textconv=wc",
-        "diff.renames=copies",
     ],
 )
 def test_the_recorded_changes_make_the_code_that_was_run_out_of_the_commit(checkout, setting):
@@ -301,14 +299,14 @@ def test_the_recorded_changes_make_the_code_that_was_run_out_of_the_commit(check
     git(checkout, "commit", "--quiet", "--message=second")
     if setting:
         git(checkout, "config", *setting.split("=", 1))
-    (checkout / "code.py").write_text("a = 2\n")
+    (checkout / "code.py").write_text("w = 0\nx = 0\na = 2\ny = 0\nz = 0\n")
     (checkout / "bytes.py").write_bytes(bytes(range(256)))
     git(checkout, "add", "bytes.py")
     recorded = describe_environment([], {})
     assert "-a = 1" in recorded["uncommitted_diff"]
     assert "+a = 2" in recorded["uncommitted_diff"]
     clone = apply_recorded(checkout, recorded)
-    assert (clone / "code.py").read_text() == "a = 2\n"
+    assert (clone / "code.py").read_text() == (checkout / "code.py").read_text()
     assert (clone / "bytes.py").read_bytes() == bytes(range(256))
 
 

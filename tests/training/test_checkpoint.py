@@ -84,6 +84,18 @@ def test_what_a_crash_left_half_written_is_no_checkpoint(tmp_path, name):
         assert checkpoints.steps == [10, 20]
 
 
+def test_a_checkpoint_whose_deletion_a_crash_stopped_is_no_checkpoint(tmp_path, monkeypatch):
+    def stop(path):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stop)
+        with pytest.raises(KeyboardInterrupt):
+            save(tmp_path, 3.0, 2.0, 1.0)
+    with Checkpoints(tmp_path) as checkpoints:
+        assert checkpoints.steps == [20, 30]
+
+
 def test_a_step_without_a_checkpoint_is_named_with_those_there_are(tmp_path):
     save(tmp_path / "some", 1.0, 2.0)
     with Checkpoints(tmp_path / "some") as checkpoints, pytest.raises(CheckpointError) as caught:
@@ -183,11 +195,11 @@ def test_nothing_that_was_set_aside_is_ever_overwritten(tmp_path):
 
 def test_a_checkpoint_of_another_run_or_step_is_not_taken(tmp_path):
     save(tmp_path / "one", 1.0)
-    save(tmp_path / "other", 1.0)
-    shutil.copytree(tmp_path / "other" / "10", tmp_path / "one" / "20")
+    save(tmp_path / "other", 1.0, 2.0)
+    shutil.copytree(tmp_path / "other" / "20", tmp_path / "one" / "20")
     with Checkpoints(tmp_path / "one") as checkpoints, pytest.raises(DamagedCheckpointError) as caught:
         checkpoints.restore(20, state(20))
-    assert str(caught.value).endswith("after step 20 expected, found one of another run after step 10")
+    assert str(caught.value).endswith("after step 20 expected, found one of another run after step 20")
     shutil.copytree(tmp_path / "one" / "10", tmp_path / "one" / "30")
     with Checkpoints(tmp_path / "one") as checkpoints, pytest.raises(DamagedCheckpointError, match="this run after"):
         checkpoints.restore(30, state(30))
