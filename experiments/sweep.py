@@ -84,7 +84,7 @@ def main(arguments: list[str]) -> None:
         if sweep.search:
             storage = storage or connect(f"sqlite:///{folder.path}/{STUDY}", retries=_RETRIES.value)
             name = _STUDY.value or Path(_SWEEP.value).stem
-            source = Search(sweep.search, name=name, storage=storage, folder=folder.path, seed=seed)
+            source = Search(sweep.search, name=name, storage=storage, folder=folder, seed=seed)
         queue = Queue(folder, source, engine, retries=_RETRIES.value, show=display)
         is_done = queue.run(lambda: shutdown.requested)
 
