@@ -24,7 +24,7 @@ from nlstm_jax.runs import check_metric_writers
 from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.sweeps import engines, load, table
 from nlstm_jax.sweeps.file import Sweep
-from nlstm_jax.sweeps.folder import STUDY, SweepFolder
+from nlstm_jax.sweeps.folder import LOGS, STUDY, SweepFolder
 from nlstm_jax.sweeps.grid import plan_grid
 from nlstm_jax.sweeps.grouping import grouped
 from nlstm_jax.sweeps.queue import Queue
@@ -101,7 +101,7 @@ def main(arguments: list[str]) -> None:
 
     failed = [entry for entry in queue.entries if entry.state == "failed"]
     for entry in failed:
-        console.print(f"{entry.trial.name}: its log in {folder.path}/logs ends with\n{entry.said}", markup=False)
+        console.print(table.describe_failure(entry, folder.path / LOGS), markup=False)
     overhead = table.overhead(queue.entries)
     if overhead:
         console.print(overhead)
