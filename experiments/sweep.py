@@ -1,6 +1,7 @@
 """Run a sweep: many trials, each a run folder, until all have ended.
 
-    python -m experiments.sweep --sweep=configs/sweeps/poems_depth.py --workdir=sweeps/depth --dry_run
+    python -m experiments.sweep --config=configs/poems.py:params=60000 --grid cell=lstm,nlstm \\
+        --grid optimizer.learning_rate=1e-3,3e-3 --seeds=0..2 --workdir=sweeps/rates --dry_run
     python -m experiments.sweep --sweep=configs/sweeps/poems_depth.py --workdir=sweeps/depth
     python -m experiments.compare 'sweeps/depth/trials/*'
 
@@ -14,21 +15,31 @@ from contextlib import closing
 from pathlib import Path
 
 from absl import flags
+from ml_collections import config_flags
 from rich.console import Console
 
 from experiments import command
-from nlstm_jax.errors import InterruptedRunError, UserError
+from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
 from nlstm_jax.runs import check_metric_writers
 from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.sweeps import engines, load, table
-from nlstm_jax.sweeps.folder import STUDY, SweepFolder
+from nlstm_jax.sweeps.file import Sweep
+from nlstm_jax.sweeps.folder import LOGS, STUDY, SweepFolder
+from nlstm_jax.sweeps.grid import plan_grid
 from nlstm_jax.sweeps.grouping import grouped
 from nlstm_jax.sweeps.queue import Queue
 from nlstm_jax.sweeps.screen import LiveDisplay
 from nlstm_jax.sweeps.search import Search, connect
 from nlstm_jax.sweeps.sources import FixedTrials, Source
 
-_SWEEP = flags.DEFINE_string("sweep", None, "the sweep file", required=True)
+_SWEEP = flags.DEFINE_string("sweep", None, "the sweep file; --config, --grid and --seeds do without one")
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "the config file of all trials and its argument, as for experiments.train", lock_config=True
+)
+_GRID = flags.DEFINE_multi_string(
+    "grid", [], "NAME=VALUE,VALUE: the values of an argument of the config file, or of a setting; may be repeated"
+)
+_SEEDS = flags.DEFINE_string("seeds", "", "the seeds of every combination of values, e.g. 0..2 or 0,1,5")
 _WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's folder; made if it is missing", required=True)
 _ENGINE = flags.DEFINE_enum("engine", "local", engines.ENGINES, "where trials run")
 _SLOTS = flags.DEFINE_integer("slots", 0, "trials at a time; 0: as many as there is room for", lower_bound=0)
@@ -54,7 +65,7 @@ def main(arguments: list[str]) -> None:
     width = None if sys.stdout.isatty() else 300
     console = Console(highlight=False, width=width)
 
-    sweep = load(Path(_SWEEP.value))
+    sweep = _read_sweep()
     check_metric_writers(_MIRROR.value)
     folder = SweepFolder(Path(_WORKDIR.value), _MIRROR.value)
     folder.check(sweep.trials)
@@ -84,13 +95,13 @@ def main(arguments: list[str]) -> None:
         if sweep.search:
             storage = storage or connect(f"sqlite:///{folder.path}/{STUDY}", retries=_RETRIES.value)
             name = _STUDY.value or Path(_SWEEP.value).stem
-            source = Search(sweep.search, name=name, storage=storage, folder=folder.path, seed=seed)
+            source = Search(sweep.search, name=name, storage=storage, folder=folder, seed=seed)
         queue = Queue(folder, source, engine, retries=_RETRIES.value, show=display)
         is_done = queue.run(lambda: shutdown.requested)
 
     failed = [entry for entry in queue.entries if entry.state == "failed"]
     for entry in failed:
-        console.print(f"{entry.trial.name}: its log in {folder.path}/logs ends with\n{entry.said}", markup=False)
+        console.print(table.describe_failure(entry, folder.path / LOGS), markup=False)
     overhead = table.overhead(queue.entries)
     if overhead:
         console.print(overhead)
@@ -101,6 +112,27 @@ def main(arguments: list[str]) -> None:
     )
     if failed:
         raise UserError(f"{len(failed)} of {len(queue.entries)} trials failed")
+
+
+def _read_sweep() -> Sweep:
+    """Return the sweep of the sweep file, or the one that --config, --grid and --seeds describe.
+
+    Raises:
+        ConfigError: There is neither or both, or a mistake in one of them.
+    """
+    has_config = _CONFIG.present
+    if bool(_SWEEP.value) == bool(has_config):
+        found = "both" if has_config else "none"
+        raise ConfigError(f"--sweep, a sweep file, or --config with --grid and --seeds, expected, found {found}")
+    if _SWEEP.value:
+        if _GRID.value or _SEEDS.value:
+            raise ConfigError("--grid and --seeds: --config expected, found --sweep")
+        return load(Path(_SWEEP.value))
+
+    command.read_config(_CONFIG)
+    config_flag = flags.FLAGS["config"]
+    settings = config_flags.get_override_values(config_flag)
+    return Sweep(plan_grid(config_flags.get_config_filename(config_flag), _GRID.value, _SEEDS.value, settings))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """The folder of a sweep: its trials, a copy of the code, and the logs; held by one process."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError
@@ -71,15 +71,10 @@ class SweepFolder:
 
         recorded = self._read_recorded_trials()
         for trial in trials:
-            if trial.name not in recorded:
-                continue
-            recorded_config = settings.with_defaults(recorded[trial.name]["config"])
-            differing = differences(recorded_config, trial.config)
-            if differing:
-                listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())
-                raise ConfigError(
-                    f"workdir {self.path} holds a trial {trial.name} of another configuration ({listed}); "
-                    "choose another --workdir"
+            if trial.name in recorded:
+                recorded_config = recorded[trial.name]["config"]
+                refuse_other_config(
+                    f"workdir {self.path}", trial.name, recorded_config, trial.config, "choose another --workdir"
                 )
 
     def open(self, trials: Iterable[Trial], contrast: Sequence[str] | None = None) -> Self:
@@ -111,6 +106,12 @@ class SweepFolder:
         # A recorded configuration is kept, as the code in the snapshot may not know newer settings.
         self._recorded = new | recorded
         write_json(self.path / SWEEP, {"contrast": self._contrast, "trials": self._recorded})
+
+    def trial_names(self) -> set[str]:
+        """Return the names of all recorded trials. There are none before the sweep has begun."""
+        if not (self.path / SWEEP).exists():
+            return set()
+        return set(self._read_recorded_trials())
 
     def trial(self, name: str) -> Path:
         """Return the path of the run folder of a trial."""
@@ -151,6 +152,27 @@ class SweepFolder:
         """Return the trials in sweep.json by name, each with its `command` and its `config`."""
         trials: JsonObject = read_json(self.path / SWEEP)["trials"]
         return trials
+
+
+def refuse_other_config(
+    place: str, name: str, recorded: Mapping[str, Any], config: Mapping[str, Any], remedy: str
+) -> None:
+    """Check that a trial has the configuration that is recorded under its name.
+
+    Args:
+        place: The place of the record, as the error message names it.
+        name: The name of the trial.
+        recorded: The recorded configuration, of this version or an earlier one.
+        config: The configuration of the trial.
+        remedy: The advice at the end of the error message.
+
+    Raises:
+        ConfigError: The configurations differ. The message names every difference.
+    """
+    differing = differences(settings.with_defaults(recorded), config)
+    if differing:
+        listed = ", ".join(f"{key}: {old!r} there, {new!r} here" for key, (old, new) in differing.items())
+        raise ConfigError(f"{place} holds a trial {name} of another configuration ({listed}); {remedy}")
 
 
 def contrast_of(trials: Iterable[Path]) -> tuple[str, str] | None:

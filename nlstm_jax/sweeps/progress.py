@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nlstm_jax.errors import DataError
 from nlstm_jax.runs import Run, read_run
 from nlstm_jax.runs.files import CONFIG, JsonObject
 
@@ -45,8 +46,15 @@ def read_progress(folder: Path) -> TrialProgress:
     """
     if not (folder / CONFIG).exists():
         return TrialProgress()
-    run = read_run(folder)
-    status = run.summary.get("status") if run.summary else None
+    try:
+        return _progress_of(read_run(folder))
+    except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        raise DataError(f"{folder}: files of a run expected: {type(error).__name__}: {error}") from None
+
+
+def _progress_of(run: Run) -> TrialProgress:
+    """Return the progress of a run."""
+    status = run.summary["status"] if run.summary else None
     if not run.metrics:
         return TrialProgress(status)
 

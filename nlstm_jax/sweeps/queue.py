@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError, RunFolderInUseError
+from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError, RunFolderInUseError, UserError
 from nlstm_jax.sweeps.engines.base import Engine, Job, Process
 from nlstm_jax.sweeps.folder import CODE, SweepFolder
 from nlstm_jax.sweeps.progress import TrialProgress, read_progress
@@ -39,6 +39,7 @@ class QueuedTrial:
             trials counts in equal parts.
         pruned: True if the source has decided to stop the trial early.
         said: The last lines of the log of a failed trial, else empty.
+        damage: What is wrong with the files of the run folder, as last read. Empty if nothing is.
         not_before: The time before which the trial is not started, as of `time.monotonic`.
     """
 
@@ -49,6 +50,7 @@ class QueuedTrial:
     seconds: float = 0.0
     pruned: bool = False
     said: str = ""
+    damage: str = ""
     not_before: float = 0.0
 
     @property
@@ -67,7 +69,7 @@ class RunningJob:
         process: The process of the job.
         start_time: The time of the start, as of `time.monotonic`.
         last_read: The time at which the run folders were last read, as of `time.monotonic`.
-        stopped: True if the process has been asked to stop because all its trials are pruned.
+        stopped: True if the process has been asked to stop.
     """
 
     name: str
@@ -119,13 +121,30 @@ class Queue:
 
         Returns:
             True if all trials have ended, False after an interruption.
+
+        Raises:
+            UserError: The source has no valid trial, or the engine refuses a job. All processes have been stopped.
         """
+        try:
+            return self._run(interrupted)
+        except UserError as error:
+            stopped_count = len(self._running_jobs)
+            if not stopped_count:
+                raise
+            self._stop_jobs()
+            while self._running_jobs:
+                self._show(self.entries)
+                time.sleep(_POLL_INTERVAL)
+                self._update_jobs(stopping=True)
+            raise type(error)(f"{error}; the processes of the sweep were stopped: {stopped_count}") from None
+
+    def _run(self, interrupted: Callable[[], bool]) -> bool:
+        """Do what `run` does, but leave the processes running after an error."""
         stopping = False
         while True:
             if interrupted() and not stopping:
                 stopping = True
-                for job in self._running_jobs:
-                    job.process.stop()
+                self._stop_jobs()
 
             if not stopping:
                 self._add_trials()
@@ -137,8 +156,26 @@ class Queue:
                 return not stopping
 
             time.sleep(_POLL_INTERVAL)
-            for job in list(self._running_jobs):
-                self._update_job(job, stopping)
+            self._update_jobs(stopping)
+
+    def _stop_jobs(self) -> None:
+        """Ask the processes of all running jobs to stop."""
+        for job in self._running_jobs:
+            self._stop_job(job)
+
+    def _stop_job(self, job: RunningJob) -> None:
+        """Ask the process of a job to stop, unless it has been asked before.
+
+        A second signal would end it without a checkpoint.
+        """
+        if not job.stopped:
+            job.stopped = True
+            job.process.stop()
+
+    def _update_jobs(self, stopping: bool) -> None:
+        """Update every running job, see `_update_job`."""
+        for job in list(self._running_jobs):
+            self._update_job(job, stopping)
 
     def _add_trials(self) -> None:
         """Add new trials from the source. Their progress may stem from an earlier call of the sweep."""
@@ -155,7 +192,9 @@ class Queue:
         self._folder.record([entry.trial for entry in new_entries])
         for entry in new_entries:
             entry.progress = self._read_progress(entry)
-            if entry.progress.ended:
+            if entry.damage:
+                self._end_trial(entry, "failed")
+            elif entry.progress.ended:
                 self._end_trial(entry, str(entry.progress.status))
         self._groups += groups
 
@@ -198,12 +237,20 @@ class Queue:
             self._end_job(job, exit_code, stopping)
             return
 
-        # A process is asked to stop only once, as a second signal would end it without a checkpoint. A process whose
-        # trials have all ended is left to exit by itself.
+        # A process whose trials have all ended is left to exit by itself.
         unended = [entry for entry in job.entries if not entry.progress.ended]
-        if unended and all(entry.pruned for entry in unended) and not job.stopped:
-            job.stopped = True
-            job.process.stop()
+        if unended and all(entry.pruned for entry in unended):
+            self._stop_job(job)
+
+    def _read_progress(self, entry: QueuedTrial) -> TrialProgress:
+        """Read the progress of a trial. A trial with a damaged run folder keeps the progress that was last read."""
+        try:
+            progress = read_progress(self._folder.trial(entry.trial.name))
+        except DataError as error:
+            entry.damage = str(error)
+            return entry.progress
+        entry.damage = ""
+        return progress
 
     def _update_progress(self, entry: QueuedTrial) -> None:
         """Read the progress of a trial. If it has changed, ask the source whether to prune the trial."""
@@ -213,13 +260,6 @@ class Queue:
         entry.progress = progress
         if not entry.pruned and not progress.ended:
             entry.pruned = self._source.should_prune(entry.trial, progress)
-
-    def _read_progress(self, entry: QueuedTrial) -> TrialProgress:
-        """Read the progress of a trial. With a damaged run folder it stays as it was: the trial's process says why."""
-        try:
-            return read_progress(self._folder.trial(entry.trial.name))
-        except DataError:
-            return entry.progress
 
     def _make_job(self, entries: Sequence[QueuedTrial]) -> Job:
         """Make the job that trains some trials. It has the name of the first one.
@@ -248,7 +288,9 @@ class Queue:
         for entry in job.entries:
             entry.seconds += (now - job.start_time) / len(job.entries)
             entry.state = "waiting"
-            if entry.progress.ended:
+            if entry.damage:
+                self._end_trial(entry, "failed")
+            elif entry.progress.ended:
                 self._end_trial(entry, str(entry.progress.status))
             elif entry.pruned:
                 self._end_trial(entry, "pruned")

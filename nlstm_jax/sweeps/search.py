@@ -1,5 +1,6 @@
 """A hyperparameter search: trials that Optuna proposes from the results of earlier trials."""
 
+import copy
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -8,9 +9,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, UserError
 from nlstm_jax.settings import find_metric
+from nlstm_jax.sweeps.folder import SweepFolder, refuse_other_config
 from nlstm_jax.sweeps.progress import TrialProgress
+from nlstm_jax.sweeps.sampler_seed import SamplerSeed
 from nlstm_jax.sweeps.space import Trial, TrialCollector
 
 OptunaTrial: TypeAlias = Any
@@ -104,7 +107,9 @@ def connect(url: str, *, retries: int) -> OptunaStorage:
 class Search:
     """An Optuna study as the source of a queue's trials. Several sweeps can share one study through its storage."""
 
-    def __init__(self, spec: SearchSpec, *, name: str, storage: OptunaStorage, folder: Path, seed: int = 0) -> None:
+    def __init__(
+        self, spec: SearchSpec, *, name: str, storage: OptunaStorage, folder: SweepFolder, seed: int = 0
+    ) -> None:
         """Create the study, or continue it if it exists.
 
         Args:
@@ -114,6 +119,9 @@ class Search:
             folder: The folder of the sweep.
             seed: The seed of the sampler. Sweeps that share a study need different seeds, or they would propose the
                 same trials.
+
+        Raises:
+            ConfigError: The sweep file no longer makes the trials that the study has.
         """
         optuna = _import_optuna()
         self._trial_states = optuna.trial.TrialState
@@ -121,18 +129,21 @@ class Search:
         self._fail_stale_trials = optuna.storages.fail_stale_trials
 
         self._spec = spec
-        self._folder = str(folder.absolute())
+        self._folder = folder
         self._storage = storage
         options = {
             "sampler": optuna.samplers.TPESampler(seed=seed),
             "pruner": optuna.pruners.MedianPruner(),
             **spec.options,
         }
+        self._sampler_seed = SamplerSeed(options["sampler"], seed)
         self._study = optuna.create_study(storage=self._storage, study_name=name, load_if_exists=True, **options)
 
         self._running: dict[str, OptunaTrial] = {}
         """The Optuna trials of this sweep that have not ended, by the name of the trial."""
         self._last_heartbeat: float | None = None
+        self._check_earlier_trials()
+        self._let_orphans_expire()
         self._earlier_trials = self._load_earlier_trials()
         """The trials of an earlier call of this sweep that `next_trials` has not returned yet."""
 
@@ -182,23 +193,77 @@ class Search:
             self._study.tell(optuna_trial, state=self._trial_states.FAIL)
 
     def _propose_trial(self) -> Trial:
-        """Let the study propose a trial, and store with it what a later call of the sweep needs to resume it."""
+        """Let the study propose a trial, and store with it what a later call of the sweep needs to resume it.
+
+        Raises:
+            ConfigError: The sweep file makes no valid trial of the proposal, or the folder has a trial of this name
+                and of another configuration. The study then has a failed trial, which is not counted.
+        """
+        self._sampler_seed.apply(len(self._study.get_trials(deepcopy=False)))
         optuna_trial = self._study.ask()
-        trial = self._spec.make_trial(optuna_trial)
-        attributes = {_FOLDER: self._folder, _NAME: trial.name, _COMMAND: trial.command, _CONFIG: dict(trial.config)}
+        self._storage.record_heartbeat(optuna_trial._trial_id)
+        try:
+            trial = self._spec.make_trial(optuna_trial)
+            self._folder.check([trial])
+        except UserError:
+            self._study.tell(optuna_trial, state=self._trial_states.FAIL)
+            raise
+
+        attributes = {
+            _FOLDER: str(self._folder.path),
+            _NAME: trial.name,
+            _COMMAND: trial.command,
+            _CONFIG: dict(trial.config),
+        }
         for key, value in attributes.items():
             optuna_trial.set_user_attr(key, value)
-        self._storage.record_heartbeat(optuna_trial._trial_id)
         self._running[trial.name] = optuna_trial
         return trial
 
+    def _check_earlier_trials(self) -> None:
+        """Check that the sweep file still makes the same configuration of every trial of the study that counts.
+
+        Raises:
+            ConfigError: It makes another one, so that old results would count for the new configuration.
+        """
+        place = f"study {self._study.study_name}"
+        remedy = "choose another --workdir and --study"
+        for stored_trial in self._study.get_trials(deepcopy=False):
+            attributes = stored_trial.user_attrs
+            if _CONFIG not in attributes or not self._counts(stored_trial):
+                continue
+            name = attributes[_NAME]
+            try:
+                with warnings.catch_warnings():
+                    # Optuna warns of a value outside of a range that has become narrower.
+                    warnings.simplefilter("ignore")
+                    trial = self._spec.make_trial(copy.deepcopy(stored_trial))
+            except UserError as error:
+                raise ConfigError(
+                    f"{place} holds a trial {name} that the sweep file no longer makes ({error}); {remedy}"
+                ) from None
+            refuse_other_config(place, name, attributes[_CONFIG], trial.config, remedy)
+
+    def _let_orphans_expire(self) -> None:
+        """Record one heartbeat for running trials whose sweep died before it had stored their configuration.
+
+        Without any heartbeat Optuna would take them for alive for ever.
+        """
+        for stored_trial in self._study.get_trials(deepcopy=False, states=(self._trial_states.RUNNING,)):
+            if _CONFIG not in stored_trial.user_attrs:
+                self._storage.record_heartbeat(stored_trial._trial_id)
+
     def _load_earlier_trials(self) -> list[Trial]:
-        """Return the trials of this folder that are finished, or that had not ended when an earlier call did."""
+        """Return the trials of this folder that are finished, or that had not ended when an earlier call did.
+
+        The folder knows its trials by their names, which are unique in a study. So it can be moved.
+        """
+        recorded_names = self._folder.trial_names()
         states = (self._trial_states.COMPLETE, self._trial_states.RUNNING)
         trials = []
         for stored_trial in self._study.get_trials(deepcopy=False, states=states):
             attributes = stored_trial.user_attrs
-            if attributes.get(_FOLDER) != self._folder or _CONFIG not in attributes:
+            if attributes.get(_NAME) not in recorded_names or _CONFIG not in attributes:
                 continue
             name = attributes[_NAME]
             if stored_trial.state == self._trial_states.RUNNING:
@@ -207,16 +272,21 @@ class Search:
         return trials
 
     def _count_trials(self, include_running: bool = True) -> int:
-        """Return the number of the study's trials that have ended, with or without those that run.
+        """Return the number of the study's trials that have ended, with or without those that run."""
+        trials = [trial for trial in self._study.get_trials(deepcopy=False) if self._counts(trial)]
+        if include_running:
+            return len(trials)
+        return sum(trial.state.is_finished() for trial in trials)
+
+    def _counts(self, stored_trial: OptunaTrial) -> bool:
+        """Return True if a trial runs or has ended, and is not tried again.
 
         A trial that failed counts. A trial whose process died does not count, as it is tried again; Optuna marks it as
         failed too, but it lacks the attribute that `report_result` sets.
         """
-        states = [self._trial_states.COMPLETE, self._trial_states.PRUNED, self._trial_states.FAIL]
-        if include_running:
-            states.append(self._trial_states.RUNNING)
-        trials = self._study.get_trials(deepcopy=False, states=tuple(states))
-        return sum(trial.state != self._trial_states.FAIL or _FAILED in trial.user_attrs for trial in trials)
+        if stored_trial.state == self._trial_states.FAIL:
+            return _FAILED in stored_trial.user_attrs
+        return bool(stored_trial.state != self._trial_states.WAITING)
 
     def _send_heartbeats(self) -> None:
         """Record that the trials of this sweep are alive, and mark trials of other sweeps as failed if they are dead.

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 from rich.console import Group, RenderableType
@@ -80,6 +81,18 @@ def describe_trial(entry: QueuedTrial) -> str:
         if best:
             text += f", best valid {best}"
     return text
+
+
+def describe_failure(entry: QueuedTrial, logs: Path) -> str:
+    """Return the reason why a trial failed: what is wrong with its run folder, else the last lines of its log.
+
+    Args:
+        entry: A failed trial.
+        logs: The folder of the logs.
+    """
+    if entry.damage:
+        return f"{entry.trial.name}: its run folder is damaged: {entry.damage}"
+    return f"{entry.trial.name}: its log in {logs} ends with\n{entry.said}"
 
 
 def counted(entries: Sequence[QueuedTrial]) -> str:

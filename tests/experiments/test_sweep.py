@@ -115,6 +115,44 @@ def test_a_mistake_and_a_dry_run_write_nothing(files, tmp_path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_a_grid_on_the_command_line_is_shown_and_excludes_a_sweep_file(run_scripts, refused, tmp_path) -> None:
+    config = "--config=configs/poems.py:smoke"
+    workdir = f"--workdir={tmp_path}/sweep"
+    shown = ["--grid", "cell=lstm,nlstm", "--seeds=0..1", "--config.train.epochs=2", "--dry_run"]
+    ended = run_scripts(
+        {
+            "shown": ["sweep", config, workdir, *shown],
+            "both": ["sweep", config, workdir, "--sweep=file.py"],
+            "none": ["sweep", workdir],
+            "grid": ["sweep", workdir, "--sweep=file.py", "--grid=cell=lstm,gru"],
+            "typo": ["sweep", config, workdir, "--grid=cel=lstm"],
+            "missing": ["sweep", "--config=nowhere.py", workdir, "--grid=cell=lstm"],
+        }
+    )
+    assert ended["shown"].code == 0
+    lines = ended["shown"].out.splitlines()[1:]
+    assert [line.split()[1] for line in lines] == [
+        f"smoke,cell={cell},seed={seed},epochs=2.0" for cell in ("lstm", "nlstm") for seed in (0, 1)
+    ]
+    expected = "--sweep, a sweep file, or --config with --grid and --seeds, expected, found"
+    refused(ended["both"], 2, f"{expected} both")
+    refused(ended["none"], 2, f"{expected} none")
+    refused(ended["grid"], 2, "--grid and --seeds: --config expected, found --sweep")
+    message = "--config: trial smoke,cel=lstm: config argument 'cel': no such argument; did you mean 'cell'?"
+    refused(ended["typo"], 2, message)
+    refused(ended["missing"], 2, "--config: a config file expected, nowhere.py is none")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_grid_on_the_command_line_trains_what_a_sweep_file_does(undisturbed, tmp_path) -> None:
+    options = ["--config=configs/poems.py:smoke", "--grid=cell=lstm,nlstm", f"--workdir={tmp_path}/sweep"]
+    done = subprocess.run([sys.executable, "-m", "experiments.sweep", *options], cwd=ROOT, timeout=200)
+    assert done.returncode == 0
+    assert list(metrics(tmp_path / "sweep")) == ["smoke,cell=lstm", "smoke,cell=nlstm"]
+    assert list(metrics(tmp_path / "sweep").values()) == list(metrics(undisturbed[0]).values())
+
+
 @pytest.mark.slow
 def test_a_second_sweep_is_refused_and_after_ctrl_c_the_first_goes_on(undisturbed, files, tmp_path) -> None:
     workdir = tmp_path / "sweep"

@@ -8,6 +8,7 @@ import pytest
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps import queue as queues
+from nlstm_jax.sweeps import table
 from nlstm_jax.sweeps.folder import SweepFolder, contrast_of
 from nlstm_jax.sweeps.queue import Queue
 from nlstm_jax.sweeps.sources import FixedTrials
@@ -64,8 +65,11 @@ class ScriptedProcess:
         status = {0: "finished", 4: "diverged", 7: "finished"}.get(self.code)
         if status and not self.stopped:
             for folder in map(Path, self.folders):
-                write_run(folder, status)
+                self.write_run(folder, status)
         return 75 if self.stopped else self.code
+
+    def write_run(self, folder: Path, status: str) -> None:
+        write_run(folder, status)
 
     def stop(self) -> None:
         assert not self.stopped, "asked twice, a run ends without a checkpoint"
@@ -90,7 +94,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(queues, "_READ_INTERVAL", 0.0)
 
 
-def sweep(tmp_path, codes, *, retries=1, capacity=1, interrupted=lambda: False, groups=None):
+def sweep(tmp_path, codes, *, retries=1, capacity=1, interrupted=lambda: False, groups=None, engine=None):
     """Run a queue with one trial per key of `codes`.
 
     Returns:
@@ -100,7 +104,7 @@ def sweep(tmp_path, codes, *, retries=1, capacity=1, interrupted=lambda: False, 
     for name in codes:
         collector.add(CONFIG, name=name)
     trials = {trial.name: trial for trial in collector.trials}
-    engine = ScriptedEngine(codes, capacity)
+    engine = engine or ScriptedEngine(codes, capacity)
     shown = []
     planned = FixedTrials([[trials[name] for name in group] for group in groups or [[name] for name in codes]])
     folder = SweepFolder(tmp_path / "sweep")
@@ -136,6 +140,20 @@ def test_a_trial_without_hope_is_asked_to_stop_once_and_one_that_has_ended_is_le
         )
         assert queue.run(lambda: False)
     assert [entry.state for entry in queue.entries] == ["pruned", "finished"]
+    assert engine.stopped == ["bad"]
+
+
+def test_a_trial_that_stops_for_lack_of_hope_is_not_asked_again_by_an_interruption(tmp_path) -> None:
+    class Hopeless(FixedTrials):
+        def should_prune(self, trial, progress) -> bool:
+            return True
+
+    collector = TrialCollector("here")
+    collector.add(CONFIG, name="bad")
+    engine = SlowEngine({"bad": [0]})
+    with SweepFolder(tmp_path / "sweep").open(collector.trials) as folder:
+        queue = Queue(folder, Hopeless([collector.trials]), engine, retries=0, show=lambda entries: None)
+        assert not queue.run(lambda: bool(engine.stopped))
     assert engine.stopped == ["bad"]
 
 
@@ -197,6 +215,58 @@ def test_an_interruption_stops_all_and_the_next_call_goes_on(tmp_path) -> None:
     assert engine.started == ["b", "c", "d"]
 
 
+DAMAGED = {
+    "summary.json": "half of",
+    "metrics.jsonl": "[1]\n",
+    "config.json": '{"schema": 1}',
+}
+
+
+@pytest.mark.parametrize("file", DAMAGED)
+def test_one_damaged_run_folder_is_one_failed_trial(tmp_path, file) -> None:
+    folder = tmp_path / "sweep" / "trials" / "b"
+    write_run(folder, "finished")
+    (folder / file).write_text(DAMAGED[file], "utf-8")
+    (tmp_path / "sweep" / "sweep.json").write_text('{"schema": 1, "trials": {}}')
+    entries, engine, done = sweep(tmp_path, {"a": [0], "b": [0], "c": [0]})
+    assert done
+    assert engine.started == ["a", "c"]
+    assert [entry.state for entry in entries.values()] == ["finished", "failed", "finished"]
+    assert table.describe_failure(entries["b"], tmp_path).startswith(f"b: its run folder is damaged: {folder}")
+
+
+def test_a_run_folder_that_is_damaged_by_its_process_is_a_failed_trial(tmp_path, monkeypatch) -> None:
+    def write_damaged_run(process, folder: Path, status: str) -> None:
+        write_run(folder, status)
+        if folder.name == "b":
+            (folder / "summary.json").write_text("half of")
+
+    monkeypatch.setattr(ScriptedProcess, "write_run", write_damaged_run)
+    entries, engine, done = sweep(tmp_path, {"a": [0], "b": [0], "c": [0]})
+    assert done
+    assert engine.started == ["a", "b", "c"]
+    assert [entry.state for entry in entries.values()] == ["finished", "failed", "finished"]
+
+
+def test_an_engine_that_refuses_a_job_stops_the_jobs_that_run(tmp_path) -> None:
+    class Refusing(ScriptedEngine):
+        def _start(self, job):
+            if job.name == "c":
+                raise ConfigError("no room for job c")
+            process = super()._start(job)
+            if job.name == "b":
+                # This one runs until it is stopped.
+                process.polls = -1_000_000
+            return process
+
+    engine = Refusing({"a": [0], "b": [0], "c": [0]}, capacity=2)
+    with pytest.raises(ConfigError, match=r"^no room for job c; the processes of the sweep were stopped: 1$"):
+        sweep(tmp_path, engine.codes, engine=engine)
+    assert engine.started == ["a", "b"]
+    assert engine.stopped == ["b"]
+    assert engine.running_count == 0
+
+
 def test_trials_in_one_process_are_settled_each_by_its_folder(tmp_path) -> None:
     write_run(tmp_path / "sweep" / "trials" / "b", "diverged")
     (tmp_path / "sweep" / "sweep.json").write_text('{"schema": 1, "trials": {}}')
@@ -217,16 +287,6 @@ def test_a_folder_of_something_else_and_a_changed_trial_are_refused(tmp_path) ->
     collector.add(CONFIG, name="a", seed=1)
     with pytest.raises(ConfigError, match=r"a trial a of another configuration \(seeds\.\w+: 0 there, 1 here"):
         SweepFolder(folder).check(collector.trials)
-
-
-def test_a_damaged_run_folder_is_one_failed_trial(tmp_path) -> None:
-    damaged = tmp_path / "sweep" / "trials" / "b"
-    damaged.mkdir(parents=True)
-    (damaged / "config.json").write_text("{")
-    entries, engine, done = sweep(tmp_path, {"a": [0], "b": [3], "c": [0]})
-    assert done
-    assert engine.started == ["a", "b", "c"]
-    assert [name for name, entry in entries.items() if entry.state == "failed"] == ["b"]
 
 
 def test_a_run_folder_at_the_root_of_a_file_system_is_no_trial() -> None:

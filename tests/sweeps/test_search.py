@@ -11,8 +11,10 @@ optuna = requires("optuna")
 from nlstm_jax.errors import ConfigError  # noqa: E402
 from nlstm_jax.sweeps import load  # noqa: E402
 from nlstm_jax.sweeps import search as searches  # noqa: E402
+from nlstm_jax.sweeps.folder import SweepFolder  # noqa: E402
 from nlstm_jax.sweeps.progress import TrialProgress  # noqa: E402
-from nlstm_jax.sweeps.search import Search, connect  # noqa: E402
+from nlstm_jax.sweeps.search import Search, SearchSpec, connect  # noqa: E402
+from nlstm_jax.sweeps.space import Trial  # noqa: E402
 
 CONFIG = str(Path(__file__).parents[2] / "configs" / "poems.py")
 TEXT = f"""
@@ -34,9 +36,17 @@ def spec(tmp_path):
     return load(path).search
 
 
-def search(spec, tmp_path, folder: str = "sweep", retries: int = 1) -> Search:
+def search(spec, tmp_path, folder: str = "sweep", retries: int = 1, name: str = "rates") -> Search:
     storage = connect(f"sqlite:///{tmp_path}/study.db", retries=retries)
-    return Search(spec, name="rates", storage=storage, folder=tmp_path / folder)
+    return Search(spec, name=name, storage=storage, folder=SweepFolder(tmp_path / folder))
+
+
+def next_trials(source: Search, folder: Path, count: int) -> list[Trial]:
+    """Return new trials of a search, recorded in the folder of the sweep as the queue does."""
+    trials = [group[0] for group in source.next_trials(count)]
+    with SweepFolder(folder).open([]) as opened:
+        opened.record(trials)
+    return trials
 
 
 def study(tmp_path):
@@ -90,7 +100,7 @@ def test_a_trial_without_hope_is_stopped(spec, tmp_path) -> None:
 
 def test_what_an_earlier_call_has_left_is_taken_up_again(spec, tmp_path) -> None:
     source = search(spec, tmp_path)
-    trials = [group[0] for group in source.next_trials(2)]
+    trials = next_trials(source, tmp_path / "sweep", 2)
     source.report_result(trials[0], "finished", reached(3.0))
     again = search(spec, tmp_path)
     assert [group[0] for group in again.next_trials(0)] == trials
@@ -100,6 +110,136 @@ def test_what_an_earlier_call_has_left_is_taken_up_again(spec, tmp_path) -> None
     assert len(again.next_trials(9)) == 2
 
 
+def test_a_folder_that_has_moved_knows_its_trials(spec, tmp_path) -> None:
+    source = search(spec, tmp_path)
+    trials = next_trials(source, tmp_path / "sweep", 2)
+    source.report_result(trials[0], "finished", reached(3.0))
+    (tmp_path / "sweep").rename(tmp_path / "moved")
+    assert [group[0] for group in search(spec, tmp_path, "moved").next_trials(0)] == trials
+    # A new sweep at the old place has no trials.
+    assert search(spec, tmp_path).next_trials(0) == []
+
+
+SAMPLERS = {
+    "random": "optuna.samplers.RandomSampler(seed=3)",
+    "tpe": "optuna.samplers.TPESampler(seed=3, n_startup_trials=1)",
+    "nsga": "optuna.samplers.NSGAIISampler(seed=3, population_size=2)",
+    "default": None,
+}
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_an_interrupted_search_proposes_what_an_undisturbed_one_does(tmp_path, sampler) -> None:
+    """A search that is loaded anew for every trial proposes the same values, and none of them twice."""
+    path = tmp_path / "rates.py"
+    text = TEXT.format(count=5)
+    text = text.replace(SAMPLERS["random"], str(SAMPLERS[sampler]))
+    path.write_text(text.replace("SAMPLER = None\n", ""), "utf-8")
+
+    rates = {}
+    for folder in ("undisturbed", "interrupted"):
+        (tmp_path / folder).mkdir()
+        source = None
+        for _ in range(5):
+            if source is None or folder == "interrupted":
+                source = search(load(path).search, tmp_path / folder)
+                source.next_trials(0)
+            (trial,) = next_trials(source, tmp_path / folder / "sweep", 1)
+            source.report_result(trial, "finished", reached(trial.config["optimizer"]["learning_rate"]))
+        rates[folder] = [trial.params["rate"] for trial in study(tmp_path / folder).trials]
+    assert rates["interrupted"] == rates["undisturbed"]
+    assert len(set(rates["interrupted"])) == 5
+
+
+@pytest.fixture
+def own_config(tmp_path):
+    """Return a function that writes a config file with a batch size, and a sweep file that uses it."""
+
+    def write(batch_size: int, count: int = 2) -> SearchSpec:
+        config = f"""
+from configs import poems
+
+def get_config(argument):
+    config = poems.get_config(argument)
+    config.train.batch_size = {batch_size}
+    return config
+"""
+        (tmp_path / "own.py").write_text(config, "utf-8")
+        path = tmp_path / "rates.py"
+        path.write_text(TEXT.format(count=count).replace(repr(CONFIG), repr(str(tmp_path / "own.py"))), "utf-8")
+        return load(path).search
+
+    return write
+
+
+def test_old_results_do_not_count_for_a_config_file_that_was_edited(own_config, tmp_path) -> None:
+    source = search(own_config(32), tmp_path)
+    for trial in next_trials(source, tmp_path / "sweep", 2):
+        source.report_result(trial, "finished", reached(3.0))
+
+    difference = r"\(train\.batch_size: 32 there, 64 here\)"
+    with pytest.raises(ConfigError, match=rf"study rates holds a trial 0000,\S+ of another .*{difference}; choose"):
+        search(own_config(64), tmp_path)
+    # Another study has no trials yet, but the folder has some with the names that the new ones get.
+    other = search(own_config(64), tmp_path, name="other")
+    with pytest.raises(ConfigError, match=rf"sweep holds a trial 0000,\S+ of another .*{difference}; choose"):
+        other.next_trials(1)
+    # With the config file as it was the search goes on.
+    assert len(search(own_config(32, count=4), tmp_path).next_trials(4)) == 4
+
+
+def test_a_file_that_asks_for_other_choices_is_refused(tmp_path) -> None:
+    path = tmp_path / "rates.py"
+    text = TEXT.format(count=4).replace(
+        'trial.suggest_float("rate", 1e-4, 1e-1, log=True)', 'trial.suggest_categorical("rate", [0.1, 0.2])'
+    )
+    path.write_text(text, "utf-8")
+    next_trials(search(load(path).search, tmp_path), tmp_path / "sweep", 1)
+    path.write_text(text.replace("[0.1, 0.2]", "[0.1, 0.2, 0.3]"), "utf-8")
+    with pytest.raises(ConfigError, match=r"no longer makes \(.*rates\.py line \d+: ValueError: Categorical"):
+        search(load(path).search, tmp_path)
+    assert len(study(tmp_path).trials) == 1
+
+
+def test_a_proposal_that_the_file_rejects_leaves_no_running_trial(tmp_path) -> None:
+    path = tmp_path / "rates.py"
+    text = TEXT.format(count=2)
+    path.write_text(text + "    if trial.number == 1: raise RuntimeError('no such machine')\n", "utf-8")
+    source = search(load(path).search, tmp_path)
+    (first,) = next_trials(source, tmp_path / "sweep", 1)
+    with pytest.raises(ConfigError, match=r"rates\.py line \d+: RuntimeError: no such machine") as caught:
+        source.next_trials(1)
+    assert "\n" not in str(caught.value)
+    assert [trial.state.name for trial in study(tmp_path).trials] == ["RUNNING", "FAIL"]
+
+    path.write_text(text, "utf-8")
+    again = search(load(path).search, tmp_path)
+    trials = next_trials(again, tmp_path / "sweep", 2)
+    assert trials[0] == first
+    for trial in trials:
+        again.report_result(trial, "finished", reached(3.0))
+    assert again.done
+
+
+@pytest.mark.slow
+def test_a_trial_without_a_heartbeat_does_not_stop_a_search_from_ending(spec, tmp_path, monkeypatch) -> None:
+    """A sweep that is killed in the middle of a proposal leaves such a trial."""
+    monkeypatch.setattr(searches, "_HEARTBEAT", 1)
+    source = search(spec, tmp_path)
+    for trial in next_trials(source, tmp_path / "sweep", 3):
+        source.report_result(trial, "finished", reached(3.0))
+    source._study.ask()
+    again = search(spec, tmp_path)
+    again.next_trials(0)
+    again.next_trials(1)
+    assert not again.done
+    time.sleep(6)
+    (trial,) = next_trials(again, tmp_path / "sweep", 1)
+    again.report_result(trial, "finished", reached(3.0))
+    assert again.done
+
+
+@pytest.mark.slow
 def test_a_trial_of_a_killed_sweep_is_tried_again_by_another_of_the_study(spec, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(searches, "_HEARTBEAT", 1)
     killed = search(spec, tmp_path, "killed")
