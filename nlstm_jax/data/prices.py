@@ -8,16 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nlstm_jax.data.csv_columns import (
-    CsvTable,
-    DecimalColumn,
-    Kind,
-    TextColumn,
-    file_sha256,
-    first_line,
-    match_column_names,
-    read_columns,
-)
+from nlstm_jax.data.csv_columns import CsvTable, file_sha256, first_rows, match_column_names, read_columns
+from nlstm_jax.data.csv_kinds import DecimalColumn, Kind, TextColumn
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.types import Float
 
@@ -118,7 +110,7 @@ def _match_columns(path: Path, columns: str) -> tuple[tuple[str, ...] | None, di
         The names of all columns of a file without a header, or None; and the name in the file of each column in
         `_NAMES`, and of `adjusted` if the file has it.
     """
-    first = first_line(path)
+    first = first_rows(path, 1)[0]
     has_header = not any(re.fullmatch(r"\s*[\d.:/ -]+\s*", field) for field in first)
     if columns and "=" in columns:
         renamed = _parse_renamed(columns)
