@@ -67,13 +67,22 @@ class CsvTable:
             raise self.error(row, name, self.columns[name][row], f"one of {register.path.name}")
 
 
-def read_columns(path: Path, kinds: Mapping[str, Kind], names: Sequence[str] | None = None) -> CsvTable:
+def read_columns(
+    path: Path,
+    kinds: Mapping[str, Kind],
+    names: Sequence[str] | None = None,
+    *,
+    delimiter: str = ",",
+    header_lines: int = 0,
+) -> CsvTable:
     """Read the columns named in `kinds`, in any order. Other columns are listed as ignored.
 
     Args:
         path: A CSV file in UTF-8. Its first line names the columns, unless `names` does.
         kinds: The kind of each required column, by name.
         names: The names of all columns of a file without a header. None means that the file has a header.
+        delimiter: The character between two fields.
+        header_lines: The number of lines that are skipped at the beginning of a file whose `names` are given.
 
     Returns:
         A `CsvTable` with one array per column, all with one entry per row.
@@ -90,7 +99,7 @@ def read_columns(path: Path, kinds: Mapping[str, Kind], names: Sequence[str] | N
     {'shop_id': array([7], dtype=int32)}
     """
     with _open(path) as file:
-        return _read_table(path, file, kinds, names)
+        return _read_table(path, file, kinds, names, delimiter, header_lines)
 
 
 def first_rows(path: Path, count: int, delimiter: str = ",") -> list[list[str]]:
@@ -101,11 +110,25 @@ def first_rows(path: Path, count: int, delimiter: str = ",") -> list[list[str]]:
     Raises:
         DataError: As for `read_columns`.
     """
+    return [_split_header(path, line, delimiter) for line in _first_lines(path, count)]
+
+
+def find_delimiter(path: Path, delimiters: str) -> str:
+    """Return the one of several delimiters that occurs most often in the first line of a file.
+
+    Raises:
+        DataError: As for `read_columns`.
+    """
+    (line,) = _first_lines(path, 1)
+    return max(delimiters, key=line.count)
+
+
+def _first_lines(path: Path, count: int) -> list[str]:
+    """Return the first lines of a file that are not blank. Raises a DataError if there is none."""
     with _open(path) as file:
         chunk = next(_read_chunks(path, file), None)
     lines = [] if chunk is None else chunk[1].decode().split("\n")
-    rows = (_split_header(path, line, delimiter) for line in lines if line.strip())
-    first = list(itertools.islice(rows, count))
+    first = list(itertools.islice((line for line in lines if line.strip()), count))
     if not first:
         raise DataError(f"{path}: an empty file found, lines of columns accepted")
     return first
@@ -156,7 +179,12 @@ def _open(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _read_table(
-    path: Path, file: io.BufferedReader, kinds: Mapping[str, Kind], names: Sequence[str] | None
+    path: Path,
+    file: io.BufferedReader,
+    kinds: Mapping[str, Kind],
+    names: Sequence[str] | None,
+    delimiter: str,
+    header_lines: int,
 ) -> CsvTable:
     """Read the columns of an open file, see `read_columns`."""
     chunks = _read_chunks(path, file)
@@ -170,17 +198,20 @@ def _read_table(
         line += 1
     if names is None:
         head, _, data = data.partition(b"\n")
-        header = _split_header(path, head.decode(), ",")
+        header = _split_header(path, head.decode(), delimiter)
         line += 1
     else:
         header = list(names)
+        for _ in range(header_lines):
+            data = data.partition(b"\n")[2]
+            line += 1
     _check_header(path, header, kinds)
 
     columns = [header.index(name) for name in kinds]
     chunks = itertools.chain([(line, data)], chunks)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     lines: list[Int32[np.ndarray, " rows"]] = []
-    for block, block_lines in _split_blocks(path, chunks, header, columns):
+    for block, block_lines in _split_blocks(path, chunks, header, columns, delimiter):
         lines.append(block_lines)
         for (name, kind), fields in zip(kinds.items(), block, strict=True):
             values, wrong = kind.parse(fields)
@@ -249,7 +280,9 @@ Block: TypeAlias = tuple[list[Fields], Int32[np.ndarray, " rows"]]
 """The fields of each requested column, and the line of each row."""
 
 
-def _split_blocks(path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int]) -> Iterator[Block]:
+def _split_blocks(
+    path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int], delimiter: str
+) -> Iterator[Block]:
     """Split chunks into fields: with NumPy as long as the chunks are regular, with `csv` from then on.
 
     Args:
@@ -257,13 +290,15 @@ def _split_blocks(path: Path, chunks: Iterator[Chunk], header: list[str], column
         chunks: The chunks of the file, without the header.
         header: The names of all columns.
         columns: The indices of the requested columns.
+        delimiter: The character between two fields.
     """
     for line, data in chunks:
         if not data:
             continue
-        bounds = _split_regular(data, len(header))
+        bounds = _split_regular(data, len(header), delimiter)
         if bounds is None:
-            yield from _split_with_csv(path, itertools.chain([(line, data)], chunks), header, columns)
+            chunks = itertools.chain([(line, data)], chunks)
+            yield from _split_with_csv(path, chunks, header, columns, delimiter)
             return
         starts, ends = bounds
         fields = [Fields(data, starts[:, column], ends[:, column]) for column in columns]
@@ -271,14 +306,14 @@ def _split_blocks(path: Path, chunks: Iterator[Chunk], header: list[str], column
 
 
 def _split_regular(
-    data: bytes, width: int
+    data: bytes, width: int, delimiter: str
 ) -> tuple[Int[np.ndarray, "rows width"], Int[np.ndarray, "rows width"]] | None:
     """Return the starts and ends of all fields, or None if the block is not a regular one."""
     if b'"' in data or b"\r" in data or b"\n\n" in data or data.startswith(b"\n"):
         return None
     characters = np.frombuffer(data, np.uint8)
     is_newline = characters == ord("\n")
-    ends = np.flatnonzero(is_newline | (characters == ord(",")))
+    ends = np.flatnonzero(is_newline | (characters == ord(delimiter)))
     rows = int(is_newline.sum())
     if len(ends) != rows * width or not is_newline[ends[width - 1 :: width]].all():
         return None
@@ -286,9 +321,11 @@ def _split_regular(
     return starts.reshape(rows, width), ends.reshape(rows, width)
 
 
-def _split_with_csv(path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int]) -> Iterator[Block]:
+def _split_with_csv(
+    path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int], delimiter: str
+) -> Iterator[Block]:
     """Split chunks into fields with Python's `csv` module."""
-    numbered_rows = _read_csv_rows(path, chunks, header)
+    numbered_rows = _read_csv_rows(path, chunks, header, delimiter)
     while batch := list(itertools.islice(numbered_rows, _BLOCK_ROWS)):
         lines = [line for line, _ in batch]
         rows = [row for _, row in batch]
@@ -296,11 +333,13 @@ def _split_with_csv(path: Path, chunks: Iterator[Chunk], header: list[str], colu
         yield fields, np.array(lines, dtype=np.int32)
 
 
-def _read_csv_rows(path: Path, chunks: Iterator[Chunk], header: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _read_csv_rows(
+    path: Path, chunks: Iterator[Chunk], header: list[str], delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the number of its first line. Empty lines are skipped."""
     first, data = next(chunks)
     blocks = itertools.chain([data], (data for _, data in chunks))
-    reader = csv.reader(_decode_lines(blocks), strict=True)
+    reader = csv.reader(_decode_lines(blocks), delimiter=delimiter, strict=True)
     line = first
     while True:
         try:

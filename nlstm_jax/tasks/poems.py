@@ -176,7 +176,15 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
                 f"{source}: at least one batch of {batch_size} training poems expected, found {count}; "
                 f"--config.train.batch_size={count} or less serves"
             )
-        return cls(corpus, floor=floor)
+        task = cls(corpus, floor=floor)
+        if data["path"] and config["train"]["steps"]:
+            steps = config["train"]["steps"]
+            passes = steps * batch_size / count
+            task.log_lines += (
+                f"{steps:,} steps of {batch_size} poems are {passes:.1f} passes over {count:,} (config.train.steps, "
+                "config.train.batch_size)",
+            )
+        return task
 
     @staticmethod
     def build_model(config: Config, dims: Mapping[str, int]) -> LanguageModel:

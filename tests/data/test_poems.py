@@ -139,7 +139,6 @@ def test_bytes_that_are_not_utf8_are_placed(folder):
 
 def test_a_nul_is_placed(folder):
     file = write(folder / "qvalid5", QUATRAIN.encode() + b"\n\0")
-    nul = len(QUATRAIN.encode()) + 1
     assert validation_error(folder) == f"poems: {file} line 2: a NUL byte found, text accepted"
 
 

@@ -112,7 +112,10 @@ def test_sequences_without_classes_are_read_as_those_with(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("lines", "note"),
     [
-        (["sequence,class,split", "a,1,train", "b,1.0,train", "a,1,valid"], "classes: 1 and 1.0 are different names of"),
+        (
+            ["sequence,class,split", "a,1,train", "b,1.0,train", "a,1,valid"],
+            "classes: 1 and 1.0 are different names of",
+        ),
         (
             ["sequence,class,split", "\"['a', 'b', 'c']\",x,train", "\"['a', 'c']\",y,train", "\"['a']\",x,valid"],
             "symbols: 'b', looks like a part of a list",

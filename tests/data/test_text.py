@@ -134,5 +134,7 @@ def test_of_two_texts_in_a_folder_a_setting_chooses_one(tmp_path) -> None:
         read_text(tmp_path, "words")
     assert read_text(tmp_path, "words", pattern="my.{split}.txt").symbols == ("<eos>", "cat", "the")
     assert "_" in read_text(tmp_path, "words", pattern="*char*{split}*").symbols
-    with pytest.raises(ConfigError, match=r"^config\.data\.files: a file name with {split} .* found 'my\.train\.txt'$"):
+    with pytest.raises(
+        ConfigError, match=r"^config\.data\.files: a file name with {split} .* found 'my\.train\.txt'$"
+    ):
         read_text(tmp_path, "words", pattern="my.train.txt")
