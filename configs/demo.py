@@ -12,21 +12,12 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs import arguments, poems
-from nlstm_jax import tasks
+from configs.small_corpus import EVALUATIONS, MAX_STEPS, settings_for_corpus
 
 MODEL_PARAMETERS = 106_500
 """The number of parameters of the whole model, on generated poems."""
 CELL_PARAMETERS = 60_760
 """The number of parameters of the cell, on a user's poems. The embedding's number depends on their vocabulary."""
-TARGETS = 1_843_200
-"""The number of symbols that a run trains on: 1,200 steps of 64 generated poems."""
-
-_BATCH_SIZE = 64
-_TARGETS_PER_POEM = 24
-"""The number of symbols to predict in a generated poem."""
-_STEPS = 1200
-_EVALUATIONS = 15
-"""The number of evaluations in a run."""
 
 
 def get_config(argument: str = "") -> ConfigDict:
@@ -46,8 +37,8 @@ def get_config(argument: str = "") -> ConfigDict:
     config.model.dropout_output = 0.1
     config.optimizer.learning_rate = 4e-3
     config.optimizer.schedule = "cosine"
-    config.train.steps = _STEPS
-    config.eval.every_steps = _STEPS // _EVALUATIONS
+    config.train.steps = MAX_STEPS
+    config.eval.every_steps = MAX_STEPS // EVALUATIONS
     return config
 
 
@@ -63,7 +54,7 @@ def folder_for_poems(path: str) -> Path:
 def settings_for_poems(path: str) -> dict[str, int | str]:
     """Return the settings that train on a user's poems about as much as on generated ones.
 
-    A batch has about as many symbols as one of generated poems, and so has the whole run.
+    See `small_corpus.settings_for_corpus`.
 
     Args:
         path: A file of poems or a folder of quatrain files; empty for generated poems, which need no settings.
@@ -78,22 +69,9 @@ def settings_for_poems(path: str) -> dict[str, int | str]:
         return {}
     config = get_config()
     config.data.path = path
-    config.train.batch_size = 1
-    task = tasks.build(config)
-    targets_per_poem = task.targets_per_example
-    poem_count = task.splits["train"].size
-
-    batch_size = round(_BATCH_SIZE * _TARGETS_PER_POEM / targets_per_poem)
-    batch_size = max(8, min(_BATCH_SIZE, batch_size))
-    batch_size = min(poem_count, batch_size)
-    steps = round(TARGETS / (batch_size * targets_per_poem))
-    steps = max(150, min(_STEPS, steps))
     return {
         "data.path": path,
         "model.parameters": 0,
         "cell.parameters": CELL_PARAMETERS,
-        "train.batch_size": batch_size,
-        "train.steps": steps,
-        "eval.batch_size": batch_size,
-        "eval.every_steps": steps // _EVALUATIONS,
+        **settings_for_corpus(config),
     }

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import command
-from nlstm_jax.data.csv_columns import TextColumn, read_columns
+from nlstm_jax.data.sequences import read_sequence_texts
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.abilities import Classifies, missing_ability
 from nlstm_jax.training import restore
@@ -73,8 +73,7 @@ def _check_flags() -> None:
 def _read_sequences() -> tuple[list[str], list[str]]:
     """Return the sequences of the flag or the file, and a name of each for error messages."""
     if _INPUT.value:
-        table = read_columns(Path(_INPUT.value), {"sequence": TextColumn()})
-        return table.columns["sequence"].tolist(), [f"{table.path} line {line}" for line in table.lines]
+        return read_sequence_texts(Path(_INPUT.value))
     names = [f"--sequence {position}" for position in range(1, len(_SEQUENCE.value) + 1)]
     return _SEQUENCE.value, names
 

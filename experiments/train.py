@@ -18,6 +18,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from configs.small_corpus import lengthen_short_run
 from experiments import command
 from nlstm_jax import process
 from nlstm_jax.errors import ConfigError
@@ -50,7 +51,8 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(arguments: list[str]) -> None:
     """Read the configuration, then train one run, or one run per seed."""
     command.reject_positional(arguments)
-    config = command.read_config(_CONFIG)
+    chosen = set(config_flags.get_override_values(flags.FLAGS["config"]))
+    config = lengthen_short_run(command.read_config(_CONFIG), chosen)
     workdir = Path(_WORKDIR.value)
     is_single_run = _VMAP_SEEDS.value == 1
 

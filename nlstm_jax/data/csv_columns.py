@@ -12,131 +12,20 @@ import csv
 import hashlib
 import io
 import itertools
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Int, Int32
+from jaxtyping import Int, Int32
 
+from nlstm_jax.data.csv_kinds import Fields, Kind
+from nlstm_jax.data.decoding import clean
 from nlstm_jax.errors import DataError
 
 _BLOCK_BYTES = 1 << 21
 _BLOCK_ROWS = 1 << 16
-# 15 digits fit float64's mantissa, and 10^15 is exact too: one division rounds as Python's float() does.
-_MOST_DIGITS = 15
-_POWERS = 10.0 ** np.arange(_MOST_DIGITS + 1)
-_NUMBER = re.compile(r"[ \t]*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?[ \t]*", re.ASCII)
-
-
-class Fields(NamedTuple):
-    """The fields of one column in one block.
-
-    Attributes:
-        data: The bytes of the block in UTF-8. At least one byte follows the last field.
-        starts: The offset at which each field starts. Field i is `data[starts[i]:ends[i]]`.
-        ends: The offset behind each field.
-    """
-
-    data: bytes
-    starts: Int[np.ndarray, " rows"]
-    ends: Int[np.ndarray, " rows"]
-
-    def text(self, row: int) -> str:
-        """Return the field of one row as a string."""
-        return self.data[self.starts[row] : self.ends[row]].decode()
-
-
-class Parsed(NamedTuple):
-    """The parsed values of one column in one block.
-
-    Attributes:
-        values: One value per row.
-        wrong: True where a field is not acceptable. The value there has no meaning.
-    """
-
-    values: np.ndarray
-    wrong: Bool[np.ndarray, " rows"]
-
-
-@dataclass(frozen=True)
-class IntColumn:
-    """A column of integers from `low` to `high`, as int32. `2.0` is an integer too."""
-
-    low: int
-    high: int
-
-    @property
-    def accepted(self) -> str:
-        """The accepted values, for error messages."""
-        return f"a whole number from {self.low} to {self.high}"
-
-    def parse(self, fields: Fields) -> Parsed:
-        """Parse the fields of a block."""
-        values, wrong = _parse_numbers(fields)
-        wrong |= (values < self.low) | (values > self.high) | (values != np.floor(values))
-        return Parsed(np.where(wrong, 0, values).astype(np.int32), wrong)
-
-
-@dataclass(frozen=True)
-class DecimalColumn:
-    """A column of finite numbers from `low` to `high`, as float64, equal to Python's `float` of each field."""
-
-    low: float
-    high: float
-
-    @property
-    def accepted(self) -> str:
-        """The accepted values, for error messages."""
-        return f"a number from {self.low:g} to {self.high:g}"
-
-    def parse(self, fields: Fields) -> Parsed:
-        """Parse the fields of a block."""
-        values, wrong = _parse_numbers(fields)
-        return Parsed(values, wrong | (values < self.low) | (values > self.high))
-
-
-@dataclass(frozen=True)
-class DateColumn:
-    """A column of calendar days written dd.mm.yyyy, as datetime64[D]."""
-
-    accepted: str = "a day of the calendar written dd.mm.yyyy"
-
-    def parse(self, fields: Fields) -> Parsed:
-        """Parse the fields of a block."""
-        data, starts, ends = fields
-        characters = np.frombuffer(data, np.uint8).take(starts[:, None] + np.arange(10), mode="clip")
-        digits = (characters - ord("0"))[:, [0, 1, 3, 4, 6, 7, 8, 9]]
-        wrong = (ends - starts != 10) | (digits > 9).any(axis=1)
-        wrong |= (characters[:, [2, 5]] != ord(".")).any(axis=1)
-
-        day = digits[:, :2] @ [10, 1]
-        month = digits[:, 2:4] @ [10, 1]
-        year = digits[:, 4:] @ [1000, 100, 10, 1]
-        wrong |= (month < 1) | (month > 12) | (year < 1)
-
-        months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
-        dates = months.astype("datetime64[D]") + (day - 1)
-        # Day 0, or a day past the end of its month, falls into a neighboring month.
-        return Parsed(dates, wrong | (dates.astype("datetime64[M]") != months))
-
-
-@dataclass(frozen=True)
-class TextColumn:
-    """A column of any text, as an object array of str."""
-
-    accepted: str = "text"
-
-    def parse(self, fields: Fields) -> Parsed:
-        """Parse the fields of a block."""
-        texts = [fields.text(row) for row in range(len(fields.starts))]
-        return Parsed(np.array(texts, dtype=object), np.zeros(len(texts), bool))
-
-
-Kind: TypeAlias = IntColumn | DecimalColumn | DateColumn | TextColumn
-"""The type of a column's values. `accepted` describes them in error messages."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,13 +67,22 @@ class CsvTable:
             raise self.error(row, name, self.columns[name][row], f"one of {register.path.name}")
 
 
-def read_columns(path: Path, kinds: Mapping[str, Kind], names: Sequence[str] | None = None) -> CsvTable:
+def read_columns(
+    path: Path,
+    kinds: Mapping[str, Kind],
+    names: Sequence[str] | None = None,
+    *,
+    delimiter: str = ",",
+    header_lines: int = 0,
+) -> CsvTable:
     """Read the columns named in `kinds`, in any order. Other columns are listed as ignored.
 
     Args:
         path: A CSV file in UTF-8. Its first line names the columns, unless `names` does.
         kinds: The kind of each required column, by name.
         names: The names of all columns of a file without a header. None means that the file has a header.
+        delimiter: The character between two fields.
+        header_lines: The number of lines that are skipped at the beginning of a file whose `names` are given.
 
     Returns:
         A `CsvTable` with one array per column, all with one entry per row.
@@ -196,25 +94,44 @@ def read_columns(path: Path, kinds: Mapping[str, Kind], names: Sequence[str] | N
     >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "shops.csv"
     >>> _ = path.write_text('shop_name,shop_id\\n"Harbour Street, Alderby",7\\n')
+    >>> from nlstm_jax.data.csv_kinds import IntColumn
     >>> read_columns(path, {"shop_id": IntColumn(0, 99)}).columns
     {'shop_id': array([7], dtype=int32)}
     """
     with _open(path) as file:
-        return _read_table(path, file, kinds, names)
+        return _read_table(path, file, kinds, names, delimiter, header_lines)
 
 
-def first_line(path: Path) -> list[str]:
-    """Return the fields of a file's first line: column names, or the values of the first row.
+def first_rows(path: Path, count: int, delimiter: str = ",") -> list[list[str]]:
+    """Return the fields of the first rows of a file, without blanks around them: column names or values.
+
+    Empty lines are skipped.
 
     Raises:
         DataError: As for `read_columns`.
     """
+    return [_split_header(path, line, delimiter) for line in _first_lines(path, count)]
+
+
+def find_delimiter(path: Path, delimiters: str) -> str:
+    """Return the one of several delimiters that occurs most often in the first line of a file.
+
+    Raises:
+        DataError: As for `read_columns`.
+    """
+    (line,) = _first_lines(path, 1)
+    return max(delimiters, key=line.count)
+
+
+def _first_lines(path: Path, count: int) -> list[str]:
+    """Return the first lines of a file that are not blank. Raises a DataError if there is none."""
     with _open(path) as file:
         chunk = next(_read_chunks(path, file), None)
-    if chunk is None:
+    lines = [] if chunk is None else chunk[1].decode().split("\n")
+    first = list(itertools.islice((line for line in lines if line.strip()), count))
+    if not first:
         raise DataError(f"{path}: an empty file found, lines of columns accepted")
-    _, data = chunk
-    return _split_header(path, data.partition(b"\n")[0].decode())
+    return first
 
 
 def match_column_names(path: Path, header: Sequence[str], names: Sequence[str]) -> dict[str, str]:
@@ -262,7 +179,12 @@ def _open(path: Path) -> Iterator[io.BufferedReader]:
 
 
 def _read_table(
-    path: Path, file: io.BufferedReader, kinds: Mapping[str, Kind], names: Sequence[str] | None
+    path: Path,
+    file: io.BufferedReader,
+    kinds: Mapping[str, Kind],
+    names: Sequence[str] | None,
+    delimiter: str,
+    header_lines: int,
 ) -> CsvTable:
     """Read the columns of an open file, see `read_columns`."""
     chunks = _read_chunks(path, file)
@@ -271,19 +193,25 @@ def _read_table(
         raise DataError(f"{path}: an empty file found, a line with {', '.join(kinds)} and rows accepted")
 
     line, data = first
+    while data.startswith(b"\n"):
+        data = data[1:]
+        line += 1
     if names is None:
         head, _, data = data.partition(b"\n")
-        header = _split_header(path, head.decode())
+        header = _split_header(path, head.decode(), delimiter)
         line += 1
     else:
         header = list(names)
+        for _ in range(header_lines):
+            data = data.partition(b"\n")[2]
+            line += 1
     _check_header(path, header, kinds)
 
     columns = [header.index(name) for name in kinds]
     chunks = itertools.chain([(line, data)], chunks)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in kinds}
     lines: list[Int32[np.ndarray, " rows"]] = []
-    for block, block_lines in _split_blocks(path, chunks, header, columns):
+    for block, block_lines in _split_blocks(path, chunks, header, columns, delimiter):
         lines.append(block_lines)
         for (name, kind), fields in zip(kinds.items(), block, strict=True):
             values, wrong = kind.parse(fields)
@@ -296,14 +224,16 @@ def _read_table(
 
     # `pop` frees a column's blocks as soon as they are joined, which halves the peak memory.
     joined = {name: np.concatenate(parts.pop(name)) for name in kinds}
-    ignored = tuple(name for name in header if name not in kinds)
+    ignored = tuple(
+        name or f"column {index} (without a name)" for index, name in enumerate(header, 1) if name not in kinds
+    )
     return CsvTable(path, joined, np.concatenate(lines), ignored)
 
 
-def _split_header(path: Path, line: str) -> list[str]:
+def _split_header(path: Path, line: str, delimiter: str) -> list[str]:
     """Split the first line of a file into its fields, without blanks around them."""
     try:
-        return [name.strip() for name in next(csv.reader([line], strict=True), [])]
+        return [name.strip() for name in next(csv.reader([line], delimiter=delimiter, strict=True), [])]
     except csv.Error as error:
         raise DataError(f"{path} line 1: {error}; the names of the columns accepted") from error
 
@@ -340,32 +270,19 @@ def _read_chunks(path: Path, file: io.BufferedReader) -> Iterator[Chunk]:
         rest = data[end:]
         data = data[:end]
 
-        if line == 1:
-            data = data.removeprefix(b"\xef\xbb\xbf")
-        _check_bytes(path, line, data)
+        data = clean(data, str(path), line)
         if data:
-            yield line, data.replace(b"\r\n", b"\n")
+            yield line, data
         line += data.count(b"\n")
-
-
-def _check_bytes(path: Path, line: int, data: bytes) -> None:
-    """Raise a DataError if the bytes hold a NUL or are not UTF-8. `line` is the number of their first line."""
-    nul = data.find(b"\0")
-    if nul >= 0:
-        line += data.count(b"\n", 0, nul)
-        raise DataError(f"{path} line {line}: a NUL byte found, text accepted")
-    try:
-        data.decode()
-    except UnicodeDecodeError as error:
-        line += data.count(b"\n", 0, error.start)
-        raise DataError(f"{path} line {line}: byte 0x{data[error.start]:02x} found, text in UTF-8 accepted") from error
 
 
 Block: TypeAlias = tuple[list[Fields], Int32[np.ndarray, " rows"]]
 """The fields of each requested column, and the line of each row."""
 
 
-def _split_blocks(path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int]) -> Iterator[Block]:
+def _split_blocks(
+    path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int], delimiter: str
+) -> Iterator[Block]:
     """Split chunks into fields: with NumPy as long as the chunks are regular, with `csv` from then on.
 
     Args:
@@ -373,13 +290,15 @@ def _split_blocks(path: Path, chunks: Iterator[Chunk], header: list[str], column
         chunks: The chunks of the file, without the header.
         header: The names of all columns.
         columns: The indices of the requested columns.
+        delimiter: The character between two fields.
     """
     for line, data in chunks:
         if not data:
             continue
-        bounds = _split_regular(data, len(header))
+        bounds = _split_regular(data, len(header), delimiter)
         if bounds is None:
-            yield from _split_with_csv(path, itertools.chain([(line, data)], chunks), header, columns)
+            chunks = itertools.chain([(line, data)], chunks)
+            yield from _split_with_csv(path, chunks, header, columns, delimiter)
             return
         starts, ends = bounds
         fields = [Fields(data, starts[:, column], ends[:, column]) for column in columns]
@@ -387,14 +306,14 @@ def _split_blocks(path: Path, chunks: Iterator[Chunk], header: list[str], column
 
 
 def _split_regular(
-    data: bytes, width: int
+    data: bytes, width: int, delimiter: str
 ) -> tuple[Int[np.ndarray, "rows width"], Int[np.ndarray, "rows width"]] | None:
     """Return the starts and ends of all fields, or None if the block is not a regular one."""
     if b'"' in data or b"\r" in data or b"\n\n" in data or data.startswith(b"\n"):
         return None
     characters = np.frombuffer(data, np.uint8)
     is_newline = characters == ord("\n")
-    ends = np.flatnonzero(is_newline | (characters == ord(",")))
+    ends = np.flatnonzero(is_newline | (characters == ord(delimiter)))
     rows = int(is_newline.sum())
     if len(ends) != rows * width or not is_newline[ends[width - 1 :: width]].all():
         return None
@@ -402,9 +321,11 @@ def _split_regular(
     return starts.reshape(rows, width), ends.reshape(rows, width)
 
 
-def _split_with_csv(path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int]) -> Iterator[Block]:
+def _split_with_csv(
+    path: Path, chunks: Iterator[Chunk], header: list[str], columns: list[int], delimiter: str
+) -> Iterator[Block]:
     """Split chunks into fields with Python's `csv` module."""
-    numbered_rows = _read_csv_rows(path, chunks, header)
+    numbered_rows = _read_csv_rows(path, chunks, header, delimiter)
     while batch := list(itertools.islice(numbered_rows, _BLOCK_ROWS)):
         lines = [line for line, _ in batch]
         rows = [row for _, row in batch]
@@ -412,11 +333,13 @@ def _split_with_csv(path: Path, chunks: Iterator[Chunk], header: list[str], colu
         yield fields, np.array(lines, dtype=np.int32)
 
 
-def _read_csv_rows(path: Path, chunks: Iterator[Chunk], header: list[str]) -> Iterator[tuple[int, list[str]]]:
+def _read_csv_rows(
+    path: Path, chunks: Iterator[Chunk], header: list[str], delimiter: str
+) -> Iterator[tuple[int, list[str]]]:
     """Yield each row with the number of its first line. Empty lines are skipped."""
     first, data = next(chunks)
     blocks = itertools.chain([data], (data for _, data in chunks))
-    reader = csv.reader(_decode_lines(blocks), strict=True)
+    reader = csv.reader(_decode_lines(blocks), delimiter=delimiter, strict=True)
     line = first
     while True:
         try:
@@ -446,38 +369,6 @@ def _join_fields(texts: list[str]) -> Fields:
     ends = np.cumsum([len(text) for text in encoded])
     starts = np.concatenate([[0], ends[:-1]])
     return Fields(b"".join(encoded) + b"\n", starts, ends)
-
-
-def _parse_numbers(fields: Fields) -> Parsed:
-    """Parse decimal numbers as float64.
-
-    Regular numbers are parsed together, digit by digit. The few with exponents, plus signs, blanks or many digits are
-    parsed one by one.
-    """
-    characters = np.frombuffer(fields.data, np.uint8)
-    width = fields.ends - fields.starts
-    negative = characters[fields.starts] == ord("-")
-    mantissa = np.zeros(len(width), np.int64)
-    digits, points, decimals = np.zeros((3, len(width)), np.int8)
-    for offset in range(min(int(width.max()), _MOST_DIGITS + 2)):
-        inside = width > offset
-        character = characters.take(fields.starts + offset, mode="clip")
-        digit = character - np.uint8(ord("0"))
-        is_digit = inside & (digit < 10)
-        mantissa = np.where(is_digit, mantissa * 10 + digit, mantissa)
-        digits += is_digit
-        decimals += is_digit & (points > 0)
-        points += inside & (character == ord("."))
-
-    regular = (digits + points + negative == width) & (points <= 1) & (digits >= 1) & (digits <= _MOST_DIGITS)
-    values = np.where(negative, -mantissa, mantissa) / _POWERS[np.minimum(decimals, _MOST_DIGITS)]
-    wrong = ~regular
-    for row in np.flatnonzero(wrong).tolist():
-        text = fields.text(row)
-        if _NUMBER.fullmatch(text) and np.isfinite(float(text)):
-            values[row] = float(text)
-            wrong[row] = False
-    return Parsed(values, wrong)
 
 
 def _field_error(path: Path, line: int, column: str, value: object, accepted: str) -> DataError:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from nlstm_jax.data.csv_columns import file_sha256
+from nlstm_jax.data.decoding import read_text
 from nlstm_jax.data.splits import SPLITS, hashed_split
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
@@ -103,7 +104,7 @@ def read_corpus(path: Path) -> Corpus:
     if path.is_dir():
         return _read_quatrains(path)
     splits: dict[str, list[Poem]] = {split: [] for split in SPLITS}
-    for poem in _parse_poems(path, _read_text(path)):
+    for poem in _parse_poems(path, _read_poems(path)):
         text = "\n".join("".join(line) for line in poem)
         splits[hashed_split(text, 0.05, 0.05)].append(poem)
     return Corpus(splits, "", {path.name: file_sha256(path)})
@@ -140,7 +141,7 @@ def shared_lines(train: Sequence[Poem], other: Sequence[Poem]) -> int:
 def _read_quatrains(folder: Path) -> Corpus:
     """Read a folder of quatrain files."""
     files = {split: _quatrain_file(folder, split) for split in SPLITS}
-    texts = {split: _read_text(file) for split, file in files.items()}
+    texts = {split: _read_poems(file) for split, file in files.items()}
     splits = {split: _parse_quatrains(files[split], text) for split, text in texts.items()}
     for split in SPLITS[1:]:
         _check_form(files[split], 1, splits[split][0], splits["train"][0])
@@ -162,28 +163,14 @@ def _quatrain_text(poem: Poem) -> str:
     return "\t".join(" ".join(line) for line in poem)
 
 
-def _read_text(path: Path) -> str:
-    """Read a file of UTF-8 text, without a byte order mark and with LF at line ends."""
+def _read_poems(path: Path) -> str:
+    """Read the text of a file of poems. Raises a DataError if there is none."""
     if not path.is_file():
         raise DataError(f"poems: {path}: a file of poems, or a folder of quatrain files, expected; there is none")
-    data = path.read_bytes()
-    if not data.strip():
+    text = read_text(path, f"poems: {path}")
+    if not text.strip():
         raise DataError(f"poems: {path}: poems expected, the file is empty")
-    nul = data.find(b"\0")
-    if nul >= 0:
-        raise DataError(f"poems: {path}: text expected, found a NUL at byte {nul} (line {_line_number(data, nul)})")
-    try:
-        return data.decode("utf-8").removeprefix("\ufeff").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        line = _line_number(data, error.start)
-        raise DataError(
-            f"poems: {path}: UTF-8 expected, found 0x{data[error.start]:02x} at byte {error.start} (line {line})"
-        ) from None
-
-
-def _line_number(data: bytes, offset: int) -> int:
-    """Return the number of the line that holds the byte at `offset`, counted from 1."""
-    return data.count(b"\n", 0, offset) + 1
+    return text
 
 
 def _parse_quatrains(path: Path, text: str) -> list[Poem]:

@@ -2,23 +2,24 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from nlstm_jax.data.amounts import parse_amounts
 from nlstm_jax.data.csv_columns import (
     CsvTable,
-    DecimalColumn,
-    Kind,
-    TextColumn,
     file_sha256,
-    first_line,
+    find_delimiter,
+    first_rows,
     match_column_names,
     read_columns,
 )
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.data.csv_kinds import TextColumn
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.types import Float
 
 VALUES = ("open", "high", "low", "close", "volume")
@@ -31,6 +32,10 @@ _USUAL = {6: _NAMES, 7: ("date", "time", *VALUES)}
 _FORMATS = ("%Y-%m-%d", "%Y%m%d")
 _LEAST = 1e-12
 _MOST = 1e15
+_DELIMITERS = ",;\t"
+_SHARE_NAMES = ("ticker", "symbol", "stock", "share")
+"""The names of a column that says which share a row belongs to."""
+_TIME_OF_DAY = re.compile(r"(\d{4}-\d\d-\d\d)[ T]\d\d:.*")
 
 
 @dataclass(frozen=True)
@@ -54,34 +59,46 @@ def read_prices(path: Path, columns: str = "", date_format: str = "") -> Prices:
     """Read a CSV file whose rows hold a date, open, high, low, close and volume.
 
     Args:
-        path: A CSV file with or without a header. Its rows may go forward or backward in time.
+        path: A CSV file with or without a header, or with the three header lines of yfinance. Fields are parted by a
+            comma, a semicolon or a tab, whichever the first line has most of. Rows may go forward or backward in time.
+            Numbers may be written 1,234.5, $12.30 or 1.25M. Rows without any price are left out.
         columns: The names of the columns, in one of three forms. Empty: a header has these names in any case; a file
             without a header has six columns in the order above, or seven with a time of day after the date.
             `close=Last,date=Day`: these columns of a header have other names. `date,close,open,…`: the names of all
             columns of a file without a header; columns with unknown names are ignored. A column named `adjusted` is
-            the close after splits and dividends. All prices of a day are then multiplied by adjusted / close.
+            the close after splits and dividends. All prices of a day are then multiplied by adjusted / close. The
+            volume may be missing and is 0 then.
         date_format: The format of dates, as for `strptime`. Empty: `2013-08-09` or `20130809`.
 
     Raises:
         ConfigError: `columns` has none of these forms.
         DataError: As for `read_columns`. Also a date that is invalid, comes twice or is out of order, a price that is
-            not above 0, a volume below 0, a high below or a low above the day's other prices. The message names file,
-            line and column.
+            missing in a row with others or not above 0 (an open of 0 is read as the day's close), a volume below 0,
+            rows of several shares, a high below or a low above the day's other prices. The message names file, line
+            and column.
     """
-    names, file_names = _match_columns(path, columns)
-    kinds = {file_name: _column_kind(name) for name, file_name in file_names.items()}
-    table = read_columns(path, kinds, names=names)
-    dates = _parse_dates(table, file_names["date"], date_format)
-    values = np.stack([table.columns[file_names[name]] for name in VALUES], axis=1)
-    _check_ranges(table, values, file_names)
+    form = _find_form(path, columns)
+    kinds = {file_name: TextColumn() for file_name in (*form.file_names.values(), *form.share_columns)}
+    table = read_columns(path, kinds, names=form.names, delimiter=form.delimiter, header_lines=form.header_lines)
+    for column in form.share_columns:
+        _check_one_share(path, table.columns[column])
+    amounts = {
+        name: _parse_column(table, name, file_name) for name, file_name in form.file_names.items() if name != "date"
+    }
+    notes = [f"columns passed over: {', '.join(table.ignored)}"] if table.ignored else []
+    notes += [
+        f"prices are not adjusted; --config.data.columns='adjusted={name}' adjusts them"
+        for name in table.ignored
+        if name.lower().startswith("adj")
+    ]
+    table, amounts = _leave_out_empty_rows(table, amounts, notes)
+    _check_amounts(table, amounts, form.file_names, notes)
+    dates = _parse_dates(table, form.file_names["date"], date_format)
+    values = np.stack([amounts[name] for name in VALUES], axis=1)
+    _check_ranges(table, values, form.file_names)
 
-    if _ADJUSTED in file_names:
-        adjusted = table.columns[file_names[_ADJUSTED]]
-        close = table.columns[file_names["close"]]
-        values[:, :4] *= (adjusted / close)[:, None]
-    notes = []
-    if table.ignored:
-        notes.append(f"columns passed over: {', '.join(table.ignored)}")
+    if _ADJUSTED in amounts:
+        values[:, :4] *= (amounts[_ADJUSTED] / amounts["close"])[:, None]
     if len(dates) > 1 and dates[0] > dates[-1]:
         dates = dates[::-1]
         values = values[::-1]
@@ -98,43 +115,158 @@ def write_prices(path: Path, prices: Prices) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _column_kind(name: str) -> Kind:
-    """Return the kind of the column that holds `name`."""
-    if name == "date":
-        return TextColumn()
-    if name == "volume":
-        return DecimalColumn(0.0, _MOST)
-    return DecimalColumn(_LEAST, _MOST)
+class _Form(NamedTuple):
+    """The form of a file of prices.
+
+    Attributes:
+        names: The names of all columns of a file whose header has not exactly one line. Otherwise None.
+        file_names: The name in the file of each column in `_NAMES`, and of `adjusted` if the file has it. The volume
+            may be missing.
+        share_columns: The columns that say which share a row belongs to.
+        delimiter: The character between two fields.
+        header_lines: The number of lines above the rows, if the file has `names`.
+    """
+
+    names: tuple[str, ...] | None
+    file_names: dict[str, str]
+    share_columns: tuple[str, ...]
+    delimiter: str
+    header_lines: int = 0
 
 
-def _match_columns(path: Path, columns: str) -> tuple[tuple[str, ...] | None, dict[str, str]]:
-    """Find the columns of a file of prices.
+def _find_form(path: Path, columns: str) -> _Form:
+    """Find the form of a file of prices.
 
     Args:
         path: The file.
         columns: The argument `columns` of `read_prices`.
-
-    Returns:
-        The names of all columns of a file without a header, or None; and the name in the file of each column in
-        `_NAMES`, and of `adjusted` if the file has it.
     """
-    first = first_line(path)
+    delimiter = find_delimiter(path, _DELIMITERS)
+    rows = first_rows(path, 3, delimiter)
+    first = rows[0]
+    names: tuple[str, ...] | None = None
+    header_lines = 0
+    # yfinance writes three lines: the columns, the shares, and the name of the index.
+    if len(rows) == 3 and rows[1][0].lower() == "ticker" and rows[2][0].lower() == "date":
+        _check_one_share(path, np.array(rows[1][1:], dtype=object))
+        names = ("date", *first[1:])
+        first = list(names)
+        header_lines = 3
+
     has_header = not any(re.fullmatch(r"\s*[\d.:/ -]+\s*", field) for field in first)
+    renamed: dict[str, str] = {}
     if columns and "=" in columns:
         renamed = _parse_renamed(columns)
         if not has_header:
             raise ConfigError(f"config.data.columns: {path} has no header: the names of all its columns expected")
-        unchanged = [name for name in _NAMES if name not in renamed]
-        return None, match_column_names(path, first, unchanged) | renamed
-    if columns or not has_header:
+    elif columns or not has_header:
         names = _name_all_columns(path, first, columns)
         if has_header:
             raise ConfigError(
                 f"config.data.columns: {path} has a header, {', '.join(first)}: close=NAME,… expected, "
                 f"found {columns!r}"
             )
-        return names, {name: name for name in (*_NAMES, _ADJUSTED) if name in names}
-    return None, match_column_names(path, first, _NAMES)
+        first = list(names)
+    file_names = _find_columns(path, first, renamed)
+    if not has_header and _ADJUSTED in first:
+        file_names[_ADJUSTED] = _ADJUSTED
+    share_columns = tuple(name for name in first if name.lower() in _SHARE_NAMES and name not in file_names.values())
+    return _Form(names, file_names, share_columns, delimiter, header_lines)
+
+
+def _find_columns(path: Path, header: Sequence[str], renamed: dict[str, str]) -> dict[str, str]:
+    """Return the name in the file of each column.
+
+    Args:
+        path: The file.
+        header: The names of all columns.
+        renamed: The names that the user has given.
+
+    Raises:
+        DataError: A column other than the volume is missing.
+    """
+    unchanged = [name for name in _NAMES if name not in renamed]
+    file_names = match_column_names(path, header, unchanged) | renamed
+    if file_names["volume"] not in header and "volume" not in renamed:
+        del file_names["volume"]
+    for name, file_name in file_names.items():
+        if file_name not in header:
+            raise DataError(
+                f"{path} line 1, column {file_name}: no such column found in {', '.join(header)!r}; "
+                f"--config.data.columns={name}=… names the one that has the {name}"
+            )
+    return file_names
+
+
+def _check_one_share(path: Path, shares: np.ndarray) -> None:
+    """Raise a DataError if rows or columns belong to several shares."""
+    names = sorted(set(shares.tolist()) - {""})
+    if len(names) > 1:
+        raise DataError(f"{path}: {len(names)} shares found, {', '.join(names[:5])}; one in a file accepted")
+
+
+def _parse_column(table: CsvTable, name: str, file_name: str) -> Float[np.ndarray, "N"]:
+    """Return the numbers of a column, NaN where there is none. Raises a DataError at text that is no number."""
+    texts = table.columns[file_name]
+    values = parse_amounts(texts)
+    least = 0.0 if name in ("volume", "open") else _LEAST
+    wrong = np.flatnonzero((values < least) | (values > _MOST))
+    if len(wrong):
+        row = int(wrong[0])
+        raise table.error(row, file_name, texts[row], f"a number from {least:g} to {_MOST:g}")
+    return values
+
+
+Amounts: TypeAlias = dict[str, Float[np.ndarray, "N"]]
+"""The numbers of each column in `VALUES`, and of `adjusted` if the file has it."""
+
+
+def _leave_out_empty_rows(table: CsvTable, amounts: Amounts, notes: list[str]) -> tuple[CsvTable, Amounts]:
+    """Return the table and the numbers without rows that have no price at all. `notes` gets a line if there are any.
+
+    Raises:
+        DataError: No row has a price.
+    """
+    is_empty = np.all([np.isnan(amounts[name]) for name in VALUES[:4]], axis=0)
+    if is_empty.all():
+        raise table.error(0, "close", "", "rows with prices")
+    if not is_empty.any():
+        return table, amounts
+    notes.append(f"{int(is_empty.sum()):,} rows without prices are left out, line {table.lines[is_empty.argmax()]} on")
+    kept = ~is_empty
+    columns = {name: column[kept] for name, column in table.columns.items()}
+    kept_table = replace(table, columns=columns, lines=table.lines[kept])
+    return kept_table, {name: values[kept] for name, values in amounts.items()}
+
+
+def _check_amounts(table: CsvTable, amounts: Amounts, file_names: dict[str, str], notes: list[str]) -> None:
+    """Check that no price is missing. A missing volume becomes 0, and an open of 0 becomes the day's close.
+
+    Both are told in `notes`.
+
+    Raises:
+        DataError: A price is missing in a row that has others.
+    """
+    for name, values in amounts.items():
+        if name == "volume":
+            continue
+        missing = np.flatnonzero(np.isnan(values))
+        if len(missing):
+            row = int(missing[0])
+            value = table.columns[file_names[name]][row]
+            raise table.error(row, file_names[name], value, f"a number from {_LEAST:g} to {_MOST:g}")
+
+    has_no_open = amounts["open"] == 0
+    if has_no_open.any():
+        amounts["open"] = np.where(has_no_open, amounts["close"], amounts["open"])
+        notes.append(f"{int(has_no_open.sum()):,} opens of 0 are read as the day's close")
+    if "volume" not in amounts:
+        amounts["volume"] = np.zeros(len(table.lines))
+        notes.append("no column volume: the volume of each day is read as 0")
+    has_no_volume = np.isnan(amounts["volume"])
+    if has_no_volume.any():
+        amounts["volume"] = np.where(has_no_volume, 0.0, amounts["volume"])
+        notes.append(f"{int(has_no_volume.sum()):,} missing volumes are read as 0")
 
 
 def _parse_renamed(columns: str) -> dict[str, str]:
@@ -158,7 +290,7 @@ def _name_all_columns(path: Path, first: Sequence[str], columns: str) -> tuple[s
     names = _USUAL.get(len(first), ())
     if columns:
         names = tuple(name.strip() for name in columns.split(","))
-    if len(names) != len(first) or any(names.count(name) != 1 for name in _NAMES):
+    if len(names) != len(first) or any(names.count(name) != 1 for name in _NAMES[:-1]):
         raise ConfigError(
             f"config.data.columns: {path} has {len(first)} columns: their names in order, with "
             f"{', '.join(_NAMES)} once each, expected, found {columns or 'none'}"
@@ -186,14 +318,17 @@ def _parse_dates(table: CsvTable, column: str, date_format: str) -> np.ndarray:
     if len(wrong):
         row = int(wrong[0]) + 1
         direction = "earlier" if is_backward else "later"
-        accepted = f"a date {direction} than that of the row before, {texts[row - 1]},"
+        accepted = f"a date {direction} than that of the row before, {texts[row - 1]}, as of one share,"
         raise table.error(row, column, texts[row], accepted)
     return dates
 
 
 def _parse_day(text: str, date_format: str) -> date | None:
-    """Return the day that a text holds, or None if the text is not in the format."""
+    """Return the day that a text holds, or None if the text is not in the format. A time of day is left out."""
     formats = (date_format,) if date_format else _FORMATS
+    stamp = _TIME_OF_DAY.fullmatch(text)
+    if stamp and not date_format:
+        text = stamp[1]
     for candidate in formats:
         try:
             return datetime.strptime(text, candidate).date()

@@ -1,44 +1,48 @@
-"""The folder of Kaggle's "Predict Future Sales", as one row per (shop, item) pair and one column per month.
+"""The folder of Kaggle's "Predict Future Sales", or of sales in its form, as monthly counts of (shop, item) pairs."""
 
-Dimension letters: P pairs, M months (month 0 is January 2013), n rows of any table.
-"""
-
-import contextlib
 import hashlib
 import json
-import lzma
-import os
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import IO, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int, Int32
+from jaxtyping import Float, Int
 
-from nlstm_jax.data.csv_columns import (
-    CsvTable,
-    DateColumn,
-    DecimalColumn,
-    IntColumn,
-    Kind,
-    TextColumn,
-    file_sha256,
-    read_columns,
-    repeats,
+from nlstm_jax.data.csv_columns import CsvTable, file_sha256, first_rows, read_columns, repeats
+from nlstm_jax.data.csv_kinds import DateColumn, DecimalColumn, IntColumn, Kind, NameColumn, TextColumn
+from nlstm_jax.data.sales_cache import load_history, replace_file, store_history
+from nlstm_jax.data.sales_history import (
+    LARGEST_ID,
+    JoinedPairs,
+    SalesHistory,
+    SalesRows,
+    TestPairs,
+    aggregate,
+    find_pairs,
+    join_pairs,
+    pair_keys,
 )
 from nlstm_jax.errors import DataError
 
+__all__ = [
+    "JoinedPairs",
+    "SalesHistory",
+    "SalesRows",
+    "TestPairs",
+    "aggregate",
+    "join_pairs",
+    "read_sales",
+    "write_submission",
+]
+
 PUBLIC_ROWS = 2_935_849
-FIRST_MONTH = np.datetime64("2013-01", "M")
 DOWNLOAD = "kaggle competitions download -c competitive-data-science-predict-future-sales"
 
 MOST_MONTHS = 240
 # The bounds keep a (shop, item, month) within one int64 and the table of months within memory.
-_ID = IntColumn(0, 9_999_999)
+_ID = IntColumn(0, LARGEST_ID)
+_IDS = ("shop_id", "item_id")
 _FILES: dict[str, dict[str, Kind]] = {
     "sales_train.csv": {
         "date": DateColumn(),
@@ -53,6 +57,8 @@ _FILES: dict[str, dict[str, Kind]] = {
     "shops.csv": {"shop_name": TextColumn(), "shop_id": _ID},
     "item_categories.csv": {"item_category_name": TextColumn(), "item_category_id": _ID},
 }
+_OPTIONAL = ("date_block_num", "item_price", "item_category_id", "shop_name", "item_category_name")
+"""The columns that a file may lack."""
 _REGISTERS = (
     ("items.csv", "item_category_id", "item_categories.csv"),
     ("test.csv", "shop_id", "shops.csv"),
@@ -61,98 +67,7 @@ _REGISTERS = (
     ("sales_train.csv", "item_id", "items.csv"),
 )
 """A file, a column of it, and the file that lists every value that the column may have."""
-_CACHE_VERSION = 1
-# All exceptions that were observed when an .npz file with changed or missing bytes was read.
-_BROKEN_CACHE = (
-    *(OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError),
-    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError),
-)
-_ITEM_SPAN = _ID.high + 1
-
-
-class SalesRows(NamedTuple):
-    """The rows of sales_train.csv: the sales of one pair on one day at one price.
-
-    Attributes:
-        dates: The days, datetime64[D] [n].
-        months: The month of each day.
-        shop_ids: The shops.
-        item_ids: The items.
-        prices: The price of one unit.
-        counts: The units sold. Returns are negative.
-    """
-
-    dates: np.ndarray
-    months: Int32[np.ndarray, " n"]
-    shop_ids: Int32[np.ndarray, " n"]
-    item_ids: Int32[np.ndarray, " n"]
-    prices: Float64[np.ndarray, " n"]
-    counts: Int32[np.ndarray, " n"]
-
-
-class PairMonths(NamedTuple):
-    """The pairs that have any row, sorted by shop and item, with their months.
-
-    Its fields have the meaning of those of `SalesHistory`.
-    """
-
-    shop_ids: Int32[np.ndarray, " P"]
-    item_ids: Int32[np.ndarray, " P"]
-    counts: Float32[np.ndarray, "P M"]
-    prices: Float32[np.ndarray, "P M"]
-
-
-class JoinedPairs(NamedTuple):
-    """The months of requested pairs, in the order of the request.
-
-    Attributes:
-        counts: The units sold in each month, 0 without a history.
-        prices: The mean price in each month, 0 without a history.
-        has_history: True if the pair occurs in sales_train.csv.
-    """
-
-    counts: Float32[np.ndarray, "n M"]
-    prices: Float32[np.ndarray, "n M"]
-    has_history: Bool[np.ndarray, " n"]
-
-
-@dataclass(frozen=True, eq=False)
-class TestPairs:
-    """The pairs to forecast, in the order of test.csv."""
-
-    __test__ = False  # The class is named after the file. Without this pytest would collect it.
-
-    ids: Int32[np.ndarray, " n"]
-    shop_ids: Int32[np.ndarray, " n"]
-    item_ids: Int32[np.ndarray, " n"]
-
-
-@dataclass(frozen=True, eq=False)
-class SalesHistory:
-    """The monthly sales of every (shop, item) pair that occurs in sales_train.csv.
-
-    Attributes:
-        shop_ids: The shop of each pair.
-        item_ids: The item of each pair.
-        counts: The units sold in each month, with returns negative. M is the last month with data + 1.
-        prices: The mean of item_price over the rows of each month. A month without sales has the price of the month
-            before it, and 0 before the first sale.
-        rows: The number of rows of sales_train.csv.
-        test: The pairs of test.csv. None if there is no such file.
-        item_names: The name of each item by its id. Empty without items.csv.
-        checksums: The SHA-256 by file name. Empty for generated sales.
-        notes: Remarks for the log.
-    """
-
-    shop_ids: Int32[np.ndarray, " P"]
-    item_ids: Int32[np.ndarray, " P"]
-    counts: Float32[np.ndarray, "P M"]
-    prices: Float32[np.ndarray, "P M"]
-    rows: int
-    test: TestPairs | None = None
-    item_names: dict[int, str] = field(default_factory=dict)
-    checksums: dict[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+_CACHE_VERSION = 2
 
 
 def read_sales(folder: Path, cache: Path | None = None) -> SalesHistory:
@@ -175,98 +90,15 @@ def read_sales(folder: Path, cache: Path | None = None) -> SalesHistory:
 
     key = hashlib.sha256(json.dumps(checksums, sort_keys=True).encode()).hexdigest()
     cached = Path(cache) / f"sales-v{_CACHE_VERSION}-{key}.npz"
-    history = _load(cached, checksums)
+    history = load_history(cached, checksums)
     if history is not None:
         return history
     history = _read_folder(folder, checksums)
     try:
-        _store(cached, history)
+        store_history(cached, history)
     except OSError as error:  # A full disk costs the next run time, and does not affect this run.
         return replace(history, notes=(*history.notes, f"cache {cache} not written: {error.strerror}"))
     return history
-
-
-def aggregate(rows: SalesRows) -> PairMonths:
-    """Pivot daily rows into one row per pair and one column per month.
-
-    A price below zero is a typing error. Its row counts as a sale, but not in the month's mean price.
-
-    Args:
-        rows: At least one row, in any order.
-
-    >>> column = lambda *values: np.array(values, np.int32)
-    >>> dates = np.array(["2013-01-05", "2013-01-07", "2013-03-01"], "datetime64[D]")
-    >>> months, prices = column(0, 0, 2), np.array([10.0, 12.0, 9.0])
-    >>> table = aggregate(SalesRows(dates, months, column(5, 5, 5), column(8, 8, 8), prices, column(2, 1, -1)))
-    >>> table.counts.tolist(), table.prices.tolist()
-    ([[3.0, 0.0, -1.0]], [[11.0, 11.0, 9.0]])
-    """
-    length = int(rows.months.max()) + 1
-    # A cell is one month of one pair. One sort finds the cells that occur; no others take memory before the table.
-    cells, cell_of_row = np.unique(
-        _pair_keys(rows.shop_ids, rows.item_ids) * length + rows.months, return_inverse=True
-    )
-    pairs, pair_of_cell = np.unique(cells // length, return_inverse=True)
-    month_of_cell = cells % length
-    counts = np.zeros((len(pairs), length), np.float32)
-    counts[pair_of_cell, month_of_cell] = np.bincount(cell_of_row, weights=rows.counts)
-
-    is_price = rows.prices >= 0
-    price_count = np.bincount(cell_of_row, weights=is_price)
-    price_sum = np.bincount(cell_of_row, weights=np.where(is_price, rows.prices, 0.0))
-    del cell_of_row
-    prices = np.zeros_like(counts)
-    known = np.zeros(counts.shape, bool)
-    known[pair_of_cell, month_of_cell] = price_count > 0
-    prices[pair_of_cell, month_of_cell] = price_sum / np.maximum(price_count, 1)
-    for month in range(1, length):
-        prices[:, month] = np.where(known[:, month], prices[:, month], prices[:, month - 1])
-
-    shop_ids, item_ids = np.divmod(pairs, _ITEM_SPAN)
-    return PairMonths(shop_ids.astype(np.int32), item_ids.astype(np.int32), counts, prices)
-
-
-def join_pairs(history: SalesHistory, shop_ids: Int[np.ndarray, " n"], item_ids: Int[np.ndarray, " n"]) -> JoinedPairs:
-    """Return the months of pairs, in the order of the arguments. A pair without a history has zeros everywhere."""
-    rows, has_history = _find_pairs(history, shop_ids, item_ids)
-    counts = history.counts[rows]
-    prices = history.prices[rows]
-    counts[~has_history] = 0
-    prices[~has_history] = 0
-    return JoinedPairs(counts, prices, has_history)
-
-
-def _find_pairs(
-    history: SalesHistory, shop_ids: Int[np.ndarray, " n"], item_ids: Int[np.ndarray, " n"]
-) -> tuple[Int[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Return the row of each pair in the history, and True for each pair that is there. Other rows have no meaning."""
-    known_keys = _pair_keys(history.shop_ids, history.item_ids)
-    keys = _pair_keys(shop_ids, item_ids)
-    rows = np.minimum(np.searchsorted(known_keys, keys), len(known_keys) - 1)
-    return rows, known_keys[rows] == keys
-
-
-def write_submission(path: Path, ids: Int[np.ndarray, " n"], predictions: Float[np.ndarray, "..."]) -> None:
-    """Write `ID,item_cnt_month` with predictions clipped to [0, 20]. The file is written completely or not at all.
-
-    Raises:
-        ValueError: The number of predictions differs from that of the IDs, or a prediction is not a number.
-    """
-    ids = np.asarray(ids)
-    predictions = np.asarray(predictions, np.float64)
-    if ids.shape != predictions.shape or ids.ndim != 1:
-        raise ValueError(f"predictions of shape {predictions.shape} found, one for each of {ids.shape} IDs accepted")
-    if np.isnan(predictions).any():
-        raise ValueError(f"prediction for ID {ids[np.isnan(predictions).argmax()]}: nan found, a number accepted")
-    clipped = np.clip(predictions, 0, 20)
-    lines = [f"{row_id},{value:.6f}\n" for row_id, value in zip(ids.tolist(), clipped.tolist(), strict=True)]
-    with _replace_file(Path(path)) as file:
-        file.write(("ID,item_cnt_month\n" + "".join(lines)).encode())
-
-
-def _pair_keys(shop_ids: Int[np.ndarray, " n"], item_ids: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-    """Return one int64 per pair, which sorts by shop and then by item."""
-    return shop_ids.astype(np.int64) * _ITEM_SPAN + item_ids
 
 
 def _checksums(folder: Path) -> dict[str, str]:
@@ -281,23 +113,75 @@ def _checksums(folder: Path) -> dict[str, str]:
 
 def _read_folder(folder: Path, checksums: dict[str, str]) -> SalesHistory:
     """Read, check and pivot the files of the folder that have a checksum."""
+    id_kinds = _choose_id_kinds(folder / "sales_train.csv")
     # sales_train.csv comes last, so that faults of the small files are reported before the large file is read.
-    tables = {name: read_columns(folder / name, _FILES[name]) for name in reversed(checksums)}
+    tables = {name: _read_file(folder / name, id_kinds) for name in reversed(checksums)}
     for name, column, register in _REGISTERS:
-        if name in tables and register in tables:
+        both_have_it = all(column in tables[file].columns for file in (name, register) if file in tables)
+        if name in tables and register in tables and both_have_it:
             tables[name].check_known(column, tables[register])
     notes = _ignored_columns(tables)
+    # Text ids are numbered after all checks, so that messages have them as they are in the files.
+    if "test.csv" in tables:
+        tables["test.csv"].check_unique("ID")
+        tables["test.csv"].check_unique(*_IDS)
+    if "items.csv" in tables:
+        tables["items.csv"].check_unique("item_id")
+
+    text_ids = {column: _number_text_ids(tables, column) for column in _IDS if column in id_kinds}
     item_names = _item_names(tables["items.csv"]) if "items.csv" in tables else {}
     test = _test_pairs(tables["test.csv"]) if "test.csv" in tables else None
+    has_prices = "item_price" in tables["sales_train.csv"].columns
     rows = _sales_rows(tables["sales_train.csv"])
     tables.clear()
 
-    notes += _notes_on_rows(rows)
-    history = SalesHistory(*aggregate(rows), len(rows.months), test, item_names, checksums)
+    notes += _notes_on_rows(rows, has_prices)
+    pairs = aggregate(rows)
+    history = SalesHistory(
+        *pairs,
+        rows=len(rows.months),
+        test=test,
+        item_names=item_names,
+        checksums=checksums,
+        has_prices=has_prices,
+        text_item_ids=text_ids.get("item_id", ()),
+    )
     if test is not None:
-        _, has_history = _find_pairs(history, test.shop_ids, test.item_ids)
+        _, has_history = find_pairs(history, test.shop_ids, test.item_ids)
         notes.append(f"test.csv: {has_history.sum():,} of {len(test.ids):,} pairs have a history")
     return replace(history, notes=tuple(notes))
+
+
+def _choose_id_kinds(path: Path) -> dict[str, Kind]:
+    """Return the kind of the ids that are text: those whose first value is no number of the accepted range."""
+    header, *rows = first_rows(path, 2)
+    if not rows or len(rows[0]) != len(header):
+        return {}
+    first = dict(zip(header, rows[0], strict=True))
+    kinds: dict[str, Kind] = {}
+    for column in _IDS:
+        value = first.get(column, "0")
+        is_number = value.removesuffix(".0").isdecimal() and float(value) <= LARGEST_ID
+        if not is_number:
+            kinds[column] = NameColumn()
+    return kinds
+
+
+def _read_file(path: Path, id_kinds: Mapping[str, Kind]) -> CsvTable:
+    """Read the required columns of a file, and the optional ones that it has."""
+    kinds = _FILES[path.name]
+    (header,) = first_rows(path, 1)
+    present = {name: kind for name, kind in kinds.items() if name not in _OPTIONAL or name in header}
+    return read_columns(path, {name: id_kinds.get(name, kind) for name, kind in present.items()})
+
+
+def _number_text_ids(tables: Mapping[str, CsvTable], column: str) -> tuple[str, ...]:
+    """Replace the text ids of a column by their numbers, in all tables, and return the ids in alphabetical order."""
+    holders = [table for table in tables.values() if column in table.columns]
+    ids = np.unique(np.concatenate([table.columns[column] for table in holders]).astype(str))
+    for table in holders:
+        table.columns[column] = np.searchsorted(ids, table.columns[column].astype(str)).astype(np.int32)
+    return tuple(ids.tolist())
 
 
 def _ignored_columns(tables: Mapping[str, CsvTable]) -> list[str]:
@@ -306,47 +190,65 @@ def _ignored_columns(tables: Mapping[str, CsvTable]) -> list[str]:
 
 
 def _item_names(table: CsvTable) -> dict[int, str]:
-    """Return the name of each item by its id. Raises a DataError if an id occurs twice."""
-    table.check_unique("item_id")
+    """Return the name of each item by its id."""
     return dict(zip(table.columns["item_id"].tolist(), table.columns["item_name"].tolist(), strict=True))
 
 
 def _test_pairs(table: CsvTable) -> TestPairs:
-    """Return the pairs to forecast. Raises a DataError if an ID or a pair occurs twice."""
-    table.check_unique("ID")
-    table.check_unique("shop_id", "item_id")
+    """Return the pairs to forecast."""
     return TestPairs(table.columns["ID"], table.columns["shop_id"], table.columns["item_id"])
 
 
 def _sales_rows(table: CsvTable) -> SalesRows:
-    """Return the rows of sales_train.csv. Raises a DataError if a row's month is not that of its date."""
+    """Return the rows of sales_train.csv. Without a column item_price, all prices are 0.
+
+    Raises:
+        DataError: The dates span too many months, or a row's date_block_num is not that of its date.
+    """
     dates = table.columns["date"]
-    months = table.columns["date_block_num"]
-    expected = (dates.astype("datetime64[M]") - FIRST_MONTH).astype(np.int64)
-    is_wrong = expected != months
-    if is_wrong.any():
-        row = int(is_wrong.argmax())
-        day = dates[row].item().strftime("%d.%m.%Y")
-        if expected[row] < 0:
-            raise table.error(row, "date", day, "a day from 01.01.2013 on")
-        accepted = f"{expected[row]}, the month of its date {day} (0 is January 2013)"
-        raise table.error(row, "date_block_num", months[row], accepted)
+    months = dates.astype("datetime64[M]")
+    first_month = months.min()
+    months_after_first = (months - first_month).astype(np.int64)
+    if months_after_first.max() >= MOST_MONTHS:
+        # Of the two ends, the one that is further from most of the rows is the wrong one.
+        distance = np.abs(months_after_first - np.median(months_after_first))
+        row = int(distance.argmax())
+        raise table.error(row, "date", dates[row], f"days within {MOST_MONTHS} months")
+    if "date_block_num" in table.columns:
+        _check_block_numbers(table, months)
+
+    rows = len(dates)
     return SalesRows(
         dates=dates,
-        months=months,
+        months=months_after_first.astype(np.int32),
         shop_ids=table.columns["shop_id"],
         item_ids=table.columns["item_id"],
-        prices=table.columns["item_price"],
+        prices=table.columns.get("item_price", np.zeros(rows)),
         counts=table.columns["item_cnt_day"],
     )
 
 
-def _notes_on_rows(rows: SalesRows) -> list[str]:
+def _check_block_numbers(table: CsvTable, months: np.ndarray) -> None:
+    """Raise a DataError if a row's date_block_num is not that of its date. Most rows decide which month is block 0."""
+    blocks = table.columns["date_block_num"]
+    first_blocks = months.astype(np.int64) - blocks
+    first_block = int(np.median(first_blocks))
+    is_wrong = first_blocks != first_block
+    if is_wrong.any():
+        row = int(is_wrong.argmax())
+        expected = int(months[row].astype(np.int64)) - first_block
+        origin = np.datetime64(first_block, "M")
+        accepted = f"{expected}, the month of its date {table.columns['date'][row]} (0 is {origin})"
+        raise table.error(row, "date_block_num", blocks[row], accepted)
+
+
+def _notes_on_rows(rows: SalesRows, has_prices: bool) -> list[str]:
     """Return notes for the log on unusual rows. Such rows are neither repaired nor left out."""
     notes = []
     if len(rows.months) != PUBLIC_ROWS:
         notes.append(f"sales_train.csv: {len(rows.months):,} rows; the complete public file has {PUBLIC_ROWS:,}")
-    keys = _pair_keys(rows.shop_ids, rows.item_ids) * 10_000
+    notes.append(_note_on_months(rows))
+    keys = pair_keys(rows.shop_ids, rows.item_ids) * 10_000
     keys += (rows.dates - rows.dates.min()).astype(np.int64)
     repeated = len(repeats([keys, rows.prices, rows.counts]))
     if repeated:
@@ -356,55 +258,39 @@ def _notes_on_rows(rows: SalesRows) -> list[str]:
         notes.append(f"sales_train.csv: {negative:,} rows with a price below zero, not in any mean price")
     low = rows.counts.min()
     high = rows.counts.max()
-    highest_price = rows.prices.max()
-    notes.append(f"sales_train.csv: item_cnt_day from {low} to {high:,}, item_price up to {highest_price:,.2f}")
+    prices = f"item_price up to {rows.prices.max():,.2f}" if has_prices else "no column item_price"
+    notes.append(f"sales_train.csv: item_cnt_day from {low} to {high:,}, {prices}")
     return notes
 
 
-def _load(path: Path, checksums: dict[str, str]) -> SalesHistory | None:
-    """Return the history that `_store` wrote, or None if the file is missing or broken."""
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            known = json.loads(arrays["known"].tobytes())
-            test = TestPairs(*arrays["test"]) if known["has_test"] else None
-            pairs = PairMonths(*(arrays[name] for name in PairMonths._fields))
-    except _BROKEN_CACHE:
-        return None
-    return SalesHistory(
-        *pairs,
-        rows=known["rows"],
-        test=test,
-        item_names=dict(known["item_names"]),
-        checksums=checksums,
-        notes=tuple(known["notes"]),
-    )
+def _note_on_months(rows: SalesRows) -> str:
+    """Return a note on the first and the last month, and on the months between them that have no row."""
+    first, last = rows.dates.min(), rows.dates.max()
+    note = f"sales_train.csv: months {first.astype('datetime64[M]')} to {last.astype('datetime64[M]')}"
+    missing = int(rows.months.max()) + 1 - len(np.unique(rows.months))
+    if missing:
+        note += f", {missing} of them without a row, which count as months without sales"
+    return note
 
 
-def _store(path: Path, history: SalesHistory) -> None:
-    """Write a history as an .npz file."""
-    test = history.test
-    known = {
-        "rows": history.rows,
-        "has_test": test is not None,
-        "item_names": list(history.item_names.items()),
-        "notes": history.notes,
-    }
-    arrays = {name: getattr(history, name) for name in PairMonths._fields}
-    test_columns = [] if test is None else [test.ids, test.shop_ids, test.item_ids]
-    arrays["test"] = np.array(test_columns, np.int32)
-    arrays["known"] = np.frombuffer(json.dumps(known).encode(), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replace_file(path) as file:
-        np.savez(file, **arrays)
+def write_submission(
+    path: Path,
+    ids: Int[np.ndarray, " n"],
+    predictions: Float[np.ndarray, "..."],
+    bounds: tuple[float, float] = (0.0, 20.0),
+) -> None:
+    """Write `ID,item_cnt_month` with predictions clipped to `bounds`. The file is written completely or not at all.
 
-
-@contextlib.contextmanager
-def _replace_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a temporary file that replaces `path` when the block ends, and is deleted if the block raises."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    Raises:
+        ValueError: The number of predictions differs from that of the IDs, or a prediction is not a number.
+    """
+    ids = np.asarray(ids)
+    predictions = np.asarray(predictions, np.float64)
+    if ids.shape != predictions.shape or ids.ndim != 1:
+        raise ValueError(f"predictions of shape {predictions.shape} found, one for each of {ids.shape} IDs accepted")
+    if np.isnan(predictions).any():
+        raise ValueError(f"prediction for ID {ids[np.isnan(predictions).argmax()]}: nan found, a number accepted")
+    clipped = np.clip(predictions, *bounds)
+    lines = [f"{row_id},{value:.6f}\n" for row_id, value in zip(ids.tolist(), clipped.tolist(), strict=True)]
+    with replace_file(Path(path)) as file:
+        file.write(("ID,item_cnt_month\n" + "".join(lines)).encode())

@@ -1,5 +1,6 @@
 """Sequences of symbols, each with a class, from a CSV file."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,18 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nlstm_jax.data.csv_columns import (
-    CsvTable,
-    TextColumn,
-    file_sha256,
-    first_line,
-    match_column_names,
-    read_columns,
-)
+from nlstm_jax.data.csv_columns import CsvTable, file_sha256, first_rows, match_column_names, read_columns
+from nlstm_jax.data.csv_kinds import TextColumn
 from nlstm_jax.data.splits import SPLITS, hashed_split
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
 
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 ABSENT = -1
 """The number of a missing symbol: padding past a sequence's end, or a symbol that the training split lacks."""
 
@@ -66,7 +62,7 @@ def read_sequences(path: Path) -> SequenceData:
         DataError: As for `read_columns`. Also a sequence without symbols, an unknown split, a class that no training
             sequence has, or a required split without sequences.
     """
-    table = _read_table(path)
+    table = _read_table(path, ("sequence", "class"), ("split",))
     rows = [tuple(text.split()) for text in table.columns["sequence"]]
     for row, row_symbols in enumerate(rows):
         if not row_symbols:
@@ -93,10 +89,25 @@ def read_sequences(path: Path) -> SequenceData:
         labels = np.array([class_index[row_classes[row]] for row in indices], np.int32)
         splits[split] = Labelled(*encode(sequences[split], symbols), labels)
 
-    notes = _notes(sequences, symbols)
+    notes = (*_notes(sequences, symbols), *_notes_on_names("classes", classes), *_notes_on_names("symbols", symbols))
     if table.ignored:
         notes = (f"columns passed over: {', '.join(table.ignored)}", *notes)
     return SequenceData(symbols, classes, splits, notes, {path.name: file_sha256(path)})
+
+
+def read_sequence_texts(path: Path) -> tuple[list[str], list[str]]:
+    """Read the column `sequence` of a CSV file, in the way of `read_sequences`.
+
+    Returns:
+        The text of each sequence.
+        The name of each sequence for error messages: its file and line.
+
+    Raises:
+        DataError: As for `read_columns`.
+    """
+    table = _read_table(path, ("sequence",))
+    names = [f"{path} line {line}" for line in table.lines]
+    return table.columns["sequence"].tolist(), names
 
 
 def encode(
@@ -111,12 +122,13 @@ def encode(
     return padded, lengths
 
 
-def _read_table(path: Path) -> CsvTable:
-    """Read the columns of text. They go by our names in the table, in whatever case the file has them."""
-    header = first_line(path)
-    file_names = match_column_names(path, header, ("sequence", "class", "split"))
-    if file_names["split"] not in header:
-        del file_names["split"]
+def _read_table(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> CsvTable:
+    """Read columns of text. They go by our names in the table, in whatever case the file has them."""
+    (header,) = first_rows(path, 1)
+    file_names = match_column_names(path, header, (*required, *optional))
+    for name in optional:
+        if file_names[name] not in header:
+            del file_names[name]
     table = read_columns(path, {file_name: TextColumn() for file_name in file_names.values()})
     columns = {name: table.columns[file_name] for name, file_name in file_names.items()}
     return replace(table, columns=columns)
@@ -171,6 +183,27 @@ def _notes(rows: Mapping[str, Sequence[tuple[str, ...]]], symbols: Sequence[str]
         repeated = sum(row in trained for row in split_rows)
         if repeated:
             notes.append(f"{split}: {repeated:,} of {len(split_rows):,} sequences are also trained on")
+    return tuple(notes)
+
+
+def _notes_on_names(kind: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return remarks on names that are different texts, and probably mean the same or are parts of a list.
+
+    Args:
+        kind: `classes` or `symbols`.
+        names: The names of all classes or symbols.
+    """
+    notes = []
+    names_by_number: dict[float, list[str]] = {}
+    for name in names:
+        if _NUMBER.fullmatch(name):
+            names_by_number.setdefault(float(name), []).append(name)
+    equal = next((group for group in names_by_number.values() if len(group) > 1), None)
+    if equal:
+        notes.append(f"{kind}: {' and '.join(equal)} are different names of one number")
+    listed = [name for name in names if name[0] in "[(" or name[-1] in "])," or name[0] == name[-1] in "'\""]
+    if len(listed) > len(names) / 2:
+        notes.append(f"{kind}: {listed[0]} looks like a part of a list; names with blanks between them are expected")
     return tuple(notes)
 
 

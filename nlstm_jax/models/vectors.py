@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nlstm_jax.data.decoding import read_text
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.types import Float
 
@@ -51,7 +52,8 @@ def read_vectors(path: Path, symbols: Sequence[str]) -> Float[np.ndarray, "V E"]
     requested = set(symbols)
     vectors: dict[str, np.ndarray] = {}
     width = 0
-    for line_number, line in enumerate(_read_lines(path), start=1):
+    lines = read_text(path, f"config.model.vectors: {path}").split("\n")
+    for line_number, line in enumerate(lines, start=1):
         symbol, *fields = line.split() or [""]
         is_header = line_number == 1 and len(fields) == 1 and symbol.isdecimal() and fields[0].isdecimal()
         if not symbol or is_header:
@@ -77,18 +79,6 @@ def read_vectors(path: Path, symbols: Sequence[str]) -> Float[np.ndarray, "V E"]
             f"{len(missing):,}, {missing[0]!r} for one"
         )
     return np.stack([vectors[symbol] for symbol in symbols])
-
-
-def _read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file. Raise a DataError if it cannot be read or is not UTF-8."""
-    try:
-        return path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"config.model.vectors: {path}: UTF-8 expected, found byte {error.start:,} that is none"
-        ) from None
-    except OSError as error:
-        raise DataError(f"config.model.vectors: {path}: a text file expected: {error.strerror}") from None
 
 
 def _to_number(text: str) -> float:

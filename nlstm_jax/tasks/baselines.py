@@ -23,13 +23,13 @@ Arrays: TypeAlias = tuple[Float[np.ndarray, "n F"], Float[np.ndarray, "n"]]
 """The inputs and the targets of examples."""
 
 
-def monthly_baselines(train: Arrays, evaluated: Arrays, largest: float) -> dict[str, dict[str, float]]:
+def monthly_baselines(train: Arrays, evaluated: Arrays, bounds: tuple[float, float]) -> dict[str, dict[str, float]]:
     """Return the MSE and the clipped RMSE of each baseline of the sales task.
 
     Args:
         train: The counts of the `RIDGE_MONTHS` months before each training target, and the targets.
         evaluated: The same of the evaluated split.
-        largest: The largest count; forecasts and targets are clipped to [0, largest] for the clipped RMSE.
+        bounds: The range that forecasts and targets are clipped to for the clipped RMSE.
     """
     linear_model = _import_linear_model()
     ridge = linear_model.Ridge(alpha=1.0).fit(*train)
@@ -44,7 +44,7 @@ def monthly_baselines(train: Arrays, evaluated: Arrays, largest: float) -> dict[
     errors = {}
     for name, forecaster in forecasters.items():
         forecast = forecaster(inputs)
-        clipped = np.clip(forecast, 0, largest) - np.clip(targets, 0, largest)
+        clipped = np.clip(forecast, *bounds) - np.clip(targets, *bounds)
         errors[name] = {
             "mse": float(np.square(forecast - targets).mean()),
             "rmse_clipped": float(np.sqrt(np.square(clipped).mean())),

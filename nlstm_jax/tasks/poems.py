@@ -175,7 +175,15 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
                 f"{source}: at least one batch of {batch_size} training poems expected, found {count}; "
                 f"--config.train.batch_size={count} or less serves"
             )
-        return cls(corpus, floor=floor)
+        task = cls(corpus, floor=floor)
+        if data["path"] and config["train"]["steps"]:
+            steps = config["train"]["steps"]
+            passes = steps * batch_size / count
+            task.log_lines += (
+                f"{steps:,} steps of {batch_size} poems are {passes:.1f} passes over {count:,} (config.train.steps, "
+                "config.train.batch_size)",
+            )
+        return task
 
     @staticmethod
     def build_model(config: Config, dims: Mapping[str, int]) -> LanguageModel:
@@ -223,7 +231,9 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
     def read_prompt(self, prompt: str) -> list[str]:
         """Return the symbols that a poem should begin with. A newline in the prompt ends a line.
 
-        If all poems have the same form, the form decides the line ends, and newlines in the prompt are ignored.
+        Blanks part words. Between characters they are symbols if the training poems have blanks; otherwise they may
+        stand in the prompt or not. If all poems have the same form, the form decides the line ends, and newlines in
+        the prompt are ignored.
 
         Raises:
             ConfigError: The model does not know a symbol, or the prompt is longer than the poem.
@@ -232,8 +242,7 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         for index, line in enumerate(unicodedata.normalize("NFC", prompt).split("\n")):
             if index > 0 and self.form is None:
                 symbols.append(END_OF_LINE)
-            split_at_spaces = self.separator or self.form
-            symbols += line.split() if split_at_spaces else list(line)
+            symbols += self._cut_line(line)
 
         known = set(self.vocabulary.symbols[FIRST_CHARACTER:])
         if self.form is None:
@@ -247,6 +256,18 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         if len(symbols) > sum(self.form):
             raise ConfigError(f"--prompt: at most {sum(self.form)} symbols expected, found {len(symbols)}")
         return _insert_line_ends(symbols, self.form)
+
+    def _cut_line(self, line: str) -> list[str]:
+        """Return the symbols of a line of a prompt. Without blanks in the poems, a symbol may have several letters."""
+        if self.separator:
+            return line.split()
+        known = self.vocabulary.symbols[FIRST_CHARACTER:]
+        if " " in known:
+            return list(line)
+        symbols: list[str] = []
+        for word in line.split():
+            symbols += [word] if word in known else list(word)
+        return symbols
 
     def sample_constraints(self, prompt: list[str]) -> tuple[Int[Array, "S"], Bool[Array, "S V"]]:
         """Return the constraints on a sampled poem: the prompt is fixed, and only some symbols are allowed.

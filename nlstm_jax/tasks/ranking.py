@@ -1,7 +1,7 @@
 """The ranking of items by their expected sales."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,18 +18,21 @@ class RankedItem(NamedTuple):
     """An item with its expected sales.
 
     Attributes:
-        item_id: The ID of the item.
+        item_id: The ID of the item, as in the files.
         name: The name of the item; empty if it is unknown.
         expected: The expected count, summed over all shops that `test.csv` has with this item.
     """
 
-    item_id: int
+    item_id: int | str
     name: str
     expected: float
 
 
 def rank_items(
-    item_ids: Int[np.ndarray, "n"], names: Mapping[int, str], predictions: Float[np.ndarray, "n"]
+    item_ids: Int[np.ndarray, "n"],
+    names: Mapping[int, str],
+    predictions: Float[np.ndarray, "n"],
+    text_ids: Sequence[str] = (),
 ) -> list[RankedItem]:
     """Rank the items by their expected sales over all shops, in descending order.
 
@@ -37,6 +40,7 @@ def rank_items(
         item_ids: The item of every pair.
         names: The names of the items, by ID.
         predictions: The expected count of every pair.
+        text_ids: The ids that the files have, by ID, if those are text.
     """
     unique_ids, inverse = np.unique(item_ids, return_inverse=True)
     totals = np.bincount(inverse, weights=predictions)
@@ -45,7 +49,8 @@ def rank_items(
     ranking = []
     for index in order:
         item_id = int(unique_ids[index])
-        ranking.append(RankedItem(item_id, names.get(item_id, ""), float(totals[index])))
+        shown_id = text_ids[item_id] if text_ids else item_id
+        ranking.append(RankedItem(shown_id, names.get(item_id, ""), float(totals[index])))
     return ranking
 
 

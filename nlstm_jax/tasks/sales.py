@@ -26,10 +26,6 @@ from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_
 from nlstm_jax.tasks.ranking import rank_items, ranking_table, write_ranking
 from nlstm_jax.types import AnyArray, Array, Bool, Config, Float, Int, PRNGKeyArray
 
-LARGEST = 20.0
-"""The largest count in the Kaggle score, which clips counts to [0, 20]."""
-
-
 _BATCH = 4096
 """The number of pairs in a batch of forecasts."""
 
@@ -92,15 +88,18 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
     Let T be the last month with data. The two protocols split the data as follows.
 
     - `honest`: Months up to T−1−`origins` are training targets. The `origins` months before T are validation targets.
-      Month T is the test target. Counts are clipped to [0, 20].
+      Month T is the test target. Counts are clipped to [0, `data.clip`].
     - `notebook`: The pairs are those of `test.csv`. Month T is the training target, and all months before it are
       inputs. Counts are not clipped. There is no validation or test split.
+
+    Forecasts are clipped to [0, `data.clip`] too. With `data.clip` = 0 nothing is clipped.
 
     Attributes:
         history: The monthly counts and prices.
         likelihood: The likelihood that interprets the outputs of the head.
         window: The number of months in a window.
         splits: The windows of each split.
+        bounds: The smallest and the largest count.
     """
 
     settings: ClassVar = {
@@ -108,6 +107,9 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         "data.protocol": Setting("honest", "the split", choices=("honest", "notebook")),
         "data.window": Setting(24, "honest: months read", low=1, high=120),
         "data.origins": Setting(1, "honest: months validated on, each from the months before it", low=1, high=24),
+        "data.clip": Setting(
+            20, "counts and forecasts are cut to 0 … clip, as in Kaggle's score; 0: not cut", low=0, high=1_000_000_000
+        ),
         "data.price": Setting(False, "the item's price as a second channel"),
         "data.scale": Setting("log1p", "how counts enter the cell", choices=("raw", "log1p")),
         "data.rows": Setting(40_000, "generated: rows of sales_train.csv", low=1000, high=10_000_000),
@@ -127,7 +129,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
     # Version 2: with the likelihood `mse`, the variance of the log-loss is that of all training residuals.
     question = Question(
         version=2,
-        settings=("data.protocol", "data.origins"),
+        settings=("data.protocol", "data.origins", "data.clip"),
         generated=("data.rows", "data.shops", "data.items", "data.pairs", "data.seed"),
     )
     baseline_metric = "rmse_clipped"
@@ -139,14 +141,18 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
 
         Args:
             history: The monthly counts and prices.
-            data: The settings `protocol`, `window`, `origins`, `price` and `scale`.
+            data: The settings `protocol`, `window`, `origins`, `clip`, `price` and `scale`.
             likelihood: The name of the likelihood, a key of `LIKELIHOODS`.
 
         Raises:
             ConfigError: The settings contradict each other, or the history is too short for them.
-            DataError: The protocol is `notebook`, and the data have no `test.csv`.
+            DataError: The protocol is `notebook`, and the data have no `test.csv`; or a channel of prices is asked
+                for, and the data have no prices.
         """
+        if data["price"] and not history.has_prices:
+            raise DataError("config.data.price=True: a column item_price of sales_train.csv expected, found none")
         self.history = history
+        self.bounds = (0.0, float(data["clip"])) if data["clip"] else (-math.inf, math.inf)
         self.likelihood = LIKELIHOODS[likelihood]
         self.evaluates_all_of_train = isinstance(self.likelihood, SquaredError)
         self._log1p = data["scale"] == "log1p"
@@ -169,6 +175,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         sizes = ", ".join(f"{split} {windows.size:,}" for split, windows in self.splits.items())
         self.log_lines = (
             *history.notes,
+            *self._note_on_clipping(),
             f"{data['protocol']} protocol, last month with data {last_month}; windows: {sizes}",
         )
 
@@ -205,7 +212,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         errors = {
             "loss": self.likelihood.loss(head, target),
             "mse": jnp.square(mean - target),
-            "mse_clipped": jnp.square(jnp.clip(mean, 0, LARGEST) - jnp.clip(target, 0, LARGEST)),
+            "mse_clipped": jnp.square(jnp.clip(mean, *self.bounds) - jnp.clip(target, *self.bounds)),
         }
         return {name: WeightedSum((error * weight).sum(), weight.sum()) for name, error in errors.items()}
 
@@ -258,7 +265,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         return make_windows(joined.counts.shape[1], 1), joined.has_history
 
     def predict(self, model: Forecaster) -> Float[np.ndarray, "n"]:
-        """Return the expected count of every pair, in the order of `test.csv`, clipped to [0, 20].
+        """Return the expected count of every pair, in the order of `test.csv`, clipped to `bounds`.
 
         All pairs without a history get the same value: the forecast for months without sales.
 
@@ -283,7 +290,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         if without_history.size:
             # Equal inputs at different positions of a batch may give results that differ in the last bit.
             means[without_history] = means[without_history[0]]
-        return np.clip(means, 0, LARGEST)
+        return np.clip(means, *self.bounds)
 
     def forecast(self, model: Forecaster, out: Path) -> tuple[Table, str]:
         """Write a submission and, beside it, the ranking of the items. See `abilities.Forecasts`.
@@ -292,8 +299,9 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
             DataError: The data have no `test.csv`.
         """
         predictions = self.predict(model)
-        write_submission(out, self.test_pairs.ids, predictions)
-        ranking = rank_items(self.test_pairs.item_ids, self.history.item_names, predictions)
+        write_submission(out, self.test_pairs.ids, predictions, self.bounds)
+        names = self.history.item_names
+        ranking = rank_items(self.test_pairs.item_ids, names, predictions, self.history.text_item_ids)
         write_ranking(out.with_name(RANKING), ranking)
         line = f"{len(predictions):,} rows in {out}, all items in {out.with_name(RANKING)}"
         return ranking_table(ranking), line
@@ -301,21 +309,44 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
     def baselines(self, split: str) -> dict[str, dict[str, float]]:
         """Return the errors of each baseline on a split. See `abilities.Baselines`.
 
-        All baselines see counts clipped to [0, 20], as the networks do. Ridge regression has α = 1, and its intercept
+        All baselines see clipped counts, as the networks do. Ridge regression has α = 1, and its intercept
         is not penalized. It is fitted on all months that the networks are trained on, and on the earlier months that
         its shorter window allows.
+
+        Raises:
+            DataError: No training target has the months before it that ridge regression reads.
         """
         train = self.splits["train"]
         windows = self.splits[split]
         train_months = range(RIDGE_MONTHS, train.first + train.months)
         months = range(windows.first, windows.first + windows.months)
-        return monthly_baselines(_collect_months(train, train_months), _collect_months(windows, months), LARGEST)
+        if not train_months:
+            raise DataError(
+                f"baselines: a training target after {RIDGE_MONTHS} months or more expected, as ridge regression "
+                f"reads them; found the last one after {train_months.stop - 1}, as the data have "
+                f"{self.history.counts.shape[1]} months"
+            )
+        return monthly_baselines(_collect_months(train, train_months), _collect_months(windows, months), self.bounds)
+
+    def _note_on_clipping(self) -> list[str]:
+        """Return a note on the counts that are clipped, if there are any."""
+        counts = self.history.counts
+        low, high = self.bounds
+        too_large = int((counts > high).sum())
+        too_small = int((counts < low).sum())
+        if not self._honest or not too_large + too_small:
+            return []
+        return [
+            f"of {counts.size:,} monthly counts {too_large:,} above {high:g} are read as {high:g} and {too_small:,} "
+            f"below 0 as 0 (config.data.clip)"
+        ]
 
     def _make_honest_splits(self, last_month: int, origins: int) -> dict[str, SalesWindows]:
         """Return the training, validation and test windows of the protocol `honest`.
 
         Raises:
-            ConfigError: The history is too short for the window and the validation months.
+            ConfigError: The history is too short for the window and the validation months. Or the likelihood accepts
+                no negative counts, and counts are not clipped.
         """
         first_valid = last_month - origins
         if self.window >= first_valid:
@@ -323,6 +354,12 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
                 f"config.data.window={self.window} and config.data.origins={origins}: at most "
                 f"{first_valid - 1} months read expected, as the data end with month {last_month} (counted from 0), "
                 f"{origins} of them validate and one tests"
+            )
+        smallest = self.history.counts.min()
+        if self.likelihood.whole_counts and np.clip(smallest, *self.bounds) < 0:
+            raise ConfigError(
+                "config.model.likelihood=negative_binomial: config.data.clip above 0 expected, as the data have a "
+                f"monthly count of {smallest:g}; found 0"
             )
         make_windows = self._window_factory(self.history.counts, self.history.prices)
         return {
@@ -358,7 +395,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
 
         The function takes the first target month and the number of target months. All windows share their inputs.
         """
-        targets = np.clip(counts, 0, LARGEST) if self._honest else counts
+        targets = np.clip(counts, *self.bounds) if self._honest else counts
         count_channel = np.log1p(np.maximum(targets, 0)) if self._log1p else targets
         channels = [count_channel]
         if self._price:

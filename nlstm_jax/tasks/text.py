@@ -162,6 +162,9 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
 
     settings: ClassVar = {
         "data.path": Setting("", "a folder with *train*.txt, *valid*.txt, *test*.txt; empty: generated verse"),
+        "data.files": Setting(
+            "", "which files of the folder: a name with {split} for train, valid, test; empty: *{split}*.txt"
+        ),
         "data.unit": Setting("words", "what a symbol is", choices=("words", "characters")),
         "data.vocabulary": Setting(
             0, "if > 0: so many symbols at the most, rarer ones are <unk>", low=0, high=10_000_000
@@ -241,13 +244,14 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         """Build the task on the text in the folder `data.path`, or on generated verse if the path is empty.
 
         Raises:
+            ConfigError: The setting `data.files` is invalid, see `read_text`.
             DataError: The text cannot be read (see `read_text`), or it is too short for one window of every row.
         """
         data = config["data"]
         rows = config["train"]["batch_size"]
         floor: dict[str, dict[str, float]] | None = None
         if data["path"]:
-            text = read_text(Path(data["path"]), data["unit"], data["vocabulary"])
+            text = read_text(Path(data["path"]), data["unit"], data["vocabulary"], data["files"])
             source = f"text: {data['path']}"
         else:
             text, floor = _generate(data)
@@ -301,7 +305,8 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         Raises:
             ConfigError: The model does not know a symbol of the prompt.
         """
-        begin = self.symbols.index(END_OF_LINE)
+        # A small vocabulary may lack the line end. Training has read it as <unk> then.
+        begin = self.symbols.index(END_OF_LINE if END_OF_LINE in self.symbols else UNKNOWN)
         prompt = self.read_prompt(request.prompt)
         forced, allowed = self.sample_constraints(prompt, request.length)
         samples = draw_samples(model, begin, forced, allowed, request)

@@ -1,5 +1,6 @@
 """Daily prices from files of many forms: the accepted forms, and the errors that name a line."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,39 @@ def days(*dates: str) -> list[str]:
             "",
             "%d.%m.%Y",
         ),
+        ([line.replace(",", ";") for line in (HEADER, *ROWS)], "", ""),
+        ([line.replace(",", "\t") for line in ROWS], "", ""),
+        ([HEADER, *ROWS[:1], "2020-01-03,null,null,null,null,null", "2020-01-03,,,,,", *ROWS[1:]], "", ""),
+        (
+            ["Price,Open,High,Low,Close,Volume", "Ticker,X,X,X,X,X", "Date,,,,,", *ROWS],
+            "",
+            "",
+        ),
+        ([HEADER, *(row.replace(",", " 00:00:00-05:00,", 1) for row in ROWS)], "", ""),
+        (
+            ["Date,Open,High,Low,Close/Last,Volume", *(re.sub(r",(?=[\d.]+,)", ",$", row) for row in ROWS)],
+            "close=Close/Last",
+            "",
+        ),
+        ([HEADER, *ROWS[:2], "2020-01-06,10.5,13,10.5,13,0.3005K"], "", ""),
     ],
-    ids=["usual", "case", "no header", "time of day", "renamed", "all named", "descending", "date format"],
+    ids=[
+        "usual",
+        "case",
+        "no header",
+        "time of day",
+        "renamed",
+        "all named",
+        "descending",
+        "date format",
+        "semicolon",
+        "tab",
+        "empty rows",
+        "three header lines",
+        "time stamp",
+        "dollars",
+        "thousands",
+    ],
 )
 def test_files_of_many_makes_say_the_same(tmp_path: Path, lines: list[str], columns: str, date_format: str) -> None:
     prices = read_prices(write(tmp_path, *lines), columns, date_format)
@@ -73,7 +105,10 @@ def test_an_adjusted_close_adjusts_all_prices_of_its_day(tmp_path: Path) -> None
     np.testing.assert_array_equal(prices.values, [[5, 6, 4.5, 5.5, 100], *VALUES[1:]])
     plain = read_prices(write(tmp_path, *lines))
     np.testing.assert_array_equal(plain.values, VALUES)
-    assert plain.notes == ("columns passed over: Adj Close",)
+    assert plain.notes == (
+        "columns passed over: Adj Close",
+        "prices are not adjusted; --config.data.columns='adjusted=Adj Close' adjusts them",
+    )
     bare = read_prices(write(tmp_path, *lines[1:]), "date,open,high,low,close,adjusted,volume")
     np.testing.assert_array_equal(bare.values, prices.values)
 
@@ -171,3 +206,44 @@ def test_a_real_file_is_read_whole() -> None:
     assert prices.values.shape == (3452, 5)
     assert (str(prices.dates[0]), str(prices.dates[-1])) == ("1999-11-18", "2013-08-09")
     np.testing.assert_array_equal(prices.values[0], [42.2076, 46.382, 37.4581, 39.1928, 43981812.87])
+
+
+def test_numbers_with_separators_are_the_same_numbers(tmp_path: Path) -> None:
+    plain = read_prices(write(tmp_path, HEADER, "2020-01-02,1234.5,1300,1200,1250,1250000"))
+    people = read_prices(write(tmp_path, HEADER, '2020-01-02,"1,234.5","1,300.00","1,200","1,250",1.25M'))
+    np.testing.assert_array_equal(people.values, plain.values)
+
+
+def test_what_is_missing_is_filled_and_told(tmp_path: Path) -> None:
+    lines = [HEADER, "2020-01-02,0,12,9,11,-", "2020-01-03,null,null,null,null,null", ROWS[2]]
+    prices = read_prices(write(tmp_path, *lines))
+    np.testing.assert_array_equal(prices.values, [[11, 12, 9, 11, 0], VALUES[2]])
+    assert prices.notes == (
+        "1 rows without prices are left out, line 3 on",
+        "1 opens of 0 are read as the day's close",
+        "1 missing volumes are read as 0",
+    )
+    prices = read_prices(write(tmp_path, HEADER.removesuffix(",volume"), *(row.rpartition(",")[0] for row in ROWS)))
+    np.testing.assert_array_equal(prices.values[:, :4], np.array(VALUES)[:, :4])
+    assert prices.notes == ("no column volume: the volume of each day is read as 0",)
+
+
+def test_several_shares_in_a_file_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, f"Ticker,{HEADER}", f"AA,{ROWS[0]}", f"AA,{ROWS[1]}", f"BB,{ROWS[2]}")
+    with pytest.raises(DataError, match=r"2 shares found, AA, BB; one in a file accepted$"):
+        read_prices(path)
+    path = write(tmp_path, "Price,Close,Close,Open,Open", "Ticker,AA,BB,AA,BB", "Date,,,,", "2020-01-02,1,1,1,1")
+    with pytest.raises(DataError, match=r"2 shares found, AA, BB; one in a file accepted$"):
+        read_prices(path)
+
+
+def test_the_line_of_a_fault_is_the_files_under_three_header_lines(tmp_path: Path) -> None:
+    lines = ["Price,Open,High,Low,Close,Volume", "Ticker,X,X,X,X,X", "Date,,,,,", ROWS[0], "2020-01-03,11,x,10,10.5,0"]
+    with pytest.raises(DataError, match=r"line 5, column High: 'x' found, a number from 1e-12 to 1e\+15 accepted$"):
+        read_prices(write(tmp_path, *lines))
+
+
+def test_the_refusal_of_a_name_says_which_setting_serves(tmp_path: Path) -> None:
+    path = write(tmp_path, HEADER.replace("close", "Last"), *ROWS)
+    with pytest.raises(DataError, match=r"--config\.data\.columns=close=… names the one that has the close$"):
+        read_prices(path)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from requirements import real_data
 
-from nlstm_jax.data import csv_columns, sales
+from nlstm_jax.data import csv_columns, csv_kinds, sales
 from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
 from nlstm_jax.errors import DataError
 
@@ -112,6 +112,7 @@ def test_four_rows_by_hand(folder: Path) -> None:
     assert set(history.checksums) == {p.name for p in folder.iterdir()}
     assert history.notes == (
         "sales_train.csv: 4 rows; the complete public file has 2,935,849",
+        "sales_train.csv: months 2013-01 to 2013-03",
         "sales_train.csv: item_cnt_day from -1 to 21, item_price up to 100.50",
         "test.csv: 2 of 3 pairs have a history",
     )
@@ -215,19 +216,19 @@ def test_numbers_are_the_doubles_that_python_reads(tmp_path: Path) -> None:
     texts += [f"{draw.uniform(-1e5, 1e5):.{draw.randrange(16)}f}" for _ in range(2_000)]
     path = tmp_path / "numbers.csv"
     write(path, "x,y", *(f"{text},{text}" for text in texts))
-    table = csv_columns.read_columns(path, {"y": csv_columns.DecimalColumn(-1e16, 1e16)})
+    table = csv_columns.read_columns(path, {"y": csv_kinds.DecimalColumn(-1e16, 1e16)})
     assert table.columns["y"].tolist() == [float(text) for text in texts]
     assert table.ignored == ("x",)
 
 
 def test_dates_are_those_of_the_calendar(tmp_path: Path) -> None:
     path = tmp_path / "dates.csv"
-    kind = csv_columns.DateColumn()
+    kind = csv_kinds.DateColumn()
     texts = [
         f"{day:02}.{month:02}.{year}" for year in (1900, 2000, 2013, 2016) for month in range(14) for day in range(33)
     ]
     path.write_text("date\n" + "\n".join(texts) + "\n")
-    fields = csv_columns.Fields(path.read_bytes(), 5 + 11 * np.arange(len(texts)), 15 + 11 * np.arange(len(texts)))
+    fields = csv_kinds.Fields(path.read_bytes(), 5 + 11 * np.arange(len(texts)), 15 + 11 * np.arange(len(texts)))
     dates, wrong = kind.parse(fields)
     for text, date, is_wrong in zip(texts, dates.tolist(), wrong.tolist(), strict=True):
         try:
@@ -239,7 +240,7 @@ def test_dates_are_those_of_the_calendar(tmp_path: Path) -> None:
 
 ID_RANGE = "a whole number from 0 to 9999999 accepted"
 PRICE_RANGE = "a number from -1e+09 to 1e+09 accepted"
-DAY = "a day of the calendar written dd.mm.yyyy accepted"
+DAY = "a day of the calendar written dd.mm.yyyy or yyyy-mm-dd accepted"
 TRAIN_NAMES = "date, date_block_num, shop_id, item_id, item_price, item_cnt_day"
 WRONG_ROWS = {
     "text-in-a-price": ("03.01.2013,0,5,30,cheap,1", f"column item_price: 'cheap' found, {PRICE_RANGE}"),
@@ -264,17 +265,18 @@ WRONG_ROWS = {
     "long-text": ("03.01.2013,0,5,30," + "x" * 99 + ",1", f"column item_price: '{'x' * 56}... found, {PRICE_RANGE}"),
     "impossible-day": ("31.02.2013,1,5,30,9.0,1", f"column date: '31.02.2013' found, {DAY}"),
     "impossible-month": ("01.13.2013,12,5,30,9.0,1", f"column date: '01.13.2013' found, {DAY}"),
-    "iso-date": ("2013-01-03,0,5,30,9.0,1", f"column date: '2013-01-03' found, {DAY}"),
+    "half-an-iso-date": ("2013-01.03,0,5,30,9.0,1", f"column date: '2013-01.03' found, {DAY}"),
+    "impossible-iso-day": ("2013-02-30,1,5,30,9.0,1", f"column date: '2013-02-30' found, {DAY}"),
     "long-date": ("03.01.20131,0,5,30,9.0,1", f"column date: '03.01.20131' found, {DAY}"),
     "slashed-date": ("03/01/2013,0,5,30,9.0,1", f"column date: '03/01/2013' found, {DAY}"),
     "short-date": ("3.1.2013,0,5,30,9.0,1", f"column date: '3.1.2013' found, {DAY}"),
-    "day-before-the-first-month": (
-        "31.12.2012,0,5,30,9.0,1",
-        "column date: '31.12.2012' found, a day from 01.01.2013 on accepted",
+    "day-decades-before-the-others": (
+        "31.12.1912,0,5,30,9.0,1",
+        "column date: '1912-12-31' found, days within 240 months accepted",
     ),
     "date-of-another-month": (
         "03.02.2014,1,5,30,9.0,1",
-        "column date_block_num: '1' found, 13, the month of its date 03.02.2014 (0 is January 2013) accepted",
+        "column date_block_num: '1' found, 13, the month of its date 2014-02-03 (0 is 2013-01) accepted",
     ),
     "negative-month": (
         "03.01.2013,-1,5,30,9.0,1",
@@ -287,6 +289,69 @@ WRONG_ROWS = {
     "unknown-item": ("03.01.2013,0,5,31,9.0,1", "column item_id: '31' found, one of items.csv accepted"),
     "nul-byte": ("03.01.2013,0,5,30,9\0.0,1", "a NUL byte found, text accepted"),
 }
+
+
+def redated(row: str, years: int, blocks: int) -> str:
+    """Return a row of sales_train.csv that is moved by years, with another number for its month."""
+    day, block, *rest = row.split(",")
+    moved = f"{day[:6]}{int(day[6:]) + years}"
+    return ",".join([moved, str(int(block) + blocks), *rest])
+
+
+@pytest.mark.parametrize("blocks", [0, 108], ids=["numbered from 0", "numbered from January 2013"])
+def test_the_months_begin_with_the_first_that_has_data(blocks: int, folder: Path) -> None:
+    expected = sales.read_sales(folder)
+    write(folder / "sales_train.csv", TRAIN, *(redated(row, 9, blocks) for row in ROWS))
+    history = sales.read_sales(folder)
+    assert_same(history, expected)
+    assert history.notes[1] == "sales_train.csv: months 2022-01 to 2022-03"
+
+
+def test_iso_dates_say_the_same(folder: Path) -> None:
+    expected = sales.read_sales(folder)
+    write(folder / "sales_train.csv", TRAIN, *(f"{row[6:10]}-{row[3:5]}-{row[:2]}{row[10:]}" for row in ROWS))
+    assert_same(sales.read_sales(folder), expected)
+
+
+def test_the_number_of_the_month_and_the_price_may_be_missing(folder: Path) -> None:
+    expected = sales.read_sales(folder)
+    rows = [line.split(",") for line in (TRAIN, *ROWS)]
+    write(folder / "sales_train.csv", *(",".join([row[0], *row[2:4], row[5]]) for row in rows))
+    history = sales.read_sales(folder)
+    np.testing.assert_array_equal(history.counts, expected.counts)
+    assert (expected.has_prices, history.has_prices) == (True, False)
+    assert not history.prices.any()
+    assert history.notes[2] == "sales_train.csv: item_cnt_day from -1 to 21, no column item_price"
+
+
+def test_ids_may_be_text(folder: Path, tmp_path: Path) -> None:
+    """Text ids stand for the same pairs as numbers, in the same files."""
+    expected = sales.read_sales(folder)
+    named = tmp_path / "named"
+    named.mkdir()
+    for name, columns in (("sales_train.csv", (2, 3)), ("test.csv", (1, 2)), ("items.csv", (None, -2))):
+        header, *rows = csv.reader((folder / name).read_text("utf-8").splitlines())
+        for row in rows:
+            for prefix, column in zip(("shop ", "SKU-"), columns, strict=True):
+                if column is not None:
+                    row[column] = f"{prefix}{int(row[column]):02}"
+        with (named / name).open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *rows])
+    history = sales.read_sales(named, tmp_path / "cache")
+    np.testing.assert_array_equal(history.counts, expected.counts)
+    assert history.text_item_ids == ("SKU-07", "SKU-30")
+    assert history.item_names == {0: "Bag", 1: 'Red Lantern, "film"'}
+    assert history.test is not None
+    joined = sales.join_pairs(history, history.test.shop_ids, history.test.item_ids)
+    assert joined.has_history.tolist() == [True, False, True]
+    cached = sales.read_sales(named, tmp_path / "cache")
+    assert (cached.text_item_ids, cached.item_names) == (history.text_item_ids, history.item_names)
+
+
+def test_months_without_a_row_are_told(folder: Path) -> None:
+    write(folder / "sales_train.csv", TRAIN, ROWS[0], "03.06.2013,5,5,30,80.0,1.0")
+    note = "sales_train.csv: months 2013-01 to 2013-06, 4 of them without a row, which count as months without sales"
+    assert sales.read_sales(folder).notes[1] == note
 
 
 @pytest.mark.parametrize("block", [48, 1 << 21])
@@ -327,13 +392,13 @@ def test_the_line_is_the_files_even_after_empty_lines_and_quoted_newlines(folder
 @pytest.mark.parametrize(
     ("name", "content", "validation_error"),
     [
-        ("sales_train.csv", "", f": an empty file found, a line with {TRAIN_NAMES} and rows accepted"),
+        ("sales_train.csv", "", ": an empty file found, lines of columns accepted"),
         ("sales_train.csv", TRAIN + "\n", " line 1: a header without rows found, at least one row accepted"),
         (
             "sales_train.csv",
-            "date,date_block_num,shop_id,item_id,item_cnt_day\n03.01.2013,0,5,30,1\n",
-            " line 1, column item_price: no such column found in 'date, date_block_num, shop_id, item_id, "
-            f"item_cnt_day', each of {TRAIN_NAMES} once accepted",
+            "date,date_block_num,shop_id,item_id,item_price\n03.01.2013,0,5,30,1\n",
+            " line 1, column item_cnt_day: no such column found in 'date, date_block_num, shop_id, item_id, "
+            f"item_price', each of {TRAIN_NAMES} once accepted",
         ),
         (
             "test.csv",
@@ -383,7 +448,7 @@ def test_missing_file_says_where_to_get_it(tmp_path: Path) -> None:
 def test_oddities_are_noted(folder: Path) -> None:
     write(folder / "sales_train.csv", TRAIN, *ROWS, ROWS[1], ROWS[1], "16.01.2013,0,5,30,-1.0,2169")
     history = sales.read_sales(folder)
-    assert history.notes[1:4] == (
+    assert history.notes[2:5] == (
         "sales_train.csv: 2 rows repeat another one exactly; each counts",
         "sales_train.csv: 1 rows with a price below zero, not in any mean price",
         "sales_train.csv: item_cnt_day from -1 to 2,169, item_price up to 100.50",

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nlstm_jax.data.sequences import ABSENT, read_sequences
+from nlstm_jax.data.sequences import ABSENT, read_sequence_texts, read_sequences
 from nlstm_jax.errors import DataError
 
 
@@ -102,3 +102,28 @@ def test_what_does_not_serve_is_named(tmp_path: Path, lines: list[str], validati
     with pytest.raises(DataError) as caught:
         read_sequences(path)
     assert validation_error.format(path=path) in str(caught.value)
+
+
+def test_sequences_without_classes_are_read_as_those_with(tmp_path: Path) -> None:
+    path = write(tmp_path, "Name,SEQUENCE", "x,a b", "y,b")
+    assert read_sequence_texts(path) == (["a b", "b"], [f"{path} line 2", f"{path} line 3"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "note"),
+    [
+        (
+            ["sequence,class,split", "a,1,train", "b,1.0,train", "a,1,valid"],
+            "classes: 1 and 1.0 are different names of",
+        ),
+        (
+            ["sequence,class,split", "\"['a', 'b', 'c']\",x,train", "\"['a', 'c']\",y,train", "\"['a']\",x,valid"],
+            "symbols: 'b', looks like a part of a list",
+        ),
+        ([",sequence,class,split", "0,a,x,train", "1,a b,x,valid"], "columns passed over: column 1 (without a name)"),
+    ],
+    ids=["one number twice", "a list", "no name"],
+)
+def test_names_that_are_probably_misread_are_told(tmp_path: Path, lines: list[str], note: str) -> None:
+    notes = read_sequences(write(tmp_path, *lines)).notes
+    assert any(line.startswith(note) for line in notes), notes

@@ -5,7 +5,7 @@ import pytest
 from requirements import real_data
 
 from nlstm_jax.data.text import cut, encode, read_text
-from nlstm_jax.errors import DataError
+from nlstm_jax.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -69,12 +69,12 @@ def test_nothing_is_unknown_where_nothing_is(folder) -> None:
         (lambda path: (path / "test.txt").unlink(), r"one file \*test\*\.txt expected, found none"),
         (
             lambda path: (path / "a.train.txt").touch(),
-            r"one file \*train\*\.txt expected, found a.train.txt, my.train.txt",
+            r"one file \*train\*\.txt expected, found a.train.txt, my.train.txt; --config.data.files=a.{split}.txt",
         ),
         (lambda path: (path / "test.txt").write_text("\n \n"), r"test\.txt: text expected, found none"),
         (
             lambda path: (path / "test.txt").write_bytes(b"abc\xff"),
-            r"test\.txt: UTF-8 expected, found byte 3 that is none",
+            r"test\.txt line 1: byte 0xff found, text in UTF-8 accepted",
         ),
     ],
 )
@@ -101,3 +101,40 @@ def test_penn_treebank_has_its_sizes() -> None:
     assert (len(words.symbols), len(characters.symbols)) == (10_000, 50)
     assert np.bincount(words.splits["train"])[words.symbols.index("<eos>")] == 42_068
     assert set(words.unknown.values()) == {0}
+
+
+def write_splits(folder, name: str, text: str) -> None:
+    for split in ("train", "valid", "test"):
+        (folder / name.replace("{split}", split)).write_text(text, "utf-8")
+
+
+def test_characters_parted_by_blanks_are_words(tmp_path) -> None:
+    """As words such a file has the symbols that the same text without blanks between them has as characters."""
+    write_splits(tmp_path, "{split}.txt", "t h e _ c a t\na _ < u n k >\n")
+    with pytest.raises(DataError, match=r"train\.txt: words of several .*; --config\.data\.unit=words serves$"):
+        read_text(tmp_path, "characters")
+    spaced = read_text(tmp_path, "words")
+    write_splits(tmp_path, "{split}.txt", "the cat\na <unk>\n")
+    plain = read_text(tmp_path, "characters")
+    assert symbols_of(spaced, "train") == symbols_of(plain, "train")
+    assert spaced.notes == plain.notes == ()
+
+
+def test_lines_without_blanks_are_told_under_words(tmp_path) -> None:
+    write_splits(tmp_path, "{split}.txt", "春風\n花鳥\n")
+    (note,) = read_text(tmp_path, "words").notes
+    assert note.startswith("no line has a blank: each is read as one word (config.data.unit=characters ")
+    assert read_text(tmp_path, "characters").notes == ()
+
+
+def test_of_two_texts_in_a_folder_a_setting_chooses_one(tmp_path) -> None:
+    write_splits(tmp_path, "my.{split}.txt", "the cat\n")
+    write_splits(tmp_path, "my.char.{split}.txt", "t h e _ c a t\n")
+    with pytest.raises(DataError, match=r"--config\.data\.files=my\.{split}\.txt chooses$"):
+        read_text(tmp_path, "words")
+    assert read_text(tmp_path, "words", pattern="my.{split}.txt").symbols == ("<eos>", "cat", "the")
+    assert "_" in read_text(tmp_path, "words", pattern="*char*{split}*").symbols
+    with pytest.raises(
+        ConfigError, match=r"^config\.data\.files: a file name with {split} .* found 'my\.train\.txt'$"
+    ):
+        read_text(tmp_path, "words", pattern="my.train.txt")

@@ -10,7 +10,9 @@ def ended(trained_runs, run_scripts, tmp_path_factory):
     folder = tmp_path_factory.mktemp("classes")
     (folder / "new.csv").write_text("name,sequence\na,0 1 1 0 0 0\nb,0 0 0 0 3 3\n", "utf-8")
     (folder / "odd.csv").write_text("sequence\n0 1\n0 7\n", "utf-8")
+    (folder / "case.csv").write_text("Name,Sequence\na,0 1 1 0 0 0\n", "utf-8")
     cases = {
+        "case": [f"--input={folder / 'case.csv'}"],
         "one": ["--sequence=0 0 2 2 0 0"],
         "file": [f"--input={folder / 'new.csv'}", f"--out={folder / 'classes.csv'}"],
         "odd": [f"--input={folder / 'odd.csv'}"],
@@ -29,6 +31,11 @@ def test_a_sequence_has_the_class_of_its_like(ended) -> None:
     one = ended[1]["one"]
     assert (one.code, one.err) == (0, "")
     assert [cell.strip() for cell in one.out.splitlines()[3].strip("│").split("│")][:2] == ["0 0 2 2 0 0", "2"]
+
+
+def test_a_header_may_be_in_any_case_as_in_training(ended) -> None:
+    case = ended[1]["case"]
+    assert (case.code, case.err) == (0, "")
 
 
 def test_a_file_of_sequences_is_answered_by_a_file(ended) -> None:

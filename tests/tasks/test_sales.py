@@ -1,3 +1,5 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +13,7 @@ from nlstm_jax.settings import defaults
 from nlstm_jax.tasks.base import WeightedSum, eval_batches
 from nlstm_jax.tasks.sales import SalesTask
 
-OPTIONS = {"protocol": "honest", "window": 4, "origins": 1, "price": False, "scale": "raw"}
+OPTIONS = {"protocol": "honest", "window": 4, "origins": 1, "clip": 20, "price": False, "scale": "raw"}
 RNG = np.random.default_rng(1)
 
 
@@ -135,7 +137,47 @@ def test_a_window_that_the_history_is_too_short_for_is_refused():
     )
 
 
+@pytest.mark.parametrize("clip", [5, 20, 0])
+def test_counts_are_cut_at_the_setting_and_the_log_says_how_many(clip):
+    counts = RNG.integers(-3, 40, (5, 12))
+    task = SalesTask(history(counts), {**OPTIONS, "clip": clip}, "mse")
+    _, targets = everything(task.splits["test"])
+    expected = counts.clip(0, clip) if clip else counts
+    np.testing.assert_array_equal(targets, expected[:, -1])
+    cut = [line for line in task.log_lines if "config.data.clip" in line]
+    told = (
+        f"of 60 monthly counts {(counts > clip).sum()} above {clip} are read as {clip} and {(counts < 0).sum()} below "
+        "0 as 0 (config.data.clip)"
+    )
+    assert cut == ([told] if clip else [])
+    np.testing.assert_array_equal(task.predict(lambda inputs, key=None: 1e6 + 0 * inputs[-1]), [clip or 1e6] * 3)
+
+
+def test_runs_that_cut_elsewhere_answer_another_question():
+    assert "data.clip" in SalesTask.question.settings
+
+
+def test_baselines_without_enough_months_are_refused():
+    task = SalesTask(history(RNG.integers(0, 9, (4, 14))), {**OPTIONS, "window": 8}, "mse")
+    with pytest.raises(DataError) as caught:
+        task.baselines("valid")
+    assert str(caught.value) == (
+        "baselines: a training target after 12 months or more expected, as ridge regression reads them; found the "
+        "last one after 11, as the data have 14 months"
+    )
+
+
 def test_what_does_not_go_together_is_refused():
+    without_prices = dataclasses.replace(history(np.zeros((2, 12))), has_prices=False)
+    SalesTask(without_prices, OPTIONS, "mse")
+    with pytest.raises(
+        DataError, match=r"^config\.data\.price=True: a column item_price of sales_train\.csv expected"
+    ):
+        SalesTask(without_prices, {**OPTIONS, "price": True}, "mse")
+    with pytest.raises(
+        ConfigError, match=r"config\.data\.clip above 0 expected, as the data have a monthly count of -1"
+    ):
+        SalesTask(history(np.full((2, 12), -1)), {**OPTIONS, "clip": 0}, "negative_binomial")
     with pytest.raises(ConfigError) as caught:
         SalesTask(history(np.zeros((2, 5))), {**OPTIONS, "protocol": "notebook"}, "negative_binomial")
     assert str(caught.value) == (

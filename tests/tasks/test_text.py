@@ -14,6 +14,7 @@ from configs import ptb
 from nlstm_jax import models, tasks
 from nlstm_jax.data.text import encode
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
+from nlstm_jax.tasks.sampling import SampleRequest
 from nlstm_jax.tasks.text import TextTask, TextWindows
 from nlstm_jax.training import fit, restore
 from nlstm_jax.training.optimizer import OptimizerFactory, learning_rate_schedule, traced_hparams
@@ -206,3 +207,14 @@ def test_the_log_says_how_much_of_each_split_is_unknown(tmp_path) -> None:
     log_lines = tasks.build(config).log_lines
     assert "train: 41 symbols, 11 (26.8 %) that the vocabulary lacks read as <unk>" in log_lines
     assert "valid: 21 symbols, 11 (52.4 %) that the vocabulary lacks read as <unk>" in log_lines
+
+
+def test_a_text_without_a_line_end_in_its_vocabulary_gives_samples() -> None:
+    """The only line end of a text of one line is read as `<unk>` if the vocabulary is small."""
+    words = [f"w{index}" for index in np.random.default_rng(0).integers(0, 9, 300)]
+    task = TextTask(encode({split: [*words, "<eos>"] for split in ("train", "valid", "test")}, 5), rows=2, window=5)
+    assert "<eos>" not in task.symbols
+    model = model_of(task, smoke().to_dict())
+    sample = task.sample(model, SampleRequest(prompt=task.symbols[0], length=7))
+    assert len(sample.split()) == 8
+    assert set(sample.split()) <= set(task.symbols) - {"<unk>"}

@@ -55,6 +55,15 @@ def test_what_begins_and_ends_things_is_no_part_of_a_prompt(words, symbol):
         words.read_prompt(f"the {symbol}")
 
 
+def test_a_prompt_of_characters_is_the_same_with_blanks_and_without_in_poems_of_any_form():
+    one_form = make([(tuple("春風"), tuple("花鳥")), (tuple("風春"), tuple("鳥花"))])
+    two_forms = make([(tuple("春風"), tuple("花鳥")), (tuple("風春鳥"), tuple("花"))])
+    for task in (one_form, two_forms):
+        assert task.read_prompt("春風") == task.read_prompt("春 風") == ["春", "風"]
+        with pytest.raises(ConfigError, match=r"found 'x'$"):
+            task.read_prompt("春x")
+
+
 def test_a_prompt_longer_than_a_poem_is_refused(words):
     with pytest.raises(ConfigError) as caught:
         words.read_prompt("the sea the sea the")

@@ -18,7 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from nlstm_jax.data.sales import FIRST_MONTH, MOST_MONTHS, SalesHistory, SalesRows, TestPairs, aggregate
+from nlstm_jax.data.sales import MOST_MONTHS, SalesHistory, SalesRows, TestPairs, aggregate
+
+FIRST_MONTH = np.datetime64("2013-01", "M")
 
 _DISPERSION = 3.0  # shape of the gamma factor of a pair's month: the variance is mean + mean² / 3
 _EXTRA = (0.3, 0.55)  # units beyond the first in one row: negative binomial, mean 0.25
