@@ -30,7 +30,11 @@ def settings_for_corpus(config: ConfigDict) -> dict[str, int]:
     Raises:
         DataError: The poems cannot be read, or there are too few.
     """
-    poem_count, targets_per_poem = _measure_corpus(config)
+    return _suggest(*_measure_corpus(config))
+
+
+def _suggest(poem_count: int, targets_per_poem: float) -> dict[str, int]:
+    """Return the settings for a corpus of this size, see `settings_for_corpus`."""
     batch_size = round(_BATCH_SIZE * _TARGETS_PER_POEM / targets_per_poem)
     batch_size = max(8, min(_BATCH_SIZE, batch_size))
     batch_size = min(poem_count, batch_size)
@@ -63,8 +67,8 @@ def lengthen_short_run(config: ConfigDict, chosen: set[str]) -> ConfigDict:
     if any(config.train[name] != defaults[name] for name in names):
         return config
 
-    poem_count, _ = _measure_corpus(config)
-    suggested = settings_for_corpus(config)
+    poem_count, targets_per_poem = _measure_corpus(config)
+    suggested = _suggest(poem_count, targets_per_poem)
     steps = config.train.epochs * (poem_count // config.train.batch_size)
     if steps >= suggested["train.steps"]:
         return config
