@@ -113,7 +113,7 @@ def delayed_recall(count: int, symbols: int, items: int, lengths: tuple[int, int
         count: The number of sequences, N.
         symbols: The number of different items.
         items: The number of items in a sequence.
-        lengths: The lowest and the highest length of a whole sequence. Lengths are uniform between them, both included.
+        lengths: The lowest and the highest length of a whole sequence. Lengths are uniform between them, inclusive.
         seed: The seed of NumPy's Philox generator.
 
     Raises:

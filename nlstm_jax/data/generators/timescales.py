@@ -6,9 +6,9 @@ uniform. A hidden state s_t ∈ {−1, +1} changes its sign with a small probabi
     gates:   f_{t+1} = f_t + u_t · s_{t+1} + noise   (mod M)
     feeds:   f_{t+1} = f_t + u_t + s_{t+1} + noise   (mod M)
 
-The noise is 0 with probability 1 − δ, and otherwise any other number with equal probability. Given the impulse, the two
-values of s predict two different positions, which differ by 2 in both processes. Therefore a symbol says equally much
-about s in both, and their entropies are equal for every length.
+The noise is 0 with probability 1 − δ, and otherwise any other number with equal probability. Given the impulse, the
+two values of s predict two different positions, which differ by 2 in both processes. Therefore a symbol says equally
+much about s in both, and their entropies are equal for every length.
 """
 
 from typing import Literal, NamedTuple, TypeAlias
