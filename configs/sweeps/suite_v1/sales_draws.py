@@ -1,0 +1,16 @@
+"""The short runs of `suite_v1` on monthly sales: every draw with every design, 32 runs.
+
+    python -m experiments.sweep --sweep=configs/sweeps/suite_v1/sales_draws.py --workdir=sweeps/suite_v1/sales_draws
+
+See docs/results/suite_v1/protocol.md.
+"""
+
+from collections.abc import Callable
+
+from configs.sweeps.suite_v1.designs import add_draws
+from configs.sweeps.suite_v1.tasks import SALES
+
+
+def sweep(add: Callable[..., None]) -> None:
+    """Add the trials."""
+    add_draws(add, SALES)

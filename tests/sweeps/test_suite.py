@@ -1,0 +1,118 @@
+"""The sweep files of `suite_v1`: equal draws, equal parameters, and later stages that follow from the earlier ones."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from configs.sweeps.suite_v1 import tasks as suite_tasks
+from configs.sweeps.suite_v1.designs import DESIGNS, DRAWS, JUDGING_SEEDS, draws
+from nlstm_jax import models
+from nlstm_jax.errors import ConfigError
+from nlstm_jax.sweeps import Trial, load
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs/sweeps/suite_v1"
+SUITES = (suite_tasks.PTB, suite_tasks.QUATRAINS, suite_tasks.SALES)
+DIMENSIONS = {"vocabulary": 5000, "channels": 1, "outputs": 2}
+
+
+@pytest.fixture(autouse=True)
+def suite_folder(tmp_path, monkeypatch) -> Path:
+    """Return an empty folder in which the later stages look for the earlier ones."""
+    monkeypatch.setenv("NLSTM_JAX_SUITE", str(tmp_path))
+    monkeypatch.chdir(FOLDER.parents[2])
+    return tmp_path
+
+
+def trials(name: str) -> list[Trial]:
+    return load(FOLDER / f"{name}.py").trials
+
+
+def write_run(folder: Path, trial: Trial, value: float | None, status: str) -> None:
+    """Write a run folder with one validation value."""
+    run = folder / "trials" / trial.name
+    run.mkdir(parents=True)
+    (run / "config.json").write_text(json.dumps({"schema": 1} | dict(trial.config)), "utf-8")
+    lines = [{"schema": 1, "step": 0, "split": "valid", "wall_seconds": 0.0}]
+    if value is not None:
+        lines.append({"schema": 1, "step": 1, "split": "valid", "log_loss": value, "wall_seconds": 1.0})
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    (run / "summary.json").write_text(json.dumps({"schema": 1, "status": status}), "utf-8")
+
+
+@pytest.mark.parametrize("count", [8, 20])
+def test_the_draws_cover_the_prior_evenly(count) -> None:
+    drawn = draws((1e-3, 1e-1), count)
+    logarithms = np.log([draw.learning_rate for draw in drawn])
+    unit = (logarithms - np.log(1e-3)) / np.log(1e2)
+    dropouts = np.array([draw.dropout for draw in drawn]) / 0.5
+    # One value in each stratum; rounding may move a value over a border by half a digit.
+    strata = np.arange(count) + 0.5
+    for values in (unit, dropouts):
+        assert np.abs(np.sort(values) * count - strata).max() < 0.7
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_all_designs_have_the_same_draws_and_differ_only_in_the_cell(suite) -> None:
+    short = trials(f"{suite.name}_draws")
+    assert len(short) == DRAWS * len(DESIGNS)
+    for index in range(DRAWS):
+        of_draw = [trial.config for trial in short if f"-draw{index}-" in trial.name]
+        for section in ("optimizer", "model", "data", "train", "eval", "seeds"):
+            assert all(config[section] == of_draw[0][section] for config in of_draw)
+        assert len({config["cell"]["forget_bias"] for config in of_draw}) == 1
+    assert len({trial.config["optimizer"]["learning_rate"] for trial in short}) == DRAWS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_all_designs_have_equal_models_within_a_percent(suite) -> None:
+    counts = []
+    for trial in trials(f"{suite.name}_draws")[: len(DESIGNS)]:
+        parameters = models.split(models.build(trial.config, DIMENSIONS))[1]
+        counts.append(sum(value.size for value in jax.tree.leaves(parameters)))
+    assert np.abs(np.array(counts) / suite.model_params - 1).max() < 0.01
+    assert max(counts) / min(counts) < 1.01
+
+
+@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+def test_the_best_draws_are_run_in_full_and_the_best_of_these_is_judged(suite, suite_folder) -> None:
+    for trial in trials(f"{suite.name}_draws"):
+        design, draw, _ = trial.name.split("-")
+        # Design W is best with draw 5, then 4; the best value of draw 6 is that of a run that diverged.
+        distance = abs(int(draw.removeprefix("draw")) - 5.1) if design == "W" else int(draw.removeprefix("draw"))
+        status = "diverged" if trial.name.startswith("W-draw6") else "finished"
+        value = 0.0 if status == "diverged" else 1.0 + distance
+        write_run(suite_folder / f"{suite.name}_draws", trial, value, status)
+
+    full = trials(f"{suite.name}_full")
+    assert [trial.name for trial in full if trial.name[0] in "WN"] == [
+        "W-draw5-seed1",
+        "W-draw4-seed1",
+        "N-draw0-seed1",
+        "N-draw1-seed1",
+    ]
+    for trial in full:
+        write_run(suite_folder / f"{suite.name}_full", trial, 0.5 if "draw1" in trial.name else 0.7, "finished")
+
+    judging = trials(f"{suite.name}_seeds")
+    names = {trial.name for trial in judging}
+    assert names == {
+        f"{design}-draw{draw}-seed{seed}"
+        for design, draw in (("W", 5), ("S", 1), ("N", 1), ("D", 1))
+        for seed in JUDGING_SEEDS
+    }
+    assert all(trial.config["train"]["epochs"] == suite.full_epochs for trial in judging)
+
+
+@pytest.mark.parametrize("stage", ["full", "seeds"])
+def test_a_later_stage_names_the_run_that_is_missing(stage, suite_folder) -> None:
+    with pytest.raises(ConfigError, match=r"sales_draws/trials/W-draw0-seed0: a run with the status .* found None"):
+        trials(f"sales_{stage}")
+
+
+def test_the_other_sweeps_load() -> None:
+    assert [trial.config["optimizer"]["halve_after_epochs"] for trial in trials("ptb_published")] == [5.0] * 3
+    assert len(trials("quatrains_depth")) == 5
