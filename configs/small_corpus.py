@@ -81,5 +81,5 @@ def _measure_corpus(config: ConfigDict) -> tuple[int, float]:
     """Return the number of training poems, and the mean number of symbols to predict in one."""
     single = copy.deepcopy(config)
     single.train.batch_size = 1
-    task = tasks.build(single)
+    task = tasks.build(single.to_dict())
     return task.splits["train"].size, task.targets_per_example

@@ -168,7 +168,7 @@ def _read_poems(path: Path) -> str:
     if not path.is_file():
         raise DataError(f"poems: {path}: a file of poems, or a folder of quatrain files, expected; there is none")
     text = read_text(path, f"poems: {path}")
-    if not text.strip():
+    if not text.encode().strip():
         raise DataError(f"poems: {path}: poems expected, the file is empty")
     return text
 

@@ -214,7 +214,7 @@ def test_a_text_without_a_line_end_in_its_vocabulary_gives_samples() -> None:
     words = [f"w{index}" for index in np.random.default_rng(0).integers(0, 9, 300)]
     task = TextTask(encode({split: [*words, "<eos>"] for split in ("train", "valid", "test")}, 5), rows=2, window=5)
     assert "<eos>" not in task.symbols
-    model = model_of(task, smoke().to_dict())
+    model = model_of(task, smoke())
     sample = task.sample(model, SampleRequest(prompt=task.symbols[0], length=7))
     assert len(sample.split()) == 8
     assert set(sample.split()) <= set(task.symbols) - {"<unk>"}
