@@ -16,6 +16,7 @@ come. Prints the table and what the difference is worth; docs/comparing.md has m
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
@@ -26,10 +27,12 @@ from nlstm_jax import settings
 from nlstm_jax.analysis import table
 from nlstm_jax.analysis.curves import AXES
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import find_runs, is_locked
+from nlstm_jax.runs import Run, find_runs, is_locked
 from nlstm_jax.sweeps.folder import contrast_of
 
-_METRIC = flags.DEFINE_string("metric", "log_loss", "What is compared, on the validation split.")
+_METRIC = flags.DEFINE_string(
+    "metric", "", "What is compared, on the validation split; empty: log_loss, or the runs' eval.metric without it."
+)
 _CONTRAST = flags.DEFINE_string("contrast", "", "'A vs B': the groups named in advance; empty: as the sweep says.")
 _GROUP_BY = flags.DEFINE_list(
     "group_by", [], "Settings that make a group, whatever else differs: cell.name,cell.layers"
@@ -58,12 +61,13 @@ def main(arguments: list[str]) -> None:
     # In a pipe or file lines need not fit a terminal.
     width = None if sys.stdout.isatty() else 400
     console = Console(highlight=False, soft_wrap=True, width=width)
-    plot_options = figure.PlotOptions(_METRIC.value, _ALONG.value, _LOG_Y.value, _SHOW_TRAIN.value)
     out = Path(_OUT.value)
     if out.exists() and not out.is_dir():
         raise ConfigError(f"--out={out}: a folder expected, a file found")
     while True:
         runs, notes = find_runs(arguments[1:], settings.with_defaults)
+        metric = _METRIC.value or _default_metric(runs)
+        plot_options = figure.PlotOptions(metric, _ALONG.value, _LOG_Y.value, _SHOW_TRAIN.value)
         planned_contrast = None
         if not _CONTRAST.value and not _GROUP_BY.value:
             planned_contrast = contrast_of(run.path for run in runs)
@@ -96,6 +100,15 @@ def main(arguments: list[str]) -> None:
             return
         console.print(f"{running:,} of {len(runs):,} runs go on; Ctrl-C ends the watch, not them", markup=False)
         time.sleep(_WATCH.value)
+
+
+def _default_metric(runs: Sequence[Run]) -> str:
+    """Return `log_loss`, or the metric that decided the best step of all runs if none of them has a log-loss."""
+    deciding = {run.config.get("eval", {}).get("metric", "log_loss") for run in runs}
+    has_log_loss = any("log_loss" in line for run in runs for line in run.metrics)
+    if has_log_loss or len(deciding) != 1:
+        return "log_loss"
+    return str(deciding.pop())
 
 
 def _parse_contrast() -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ MAY_KNOW = {
     "cells": set(),
     "unroll": {"cells"},
     "adapters": {"cells", "unroll"},
-    "models": {"cells", "unroll", "adapters", "settings"},
+    "models": {"cells", "unroll", "adapters", "data", "settings"},
     "data": set(),
     "process": set(),
     "tasks": {"cells", "data", "models", "process", "runs", "settings"},

@@ -94,7 +94,22 @@ def find_task(name: str) -> TaskClass:
     missing = [attribute for attribute in _DECLARED if not hasattr(task, attribute)]
     if missing:
         raise ConfigError(f"config.task: {name!r}: {', '.join(_DECLARED)} expected, found no {missing[0]}")
+    _check_declarations(name, task)
     return task
+
+
+def _check_declarations(name: str, task: TaskClass) -> None:
+    """Raise a ConfigError if a declaration of a task is not of its type, or its question has an unknown setting."""
+    owner = f"config.task: {name!r}"
+    if not all(isinstance(metric, Metric) for metric in task.metrics):
+        raise ConfigError(f"{owner}: metrics: a tuple of Metric expected, found {task.metrics!r}")
+    if not all(isinstance(setting, Setting) for setting in task.settings.values()):
+        raise ConfigError(f"{owner}: settings: a Setting for every name expected, found {task.settings!r}")
+    if not isinstance(task.question, Question):
+        raise ConfigError(f"{owner}: question: a Question expected, found {task.question!r}")
+    for setting in (*task.question.settings, *task.question.generated):
+        if setting not in task.settings and setting.partition(".")[0] in ("data", "model"):
+            raise ConfigError(f"{owner}: question: settings of the task expected, found {setting!r}")
 
 
 def find_metric(config: Config, name: str) -> Metric:

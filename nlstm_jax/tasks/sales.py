@@ -3,9 +3,8 @@
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -20,66 +19,15 @@ from nlstm_jax.process import cache_folder
 from nlstm_jax.runs.files import RANKING
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, eval_batches, to_means
+from nlstm_jax.tasks.base import StatelessTask, WeightedSum, eval_batches, to_means
 from nlstm_jax.tasks.baselines import RIDGE_MONTHS, monthly_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.tasks.ranking import rank_items, ranking_table, write_ranking
-from nlstm_jax.types import AnyArray, Array, Bool, Config, Float, Int, PRNGKeyArray
+from nlstm_jax.tasks.sales_windows import SalesBatch, SalesWindows, collect_months
+from nlstm_jax.types import Array, Bool, Config, Float, Int, PRNGKeyArray
 
 _BATCH = 4096
 """The number of pairs in a batch of forecasts."""
-
-
-class SalesBatch(NamedTuple):
-    """A batch of windows of months, time-major, with the count of the month after each window.
-
-    Attributes:
-        inputs: The channel values of the months in each window.
-        targets: The count of the month after each window.
-    """
-
-    inputs: Float[Array, "T B C"]
-    targets: Float[Array, "B"]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class SalesWindows(ShuffledExamples):
-    """A split of windows of months, each with the month after it as the target.
-
-    Each pair has one window for each of the target months `first` … `first + months − 1`.
-
-    Attributes:
-        inputs: The channel values of each pair in each month.
-        targets: The count of each pair in each month.
-        window: T, the number of months in a window.
-        first: The first month that is a target.
-        months: The number of months that are targets.
-    """
-
-    inputs: Float[AnyArray, "P M C"]
-    targets: Float[AnyArray, "P M"]
-    window: int = field(metadata={"static": True})
-    first: int = field(metadata={"static": True})
-    months: int = field(metadata={"static": True})
-
-    @property
-    def size(self) -> int:
-        """The number of windows."""
-        return self.inputs.shape[0] * self.months
-
-    def gather(self, indices: Int[Array, "B"]) -> SalesBatch:
-        """Return the windows with the given indices as a batch.
-
-        Windows are numbered pair by pair, and within a pair month by month.
-        """
-        pairs = indices // self.months
-        target_months = self.first + indices % self.months
-        input_months = target_months[:, None] + jnp.arange(-self.window, 0)
-
-        inputs = jnp.asarray(self.inputs)[pairs[:, None], input_months]
-        targets = jnp.asarray(self.targets)[pairs, target_months]
-        return SalesBatch(jnp.moveaxis(inputs, 1, 0), targets)
 
 
 class SalesTask(StatelessTask[Forecaster, SalesBatch]):
@@ -326,7 +274,8 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
                 f"reads them; found the last one after {train_months.stop - 1}, as the data have "
                 f"{self.history.counts.shape[1]} months"
             )
-        return monthly_baselines(_collect_months(train, train_months), _collect_months(windows, months), self.bounds)
+        train_arrays = collect_months(train, train_months, RIDGE_MONTHS)
+        return monthly_baselines(train_arrays, collect_months(windows, months, RIDGE_MONTHS), self.bounds)
 
     def _note_on_clipping(self) -> list[str]:
         """Return a note on the counts that are clipped, if there are any."""
@@ -430,16 +379,3 @@ def _generate(data: Mapping[str, Any]) -> SalesHistory:
 def _fingerprint(history: SalesHistory) -> str:
     """Return the SHA-256 checksum of a table that was not read from a file."""
     return hashlib.sha256(history.counts.tobytes() + history.prices.tobytes()).hexdigest()
-
-
-def _collect_months(
-    windows: SalesWindows, target_months: range
-) -> tuple[Float[np.ndarray, "n T"], Float[np.ndarray, "n"]]:
-    """Return the inputs and targets of all pairs in all target months.
-
-    The inputs are the counts of the `RIDGE_MONTHS` months before the target month.
-    """
-    counts = np.asarray(windows.targets, np.float64)
-    inputs = np.concatenate([counts[:, month - RIDGE_MONTHS : month] for month in target_months])
-    targets = np.concatenate([counts[:, month] for month in target_months])
-    return inputs, targets

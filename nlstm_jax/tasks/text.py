@@ -318,13 +318,8 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         Raises:
             ConfigError: The model does not know a symbol.
         """
-        symbols: list[str] = []
-        for index, line in enumerate(prompt.split("\n")):
-            if index > 0:
-                symbols.append(END_OF_LINE)
-            words = line.split()
-            symbols += words if self.unit == "words" else SPACE.join(words)
-
+        lines = [line.split() for line in prompt.split("\n")]
+        symbols = cut(lines, self.unit)[:-1]
         for symbol in symbols:
             if symbol not in self.symbols:
                 raise ConfigError(f"--prompt: {self.unit} of the training text expected, found {symbol!r}")
