@@ -6,11 +6,12 @@ from types import MappingProxyType
 from typing import Any
 
 from nlstm_jax import settings
-from nlstm_jax.runs import RunFolder
+from nlstm_jax.runs import RunFolder, read_environment
 from nlstm_jax.tasks import AnyTask
 from nlstm_jax.training import hosts
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.logger import RunLogger, count_cell_parameters
+from nlstm_jax.training.own_code import describe_own_code, explain_changes
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import TrainState
 
@@ -70,7 +71,10 @@ class RunRecord:
             CheckpointError: there are checkpoints, and none of them is whole.
         """
         checksums = self.task.metadata["checksums"]
+        own_code = describe_own_code(self.config)
+        changes = explain_changes(read_environment(self.folder.path).get("own_code", {}), own_code)
         declared = {
+            "own_code": own_code,
             "metrics": settings.describe_metrics(self.config["task"]),
             "question": settings.describe_question(self.config, checksums),
         }
@@ -81,7 +85,7 @@ class RunRecord:
         self.folder.mark_running()
         earlier_seconds = self.rows[-1]["wall_seconds"] if self.rows else 0.0
         self._started = time.monotonic() - earlier_seconds
-        for note in notes:
+        for note in (*changes, *notes):
             self.logger.log(note)
         if step:
             self.logger.log(f"going on from step {step:,}")

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from ml_collections import ConfigDict
 
-from nlstm_jax import settings
+from nlstm_jax import settings, tasks
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import read_run
+from nlstm_jax.settings import Question
 from nlstm_jax.training import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,11 +57,19 @@ def assert_best_is_highest(folder: Path) -> None:
     assert run.summary["best_step"] == max(values, key=values.get)
 
 
-def test_its_metric_is_maximized_and_declared_in_the_run_folder(config, tmp_path):
+def test_its_metric_is_maximized_and_declared_in_the_run_folder(config, outside, tmp_path):
     config.train.batch_size = 10
     config.eval.every_steps = 5
     fit(config, tmp_path / "run")
     assert_best_is_highest(tmp_path / "run")
+
+    # The run goes on after the file of the task has changed, and says so.
+    with (outside / "my_package" / "tasks.py").open("a") as file:
+        file.write("# a later thought\n")
+    config.train.epochs = 3.0
+    fit(config, tmp_path / "run")
+    line = "going on with another version of the file of my_package.tasks:Copying than the run was begun with"
+    assert line in (tmp_path / "run" / "log.txt").read_text("utf-8")
 
 
 def test_a_task_that_cannot_be_found_or_lacks_a_declaration_is_named(tmp_path, monkeypatch):
@@ -72,6 +81,37 @@ def test_a_task_that_cannot_be_found_or_lacks_a_declaration_is_named(tmp_path, m
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=r"'half_a_task:Half': settings, metrics, .* expected, found no metrics$"):
         settings.defaults("half_a_task:Half", "lstm")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"question": None}, "question: a Question expected, found None"),
+        ({"question": Question(1, ("data.bit",))}, "question: settings of the task expected, found 'data.bit'"),
+        ({"metrics": ("log_loss",)}, "metrics: a tuple of Metric expected, found .'log_loss',."),
+    ],
+)
+def test_a_declaration_that_is_none_is_named(config, monkeypatch, changes, message):
+    module = importlib.import_module("my_package.tasks")
+    monkeypatch.setattr(module, "Wrong", type("Wrong", (module.Copying,), changes), raising=False)
+    with pytest.raises(ConfigError, match=f"^config.task: 'my_package.tasks:Wrong': {message}"):
+        settings.defaults("my_package.tasks:Wrong", "lstm")
+
+
+def test_a_task_without_what_the_project_reads_is_named(config, monkeypatch):
+    module = importlib.import_module("my_package.tasks")
+
+    class Bare(module.Copying):
+        def __init__(self, data):
+            super().__init__(data)
+            del self.metadata
+
+    monkeypatch.setattr(module, "Bare", Bare, raising=False)
+    config.task = "my_package.tasks:Bare"
+    with pytest.raises(
+        ConfigError, match=r"^config.task: 'my_package.tasks:Bare': metadata, a mapping with checksums"
+    ):
+        tasks.build(config.to_dict())
 
 
 @pytest.mark.slow

@@ -99,7 +99,7 @@ def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp
     embedding = restore(tmp_path / "run").parameters["symbols/embedding/embedding"]
     np.testing.assert_allclose(embedding, vectors, rtol=0, atol=2e-6)
     config["model"]["embedding"] = 4
-    with pytest.raises(DataError, match=r"^config\.model\.vectors: .*: a text file expected: No such file"):
+    with pytest.raises(DataError, match=r"^config\.model\.vectors: .*: a readable file expected, found: No such file"):
         fit(config, tmp_path / "other")
     assert not (tmp_path / "other").exists()
 
