@@ -109,7 +109,7 @@ def test_a_task_without_what_the_project_reads_is_named(config, monkeypatch):
     monkeypatch.setattr(module, "Bare", Bare, raising=False)
     config.task = "my_package.tasks:Bare"
     with pytest.raises(
-        ConfigError, match=r"^config.task: 'my_package.tasks:Bare': metadata, a mapping with checksums"
+        ConfigError, match=r"^config.task: 'my_package.tasks:Bare': metadata, a mapping with"
     ):
         tasks.build(config.to_dict())
 
