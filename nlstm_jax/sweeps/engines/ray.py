@@ -22,6 +22,11 @@ _KILLED = -9
 """The exit code that is reported for a task that Ray has lost."""
 _NOT_RUN = 75
 """The exit code that is reported for a canceled task without a result."""
+_NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+"""The environment variables that hide the GPUs of a machine from a job that has requested none.
+
+Ray leaves these to a task without GPUs as the process has them that started the cluster.
+"""
 _CONNECT_TIMEOUT = 10.0
 """Seconds in which a cluster must accept a connection."""
 
@@ -61,6 +66,7 @@ class RayEngine:
             ray.cloudpickle.register_pickle_by_value(module)
         self._task = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=0)(lambda command: command())
         self._cores = cores
+        self._environment = {} if gpus else _NO_GPU
 
     @property
     def capacity(self) -> int:
@@ -69,11 +75,15 @@ class RayEngine:
 
     def start(self, jobs: Sequence[Job]) -> list[Process]:
         """Submit the jobs to Ray."""
-        return [_RayProcess(self._ray, self._task.remote(RemoteCommand(job, self._cores))) for job in jobs]
+        return [self._start_job(job) for job in jobs]
 
     def close(self) -> None:
         """Disconnect, and stop the cluster if it was started here."""
         self._ray.shutdown()
+
+    def _start_job(self, job: Job) -> Process:
+        job = job._replace(environment={**self._environment, **job.environment})
+        return _RayProcess(self._ray, self._task.remote(RemoteCommand(job, self._cores)))
 
 
 class _RayProcess:

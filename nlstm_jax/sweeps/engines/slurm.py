@@ -1,7 +1,10 @@
 """The engine for a SLURM cluster: trials are submitted as job arrays, through submitit."""
 
+import contextlib
 import getpass
+import io
 import logging
+import re
 import shutil
 import subprocess
 import time
@@ -70,6 +73,7 @@ class SlurmEngine:
         self._submitit = submitit
         self._folder = folder
         self._cores = cores
+        self._parallelism = count or _ARRAY_PARALLELISM
         self._queued: set[str] = set()
         self._last_query = -_QUERY_INTERVAL
 
@@ -81,7 +85,7 @@ class SlurmEngine:
                 timeout_min=minutes,
                 cpus_per_task=cores,
                 gpus_per_node=gpus or None,
-                slurm_array_parallelism=count or _ARRAY_PARALLELISM,
+                slurm_array_parallelism=self._parallelism,
                 **(options or {}),
             )
         except (NameError, AssertionError) as error:
@@ -93,12 +97,12 @@ class SlurmEngine:
         return _UNLIMITED
 
     def start(self, jobs: Sequence[Job]) -> list[Process]:
-        """Submit the jobs as one array.
+        """Submit the jobs as one array, or as several if the cluster does not accept such a large one.
 
         A job that an earlier call has submitted, and that has not ended, is not submitted again.
 
         Raises:
-            ConfigError: SLURM refuses the jobs.
+            ConfigError: SLURM refuses the jobs. Those that it has accepted are canceled.
         """
         handles: dict[str, SubmititJob] = {}
         for job in jobs:
@@ -107,9 +111,18 @@ class SlurmEngine:
                 handles[job.name] = handle
 
         new_jobs = [job for job in jobs if job.name not in handles]
-        for job, handle in zip(new_jobs, self._submit(new_jobs), strict=True):
-            self._id_file(job).write_text(handle.job_id, "utf-8")
-            handles[job.name] = handle
+        array_size = self._max_array_size(len(new_jobs))
+        arrays = [new_jobs[start : start + array_size] for start in range(0, len(new_jobs), array_size)]
+        for array in arrays:
+            try:
+                submitted = self._submit(array, max(self._parallelism // len(arrays), 1))
+            except ConfigError:
+                for handle in handles.values():
+                    handle.cancel(check=False)
+                raise
+            for job, handle in zip(array, submitted, strict=True):
+                self._id_file(job).write_text(handle.job_id, "utf-8")
+                handles[job.name] = handle
         return [_SlurmProcess(self, handles[job.name]) for job in jobs]
 
     def close(self) -> None:
@@ -127,19 +140,37 @@ class SlurmEngine:
                 self._last_query = now
         return self._queued
 
-    def _submit(self, jobs: Sequence[Job]) -> list[SubmititJob]:
+    def _max_array_size(self, count: int) -> int:
+        """Return the number of jobs, at least 1, that the cluster accepts as one array.
+
+        Args:
+            count: The number of jobs to be submitted. It is returned if a cluster does not tell its limit.
+        """
+        limit = None
+        if count > 1 and shutil.which("scontrol") is not None:
+            result = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True)
+            limit = re.search(r"^MaxArraySize\s*=\s*(\d+)", result.stdout, re.MULTILINE)
+        # The limit is that of the largest index plus 1, and indices begin at 0.
+        return max(int(limit[1]) if limit else count, 1)
+
+    def _submit(self, jobs: Sequence[Job], parallelism: int) -> list[SubmititJob]:
         """Submit jobs as one array, and return submitit's handles in the same order.
+
+        Args:
+            jobs: The jobs, at least one.
+            parallelism: The maximum number of jobs of the array that run at a time.
 
         Raises:
             ConfigError: SLURM refuses the jobs.
         """
-        if not jobs:
-            return []
         handles: list[SubmititJob] = []
+        errors = self._submitit.core.utils
+        self._executor.update_parameters(slurm_array_parallelism=parallelism)
         try:
-            with self._executor.batch():
+            # submitit also prints the message of sbatch.
+            with contextlib.redirect_stderr(io.StringIO()), self._executor.batch():
                 handles += [self._executor.submit(RemoteCommand(job, self._cores)) for job in jobs]
-        except self._submitit.core.utils.FailedJobError as error:
+        except (errors.FailedJobError, errors.FailedSubmissionError) as error:
             raise ConfigError(f"--engine=slurm: {' '.join(str(error).split())}") from None
         return handles
 
