@@ -12,6 +12,7 @@ import jax
 from absl import flags
 
 from experiments import command
+from nlstm_jax import settings
 from nlstm_jax.runs.files import read_json
 from nlstm_jax.training import fit_together
 
@@ -26,7 +27,8 @@ def main(arguments: list[str]) -> None:
     devices = 1 if len(runs) == 1 else len(os.sched_getaffinity(0))
     jax.config.update("jax_num_cpu_devices", devices)
 
-    configs = [run["config"] for run in runs]
+    # A sweep that was begun with an earlier version has recorded configurations that lack newer settings.
+    configs = [settings.with_defaults(run["config"]) for run in runs]
     folders = [Path(run["workdir"]) for run in runs]
     fit_together(configs, folders, metric_writers=job.get("mirrors", ()))
 
