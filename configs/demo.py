@@ -12,7 +12,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from configs import arguments, poems
-from configs.small_corpus import EVALUATIONS, MAX_STEPS, settings_for_corpus
+from nlstm_jax.tasks.small_corpus import EVALUATIONS, MAX_STEPS, settings_for_corpus
 
 MODEL_PARAMETERS = 106_500
 """The number of parameters of the whole model, on generated poems."""

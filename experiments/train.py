@@ -18,10 +18,10 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from configs.small_corpus import lengthen_short_run
 from experiments import command
 from nlstm_jax import process
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.tasks.small_corpus import lengthen_short_run
 from nlstm_jax.training import fit, fit_together
 
 _CONFIG = config_flags.DEFINE_config_file(

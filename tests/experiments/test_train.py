@@ -118,7 +118,7 @@ MISTAKES = {
     "bad poems": (
         ["--config.data.path={folder}/bad.txt"],
         3,
-        "poems: {folder}/bad.txt: UTF-8 expected, found 0xff at byte 6 (line 3)",
+        "poems: {folder}/bad.txt line 3: byte 0xff found, text in UTF-8 accepted",
     ),
     "bad sales": (
         ["--config=configs/sales.py:cell=nlstm,smoke", "--config.data.path={folder}/sales"],

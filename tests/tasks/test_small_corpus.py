@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from configs import demo, poems
-from configs.small_corpus import lengthen_short_run
+from nlstm_jax.tasks.small_corpus import lengthen_short_run
 
 
 @pytest.fixture

@@ -4,7 +4,8 @@ import copy
 
 from ml_collections import ConfigDict
 
-from nlstm_jax import settings, tasks
+from nlstm_jax import settings
+from nlstm_jax.tasks.build import build
 
 TARGETS = 1_843_200
 """The number of symbols that a run of the demo trains on: 1,200 steps of 64 generated poems."""
@@ -81,5 +82,5 @@ def _measure_corpus(config: ConfigDict) -> tuple[int, float]:
     """Return the number of training poems, and the mean number of symbols to predict in one."""
     single = copy.deepcopy(config)
     single.train.batch_size = 1
-    task = tasks.build(single.to_dict())
+    task = build(single.to_dict())
     return task.splits["train"].size, task.targets_per_example
