@@ -92,7 +92,7 @@ WRAPPED = {
 }
 
 
-@pytest.mark.parametrize("mode", ["scan", "fused"])
+@pytest.mark.parametrize("mode", [pytest.param("scan", marks=pytest.mark.slow), "fused"])
 @pytest.mark.parametrize("name", WRAPPED)
 def test_a_minimal_cell_equals_the_same_cell_with_a_hoisted_projection(name, mode):
     """In float64, with the noise of the wrappers: values and the gradients by params, inputs and carry."""

@@ -85,6 +85,7 @@ def test_a_configured_model_has_the_size_that_is_told(cell, layers):
     assert models.count_parameters(models.build(config, sizes)) == count
 
 
+@pytest.mark.slow
 def test_a_classic_case_of_unequal_models_is_mended():
     """With params=40000, the models of a minGRU and an LSTM once had 60,466 and 43,250 parameters."""
     counts = []

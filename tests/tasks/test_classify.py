@@ -139,6 +139,7 @@ def test_without_a_state_only_the_last_window_is_read() -> None:
     assert report_of(task, model, 7)["log_loss"] == pytest.approx(np.mean(nats), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_no_gradient_goes_from_a_window_into_the_one_before() -> None:
     task = ragged(window=4)
     model = model_of(task, "cell=lstm", cell__input_dropout=(0.0,), cell__recurrent_dropout=(0.0,))
