@@ -20,8 +20,8 @@ from rich.console import Console
 
 from experiments import command
 from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
+from nlstm_jax.process import GracefulShutdown
 from nlstm_jax.runs import check_metric_writers
-from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.sweeps import engines, load, table
 from nlstm_jax.sweeps.file import Sweep
 from nlstm_jax.sweeps.folder import LOGS, STUDY, SweepFolder

@@ -19,8 +19,7 @@ MAY_KNOW = {
     "tasks": {"cells", "data", "models", "process", "runs", "settings"},
     "runs": set(),
     "settings": {"cells", "runs"},
-    "shutdown": set(),
-    "training": {"models", "tasks", "runs", "settings", "shutdown"},
+    "training": {"models", "process", "runs", "settings", "tasks"},
     "sweeps": {"cells", "runs", "settings"},
     "analysis": {"runs"},
 }

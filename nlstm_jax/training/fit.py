@@ -13,8 +13,8 @@ import jax
 from rich.console import Console
 
 from nlstm_jax import settings, tasks
+from nlstm_jax.process import GracefulShutdown
 from nlstm_jax.runs import RunFolder, check_metric_writers, flatten
-from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.training import hosts
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.initial import initial_model

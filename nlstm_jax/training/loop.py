@@ -9,8 +9,8 @@ from typing import Any
 import jax
 
 from nlstm_jax.errors import DivergedError, InterruptedRunError
+from nlstm_jax.process import GracefulShutdown
 from nlstm_jax.runs import describe_environment
-from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.training import hosts
 from nlstm_jax.training.group import RunGroup
 from nlstm_jax.training.logger import RunLogger, Throughput

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from nlstm_jax import models, settings, tasks
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError
+from nlstm_jax.process import GracefulShutdown
 from nlstm_jax.runs import RunFolder, check_metric_writers, describe_environment
-from nlstm_jax.shutdown import GracefulShutdown
 from nlstm_jax.tasks.stocks_2015 import load_example, smoothed_errors
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.initial import initial_model
