@@ -109,6 +109,7 @@ def test_the_docstring_opens_with_what_it_is_and_its_command(path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "cell"), SIZED)
 def test_cells_of_as_many_parameters_as_asked_for_within_a_percent(path, cell):
     wanted = 200_000

@@ -18,6 +18,8 @@ from nlstm_jax.settings import Question
 from nlstm_jax.training import fit
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = "own_task_package"
+"""The name of the package, other than that of the documented cell, which may have been imported in this process."""
 SWEEP = """
 def sweep(add):
     for cell in ("lstm", "gru"):
@@ -30,12 +32,12 @@ def outside(tmp_path_factory):
     """Return a folder with a package that holds the two documented files, and nothing else."""
     page = (ROOT / "docs" / "extending.md").read_text("utf-8")
     folder = tmp_path_factory.mktemp("outside")
-    (folder / "my_package" / "configs").mkdir(parents=True)
+    (folder / "own_task_package" / "configs").mkdir(parents=True)
     for name in ("tasks.py", "configs/copying.py"):
         code = re.search(rf"```python\n# my_package/{name}\n(.*?)```", page, re.DOTALL)
         assert code is not None
-        (folder / "my_package" / name).write_text(code[1], "utf-8")
-    (folder / "my_package" / "__init__.py").touch()
+        (folder / "own_task_package" / name).write_text(code[1].replace("my_package", PACKAGE), "utf-8")
+    (folder / "own_task_package" / "__init__.py").touch()
     return folder
 
 
@@ -43,7 +45,7 @@ def outside(tmp_path_factory):
 def config(outside, monkeypatch) -> ConfigDict:
     monkeypatch.syspath_prepend(outside)
     importlib.invalidate_caches()
-    return importlib.import_module("my_package.configs.copying").get_config("smoke,features=8")
+    return importlib.import_module("own_task_package.configs.copying").get_config("smoke,features=8")
 
 
 def assert_best_is_highest(folder: Path) -> None:
@@ -64,11 +66,11 @@ def test_its_metric_is_maximized_and_declared_in_the_run_folder(config, outside,
     assert_best_is_highest(tmp_path / "run")
 
     # The run goes on after the file of the task has changed, and says so.
-    with (outside / "my_package" / "tasks.py").open("a") as file:
+    with (outside / "own_task_package" / "tasks.py").open("a") as file:
         file.write("# a later thought\n")
     config.train.epochs = 3.0
     fit(config, tmp_path / "run")
-    line = "going on with another version of the file of my_package.tasks:Copying than the run was begun with"
+    line = "going on with another version of the file of own_task_package.tasks:Copying than the run was begun with"
     assert line in (tmp_path / "run" / "log.txt").read_text("utf-8")
 
 
@@ -92,14 +94,14 @@ def test_a_task_that_cannot_be_found_or_lacks_a_declaration_is_named(tmp_path, m
     ],
 )
 def test_a_declaration_that_is_none_is_named(config, monkeypatch, changes, message):
-    module = importlib.import_module("my_package.tasks")
+    module = importlib.import_module("own_task_package.tasks")
     monkeypatch.setattr(module, "Wrong", type("Wrong", (module.Copying,), changes), raising=False)
-    with pytest.raises(ConfigError, match=f"^config.task: 'my_package.tasks:Wrong': {message}"):
-        settings.defaults("my_package.tasks:Wrong", "lstm")
+    with pytest.raises(ConfigError, match=f"^config.task: 'own_task_package.tasks:Wrong': {message}"):
+        settings.defaults("own_task_package.tasks:Wrong", "lstm")
 
 
 def test_a_task_without_what_the_project_reads_is_named(config, monkeypatch):
-    module = importlib.import_module("my_package.tasks")
+    module = importlib.import_module("own_task_package.tasks")
 
     class Bare(module.Copying):
         def __init__(self, data):
@@ -107,8 +109,8 @@ def test_a_task_without_what_the_project_reads_is_named(config, monkeypatch):
             del self.metadata
 
     monkeypatch.setattr(module, "Bare", Bare, raising=False)
-    config.task = "my_package.tasks:Bare"
-    with pytest.raises(ConfigError, match=r"^config.task: 'my_package.tasks:Bare': metadata, a mapping with"):
+    config.task = "own_task_package.tasks:Bare"
+    with pytest.raises(ConfigError, match=r"^config.task: 'own_task_package.tasks:Bare': metadata, a mapping with"):
         tasks.build(config.to_dict())
 
 
@@ -121,7 +123,7 @@ def test_it_is_swept_evaluated_and_compared(outside):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    (outside / "sweep.py").write_text(SWEEP.format(config=outside / "my_package" / "configs" / "copying.py"))
+    (outside / "sweep.py").write_text(SWEEP.format(config=outside / "own_task_package" / "configs" / "copying.py"))
     run("sweep", f"--sweep={outside / 'sweep.py'}", f"--workdir={outside / 'sweep'}", path=str(outside))
     trials = sorted((outside / "sweep" / "trials").iterdir())
     assert [path.name for path in trials] == ["cell=gru,smoke", "cell=lstm,smoke"]

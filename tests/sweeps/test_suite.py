@@ -77,6 +77,7 @@ def test_all_designs_have_equal_models_within_a_percent(suite) -> None:
     assert max(counts) / min(counts) < 1.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 def test_the_best_draws_are_run_in_full_and_the_best_of_these_is_judged(suite, suite_folder) -> None:
     for trial in trials(f"{suite.name}_draws"):

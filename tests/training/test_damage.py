@@ -56,6 +56,7 @@ def stopped(finished, tmp_path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(finished, stopped):
     flip_a_bit(array_file(stopped / "checkpoints" / "24"))
     assert fit(CONFIG, stopped)["status"] == "finished"

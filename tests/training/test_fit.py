@@ -183,6 +183,7 @@ def test_sales_report_errors_beside_the_log_loss(tmp_path) -> None:
     assert set(summary["valid"]) == {"log_loss", "mse", "rmse_clipped"}
 
 
+@pytest.mark.slow
 def test_the_notebooks_protocol_trains_without_a_validation_split(tmp_path) -> None:
     config = sales.get_config("cell=nlstm,smoke")
     config.data.protocol = "notebook"

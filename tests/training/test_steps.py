@@ -138,7 +138,8 @@ def test_a_golden_step():
     assert sums["softmax/bias"] == pytest.approx(1.49923, rel=1e-3)
 
 
-@pytest.mark.parametrize("platform", ["cuda", pytest.param("tpu", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_training_can_be_lowered_for_accelerators(task, platform):
     """Many steps of two runs at once: loop, model, loss by chunks, optimizer."""
     program, state, examples = make(task, optax.adam(0.01), dropout_input=0.5)
