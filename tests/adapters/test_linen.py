@@ -106,6 +106,7 @@ def test_parameters_are_drawn_by_the_cell_and_held_in_its_own_tuples(name):
     assert found == jax.eval_shape(lambda: held(cell.init(KEY, D)))
 
 
+@pytest.mark.slow
 def test_initial_values_are_of_the_cells_kind():
     one, again, other = (
         linen.RNN(RNNCell(LSTM(32, forget_bias=2.0))).init(key, jnp.ones((B, T, 32)))["params"]["cell"]["cell"]
@@ -159,6 +160,7 @@ def test_the_initial_carry_is_the_cells_and_needs_no_parameters():
         references.assert_trees_close(found, cell.initial_carry((4, B)), 0.0)
 
 
+@pytest.mark.slow
 def test_a_model_with_the_layer_learns():
     model = linen.Sequential([linen.RNN(RNNCell(CELLS["nested_2_multiply"])), linen.Dense(1)])
     xs = jax.random.normal(KEY, (16, T, D))

@@ -66,6 +66,7 @@ def test_sums_of_bfloat16_products_are_kept_and_returned_in_float32():
     np.testing.assert_array_equal(product(x[:, :1] * (1 + 2.0**-9), w[:1], jnp.bfloat16), np.ones((2, 3)))
 
 
+@pytest.mark.slow
 def test_tags_of_the_zoo_say_which_cells_draw_noise_and_when():
     noisy = {name for name, cell in CELLS.items() if is_stochastic(cell, D)}
     assert noisy == set(zoo.names("noisy"))

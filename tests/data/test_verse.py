@@ -158,6 +158,7 @@ def test_tiny_samples_are_as_frequent_as_they_are_probable():
     assert abs(statistic - freedom) < 4 * np.sqrt(2 * freedom)
 
 
+@pytest.mark.slow
 def test_first_words_of_the_english_verse_are_as_frequent_as_they_are_probable():
     poems = [flat(poem) for poem in ENGLISH_VERSE.sample(20_000, seed=6)]
     first = [poem[0] for poem in poems]

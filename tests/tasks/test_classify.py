@@ -119,6 +119,7 @@ def test_the_memory_goes_on_wherever_a_sequence_has_several_windows() -> None:
     np.testing.assert_allclose(windows, whole, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_batches_of_windows_past_all_ends_change_no_loss_to_nan(tmp_path: Path) -> None:
     rows = [f"{n % 2} 0 1 0,{n % 2},train" for n in range(40)] + [" ".join(["1"] * 60) + ",1,train", "0 1,0,valid"]
     path = tmp_path / "mine.csv"
@@ -160,7 +161,7 @@ def test_no_gradient_goes_from_a_window_into_the_one_before() -> None:
     assert max(float(jnp.abs(cut[name] - whole[name]).max()) for name in cut) > 1e-3
 
 
-@pytest.mark.parametrize("stateful", [True, False])
+@pytest.mark.parametrize("stateful", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_new_sequences_are_classified_as_they_would_be_measured(stateful: bool) -> None:
     task = ragged(window=4, stateful=stateful)
     model = model_of(task)

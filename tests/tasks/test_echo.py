@@ -104,6 +104,7 @@ def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp
     assert not (tmp_path / "other").exists()
 
 
+@pytest.mark.slow
 def test_training_stops_at_a_tolerance(tmp_path: Path) -> None:
     config = smoke(eval__metric="token_accuracy", eval__tolerance=0.2, eval__every_steps=10)
     summary = fit(config, tmp_path / "run")

@@ -69,7 +69,7 @@ def test_windows_are_those_of_a_slow_construction(scale, price, origins):
         np.testing.assert_array_equal(counts_after, np.asarray(expected_targets, np.float32))
 
 
-@pytest.mark.parametrize("origins", [1, 4])
+@pytest.mark.parametrize("origins", [pytest.param(1, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("window", [1, 5])
 def test_no_later_month_gets_into_an_earlier_split(origins, window):
     months = np.tile(np.arange(12.0), (3, 1))

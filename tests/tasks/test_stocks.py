@@ -99,7 +99,7 @@ def test_returns_are_logarithmic_changes_from_the_close_before() -> None:
     np.testing.assert_allclose(rows[1:], expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("likelihood", ["mse", "gaussian"])
+@pytest.mark.parametrize("likelihood", ["mse", pytest.param("gaussian", marks=pytest.mark.slow)])
 def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> None:
     config = json.loads(stocks.get_config("cell=lstm,variant=sequence,smoke").to_json())
     config["model"]["likelihood"] = likelihood

@@ -119,6 +119,7 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_shards_carry_their_rows_memories() -> None:
     def trained(shards):
         config = smoke(train__batch_size=4, train__shards=shards)

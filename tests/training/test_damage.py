@@ -107,6 +107,7 @@ def test_lines_are_on_the_disk_before_their_checkpoint_has_its_name(tmp_path, mo
         assert ("sync", str(metrics), size) in events[: events.index(("rename", target, size))]
 
 
+@pytest.mark.slow
 def test_a_summary_says_running_while_a_resumed_run_trains(tmp_path, monkeypatch):
     workdir = tmp_path / "run"
     interrupt_soon(monkeypatch)

@@ -108,6 +108,7 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_never_stopped(finished, t
         fit(smoke(train__epochs=2.0), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_schedule_that_depends_on_the_length_is_not_trained_longer(tmp_path) -> None:
     fit(smoke(train__epochs=1.0, optimizer__schedule="cosine"), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"config\.optimizer\.schedule=cosine depends on the length of the run"):
@@ -170,6 +171,7 @@ def test_seeds_are_apart(tmp_path) -> None:
     assert moved["init"] > 0.1
 
 
+@pytest.mark.slow
 def test_neither_the_evaluation_batch_nor_the_call_size_changes_a_metric(finished, tmp_path) -> None:
     undisturbed, _ = finished
     fit(smoke(eval__batch_size=24, train__steps_per_call=5), tmp_path / "run")

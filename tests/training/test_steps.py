@@ -41,6 +41,7 @@ def copied(state):
     return jax.tree.map(jnp.copy, state)
 
 
+@pytest.mark.slow
 def test_many_steps_in_one_call_are_as_many_calls_bit_for_bit(task):
     program, state, examples = make(task, optax.adam(0.01), dropout_input=0.5, dropout_output=0.5)
     batches = ShuffledSampler(seed=3, size=4, batch_size=2).batches(0, 7)

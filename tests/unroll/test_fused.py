@@ -219,6 +219,7 @@ def test_it_can_be_vmapped(axes):
     references.assert_trees_close(gradients("fused"), gradients("scan"), 1e-5)
 
 
+@pytest.mark.slow
 def test_second_derivatives_are_those_of_the_scan():
     cell = CELLS["lstm"]
     params, xs, carry = references.example(cell, D, T, B)
@@ -340,7 +341,9 @@ def test_what_is_ahead_of_the_loop_is_differentiated_as_it_is():
     references.assert_trees_close(ours(params, x), plain(params, x), 1e-5)
 
 
-@pytest.mark.parametrize("dtype", [None, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(None, marks=pytest.mark.slow), jnp.bfloat16], ids=["float32", "bfloat16"]
+)
 def test_it_can_be_lowered_for_accelerators(dtype):
     """Lower a gradient with masks, noise and blocks for machines that are not present."""
     cell = with_regularizers(nested_lstm(H, 3, dtype=dtype), **NOISE)
