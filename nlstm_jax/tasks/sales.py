@@ -65,7 +65,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         "data.items": Setting(300, "generated: items", low=1, high=1_000_000),
         "data.pairs": Setting(600, "generated: pairs of test.csv", low=1, high=1_000_000),
         "data.seed": seed("generated: of the shop world"),
-        "model.likelihood": Setting("mse", "what is minimised", choices=("mse", "gaussian", "negative_binomial")),
+        "model.likelihood": Setting("mse", "what is minimized", choices=("mse", "gaussian", "negative_binomial")),
         "model.dropout_output": rate(0.0, "rate on the cell's last output"),
         "model.dropout_between": rate(0.0, "rate between the layers of a stack"),
     }

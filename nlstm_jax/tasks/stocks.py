@@ -115,11 +115,11 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         "data.test_fraction": Setting(0.15, "of the rows, the last", above=0, below=0.5),
         "data.days": Setting(3000, "generated: days", low=50, high=1_000_000),
         "data.seed": seed("generated: of the prices"),
-        "train.online": Setting(False, "every example is forecast, then learnt from, in order and once; in float64"),
+        "train.online": Setting(False, "every example is forecast, then learned from, in order and once; in float64"),
         "train.learn_after": Setting(
             0, "online: steps from a forecast to learning from it; the horizon is honest", low=0
         ),
-        "model.likelihood": Setting("mse", "what is minimised", choices=("mse", "gaussian")),
+        "model.likelihood": Setting("mse", "what is minimized", choices=("mse", "gaussian")),
         "model.initial_values": Setting(
             "drawn", "drawn, or an LSTM's of the 2015 example, by NumPy's RandomState", choices=("drawn", "example")
         ),

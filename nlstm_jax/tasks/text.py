@@ -178,7 +178,7 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         "data.seed": seed("generated: of the poems"),
         "train.loss_per": Setting(
             "target",
-            "of what training minimises the mean: sequence sums over a window",
+            "of what training minimizes the mean: sequence sums over a window",
             choices=("target", "sequence"),
         ),
         **LANGUAGE_MODEL,

@@ -112,7 +112,7 @@ class OnlineTrainer:
         horizon = config["data"]["horizon"]
         if not self.step and self._delay < horizon:
             record.logger.log(
-                f"what happens in {horizon:,} days is learnt after {self._delay:,}, as the "
+                f"what happens in {horizon:,} days is learned after {self._delay:,}, as the "
                 "example of 2015 does it: these are no forecaster's errors (config.train.learn_after)"
             )
         self._saved = time.monotonic()
