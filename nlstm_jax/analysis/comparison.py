@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from nlstm_jax.analysis.curves import Group, is_number, run_status
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, flatten
-from nlstm_jax.runs.files import JsonObject
+from nlstm_jax.types import JsonObject
 
 CLOCKS = ("wall_seconds", "examples_per_second", "tokens_per_second")
 """Fields of a run's metric lines that measure time. They depend on the machine and get no verdict."""

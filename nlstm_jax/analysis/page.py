@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import resources
-from typing import Any, TypeAlias
 
 from plotly.offline import get_plotlyjs
 
@@ -18,6 +17,7 @@ from nlstm_jax.analysis.figure import COLORS, PlotOptions, style_indices
 from nlstm_jax.analysis.table import facet_rows, html_table
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import read_notes
+from nlstm_jax.types import JsonObject
 
 SYMBOLS = (
     "circle",
@@ -31,9 +31,6 @@ SYMBOLS = (
     "triangle-right",
 )
 """Plotly's names of the markers in `figure.MARKERS`, in the same order."""
-
-JsonObject: TypeAlias = dict[str, Any]
-"""An object of the JSON document that the page's script reads."""
 
 _PLOT = '<div class="plot" role="img" aria-label="curves of the metric; the table below has the numbers"></div>'
 

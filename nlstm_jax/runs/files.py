@@ -6,15 +6,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeAlias
 
 from nlstm_jax.errors import ConfigError, DataError, StorageError
+from nlstm_jax.types import JsonObject
 
 SCHEMA = 1
 """The version of the file formats; every JSON file carries it under the key "schema"."""
-
-JsonObject: TypeAlias = dict[str, Any]
-"""A decoded JSON object."""
 
 RUNNING = "running"
 """The status in the summary of a run that was resumed and has not ended since."""

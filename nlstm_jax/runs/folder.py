@@ -10,10 +10,11 @@ from typing import Any, Self
 from nlstm_jax.errors import ConfigError, RunFinishedError
 from nlstm_jax.runs import files
 from nlstm_jax.runs.configuration import differences
-from nlstm_jax.runs.files import JsonObject, make_folder
+from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.runs.metric_writers import MetricWriter, open_metric_writers
 from nlstm_jax.runs.reader import ConfigTransform, keep_unchanged, read_run
+from nlstm_jax.types import JsonObject
 
 _RUN_FILES = (
     files.CONFIG,

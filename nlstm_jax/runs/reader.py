@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import files
-from nlstm_jax.runs.files import JsonObject
+from nlstm_jax.types import JsonObject
 
 ConfigTransform: TypeAlias = Callable[[JsonObject], JsonObject]
 """A function that adds defaults for settings that were introduced after the run was made."""
@@ -31,6 +31,7 @@ _ENVIRONMENT_TYPES: Types = {
     "devices": dict,
     "data": dict,
     "metrics": dict,
+    "own_code": dict,
     "question": dict,
     "tokens_per_step": int | float | None,
 }

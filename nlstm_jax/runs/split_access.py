@@ -5,9 +5,9 @@ from pathlib import Path
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import files
-from nlstm_jax.runs.files import JsonObject
 from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.runs.reader import Run, read_run
+from nlstm_jax.types import JsonObject
 
 
 def check_test_look(run: Run) -> JsonObject:

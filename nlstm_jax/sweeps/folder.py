@@ -9,10 +9,11 @@ from typing import Any, Self
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import differences, make_folder
-from nlstm_jax.runs.files import LOCK, JsonObject, read_json, write_json
+from nlstm_jax.runs.files import LOCK, read_json, write_json
 from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.sweeps.snapshot import copy_code
 from nlstm_jax.sweeps.space import Trial
+from nlstm_jax.types import JsonObject
 
 SWEEP = "sweep.json"
 CODE = "code"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import Run, read_run
-from nlstm_jax.runs.files import CONFIG, JsonObject
+from nlstm_jax.runs.files import CONFIG
+from nlstm_jax.types import JsonObject
 
 ENDED = ("finished", "diverged")
 """The statuses of a run that has ended."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from nlstm_jax import cells, settings
 from nlstm_jax.errors import ConfigError, UserError
-from nlstm_jax.runs.files import JsonObject
+from nlstm_jax.types import JsonObject
 
 _MAX_NAME_LENGTH = 120
 _DIGEST_LENGTH = 8

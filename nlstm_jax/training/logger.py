@@ -15,8 +15,6 @@ from rich.table import Table
 from nlstm_jax.models import Parameters, fit_budget, is_recurrent
 from nlstm_jax.types import Config, JsonObject
 
-Row = JsonObject
-
 
 class Throughput:
     """A clock of training, which leaves out the first compiled call, as its time is the compiler's."""
@@ -109,7 +107,9 @@ class RunLogger:
         speed = f"{examples_per_second:,.0f} examples/s"
         self._bar.update(self._task, completed=step, loss=f"loss {loss:.4f}", speed=speed)
 
-    def log_evaluation(self, rows: Sequence[Row], metric: str, best_step: int | None, seconds_left: float) -> None:
+    def log_evaluation(
+        self, rows: Sequence[JsonObject], metric: str, best_step: int | None, seconds_left: float
+    ) -> None:
         """Log one line about an evaluation; a star marks the best one so far.
 
         Args:
@@ -126,7 +126,7 @@ class RunLogger:
             f"{rows[0]['examples_per_second']:,.0f} examples/s  {left} left"
         )
 
-    def log_group_evaluation(self, runs: Sequence[Sequence[Row]], metric: str) -> None:
+    def log_group_evaluation(self, runs: Sequence[Sequence[JsonObject]], metric: str) -> None:
         """Log one line about an evaluation of several runs: the range of their values.
 
         Args:
@@ -157,5 +157,5 @@ def count_cell_parameters(parameters: Parameters) -> int:
     return sum(value.size for name, value in parameters.items() if is_recurrent(name))
 
 
-def _position(row: Row) -> str:
+def _position(row: JsonObject) -> str:
     return f"step {row['step']:>7,}  epoch {row['epoch']:>6.2f}"

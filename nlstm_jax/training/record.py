@@ -14,8 +14,9 @@ from nlstm_jax.training.logger import RunLogger, count_cell_parameters
 from nlstm_jax.training.own_code import describe_own_code, explain_changes
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import TrainState
+from nlstm_jax.types import JsonObject
 
-Row = dict[str, Any]
+Row = JsonObject
 """One line of `metrics.jsonl`."""
 
 
