@@ -12,7 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 from nlstm_jax.types import Array
 from nlstm_jax.unroll.fused.backward import record_step, trace_backward
 from nlstm_jax.unroll.fused.equations import Values, is_float, shapes_of
-from nlstm_jax.unroll.fused.operations import WeightMatmul
+from nlstm_jax.unroll.fused.operations import GateActivations, WeightMatmul
 from nlstm_jax.unroll.fused.step import sorted_step
 
 
@@ -115,6 +115,9 @@ def _like(tree: Any, leaves: Values) -> Any:
 
 
 def _apply(operation: Any, *operands: Array) -> Values:
+    """Compute an operation whose results no backward loop needs."""
+    if isinstance(operation, GateActivations):
+        return operation.apply_unrecorded(*operands)
     return operation.apply(*operands)
 
 

@@ -2,6 +2,7 @@
 
 Both have the variables `inputs` and `outputs` and two methods. `apply(*operands)` computes the results in the forward
 loop. `replay(*operands, *results)` returns the stored results in the backward loop, and defines their derivative.
+Gates have a faster form of `apply` for a forward loop that no backward loop follows.
 """
 
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Var
 
 from nlstm_jax.types import Array
+from nlstm_jax.unroll.fused.activations import activate
 from nlstm_jax.unroll.fused.equations import aval
 
 
@@ -201,6 +203,20 @@ class GateActivations(NamedTuple):
                 gates.append(linear)
         # Without a barrier XLA may compute a gate again for every use of it.
         return list(jax.lax.optimization_barrier(gates))
+
+    def apply_unrecorded(self, z: Array) -> list[Array]:
+        """Apply the activation of each gate in a loop that records no gates.
+
+        All gates come from one exponential, where `activate` serves. With records it would be 2 to 8 % slower than
+        `apply` at 40 units; without, it is 1.1 to 4 times as fast (measured on a CPU, `benchmarks.recurrent`).
+        """
+        if z.dtype != jnp.float32 or "logistic" not in self.names:
+            return self.apply(z)
+        activated = self._split(activate(z, self.names, self.sizes))
+        gates = []
+        for name, linear, gate in zip(self.names, self._split(z), activated, strict=True):
+            gates.append(gate if name else linear)
+        return gates
 
     def replay(self, z: Array, *gates: Array) -> list[Array]:
         """Return the gates that `apply` returned, with a derivative that is computed from them alone."""

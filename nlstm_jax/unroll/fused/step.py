@@ -210,7 +210,7 @@ def _match_activations(equation: JaxprEqn, activated: dict[Any, JaxprEqn]) -> Ga
         else:
             names.append("")
             outputs.append(linear)
-    return GateActivations(source, tuple(names), tuple(equation.params["sizes"]), tuple(outputs))
+    return GateActivations(source, tuple(names), tuple(map(int, equation.params["sizes"])), tuple(outputs))
 
 
 def _match_weight_matmul(equation: JaxprEqn, fixed: set[Var]) -> WeightMatmul | None:
