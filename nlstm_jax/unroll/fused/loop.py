@@ -35,9 +35,11 @@ def scan(
     @jax.custom_vjp
     def fused_scan(constants: Values, carry: Values, xs: Values) -> tuple[Values, Values]:
         prepared = step.prepare_constants(constants)
+        # XLA splits the one pass over all gates among threads. Two such splits a step cost more than they save.
+        apply = _apply_unrecorded if step.gated_operations == 1 else _apply
 
         def run_step(carry: Values, inputs: Values) -> tuple[Values, Values]:
-            return step.run(prepared, carry, inputs, _apply)
+            return step.run(prepared, carry, inputs, apply)
 
         return jax.lax.scan(run_step, carry, xs, length, reverse)
 
@@ -115,6 +117,10 @@ def _like(tree: Any, leaves: Values) -> Any:
 
 
 def _apply(operation: Any, *operands: Array) -> Values:
+    return operation.apply(*operands)
+
+
+def _apply_unrecorded(operation: Any, *operands: Array) -> Values:
     """Compute an operation whose results no backward loop needs."""
     if isinstance(operation, GateActivations):
         return operation.apply_unrecorded(*operands)

@@ -58,6 +58,12 @@ class Step(NamedTuple):
         """The matmuls with weights among the operations."""
         return [operation for operation in self.operations if isinstance(operation, WeightMatmul)]
 
+    @property
+    def gated_operations(self) -> int:
+        """The number of operations that compute gates by σ."""
+        gates = [operation for operation in self.operations if isinstance(operation, GateActivations)]
+        return sum("logistic" in operation.names for operation in gates)
+
     def prepare_constants(self, constants: Sequence[Any]) -> Values:
         """Compute the values of `prepared`, once before the loop."""
         environment = self.literals | dict(zip(self.constants, constants, strict=True))
