@@ -40,7 +40,7 @@ COMMON: dict[str, Setting] = {
     "model.parameters": Setting(
         0, "if > 0: the cell's width, and a projection's, are chosen so that the whole model has as many", low=0
     ),
-    "unroll.mode": Setting("auto", "the loop over time", choices=("auto", "scan", "fused", "cudnn")),
+    "unroll.mode": Setting("auto", "the loop over time", choices=("auto", "scan", "fused", "native", "cudnn")),
     "unroll.remat": Setting(False, "store carries √T steps apart alone, and compute the rest anew"),
     "unroll.truncate": Setting(0, "if > 0: the gradient does not leave blocks of so many steps", low=0),
     "optimizer.name": Setting("adam", "", choices=("adam", "adamw", "sgd", "rmsprop")),

@@ -18,7 +18,7 @@ from nlstm_jax.cells import (
     spec_repr,
 )
 from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected
-from nlstm_jax.unroll import cudnn, fused
+from nlstm_jax.unroll import cudnn, fused, native
 from nlstm_jax.unroll.blocks import ScanChunk, rematerialized, truncated
 from nlstm_jax.unroll.options import LayerState, ScanOptions
 from nlstm_jax.unroll.scan import StepConstants, StepInputs, scan, select
@@ -47,9 +47,9 @@ class SequenceInputs(NamedTuple):
 
 
 def choose_loop(cell: Layer, carry_shapes: Carry, mode: str) -> str:
-    """Return the loop that serves: "scan", "fused" or "cudnn".
+    """Return the loop that serves: "scan", "fused", "native" or "cudnn".
 
-    The fused loop differentiates every leaf of the carry, so it serves carries of floats only.
+    The fused loop differentiates every leaf of the carry, so it serves carries of floats only. So does the native loop.
 
     Args:
         cell: The layer, named in the error.
@@ -57,21 +57,21 @@ def choose_loop(cell: Layer, carry_shapes: Carry, mode: str) -> str:
         mode: The mode that the caller asked for.
 
     Raises:
-        ValueError: `mode` is "fused" and a leaf of the carry is not of floats.
+        ValueError: `mode` is "fused" or "native" and a leaf of the carry is not of floats.
     """
     if mode == "cudnn":
         return "cudnn"
 
     dtypes = {leaf.dtype for leaf in jax.tree.leaves(carry_shapes)}
     all_floats = all(jnp.issubdtype(dtype, jnp.floating) for dtype in dtypes)
-    if mode == "fused" and not all_floats:
+    if mode in ("fused", "native") and not all_floats:
         names = ", ".join(sorted(map(str, dtypes)))
-        raise ValueError(f"unroll: mode='fused': a carry of floats expected, found {names} in {spec_repr(cell)}'s")
+        raise ValueError(f"unroll: mode={mode!r}: a carry of floats expected, found {names} in {spec_repr(cell)}'s")
 
     if mode == "auto":
         mode = AUTO
-    if mode == "fused" and all_floats:
-        return "fused"
+    if mode in ("fused", "native") and all_floats:
+        return mode
     return "scan"
 
 
@@ -87,9 +87,11 @@ def run_layer(layer: Layer, xs: Float[Array, "T B D"], state: LayerState, option
 
     project: Callable[[Params, Array], Projected] = layer.project
     loop: Callable[..., tuple[Carry, Any]] = scan
-    if options.mode == "fused":
+    if options.mode in ("fused", "native"):
         project = partial(fused.hoisted, layer.project)
         loop = fused.scan
+    if options.mode == "native":
+        loop = partial(fused.scan, loop=native.LOOP)
     body = partial(masked_step, layer, options.return_carries)
     constants = StepConstants(state.params, state.initial_carry)
 

@@ -15,7 +15,7 @@ from nlstm_jax.cells.base import leaves_with_names
 from nlstm_jax.types import Carry, Params
 from nlstm_jax.unroll.blocks import block_size
 
-MODES = ("auto", "scan", "fused", "cudnn")
+MODES = ("auto", "scan", "fused", "native", "cudnn")
 KIND_NAMES: dict[Any, str] = {jnp.inexact: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
 
 

@@ -26,6 +26,6 @@ that it depends on. benchmarks/handwritten.py is the same backward pass written 
 - `loop` traces the body, runs the forward loop and joins the two by `jax.custom_vjp`.
 """
 
-from nlstm_jax.unroll.fused.loop import hoisted, scan
+from nlstm_jax.unroll.fused.loop import Loop, apply_each_gate, hoisted, scan
 
-__all__ = ["hoisted", "scan"]
+__all__ = ["Loop", "apply_each_gate", "hoisted", "scan"]

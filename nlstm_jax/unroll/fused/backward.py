@@ -1,7 +1,8 @@
 """The backward loop: one step of it is traced before the forward loop runs, and shows what has to be stored."""
 
 import itertools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,11 @@ from nlstm_jax.unroll.fused.equations import (
     zeros_of,
 )
 from nlstm_jax.unroll.fused.operations import WeightMatmul
-from nlstm_jax.unroll.fused.step import Step
+from nlstm_jax.unroll.fused.step import Handler, Step, apply_operation
+
+
+Scan: TypeAlias = Callable[..., tuple[Any, Any]]
+"""(body, first carry, inputs, length, reverse) → (last carry, outputs), as `jax.lax.scan`."""
 
 
 class BackwardInputs(NamedTuple):
@@ -75,6 +80,7 @@ class BackwardLoop(NamedTuple):
         needs_cotangent: For each input of the step, True if its cotangent is needed.
         is_stored: For each value of the record, True if the forward loop has to store it.
         operands: For each matmul, the variable among `reads.inputs` and `reads.record` of the value it multiplied.
+        scan: The loop, with the arguments and results of `jax.lax.scan`.
     """
 
     step: Step
@@ -86,6 +92,7 @@ class BackwardLoop(NamedTuple):
     needs_cotangent: list[bool]
     is_stored: list[bool]
     operands: list[Var]
+    scan: Scan
 
     def run(
         self,
@@ -137,7 +144,7 @@ class BackwardLoop(NamedTuple):
             return (carry_bar, totals), [environment[var] for var in stacked_vars]
 
         zeros = [zeros_of(var) for var in summed_vars]
-        (first_carry_bar, totals), stacked = jax.lax.scan(
+        (first_carry_bar, totals), stacked = self.scan(
             run_step, (last_carry_bar, zeros), (ys_bar, xs, stored), length, reverse
         )
         total_of = dict(zip(summed_vars, totals, strict=True))
@@ -169,7 +176,7 @@ class BackwardLoop(NamedTuple):
 
 
 def trace_backward(
-    step: Step, needs_cotangent: list[bool], prepared: Values, carry: Values, inputs: Values
+    step: Step, needs_cotangent: list[bool], prepared: Values, carry: Values, inputs: Values, scan: Scan
 ) -> BackwardLoop:
     """Trace one backward step, and find the values of the forward step that it needs.
 
@@ -179,6 +186,7 @@ def trace_backward(
         prepared: The shapes and dtypes of the prepared constants.
         carry: The shapes and dtypes of the carry.
         inputs: The shapes and dtypes of the inputs of one step.
+        scan: The loop, with the arguments and results of `jax.lax.scan`.
     """
     carry_shapes = carry
     direct_constants = _direct_constants(step, prepared)
@@ -242,11 +250,21 @@ def trace_backward(
         needs_cotangent=needs_cotangent,
         is_stored=[var in live_variables or var in operands for var in reads.record],
         operands=operands,
+        scan=scan,
     )
 
 
-def record_step(step: Step, prepared: Values, carry: Values, inputs: Values) -> tuple[Values, Values, Values]:
+def record_step(
+    step: Step, prepared: Values, carry: Values, inputs: Values, apply: Handler = apply_operation
+) -> tuple[Values, Values, Values]:
     """Run a forward step, and record the values that a backward step may need.
+
+    Args:
+        step: The step.
+        prepared: The prepared constants.
+        carry: The carry before the step.
+        inputs: The inputs of the step.
+        apply: The function that computes a `WeightMatmul` or `GateActivations`.
 
     Returns:
         The next carry, the outputs, and the record. The record holds the carry before the step and then, operation by
@@ -256,7 +274,7 @@ def record_step(step: Step, prepared: Values, carry: Values, inputs: Values) -> 
     record = list(carry)
 
     def handle(operation: Any, *operands: Array) -> Values:
-        results = operation.apply(*operands)
+        results = apply(operation, *operands)
         if isinstance(operation, WeightMatmul):
             record.append(operands[0])
         record.extend(results)

@@ -17,30 +17,38 @@ Environment: TypeAlias = dict[Any, Any]
 """The value of every variable that has one."""
 
 
-def with_calls_inlined(closed: ClosedJaxpr, *arguments: Any) -> tuple[Jaxpr, Environment]:
+def with_calls_inlined(closed: ClosedJaxpr, *arguments: Any, primal: bool = False) -> tuple[Jaxpr, Environment]:
     """Put the equations of inner `jit`s of a traced function in their place.
 
     Args:
         closed: The result of `jax.make_jaxpr` of the function.
         arguments: The arguments that it was traced with.
+        primal: Also put the equations of functions with derivatives of their own in their place, which loses these
+            derivatives.
 
     Returns:
         The jaxpr, whose inputs are the leaves of the arguments, and the values of its literal arrays.
     """
 
     def inlined(*values: Any) -> Values:
-        return _evaluate_jaxpr(closed.jaxpr, closed.consts, values)
+        return _evaluate_jaxpr(closed.jaxpr, closed.consts, values, primal)
 
     closed_inlined = jax.make_jaxpr(inlined)(*jax.tree.leaves(arguments))
     jaxpr = closed_inlined.jaxpr
     return jaxpr, dict(zip(jaxpr.constvars, closed_inlined.consts, strict=True))
 
 
-def run_equations(equations: Iterable[JaxprEqn], environment: Environment) -> None:
-    """Run equations in order, and add their results to the environment."""
+def run_equations(equations: Iterable[JaxprEqn], environment: Environment, primal: bool = False) -> None:
+    """Run equations in order, and add their results to the environment.
+
+    Args:
+        equations: The equations.
+        environment: The values of the variables that they read.
+        primal: Run what is inside of functions with derivatives of their own.
+    """
     for equation in equations:
         values = [read_value(environment, atom) for atom in equation.invars]
-        results = _run_equation(equation, values)
+        results = _run_equation(equation, values, primal)
         environment.update(zip(equation.outvars, results, strict=True))
 
 
@@ -94,11 +102,14 @@ def is_float(array: Any) -> bool:
     return bool(jnp.issubdtype(array.dtype, jnp.floating))
 
 
-def _run_equation(equation: JaxprEqn, values: Values) -> Sequence[Any]:
+def _run_equation(equation: JaxprEqn, values: Values, primal: bool = False) -> Sequence[Any]:
     primitive = equation.primitive
     if primitive.name in ("jit", "pjit"):
         inner = equation.params["jaxpr"]
-        return _evaluate_jaxpr(inner.jaxpr, inner.consts, values)
+        return _evaluate_jaxpr(inner.jaxpr, inner.consts, values, primal)
+    if primal and primitive.name in ("custom_jvp_call", "custom_vjp_call"):
+        inner = equation.params["call_jaxpr"]
+        return _evaluate_jaxpr(inner.jaxpr, inner.consts, values, primal)
 
     # The context holds the settings that the equation was traced under, as its matmul precision.
     with equation.ctx.manager:
@@ -108,8 +119,10 @@ def _run_equation(equation: JaxprEqn, values: Values) -> Sequence[Any]:
     return [results]
 
 
-def _evaluate_jaxpr(jaxpr: Jaxpr, constants: Sequence[Any], values: Sequence[Any]) -> Values:
+def _evaluate_jaxpr(
+    jaxpr: Jaxpr, constants: Sequence[Any], values: Sequence[Any], primal: bool = False
+) -> Values:
     inputs = (*jaxpr.constvars, *jaxpr.invars)
     environment = dict(zip(inputs, (*constants, *values), strict=True))
-    run_equations(jaxpr.eqns, environment)
+    run_equations(jaxpr.eqns, environment, primal)
     return [read_value(environment, atom) for atom in jaxpr.outvars]

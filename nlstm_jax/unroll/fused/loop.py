@@ -10,14 +10,35 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from nlstm_jax.types import Array
-from nlstm_jax.unroll.fused.backward import record_step, trace_backward
+from nlstm_jax.unroll.fused.backward import Scan, record_step, trace_backward
 from nlstm_jax.unroll.fused.equations import Values, is_float, shapes_of
 from nlstm_jax.unroll.fused.operations import GateActivations, WeightMatmul
-from nlstm_jax.unroll.fused.step import sorted_step
+from nlstm_jax.unroll.fused.step import Handler, apply_operation, sorted_step
+
+
+class Loop(NamedTuple):
+    """What runs the forward loop and the backward loop.
+
+    Attributes:
+        scan: The loop, with the arguments and results of `jax.lax.scan`.
+        apply: The function that computes a `WeightMatmul` or `GateActivations` in it; None: that which XLA runs fastest.
+    """
+
+    scan: Scan
+    apply: Handler | None
+
+
+XLA_LOOP = Loop(jax.lax.scan, None)
 
 
 def scan(
-    body: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, xs: Any, length: int, reverse: bool
+    body: Callable[[Any, Any, Any], tuple[Any, Any]],
+    constants: Any,
+    carry: Any,
+    xs: Any,
+    length: int,
+    reverse: bool,
+    loop: Loop = XLA_LOOP,
 ) -> tuple[Any, Any]:
     """Run `jax.lax.scan(partial(body, constants), carry, xs, length, reverse)`, with a fast gradient in reverse mode.
 
@@ -36,12 +57,13 @@ def scan(
     def fused_scan(constants: Values, carry: Values, xs: Values) -> tuple[Values, Values]:
         prepared = step.prepare_constants(constants)
         # XLA splits the one pass over all gates among threads. Two such splits a step cost more than they save.
-        apply = _apply_unrecorded if step.gated_operations == 1 else _apply
+        fastest = _apply_unrecorded if step.gated_operations == 1 else apply_operation
+        apply = loop.apply or fastest
 
         def run_step(carry: Values, inputs: Values) -> tuple[Values, Values]:
             return step.run(prepared, carry, inputs, apply)
 
-        return jax.lax.scan(run_step, carry, xs, length, reverse)
+        return loop.scan(run_step, carry, xs, length, reverse)
 
     def forward(*perturbed_groups: Any) -> Any:
         perturbed_xs = perturbed_groups[2]
@@ -49,15 +71,15 @@ def scan(
         constants, carry, xs = ([leaf.value for leaf in group] for group in perturbed_groups)
         prepared = step.prepare_constants(constants)
         backward_loop = trace_backward(
-            step, needs_cotangent, shapes_of(prepared), shapes_of(carry), shapes_of(xs, skipped_axes=1)
+            step, needs_cotangent, shapes_of(prepared), shapes_of(carry), shapes_of(xs, skipped_axes=1), loop.scan
         )
 
         def run_and_record(carry: Values, inputs: Values) -> Any:
-            next_carry, ys, record = record_step(step, prepared, carry, inputs)
+            next_carry, ys, record = record_step(step, prepared, carry, inputs, loop.apply or apply_operation)
             stored = list(itertools.compress(record, backward_loop.is_stored))
             return next_carry, (ys, stored)
 
-        last_carry, (ys, stored) = jax.lax.scan(run_and_record, carry, xs, length, reverse)
+        last_carry, (ys, stored) = loop.scan(run_and_record, carry, xs, length, reverse)
         residuals = (jax.tree_util.Partial(backward_loop.run), constants, xs, stored)
         return (last_carry, ys), residuals
 
@@ -116,14 +138,17 @@ def _like(tree: Any, leaves: Values) -> Any:
     return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
-def _apply(operation: Any, *operands: Array) -> Values:
-    return operation.apply(*operands)
-
-
 def _apply_unrecorded(operation: Any, *operands: Array) -> Values:
     """Compute an operation whose results no backward loop needs."""
     if isinstance(operation, GateActivations):
         return operation.apply_unrecorded(*operands)
+    return operation.apply(*operands)
+
+
+def apply_each_gate(operation: Any, *operands: Array) -> Values:
+    """Compute an operation, with the activation of each gate as an operation of its own."""
+    if isinstance(operation, GateActivations):
+        return operation.apply_each(*operands)
     return operation.apply(*operands)
 
 

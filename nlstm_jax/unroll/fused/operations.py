@@ -218,6 +218,11 @@ class GateActivations(NamedTuple):
             gates.append(gate if name else linear)
         return gates
 
+    def apply_each(self, z: Array) -> list[Array]:
+        """Apply the activation of each gate, as operations of their own."""
+        functions = {"logistic": jax.lax.logistic, "tanh": jnp.tanh}
+        return [functions[name](part) if name else part for name, part in zip(self.names, self._split(z), strict=True)]
+
     def replay(self, z: Array, *gates: Array) -> list[Array]:
         """Return the gates that `apply` returned, with a derivative that is computed from them alone."""
 

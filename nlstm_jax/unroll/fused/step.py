@@ -105,6 +105,11 @@ class Step(NamedTuple):
         return next_carry, outputs
 
 
+def apply_operation(operation: Any, *operands: Any) -> Values:
+    """Compute a `WeightMatmul` or `GateActivations`."""
+    return operation.apply(*operands)
+
+
 def sorted_step(closed: ClosedJaxpr, constants: Values, carry: Values, inputs: Values) -> Step:
     """Sort the equations of a traced body.
 
