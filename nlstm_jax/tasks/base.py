@@ -30,7 +30,7 @@ ModelT = TypeVar("ModelT")
 BatchT = TypeVar("BatchT")
 """The type of a batch, a pytree of arrays."""
 
-MemoryT = TypeVar("MemoryT")
+CarryT = TypeVar("CarryT")
 """The type of what passes from batch to batch, a pytree of arrays [B, …]."""
 
 
@@ -91,7 +91,7 @@ class ShuffledExamples(ABC):
         return eval_batches(self.size, batch_size, count)
 
 
-class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
+class Task(ABC, Generic[ModelT, BatchT, CarryT]):
     """A learning problem: the examples of each split, a model, a loss to minimize, and metrics to report.
 
     A subclass declares the first three attributes, and its instances have the others.
@@ -122,7 +122,7 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
 
     @classmethod
     @abstractmethod
-    def from_config(cls, config: Config) -> "Task[ModelT, BatchT, MemoryT]":
+    def from_config(cls, config: Config) -> "Task[ModelT, BatchT, CarryT]":
         """Load or generate the data of a configuration, and return the task with its splits.
 
         Raises:
@@ -144,19 +144,19 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
         """
 
     @abstractmethod
-    def initial_carry(self, model: ModelT, batch_size: int) -> MemoryT:
+    def initial_carry(self, model: ModelT, batch_size: int) -> CarryT:
         """Return the carry before the first batch: arrays [B, …], or `()` if batches are independent."""
 
     @abstractmethod
     def train_loss(
-        self, model: ModelT, batch: BatchT, memory: MemoryT, key: PRNGKeyArray | None
-    ) -> tuple[WeightedSum, MemoryT]:
+        self, model: ModelT, batch: BatchT, carry: CarryT, key: PRNGKeyArray | None
+    ) -> tuple[WeightedSum, CarryT]:
         """Compute the training loss of a batch.
 
         Args:
             model: The model.
             batch: The batch, as returned by `Examples.gather`.
-            memory: The carry after the previous batch.
+            carry: The carry after the previous batch.
             key: The random key of the noise. None means no noise.
 
         Returns:
@@ -165,14 +165,14 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
 
     @abstractmethod
     def eval_step(
-        self, model: ModelT, batch: BatchT, memory: MemoryT, weight: Float[Array, "B"]
-    ) -> tuple[dict[str, WeightedSum], MemoryT]:
+        self, model: ModelT, batch: BatchT, carry: CarryT, weight: Float[Array, "B"]
+    ) -> tuple[dict[str, WeightedSum], CarryT]:
         """Compute the sums of a batch that `report` needs.
 
         Args:
             model: The model.
             batch: The batch, as returned by `Examples.gather`.
-            memory: The carry after the previous batch.
+            carry: The carry after the previous batch.
             weight: The weight of each example, 0 for padding.
 
         Returns:
@@ -189,7 +189,7 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
 
 
 AnyTask: TypeAlias = Task[Any, Any, Any]
-"""A task with batches and memories of any type."""
+"""A task with batches and carries of any type."""
 
 
 class StatelessTask(Task[ModelT, BatchT, tuple[()]]):
@@ -208,16 +208,16 @@ class StatelessTask(Task[ModelT, BatchT, tuple[()]]):
         return ()
 
     def train_loss(
-        self, model: ModelT, batch: BatchT, memory: tuple[()], key: PRNGKeyArray | None
+        self, model: ModelT, batch: BatchT, carry: tuple[()], key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, tuple[()]]:
         """Compute `loss`. Returns it with the empty carry."""
-        return self.loss(model, batch, key), memory
+        return self.loss(model, batch, key), carry
 
     def eval_step(
-        self, model: ModelT, batch: BatchT, memory: tuple[()], weight: Float[Array, "B"]
+        self, model: ModelT, batch: BatchT, carry: tuple[()], weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], tuple[()]]:
         """Compute the sums of `measure`. Returns them with the empty carry."""
-        return self.measure(model, batch, weight), memory
+        return self.measure(model, batch, weight), carry
 
 
 def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
@@ -235,13 +235,13 @@ def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[
     return means
 
 
-def reset_where(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
+def reset_where(first: Bool[Array, "B"], fresh: Any, carry: Any) -> Any:
     """Replace the carry by a fresh one for every sequence that begins.
 
     Args:
         first: True for every sequence of the batch that begins.
         fresh: The initial carry, a pytree of arrays [B, …].
-        memory: The carry after the previous batch, a pytree of the same structure.
+        carry: The carry after the previous batch, a pytree of the same structure.
 
     Returns:
         The carry, with the dtypes of `fresh`.
@@ -251,7 +251,7 @@ def reset_where(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
         trailing_axes = [1] * (new.ndim - 1)
         return jnp.where(first.reshape(-1, *trailing_axes), new, old.astype(new.dtype))
 
-    return jax.tree.map(select, fresh, memory)
+    return jax.tree.map(select, fresh, carry)
 
 
 class ShuffledSampler(NamedTuple):

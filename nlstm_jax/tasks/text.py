@@ -276,20 +276,20 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         return model.cell.cell.initial_carry((batch_size,))
 
     def train_loss(
-        self, model: LanguageModel, batch: TextBatch, memory: Carry, key: PRNGKeyArray | None
+        self, model: LanguageModel, batch: TextBatch, carry: Carry, key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, Carry]:
         """Compute the log-loss in nats, summed over the targets of the batch, and the carry after it."""
-        memory, nats = self._log_loss(model, batch, memory, batch.mask, key)
+        carry, nats = self._log_loss(model, batch, carry, batch.mask, key)
         weight = jnp.float32(batch.first.size) if self._per_sequence else batch.mask.sum()
-        return WeightedSum(nats, weight), memory
+        return WeightedSum(nats, weight), carry
 
     def eval_step(
-        self, model: LanguageModel, batch: TextBatch, memory: Carry, weight: Float[Array, "B"]
+        self, model: LanguageModel, batch: TextBatch, carry: Carry, weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], Carry]:
         """Compute the log-loss in nats, summed over the weighted targets, and the carry after the batch."""
         weights = batch.mask * weight
-        memory, nats = self._log_loss(model, batch, memory, weights, None)
-        return {"log_loss": WeightedSum(nats, weights.sum())}, memory
+        carry, nats = self._log_loss(model, batch, carry, weights, None)
+        return {"log_loss": WeightedSum(nats, weights.sum())}, carry
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """Return the log-loss and the perplexity = exp(log-loss) of every split."""
@@ -358,13 +358,13 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         self,
         model: LanguageModel,
         batch: TextBatch,
-        memory: Carry,
+        carry: Carry,
         weights: Float[Array, "T B"],
         key: PRNGKeyArray | None,
     ) -> tuple[Carry, Float[Array, ""]]:
         """Compute the carry after a batch and the weighted sum of its log-loss. Rows that begin have a fresh carry."""
         fresh_carry = self.initial_carry(model, batch.first.size)
-        carry = reset_where(batch.first, fresh_carry, memory)
+        carry = reset_where(batch.first, fresh_carry, carry)
         carry, nats, _ = model.log_loss(batch.tokens, batch.targets, weights, carry, key=key)
         return carry, nats
 

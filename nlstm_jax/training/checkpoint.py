@@ -21,6 +21,8 @@ from nlstm_jax.training.parallel import device_put_global
 MARKER = "manifests.json"
 """The file in the folder of checkpoints that says from which step on each has a manifest, and names the run."""
 _ITEM = "default"
+_SAVED_NAMES = {"carry": "memory"}
+"""The names in a checkpoint of the fields that have another name there, which is that of version 0.1."""
 _SAVING = "saving-"
 _DELETING = "deleting-"
 _SET_ASIDE = "set_aside-"
@@ -200,9 +202,10 @@ class Checkpoints:
             raise DamagedCheckpointError(f"{folder}: the checkpoint cannot be read: {_one_line(error)}") from error
         if manifest is not None:
             manifest.check_arrays(folder, saved)
-        fields = {name: getattr(like, name) for name in saved}
+        fields = {name: getattr(like, name) for name in like._fields if _SAVED_NAMES.get(name, name) in saved}
+        restored = {name: saved[_SAVED_NAMES.get(name, name)] for name in fields}
         # Arrays of size 0 are not in the checkpoint; those of `like` take their place.
-        fields = jax.tree.map(lambda empty, array: empty if array is None else array, fields, saved)
+        fields = jax.tree.map(lambda empty, array: empty if array is None else array, fields, restored)
         return like._replace(**fields)
 
     def _mark(self, step: int) -> str:
@@ -313,8 +316,14 @@ class Checkpoints:
 
 
 def _without_empty(state: Any) -> dict[str, Any]:
-    """Return a NamedTuple's fields without those that are `()`; arrays of size 0, which orbax refuses, are None."""
-    fields = {name: value for name, value in state._asdict().items() if not (isinstance(value, tuple) and not value)}
+    """Return a NamedTuple's fields, by their names in a checkpoint, without those that are `()`.
+
+    Arrays of size 0, which orbax refuses, are None.
+    """
+    fields = {}
+    for name, value in state._asdict().items():
+        if not (isinstance(value, tuple) and not value):
+            fields[_SAVED_NAMES.get(name, name)] = value
     return jax.tree.map(lambda leaf: leaf if leaf.size else None, fields)
 
 

@@ -32,13 +32,13 @@ class TrainState(NamedTuple):
         step: The number of steps made.
         parameters: The parameters of the model, by name.
         optimizer: The state of the optimizer.
-        memory: The carry that the task takes from batch to batch; the name is that of checkpoints.
+        carry: The carry that the task takes from batch to batch; `()` if its batches are independent.
     """
 
     step: Int[Array, "*M"]
     parameters: Parameters
     optimizer: Any
-    memory: Any = ()
+    carry: Any = ()
 
 
 class StepReport(NamedTuple):
@@ -165,7 +165,7 @@ class CompiledSteps:
         batches, _ = examples.eval_batches(batch_size)
         if jax.tree.leaves(self.task.initial_carry(merge(self.graph, parameters), 1)):
             raise ConfigError(
-                "examples by themselves: independent ones expected, found windows that a memory goes through"
+                "examples by themselves: independent ones expected, found windows that a carry goes through"
             )
         sums = jax.device_get(self._per_example_sums(parameters, examples, split_axis(batches, self.mesh, 1)))
         return jax.tree.map(lambda part: part.reshape(-1)[: examples.size], dict(sums))
@@ -223,7 +223,7 @@ class CompiledSteps:
         def body(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, Float[Array, ""]]:
             forecast_batch, learned_batch = batches
             model = merge(self.graph, state.parameters)
-            loss, _ = self.task.train_loss(model, examples.gather(forecast_batch), state.memory, None)
+            loss, _ = self.task.train_loss(model, examples.gather(forecast_batch), state.carry, None)
 
             def learn() -> TrainState:
                 return self._step(examples, state, hparams, jnp.maximum(learned_batch, 0))[0]
@@ -251,11 +251,11 @@ class CompiledSteps:
         loss_and_gradients = jax.value_and_grad(objective, has_aux=True)
         shared = (state.parameters, examples, key)
         if self.shards == 1:
-            (total, (weight, carry)), gradient_sums = loss_and_gradients(*shared, indices, state.memory, None)
+            (total, (weight, carry)), gradient_sums = loss_and_gradients(*shared, indices, state.carry, None)
         else:
             parts = (
                 self._split_microbatches(indices),
-                self._split_microbatches(state.memory),
+                self._split_microbatches(state.carry),
                 jnp.arange(self.shards),
             )
             (totals, (weights, carries)), gradients_of_shards = map_shards(
