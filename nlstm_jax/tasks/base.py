@@ -9,20 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.tasks.sums import WeightedSum, check_sum, check_sums, to_means
 from nlstm_jax.types import Array, Bool, Config, Float, Int, PRNGKeyArray
-
-
-class WeightedSum(NamedTuple):
-    """A sum over targets and the weight to divide it by. Their ratio is a mean.
-
-    Attributes:
-        sum: The sum over the targets.
-        weight: The number of targets, or the sum of their weights.
-    """
-
-    sum: Float[Array, ""]
-    weight: Float[Array, ""]
-
 
 ModelT = TypeVar("ModelT")
 """The type of the model, a Flax NNX module."""
@@ -210,29 +198,16 @@ class StatelessTask(Task[ModelT, BatchT, tuple[()]]):
     def train_loss(
         self, model: ModelT, batch: BatchT, carry: tuple[()], key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, tuple[()]]:
-        """Compute `loss`. Returns it with the empty carry."""
-        return self.loss(model, batch, key), carry
+        """Compute `loss`, check its type, and return it with the empty carry."""
+        loss = check_sum(f"{type(self).__name__}.loss", self.loss(model, batch, key))
+        return loss, carry
 
     def eval_step(
         self, model: ModelT, batch: BatchT, carry: tuple[()], weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], tuple[()]]:
-        """Compute the sums of `measure`. Returns them with the empty carry."""
-        return self.measure(model, batch, weight), carry
-
-
-def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-    """Divide every sum by its weight. A sum of weight 0, over no target at all, has no mean and is left out.
-
-    Args:
-        totals: The sums by split and name.
-
-    Returns:
-        The means by split and name.
-    """
-    means = {}
-    for split, sums in totals.items():
-        means[split] = {name: float(total.sum / total.weight) for name, total in sums.items() if total.weight}
-    return means
+        """Compute the sums of `measure`, check their types, and return them with the empty carry."""
+        sums = check_sums(f"{type(self).__name__}.measure", self.measure(model, batch, weight))
+        return sums, carry
 
 
 def reset_where(first: Bool[Array, "B"], fresh: Any, carry: Any) -> Any:

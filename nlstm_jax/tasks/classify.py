@@ -20,7 +20,8 @@ from nlstm_jax.models import Classifier, build_classifier
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.models import SYMBOLS
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import ShuffledSampler, Task, WeightedSum, eval_batches, reset_where
+from nlstm_jax.tasks.base import ShuffledSampler, Task, eval_batches, reset_where
+from nlstm_jax.tasks.sums import WeightedSum
 from nlstm_jax.types import AnyArray, Array, Bool, Carry, Config, Float, Int, PRNGKeyArray
 
 

@@ -17,8 +17,9 @@ from nlstm_jax.models import Seq2Seq, build_seq2seq
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.models import SYMBOLS
 from nlstm_jax.settings.setting import seed
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask
 from nlstm_jax.tasks.sampling import SampleRequest
+from nlstm_jax.tasks.sums import WeightedSum
 from nlstm_jax.types import AnyArray, Array, Config, Float, Int, PRNGKeyArray
 
 BLANK = -1

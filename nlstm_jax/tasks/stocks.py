@@ -15,9 +15,10 @@ from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models import Forecaster, build_forecaster
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask
 from nlstm_jax.tasks.baselines import price_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
+from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Config, Float, Int, PRNGKeyArray
 
 CLOSE = VALUES.index("close")

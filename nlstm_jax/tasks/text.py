@@ -17,8 +17,9 @@ from nlstm_jax.models import LanguageModel, build_language_model
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.models import LANGUAGE_MODEL
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import Task, WeightedSum, reset_where, to_means
+from nlstm_jax.tasks.base import Task, reset_where
 from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
+from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Bool, Carry, Config, Float, Int, PRNGKeyArray
 
 

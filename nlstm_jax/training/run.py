@@ -83,6 +83,8 @@ class TrainingRun:
             if split == "train":
                 row |= step_stats
             rows.append(row | clock)
+        if not self.record.rows:
+            self._log_missing_metrics(reports)
         self.record.append(rows)
         self.record.save(self.step, self.state, self._cost(reports))
 
@@ -104,6 +106,16 @@ class TrainingRun:
         if self.step not in self.record.checkpoints.steps:
             self.record.save(self.step, self.state, None)
         self._close("interrupted")
+
+    def _log_missing_metrics(self, reports: Mapping[str, Mapping[str, float]]) -> None:
+        """Log one line if the task declares metrics that the first evaluation has not returned for any split."""
+        returned = {name for report in reports.values() for name in report}
+        missing = [metric.name for metric in self.record.task.metrics if metric.name not in returned]
+        if missing:
+            self.record.logger.log(
+                f"metrics: {', '.join(missing)} declared by {self.config['task']}, but not returned by the "
+                f"evaluation, which returned {', '.join(sorted(returned)) or 'none'}"
+            )
 
     @property
     def _best(self) -> BestSoFar:

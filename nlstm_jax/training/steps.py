@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge, split
 from nlstm_jax.tasks import AnyTask, Examples, WeightedSum
+from nlstm_jax.tasks.sums import check_loss_and_carry, check_sums_and_carry
 from nlstm_jax.training.optimizer import TracedHparams
 from nlstm_jax.training.parallel import constrain_replicated, replicate, split_axis
 from nlstm_jax.training.shards import add_shards, map_shards
@@ -223,7 +224,8 @@ class CompiledSteps:
         def body(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, Float[Array, ""]]:
             forecast_batch, learned_batch = batches
             model = merge(self.graph, state.parameters)
-            loss, _ = self.task.train_loss(model, examples.gather(forecast_batch), state.carry, None)
+            result = self.task.train_loss(model, examples.gather(forecast_batch), state.carry, None)
+            loss, _ = check_loss_and_carry(self._owner("train_loss"), result)
 
             def learn() -> TrainState:
                 return self._step(examples, state, hparams, jnp.maximum(learned_batch, 0))[0]
@@ -245,7 +247,8 @@ class CompiledSteps:
             if shard is not None:
                 key = jax.random.fold_in(key, shard)
             model = merge(self.graph, parameters)
-            loss, after = self.task.train_loss(model, examples.gather(indices), carry, key)
+            result = self.task.train_loss(model, examples.gather(indices), carry, key)
+            loss, after = check_loss_and_carry(self._owner("train_loss"), result)
             return loss.sum, (loss.weight, after)
 
         loss_and_gradients = jax.value_and_grad(objective, has_aux=True)
@@ -278,7 +281,9 @@ class CompiledSteps:
     ) -> Mapping[str, WeightedSum]:
         def of_shard(shared: Any, indices: Array, weights: Array, carry: Any) -> tuple[Mapping[str, WeightedSum], Any]:
             examples, parameters = shared
-            return self.task.eval_step(merge(self.graph, parameters), examples.gather(indices), carry, weights)
+            model = merge(self.graph, parameters)
+            result = self.task.eval_step(model, examples.gather(indices), carry, weights)
+            return check_sums_and_carry(self._owner("eval_step"), result)
 
         def of_batch(shared: Any, carry: Any, batch: tuple[Array, Array]) -> tuple[Any, Mapping[str, WeightedSum]]:
             if self.shards == 1 or batch[0].size % self.shards:
@@ -303,10 +308,15 @@ class CompiledSteps:
         model = merge(self.graph, parameters)
 
         def of_example(index: Int[Array, ""]) -> Mapping[str, WeightedSum]:
-            sums, _ = self.task.eval_step(model, examples.gather(index[None]), (), jnp.ones(1))
+            result = self.task.eval_step(model, examples.gather(index[None]), (), jnp.ones(1))
+            sums, _ = check_sums_and_carry(self._owner("eval_step"), result)
             return sums
 
         return jax.lax.map(jax.vmap(of_example), indices)
+
+    def _owner(self, method: str) -> str:
+        """Return the name of a method of the task, as error messages have it."""
+        return f"{type(self.task).__name__}.{method}"
 
     def _split_microbatches(self, tree: Tree) -> Tree:
         """Reshape a batch's arrays [B, …] to [S, B/S, …], a row for each shard."""
