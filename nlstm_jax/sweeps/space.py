@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 
 from nlstm_jax import cells, settings
-from nlstm_jax.errors import ConfigError, UserError
+from nlstm_jax.errors import ConfigError, DataError, UserError
+from nlstm_jax.sweeps.budget import check_budget
+from nlstm_jax.tasks.small_corpus import settings_for_short_run
 from nlstm_jax.types import JsonObject
 
 _MAX_NAME_LENGTH = 120
@@ -106,6 +108,8 @@ class TrialCollector:
 def resolve(config: str, argument: str, changes: Mapping[str, Any]) -> JsonObject:
     """Return the configuration of a config file with changed settings, after checking it.
 
+    It is the one that `experiments.train` makes of the same options.
+
     Args:
         config: The path of the config file.
         argument: The argument of the config file, the text after its colon.
@@ -116,22 +120,31 @@ def resolve(config: str, argument: str, changes: Mapping[str, Any]) -> JsonObjec
     """
     base_config = load_module(Path(config), "a config file").get_config(argument)
     resolved: JsonObject = json.loads(base_config.to_json())
-    for key, value in changes.items():
-        section_name, _, setting_name = key.rpartition(".")
-        section = resolved
-        if section_name:
-            section = resolved.setdefault(section_name, {})
-        section[setting_name] = _to_plain(value)
-
+    _set_all(resolved, changes)
     settings.check(resolved)
     if resolved["eval"]["test_curve"]:
         raise ConfigError("config.eval.test_curve: False expected, as a sweep does not look at the test split")
     try:
-        # The options of the cell are checked by building it, without the search for a width that meets a budget.
+        # The options of the cell are checked by building it, which needs no data if it has a width.
         cells.build(resolved["cell"] | dict.fromkeys(cells.BUDGETS, 0), in_features=1)
     except ValueError as error:
         raise ConfigError(f"config.{error}") from None
+
+    # A trial whose data cannot be read here, as on a cluster's login node, says so itself if they are missing there.
+    with contextlib.suppress(DataError):
+        _set_all(resolved, settings_for_short_run(resolved, changes))
+        check_budget(resolved)
     return resolved
+
+
+def _set_all(config: JsonObject, changes: Mapping[str, object]) -> None:
+    """Set the values of settings by dotted key."""
+    for key, value in changes.items():
+        section_name, _, setting_name = key.rpartition(".")
+        section = config
+        if section_name:
+            section = config.setdefault(section_name, {})
+        section[setting_name] = _to_plain(value)
 
 
 def load_module(path: Path, what: str) -> ModuleType:
