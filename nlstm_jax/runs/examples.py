@@ -4,13 +4,13 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs.files import EXAMPLES, writing
-from nlstm_jax.types import Float
+from nlstm_jax.types import AnyArray, Float
 
 
 class ExampleSums(NamedTuple):
@@ -27,7 +27,7 @@ class ExampleSums(NamedTuple):
     weights: Float[np.ndarray, "N"]
 
 
-def write_examples(folder: Path, split: str, step: int, means: Mapping[str, Any]) -> Path:
+def write_examples(folder: Path, split: str, step: int, means: Mapping[str, AnyArray]) -> Path:
     """Write the per-example sums and weights of a split, and return the path of the file.
 
     Args:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
@@ -175,7 +174,7 @@ def _known_settings(config: Config) -> list[str]:
     return [*settings, *(f"cell.{name}" for name in options)]
 
 
-def _optional_field(annotation: Any) -> config_dict.FieldReference:
+def _optional_field(annotation: object) -> config_dict.FieldReference:
     """Return a field that is None until a value is set. The value's type is the first plain type of the annotation.
 
     Args:

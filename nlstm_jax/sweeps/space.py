@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from nlstm_jax import cells, settings
 from nlstm_jax.errors import ConfigError, DataError, UserError
 from nlstm_jax.sweeps.budget import check_budget
 from nlstm_jax.tasks.small_corpus import settings_for_short_run
-from nlstm_jax.types import JsonObject
+from nlstm_jax.types import Config, JsonObject
 
 _MAX_NAME_LENGTH = 120
 _DIGEST_LENGTH = 8
@@ -36,7 +35,7 @@ class Trial:
     """
 
     name: str
-    config: Mapping[str, Any]
+    config: Config
     command: str
 
 
@@ -53,7 +52,12 @@ class TrialCollector:
     trials: list[Trial] = field(default_factory=list)
 
     def add(
-        self, config: str, *, settings: Mapping[str, Any] | None = None, name: str | None = None, **arguments: Any
+        self,
+        config: str,
+        *,
+        settings: Mapping[str, object] | None = None,
+        name: str | None = None,
+        **arguments: object,
     ) -> None:
         """Add a trial.
 
@@ -105,7 +109,7 @@ class TrialCollector:
             function(self.add)
 
 
-def resolve(config: str, argument: str, changes: Mapping[str, Any]) -> JsonObject:
+def resolve(config: str, argument: str, changes: Mapping[str, object]) -> JsonObject:
     """Return the configuration of a config file with changed settings, after checking it.
 
     It is the one that `experiments.train` makes of the same options.
@@ -186,12 +190,12 @@ def log_uniform(random: np.random.Generator, low: float, high: float, digits: in
     return float(f"{value:.{digits}g}")
 
 
-def _format_arguments(arguments: Mapping[str, Any]) -> str:
+def _format_arguments(arguments: Mapping[str, object]) -> str:
     """Return the arguments of a config file as the text after its colon, e.g. `smoke,cell=lstm`."""
     return ",".join(name if value is True else f"{name}={value}" for name, value in arguments.items())
 
 
-def _make_name(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
+def _make_name(arguments: Mapping[str, object], changes: Mapping[str, object]) -> str:
     """Return a trial name that is made of its arguments and its changed settings.
 
     A setting is named by the last part of its key if that is unique, else by the whole key. A name that would be too
@@ -214,14 +218,14 @@ def _make_name(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
     return f"{name[: _MAX_NAME_LENGTH - _DIGEST_LENGTH - 1]}-{digest}"
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: object) -> str:
     """Return the value of a setting as text; the items of a list are separated by commas."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value)
 
 
-def _to_plain(value: Any) -> Any:
+def _to_plain(value: object) -> object:
     """Convert NumPy numbers and arrays to Python numbers and lists, and tuples to lists."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()

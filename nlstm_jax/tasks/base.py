@@ -10,10 +10,12 @@ import numpy as np
 
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.tasks.sums import WeightedSum, check_sum, check_sums, to_means
-from nlstm_jax.types import Array, Bool, Config, Float, Int, PRNGKeyArray
+from nlstm_jax.types import Array, Bool, Config, Float, Int, JsonObject, PRNGKeyArray, PyTree
 
 ModelT = TypeVar("ModelT")
 """The type of the model, a Flax NNX module."""
+
+Tree = TypeVar("Tree")
 
 BatchT = TypeVar("BatchT")
 """The type of a batch, a pytree of arrays."""
@@ -30,7 +32,7 @@ class Examples(Protocol):
     def size(self) -> int:
         """The number of examples."""
 
-    def gather(self, indices: Int[Array, "B"]) -> Any:
+    def gather(self, indices: Int[Array, "B"]) -> PyTree:
         """Return a time-major batch of the examples with these indices. It is traced as part of the compiled step."""
 
     def order(self, seed: int, batch_size: int) -> "BatchSampler":
@@ -104,7 +106,7 @@ class Task(ABC, Generic[ModelT, BatchT, CarryT]):
     splits: Mapping[str, Examples]
     targets_per_example: float = 1.0
     model_dims: Mapping[str, int]
-    metadata: dict[str, Any]
+    metadata: JsonObject
     log_lines: tuple[str, ...] = ()
     evaluates_all_of_train: bool = False
 
@@ -210,7 +212,7 @@ class StatelessTask(Task[ModelT, BatchT, tuple[()]]):
         return sums, carry
 
 
-def reset_where(first: Bool[Array, "B"], fresh: Any, carry: Any) -> Any:
+def reset_where(first: Bool[Array, "B"], fresh: Tree, carry: Tree) -> Tree:
     """Replace the carry by a fresh one for every sequence that begins.
 
     Args:

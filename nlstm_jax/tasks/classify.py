@@ -6,7 +6,7 @@ A sequence is read as a whole, or in windows. With windows, the carry of the mod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -363,7 +363,7 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
         return SequenceWindows(padded, lengths, classes, window)
 
 
-def _generate(data: Mapping[str, Any]) -> SequenceData:
+def _generate(data: Config) -> SequenceData:
     """Generate the sequences of the kind `six`, `events` or `cue`.
 
     The kind `six` has a training split only.

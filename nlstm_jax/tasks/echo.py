@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -114,7 +114,7 @@ class EchoTask(StatelessTask[Seq2Seq, EchoBatch]):
 
     splits: dict[str, EchoExamples]
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
+    def __init__(self, data: Config) -> None:
         """Draw the sequences of all splits.
 
         Args:

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -338,7 +338,7 @@ def read_poems(path: str) -> Corpus:
     return corpus
 
 
-def _generate(data: Mapping[str, Any]) -> tuple[Corpus, dict[str, dict[str, float]]]:
+def _generate(data: Config) -> tuple[Corpus, dict[str, dict[str, float]]]:
     """Generate verse from the English grammar.
 
     Returns:

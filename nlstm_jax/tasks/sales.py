@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +85,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
 
     splits: dict[str, SalesWindows]
 
-    def __init__(self, history: SalesHistory, data: Mapping[str, Any], likelihood: str) -> None:
+    def __init__(self, history: SalesHistory, data: Config, likelihood: str) -> None:
         """Make the splits.
 
         Args:
@@ -358,7 +358,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         return make_windows
 
 
-def _generate(data: Mapping[str, Any]) -> SalesHistory:
+def _generate(data: Config) -> SalesHistory:
     """Generate the history of a shop world.
 
     Raises:

@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -379,7 +379,7 @@ def _check_length(text: Int[np.ndarray, "N"], rows: int, targets: int, source: s
         )
 
 
-def _generate(data: Mapping[str, Any]) -> tuple[Text, dict[str, dict[str, float]] | None]:
+def _generate(data: Config) -> tuple[Text, dict[str, dict[str, float]] | None]:
     """Generate a text from the English grammar: the lines of its verse, one after the other.
 
     Returns:
