@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -26,6 +25,7 @@ from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps, TrainState
+from nlstm_jax.types import PyTree
 
 INTERVAL = 30.0
 """The seconds of training between two checkpoints that the share of saving is stated for."""
@@ -59,12 +59,14 @@ def save_by_manager(folder: Path, step: int, state: TrainState) -> None:
         manager.save(step, args=ocp.args.StandardSave(_fields(state)), force=True)
 
 
-def restore_by_manager(folder: Path, step: int, state: TrainState) -> dict[str, Any]:
+def restore_by_manager(folder: Path, step: int, state: TrainState) -> dict[str, PyTree]:
     """Restore the fields of a state."""
     with open_manager(folder) as manager:
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _fields(state))
         jax.tree.leaves(manager.item_metadata(step).tree)
-        fields: dict[str, Any] = jax.block_until_ready(manager.restore(step, args=ocp.args.StandardRestore(abstract)))
+        fields: dict[str, PyTree] = jax.block_until_ready(
+            manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        )
         return fields
 
 
@@ -81,7 +83,7 @@ def restore_with_manifest(folder: Path, step: int, state: TrainState) -> TrainSt
         return restored
 
 
-def _fields(state: TrainState) -> dict[str, Any]:
+def _fields(state: TrainState) -> dict[str, PyTree]:
     return {name: value for name, value in state._asdict().items() if jax.tree.leaves(value)}
 
 

@@ -11,13 +11,12 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nlstm_jax import settings
 from nlstm_jax.runs.files import CONFIG, ENVIRONMENT, METRICS, SUMMARY, write_json
-from nlstm_jax.types import Float
+from nlstm_jax.types import Float, JsonObject
 
 
 def write_runs(folder: Path, runs: int, evaluations: int, seeds: int = 5) -> None:
@@ -52,7 +51,7 @@ def write_runs(folder: Path, runs: int, evaluations: int, seeds: int = 5) -> Non
         write_json(run / SUMMARY, summary)
 
 
-def _metric_lines(rate: float, noise: Float[np.ndarray, "E 2"]) -> list[dict[str, Any]]:
+def _metric_lines(rate: float, noise: Float[np.ndarray, "E 2"]) -> list[JsonObject]:
     """Return the metric lines of a run: for each evaluation one of the training and one of the validation split.
 
     Args:

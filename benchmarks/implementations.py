@@ -8,6 +8,7 @@ lacks the layer. All implementations have as many parameters as ours, except for
 import functools
 import os
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -20,6 +21,9 @@ from nlstm_jax import unroll
 from nlstm_jax.cells import GRU, LSTM, Layer, Stack, nested_lstm
 from nlstm_jax.training.parallel import make_mesh, replicate, split_axis
 from nlstm_jax.types import PyTree
+
+Tensor: TypeAlias = Any
+"""A tensor of PyTorch, whose types are not read here, as it is an optional package."""
 
 Run: TypeAlias = Callable[[], object]
 """A function that does the work once and returns when it is done."""
@@ -96,7 +100,7 @@ def flax(kind: str, shape: Shape, training: bool) -> Run | None:
     """Return `flax.nnx.RNN` around `OptimizedLSTMCell` or `GRUCell`."""
     from flax import nnx
 
-    cells: dict[str, list[Any]] = {
+    cells: dict[str, list[Callable[..., nnx.RNNCellBase]]] = {
         "LSTM": [nnx.OptimizedLSTMCell],
         "GRU": [nnx.GRUCell],
         "2-layer LSTM": [nnx.OptimizedLSTMCell] * 2,
@@ -121,7 +125,7 @@ def haiku(kind: str, shape: Shape, training: bool) -> Run | None:
     """Return `haiku.dynamic_unroll` over `haiku.LSTM` or `haiku.GRU`."""
     import haiku
 
-    cells: dict[str, list[Any]] = {"LSTM": [haiku.LSTM], "GRU": [haiku.GRU], "2-layer LSTM": [haiku.LSTM] * 2}
+    cells = {"LSTM": [haiku.LSTM], "GRU": [haiku.GRU], "2-layer LSTM": [haiku.LSTM] * 2}
     if kind not in cells:
         return None
 
@@ -141,7 +145,7 @@ def keras(kind: str, shape: Shape, training: bool) -> Run | None:
     os.environ.setdefault("KERAS_BACKEND", "jax")
     from keras import Sequential, layers
 
-    kinds: dict[str, list[Any]] = {"LSTM": [layers.LSTM], "GRU": [layers.GRU], "2-layer LSTM": [layers.LSTM] * 2}
+    kinds = {"LSTM": [layers.LSTM], "GRU": [layers.GRU], "2-layer LSTM": [layers.LSTM] * 2}
     if kind not in kinds:
         return None
     model = Sequential([layer(shape.units, return_sequences=True) for layer in kinds[kind]])
@@ -188,7 +192,7 @@ def product(size: int = 1024) -> tuple[Run, float]:
     return functools.partial(_run_to_end, jax.jit(jnp.matmul), matrix, matrix), 2.0 * size**3
 
 
-def _torch_layer(pytorch: Any, kind: str, shape: Shape) -> tuple[Callable[[Any], Any], list[Any]]:
+def _torch_layer(pytorch: ModuleType, kind: str, shape: Shape) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
     """Return a layer of PyTorch as a function of xs [T, B, D], and its parameters."""
     layer = pytorch.nn.GRU if kind == "GRU" else pytorch.nn.LSTM
     layers = 2 if kind == "2-layer LSTM" else 1
@@ -196,7 +200,7 @@ def _torch_layer(pytorch: Any, kind: str, shape: Shape) -> tuple[Callable[[Any],
     return lambda xs: module(xs)[0], list(module.parameters())
 
 
-def torch_nested(pytorch: Any, depth: int, shape: Shape) -> tuple[Callable[[Any], Any], list[Any]]:
+def torch_nested(pytorch: ModuleType, depth: int, shape: Shape) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
     """Return a Nested LSTM in PyTorch as a function of xs [T, B, D], and its parameters."""
     gates = 4 * shape.units
     levels = []
@@ -205,7 +209,7 @@ def torch_nested(pytorch: Any, depth: int, shape: Shape) -> tuple[Callable[[Any]
         w_h = (0.1 * pytorch.randn(shape.units, gates, dtype=pytorch.float32)).requires_grad_()
         levels.append([w_x, w_h, pytorch.zeros(gates, requires_grad=True)])
 
-    def step(level: int, z: Any, h: Any, memories: list[Any]) -> tuple[Any, list[Any]]:
+    def step(level: int, z: Tensor, h: Tensor, memories: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Return the output of a level, and the memories c of this level and all levels inside it.
 
         The memory of a level is the output of the next inner one.
@@ -222,7 +226,7 @@ def torch_nested(pytorch: Any, depth: int, shape: Shape) -> tuple[Callable[[Any]
             c, inner = step(level + 1, x @ w_x + b, kept, inner)
         return pytorch.sigmoid(o) * pytorch.tanh(c), [c, *inner]
 
-    def run(xs: Any) -> Any:
+    def run(xs: Tensor) -> Tensor:
         zs = xs @ levels[0][0] + levels[0][2]
         h, *memories = [pytorch.zeros(xs.shape[1], shape.units) for _ in range(depth + 1)]
         ys = []
@@ -240,7 +244,7 @@ def _inputs(shape: Shape) -> jax.Array:
 
 
 def _compiled_run(
-    forward: Callable[[Any, jax.Array], jax.Array], params: PyTree, xs: jax.Array, training: bool
+    forward: Callable[[PyTree, jax.Array], jax.Array], params: PyTree, xs: jax.Array, training: bool
 ) -> Run:
     """Return a forward pass or its training step as a compiled function without arguments."""
 

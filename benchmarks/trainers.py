@@ -6,14 +6,15 @@ returns a function that makes a number of further steps and returns when they ar
 
 import functools
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import jax
 import numpy as np
 
 from benchmarks import implementations
-from benchmarks.implementations import Shape
+from benchmarks.implementations import Shape, Tensor
 from nlstm_jax import models
 from nlstm_jax.tasks import AnyTask
 from nlstm_jax.tasks.base import ShuffledSampler
@@ -21,9 +22,7 @@ from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
-
-Config: TypeAlias = Mapping[str, Any]
-"""A resolved configuration."""
+from nlstm_jax.types import Config, PyTree
 
 
 def ours(config: Config, task: AnyTask, *, devices: int = 1, shards: int = 1) -> Callable[[int], None]:
@@ -81,7 +80,7 @@ def torch(config: Config, task: AnyTask) -> Callable[[int], None]:
     parameters += list(head.parameters())
     adam = pytorch.optim.Adam(parameters, lr=config["optimizer"]["learning_rate"])
 
-    def loss(batch: Any) -> Any:
+    def loss(batch: PyTree) -> Tensor:
         if embedding is None:
             inputs, targets = map(pytorch.from_numpy, batch)
             return functional.mse_loss(head(recurrent(inputs)[-1])[:, 0], targets)
@@ -105,7 +104,7 @@ def torch(config: Config, task: AnyTask) -> Callable[[int], None]:
     return run
 
 
-def _torch_recurrent(pytorch: Any, cell: Config, width: int) -> tuple[Callable[[Any], Any], list[Any]]:
+def _torch_recurrent(pytorch: ModuleType, cell: Config, width: int) -> tuple[Callable[[Tensor], Tensor], list[Tensor]]:
     """Return a recurrent layer of PyTorch as a function of xs [T, B, width], and its parameters."""
     if cell["name"] == "nlstm":
         return implementations.torch_nested(pytorch, cell["depth"], Shape(0, 0, width, cell["features"]))
@@ -164,7 +163,7 @@ def keras(config: Config, task: AnyTask) -> Callable[[int], None]:
     return run
 
 
-def _keras_nested(library: Any, units: int) -> Any:
+def _keras_nested(library: Any, units: int) -> object:
     """Return a Nested LSTM of depth 2 as a Keras cell."""
     ops = library.ops
 
@@ -174,13 +173,13 @@ def _keras_nested(library: Any, units: int) -> Any:
         state_size = (units,) * 3
         output_size = units
 
-        def build(self, shape: Any) -> None:
+        def build(self, shape: tuple[int, ...]) -> None:
             """Make the parameters."""
             widths = {"x": shape[-1], "h": units, "inner_x": units, "inner_h": units}
             self.kernels = [self.add_weight(shape=(width, 4 * units), name=name) for name, width in widths.items()]
             self.biases = [self.add_weight(shape=(4 * units,), initializer="zeros", name=name) for name in "bc"]
 
-        def call(self, x: Any, states: Any) -> Any:
+        def call(self, x: jax.Array, states: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
             """Return the output and the next states."""
             h, c, inner_c = states
             w_x, w_h, inner_w_x, inner_w_h = self.kernels
@@ -207,7 +206,7 @@ class _Batches:
         self._take = jax.jit(task.splits["train"].gather)
         self._next_step = 0
 
-    def __next__(self) -> Any:
+    def __next__(self) -> PyTree:
         (indices,) = self._sampler.batches(self._next_step, self._next_step + 1)
         self._next_step += 1
         return jax.tree.map(np.array, self._take(indices))

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -26,6 +25,7 @@ from benchmarks.trainers import TRAINERS
 from configs import poems, sales
 from nlstm_jax import tasks
 from nlstm_jax.process import tune_malloc
+from nlstm_jax.types import Config
 
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -55,7 +55,7 @@ def main() -> None:
     measure.finish("benchmarks.training", table, arguments.out)
 
 
-def compared(name: str, config: dict[str, Any], seconds: float) -> list[str]:
+def compared(name: str, config: Config, seconds: float) -> list[str]:
     """Return the table of training speeds of one model.
 
     Args:

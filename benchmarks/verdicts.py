@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
-from nlstm_jax.types import Float
+from nlstm_jax.types import Float, JsonObject
 
 RATES = (0.003, 0.01, 0.03)
 """The learning rates."""
@@ -213,7 +213,7 @@ def _page_row(title: str, expected: str, few: float, many: float) -> str:
 
 def _run(name: str, rate: float, seed: int, value: float) -> Run:
     """Return a run as it would be read from its folder."""
-    config: dict[str, Any] = {"name": name, "task": "poems"}
+    config: JsonObject = {"name": name, "task": "poems"}
     config["optimizer"] = {"learning_rate": rate}
     config["seeds"] = {"init": seed}
     metrics = [{"step": STEPS, "split": "valid", "log_loss": float(value)}]

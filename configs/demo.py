@@ -67,11 +67,9 @@ def settings_for_poems(path: str) -> dict[str, int | str]:
     """
     if not path:
         return {}
-    config = get_config()
-    config.data.path = path
     return {
         "data.path": path,
         "model.parameters": 0,
         "cell.parameters": CELL_PARAMETERS,
-        **settings_for_corpus(config),
+        **settings_for_corpus(path),
     }

@@ -7,9 +7,7 @@ Run folders (patterns in quotes) that differ in their seeds only become one row:
 of the validation split; --split=test shows the test split, of runs that `evaluate --split=test` has looked at.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 from ml_collections import config_flags
@@ -21,6 +19,7 @@ from nlstm_jax.analysis.forecasts import forecast_table
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, find_runs
 from nlstm_jax.tasks.abilities import Baselines, missing_ability
+from nlstm_jax.types import JsonObject
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", "configs/sales.py", "a config of sales or stocks; its data are read"
@@ -55,7 +54,7 @@ def main(arguments: list[str]) -> None:
         Path(_OUT.value).write_text(table + "\n", encoding="utf-8")
 
 
-def _check_question(run: Run, question: Mapping[str, Any]) -> None:
+def _check_question(run: Run, question: JsonObject) -> None:
     """Raise a ConfigError for a run that answers another question than the baselines.
 
     Args:

@@ -1,5 +1,6 @@
 """Helpers that all scripts share. A user's mistake becomes one line on stderr and an exit code."""
 
+import argparse
 import errno
 import os
 import re
@@ -12,7 +13,10 @@ from ml_collections import ConfigDict, config_flags
 
 from nlstm_jax import process, settings
 from nlstm_jax.errors import ConfigError, InterruptedRunError, StorageError, UserError
+from nlstm_jax.types import Config
 
+_PARSE_ERRORS = (flags.Error, UserError, AttributeError, KeyError, SyntaxError, TypeError, ValueError)
+"""The errors that absl and ml_collections raise for a mistake in a flag, a config file or a setting."""
 _STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """The errors of the operating system for an open file whose disk is full or broken; they do not name the file."""
 
@@ -72,7 +76,7 @@ def _parse(arguments: list[str]) -> list[str]:
     except SystemExit:
         # absl ends --help, and nothing else here, with 1.
         sys.exit(0)
-    except (flags.Error, UserError, AttributeError, KeyError, SyntaxError, TypeError, ValueError) as error:
+    except _PARSE_ERRORS as error:
         # ml_collections wraps the error of a config file or a setting, and its message has several lines.
         for cause in _causes(error):
             if isinstance(cause, UserError):
@@ -101,12 +105,13 @@ def _one_line(error: BaseException, arguments: list[str]) -> str:
         words = set(re.findall(r"\w+", text))
         for key, _ in overrides:
             if words.intersection(key.split(".")):
-                return f"--{settings.explain_unknown_setting(key)}"
+                return f"--{_explain_unknown_setting(key, arguments)}"
         return "--config: no such setting: " + text.replace("'", "")
 
     for key, value in overrides:
         if text.startswith(f"flag --config.{key}="):
-            message = settings.explain_invalid_value(key, value)
+            config = _base_config(arguments)
+            message = config and settings.explain_invalid_value(key, value, config)
             if message:
                 return message
 
@@ -116,6 +121,29 @@ def _one_line(error: BaseException, arguments: list[str]) -> str:
         flag, *_ = text.split(": ")
         return f"{flag}: a setting expected, found a section of them"
     return text
+
+
+def _explain_unknown_setting(key: str, arguments: list[str]) -> str:
+    """Return the message about a setting that the configuration of a command line lacks."""
+    config = _base_config(arguments)
+    if config is None:
+        return f"config.{key}: no such setting"
+    return settings.explain_unknown_setting(key, config)
+
+
+def _base_config(arguments: list[str]) -> Config | None:
+    """Return the configuration of the config file of a command line, without the settings that it changes.
+
+    Returns:
+        The configuration. None if the command line names no config file, or it cannot be loaded.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-config")
+    path = parser.parse_known_args(arguments)[0].config
+    try:
+        return flags.FLAGS["config"].parser.parse(path).to_dict()
+    except (*_PARSE_ERRORS, OSError):
+        return None
 
 
 def _config_overrides(arguments: list[str]) -> list[tuple[str, str]]:

@@ -21,7 +21,7 @@ from ml_collections import ConfigDict, config_flags
 from experiments import command
 from nlstm_jax import process
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.tasks.small_corpus import lengthen_short_run
+from nlstm_jax.tasks.small_corpus import settings_for_short_run
 from nlstm_jax.training import fit, fit_together
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> None:
     """Read the configuration, then train one run, or one run per seed."""
     command.reject_positional(arguments)
     chosen = set(config_flags.get_override_values(flags.FLAGS["config"]))
-    config = lengthen_short_run(command.read_config(_CONFIG), chosen)
+    config = command.read_config(_CONFIG)
+    config.update_from_flattened_dict(settings_for_short_run(config.to_dict(), chosen))
     workdir = Path(_WORKDIR.value)
     is_single_run = _VMAP_SEEDS.value == 1
 

@@ -7,9 +7,10 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Self
 
 import jax
 from absl import logging
@@ -176,7 +177,7 @@ class GracefulShutdown:
     requested = False
 
     def __enter__(self) -> Self:
-        self._previous: dict[int, Any] = {}
+        self._previous: dict[int, Callable[[int, FrameType | None], object] | int | signal.Handlers | None] = {}
         if threading.current_thread() is threading.main_thread():
             for signal_number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[signal_number] = signal.signal(signal_number, self._request)

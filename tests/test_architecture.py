@@ -20,7 +20,7 @@ MAY_KNOW = {
     "runs": set(),
     "settings": {"cells", "runs"},
     "training": {"models", "process", "runs", "settings", "tasks"},
-    "sweeps": {"cells", "runs", "settings"},
+    "sweeps": {"cells", "models", "runs", "settings", "tasks"},
     "analysis": {"runs"},
 }
 FOR_ALL = {"errors", "types"}

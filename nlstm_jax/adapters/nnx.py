@@ -1,6 +1,6 @@
 """Flax NNX modules: a recurrent layer for Flax models, and a cell for Flax's own `nnx.RNN`."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,10 @@ from flax import nnx
 
 from nlstm_jax.cells import Cell, Layer, MinimalCell, complete, is_stochastic, spec_repr
 from nlstm_jax.cells.base import check_layer
-from nlstm_jax.types import Array, Carry, Float, Params, PRNGKeyArray
+from nlstm_jax.types import Array, Carry, Float, Params, PRNGKeyArray, PyTree
 from nlstm_jax.unroll import unroll
+
+Tree = TypeVar("Tree")
 
 
 class Recurrent(nnx.Module):
@@ -110,7 +112,7 @@ class Recurrent(nnx.Module):
         go_backwards: bool = False,
         key: PRNGKeyArray | None = None,
         return_carries: bool = False,
-    ) -> Any:
+    ) -> tuple[PyTree, ...]:
         """Call `unroll`, with xs, mask, resets, ys and carries batch-major unless `time_major`.
 
         Args:
@@ -156,7 +158,7 @@ class Recurrent(nnx.Module):
             ys = jnp.flip(ys, axis=0)
         return (carry, self._swap_time_batch(ys), *map(self._swap_time_batch, carries))
 
-    def _swap_time_batch(self, tree: Any) -> Any:
+    def _swap_time_batch(self, tree: Tree) -> Tree:
         """Return the arrays with the time and batch axes swapped, or unchanged if the layer is time-major."""
         if self.time_major:
             return tree
@@ -198,7 +200,10 @@ class RNNCell(nnx.RNNCellBase):
         self.params = _init_params(cell, in_features, rngs)
 
     def initialize_carry(
-        self, input_shape: tuple[int, ...], rngs: Any = None, carry_init: nnx.Initializer | None = None
+        self,
+        input_shape: tuple[int, ...],
+        rngs: Any = None,
+        carry_init: nnx.Initializer | None = None,
     ) -> Carry:
         """Return the cell's initial carry, or a random one.
 
@@ -247,12 +252,12 @@ def _check_batch_major(xs: Array, mask: Array | None, resets: Array | None) -> N
             raise ValueError(f"Recurrent: {name}: the shape {expected} expected, found {jnp.shape(array)}")
 
 
-def _init_params(cell: Layer, in_features: int, rngs: nnx.Rngs | PRNGKeyArray) -> Any:
+def _init_params(cell: Layer, in_features: int, rngs: nnx.Rngs | PRNGKeyArray) -> PyTree:
     """Draw a cell's parameters, and return them as `nnx.Param`s in the cell's NamedTuple."""
     key = rngs.params() if isinstance(rngs, nnx.Rngs) else rngs
     return nnx.data(jax.tree.map(nnx.Param, cell.init(key, in_features)))
 
 
-def _param_values(params: Any) -> Params:
+def _param_values(params: PyTree) -> Params:
     """Return the arrays of the `nnx.Param`s in a cell's NamedTuple."""
     return jax.tree.map(lambda leaf: leaf[...], params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))

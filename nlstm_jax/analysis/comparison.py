@@ -384,14 +384,14 @@ def _differing(facts: Sequence[Facts]) -> list[str]:
     return differing
 
 
-def _sort_key(value: Any) -> tuple[bool, float, str]:
+def _sort_key(value: object) -> tuple[bool, float, str]:
     """Return a key that sorts numbers by size, and texts after them."""
     if is_number(value):
         return (False, float(value), str(value))
     return (True, 0.0, str(value))
 
 
-def _short(key: str, value: Any) -> Any:
+def _short(key: str, value: object) -> object:
     """Return a value as a label shows it: a list without brackets, a checksum by its first eight digits."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))

@@ -7,14 +7,14 @@ settings were tried. The remarks tell the tuning budget of each model.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from nlstm_jax.analysis.comparison import Facts, check_keys, facts_of, labels_of
 from nlstm_jax.analysis.curves import is_number, run_best
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run
 
-Setting: TypeAlias = tuple[Any, ...]
+Setting: TypeAlias = tuple[object, ...]
 """The values of the tuned settings, in the order of their keys. Lists are stored as tuples."""
 
 
@@ -38,7 +38,7 @@ class Tuning:
     trials: int
     steps: int
     untried: int
-    edges: dict[str, tuple[Any, ...]]
+    edges: dict[str, tuple[float, ...]]
     runs: tuple[Run, ...]
     decided: Run
 
@@ -146,15 +146,16 @@ def _deciding_runs(trials: Sequence[_Trial], metric: str) -> tuple[Setting, dict
     return seed, by_seed[seed]
 
 
-def _edges(keys: Sequence[str], best_setting: Setting, tried: Mapping[Setting, Run]) -> dict[str, tuple[Any, ...]]:
+def _edges(keys: Sequence[str], best_setting: Setting, tried: Mapping[Setting, Run]) -> dict[str, tuple[float, ...]]:
     """Return the keys whose best value is the lowest or the highest number tried, with all values in order."""
     edges = {}
     for index, key in enumerate(keys):
         values = {setting[index] for setting in tried}
-        if len(values) == 1 or not all(map(is_number, values)):
+        numbers = sorted(value for value in values if is_number(value))
+        if len(values) == 1 or len(numbers) < len(values):
             continue
-        if best_setting[index] in (min(values), max(values)):
-            edges[key] = tuple(sorted(values))
+        if best_setting[index] in (numbers[0], numbers[-1]):
+            edges[key] = tuple(numbers)
     return edges
 
 
@@ -169,6 +170,6 @@ def _seed(run: Run) -> Setting:
     return tuple(seeds[name] for name in sorted(seeds))
 
 
-def _hashable(value: Any) -> Any:
+def _hashable(value: object) -> object:
     """Return a list as a tuple, and any other value as it is."""
     return tuple(value) if isinstance(value, list) else value

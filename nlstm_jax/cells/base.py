@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from nlstm_jax.cells.protocol import Cell, CompleteCell, Layer, MinimalCell, class_name, complete, missing_members
 from nlstm_jax.types import Array, Float, Noise, Params, PRNGKeyArray, PyTree
@@ -98,7 +99,7 @@ def layer_norm(params: LayerNormParams, x: Float[Array, "*b F"], epsilon: float)
     return centered * jax.lax.rsqrt(variance + epsilon) * params.gain + params.shift
 
 
-def product(x: Float[Array, "*b I"], w: Float[Array, "I G"], dtype: Any = None) -> Float[Array, "*b G"]:
+def product(x: Float[Array, "*b I"], w: Float[Array, "I G"], dtype: DTypeLike | None = None) -> Float[Array, "*b G"]:
     """Return x @ w. Every matrix product of a cell is computed by this function.
 
     With a `dtype`, such as bfloat16, both factors are rounded to it. The sums are computed and returned in the dtype

@@ -7,7 +7,7 @@ A factory is any callable `make(features, **options)` whose options have default
 import difflib
 import importlib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from nlstm_jax.cells.nested import nested_lstm
 from nlstm_jax.cells.protocol import Cell, MinimalCell, complete
 from nlstm_jax.cells.regularizers import with_regularizers
 from nlstm_jax.cells.stack import Stack
-from nlstm_jax.types import Carry, PyTree
+from nlstm_jax.types import Carry, Config, PyTree
 
 FACTORIES: dict[str, Callable[..., MinimalCell]] = {
     "elman": Elman,
@@ -74,7 +74,7 @@ def import_attribute(name: str) -> Any:
         raise ValueError(f"{name!r} cannot be imported: {error}") from None
 
 
-def cell_options(name: str) -> dict[str, tuple[Any, Any]]:
+def cell_options(name: str) -> dict[str, tuple[object, object]]:
     """Return the options of a cell besides its width, as a mapping of names to (default, annotation).
 
     Raises:
@@ -93,7 +93,7 @@ def cell_options(name: str) -> dict[str, tuple[Any, Any]]:
 
 
 def build(
-    options: Mapping[str, Any],
+    options: Config,
     in_features: int,
     dropout: float = 0.0,
     decoder_in_features: Callable[[Cell], int] | None = None,
@@ -157,7 +157,7 @@ def _check_contract(name: str, cell: Any) -> None:
         raise ValueError(f"{owner}: {error}") from None
     check_layer(owner, "what it makes", cell, Cell)
 
-    def run_step() -> tuple[Carry, Any]:
+    def run_step() -> tuple[Carry, PyTree]:
         carry = cell.initial_carry((2,))
         params, _ = cell.sample_noise(cell.init(jax.random.key(0), 3), None, (1, 2, 3))
         return carry, cell.step(params, carry, cell.project(params, jnp.zeros((2, 3))))

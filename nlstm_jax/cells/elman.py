@@ -1,9 +1,10 @@
 """The simple recurrent network (Elman 1990)."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from nlstm_jax.cells.base import (
     ACTIVATIONS,
@@ -59,7 +60,7 @@ class Elman:
     activation: str = "tanh"
     use_bias: bool = True
     init_scheme: str = "default"
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
         check_features(self, "features", self.features)

@@ -1,9 +1,10 @@
 """The gated recurrent unit, in both of its forms."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from nlstm_jax.cells.base import (
     ACTIVATIONS,
@@ -70,7 +71,7 @@ class GRU:
     gate_activation: str = "sigmoid"
     use_bias: bool = True
     init_scheme: str = "default"
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
         check_features(self, "features", self.features)

@@ -1,9 +1,10 @@
 """The long short-term memory, with the options that the literature and other libraries have."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from nlstm_jax.cells.base import (
     ACTIVATIONS,
@@ -99,7 +100,7 @@ class LSTM:
     norm_epsilon: float = 1e-5
     use_bias: bool = True
     init_scheme: str = "default"
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
         check_features(self, "features", self.features)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from nlstm_jax.cells.base import (
     ACTIVATIONS,
@@ -84,7 +85,7 @@ class Nested:
     forget_bias: float = 1.0
     use_bias: bool = True
     init_scheme: str = "default"
-    dtype: Any = None
+    dtype: DTypeLike | None = None
 
     def __post_init__(self) -> None:
         check_features(self, "features", self.features)
@@ -166,7 +167,7 @@ def nested_lstm(
     forget_bias: float = 1.0,
     use_bias: bool = True,
     init_scheme: str = "default",
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> LSTM | Nested:
     """A Nested LSTM of `depth` levels, all of the same width, as in the paper.
 

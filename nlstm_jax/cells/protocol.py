@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar, overload, r
 
 import jax
 
-from nlstm_jax.types import Array, Carry, Noise, Params, PRNGKeyArray, Projected
+from nlstm_jax.types import Array, Carry, Noise, Params, PRNGKeyArray, Projected, PyTree
 
 
 @runtime_checkable
@@ -167,7 +167,7 @@ class CompleteCell:
         Raises:
             ValueError: There is noise, or a recurrent input, and the cell's `step` takes none.
         """
-        options: dict[str, Any] = {"noise": noise, "recurrent_input": recurrent_input}
+        options: dict[str, PyTree] = {"noise": noise, "recurrent_input": recurrent_input}
         accepted = _step_options(self.cell)
         for name in options.keys() - accepted:
             if jax.tree.leaves(options[name]):

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import jax
 
@@ -10,6 +9,7 @@ from nlstm_jax.cells.dropout import VariationalDropout
 from nlstm_jax.cells.nested import Nested
 from nlstm_jax.cells.protocol import Cell
 from nlstm_jax.cells.zoneout import Zoneout
+from nlstm_jax.types import Carry
 
 
 def with_regularizers(
@@ -88,7 +88,7 @@ def _expand_rates(name: str, rates: Sequence[float], count: int, description: st
     return rates
 
 
-def _rates_as_carry(shape: Any, rates: Iterator[float]) -> Any:
+def _rates_as_carry(shape: Carry, rates: Iterator[float]) -> Carry:
     """Arrange rates in the structure of a carry. On every level h takes its rate before the other fields."""
     if not hasattr(shape, "_fields"):
         return next(rates)

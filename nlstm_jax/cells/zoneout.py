@@ -5,7 +5,7 @@ As in `dropout`, the parameters are those of the cell inside.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -52,7 +52,7 @@ class Zoneout:
     """
 
     cell: CellField
-    rates: Any
+    rates: Carry | float
     forbids_nesting: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -143,7 +143,7 @@ class Zoneout:
         return jax.eval_shape(lambda: self.cell.initial_carry(()))
 
     @property
-    def _rates(self) -> list[Any]:
+    def _rates(self) -> list[Array | float]:
         """The rates of the vectors of the carry, in the order of its leaves."""
         if isinstance(self.rates, int | float):
             return [self.rates] * len(jax.tree.leaves(self._carry_shape))

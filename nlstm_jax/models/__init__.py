@@ -10,6 +10,7 @@ from nlstm_jax.models.build import (
     build_forecaster,
     build_language_model,
     build_seq2seq,
+    check_budget,
     fit_budget,
     load_cell,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "build_forecaster",
     "build_language_model",
     "build_seq2seq",
+    "check_budget",
     "count_parameters",
     "fit_budget",
     "is_recurrent",

@@ -17,7 +17,7 @@ from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
 from nlstm_jax.models.seq2seq import Seq2Seq, decoder_width
-from nlstm_jax.models.sizing import Widths, cache_key, fit_model, resize
+from nlstm_jax.models.sizing import Widths, cache_key, count_model, fit_model, resize
 from nlstm_jax.settings.tasks import find_task
 from nlstm_jax.types import Config, PRNGKeyArray
 
@@ -89,6 +89,22 @@ def fit_budget(config: Config, model_dims: _ModelDims) -> tuple[Widths, int]:
             raise ConfigError(f"config.model.parameters: {error}") from error
         _fitted_widths[key] = fitted
     return _fitted_widths[key]
+
+
+def check_budget(config: Config, model_dims: _ModelDims) -> None:
+    """Check that some width meets the budget of a configuration, without drawing initial values.
+
+    Raises:
+        ConfigError: No width meets the budget. The message is that of `build`.
+    """
+    if config["model"].get("parameters"):
+        fit_budget(config, model_dims)
+        return
+    task = find_task(config["task"])
+    try:
+        count_model(lambda: task.build_model(config, model_dims))
+    except ValueError as error:
+        raise ConfigError(f"config.cell or config.model: {error}") from error
 
 
 def build_language_model(config: Config, vocabulary: int) -> LanguageModel:

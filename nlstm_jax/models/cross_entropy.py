@@ -1,10 +1,11 @@
 """Softmax and cross-entropy, computed in chunks of targets, so that the logits [T, B, V] are never all in memory."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.typing import DTypeLike
 
 from nlstm_jax.cells.base import product
 from nlstm_jax.types import Array, Float, Int
@@ -16,6 +17,9 @@ LOGITS = 1 << 20
 The two numbers were measured with `benchmarks.cross_entropy`.
 """
 
+CarryT = TypeVar("CarryT")
+Outputs = TypeVar("Outputs")
+
 
 def cross_entropy(
     ys: Float[Array, "T B H"],
@@ -23,7 +27,7 @@ def cross_entropy(
     b: Float[Array, "V"],
     targets: Int[Array, "T B"],
     weights: Float[Array, "T B"],
-    dtype: Any = None,
+    dtype: DTypeLike | None = None,
 ) -> tuple[Float[Array, ""], Float[Array, "T B"]]:
     """Compute Σ weight · nats, where nats = log Σ_v exp(logit_v) − logit_target and logits = y W + b.
 
@@ -84,7 +88,7 @@ def cross_entropy(
     return total, jax.lax.stop_gradient(nats)
 
 
-def _logits(y: Float[Array, "n H"], w: Array, b: Array, dtype: Any) -> Float[Array, "n V"]:
+def _logits(y: Float[Array, "n H"], w: Array, b: Array, dtype: DTypeLike | None) -> Float[Array, "n V"]:
     """Return the logits y W + b."""
     return product(y, w, dtype) + b
 
@@ -101,7 +105,9 @@ def _nats_and_probabilities(
     return nats, exponentials / sums
 
 
-def _scan_chunks(body: Callable[..., Any], carry: Any, arrays: tuple[Array, ...], symbols: int) -> Any:
+def _scan_chunks(
+    body: Callable[..., tuple[CarryT, Outputs]], carry: CarryT, arrays: tuple[Array, ...], symbols: int
+) -> tuple[CarryT, Outputs]:
     """Scan over chunks of time.
 
     Args:

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
+from jax.typing import DTypeLike
 
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import MinimalCell, complete
@@ -34,7 +35,7 @@ class LanguageModel(nnx.Module):
         dropout_input: float = 0.0,
         dropout_output: float = 0.0,
         init_scheme: str = "default",
-        dtype: Any = None,
+        dtype: DTypeLike | None = None,
         over_time: Mapping[str, Any] | None = None,
         key: PRNGKeyArray,
     ) -> None:

@@ -1,6 +1,6 @@
 """Split a model into its graph and its parameters, so that training is a pure function of arrays."""
 
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 from flax import nnx
 
@@ -44,7 +44,7 @@ def is_recurrent(name: str) -> bool:
     return "/params/" in name
 
 
-def _name(path: tuple[Any, ...]) -> str:
+def _name(path: tuple[object, ...]) -> str:
     """Return the name of a parameter from its path in the state of the model."""
     return "/".join(map(str, path))
 

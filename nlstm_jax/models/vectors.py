@@ -5,19 +5,20 @@ Every line of the file is a symbol followed by the numbers of its vector.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from nlstm_jax.data.decoding import read_text
 from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.models.classifier import Classifier
+from nlstm_jax.models.seq2seq import Seq2Seq
 from nlstm_jax.types import Float
 
 _LARGEST = float(np.finfo(np.float32).max)
 """The largest finite float32 number."""
 
 
-def load_vectors(model: Any, path: Path, symbols: Sequence[str]) -> None:
+def load_vectors(model: Seq2Seq | Classifier, path: Path, symbols: Sequence[str]) -> None:
     """Replace the initial vectors of the model's `Symbols` by those of a file.
 
     Args:

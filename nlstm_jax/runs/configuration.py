@@ -1,13 +1,14 @@
 """Comparison of two configurations: the keys that differ, with both values."""
 
 from collections.abc import Mapping
-from typing import Any
+
+from nlstm_jax.types import Config, JsonObject
 
 ABSENT = "(absent)"
 """The value that `differences` reports for a key that one configuration lacks."""
 
 
-def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(config: Config, prefix: str = "") -> JsonObject:
     """Return a nested configuration as one dict with dotted keys.
 
     Args:
@@ -17,7 +18,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     >>> flatten({"cell": {"name": "lstm", "depth": 1}, "task": "poems"})
     {'cell.name': 'lstm', 'cell.depth': 1, 'task': 'poems'}
     """
-    flat: dict[str, Any] = {}
+    flat: JsonObject = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
@@ -27,7 +28,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+def differences(old: Config, new: Config) -> dict[str, tuple[object, object]]:
     """Return the dotted keys whose values differ, each with its old and its new value.
 
     The value of a key that one configuration lacks is `"(absent)"`.

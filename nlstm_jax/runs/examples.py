@@ -10,7 +10,7 @@ import numpy as np
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs.files import EXAMPLES, writing
-from nlstm_jax.types import Float
+from nlstm_jax.types import AnyArray, Float
 
 
 class ExampleSums(NamedTuple):
@@ -27,19 +27,19 @@ class ExampleSums(NamedTuple):
     weights: Float[np.ndarray, "N"]
 
 
-def write_examples(folder: Path, split: str, step: int, means: Mapping[str, Any]) -> Path:
+def write_examples(folder: Path, split: str, step: int, means: Mapping[str, tuple[AnyArray, AnyArray]]) -> Path:
     """Write the per-example sums and weights of a split, and return the path of the file.
 
     Args:
         folder: The run folder.
         split: The name of the split.
         step: The step of the checkpoint that was evaluated.
-        means: For every metric an object with the arrays `sum` and `weight`, both [N].
+        means: For every metric the sums and the weights, both [N].
     """
-    arrays = {}
-    for metric, mean in means.items():
-        arrays[f"{metric}.sum"] = mean.sum
-        arrays[f"{metric}.weight"] = mean.weight
+    arrays: dict[str, Any] = {}
+    for metric, (sums, weights) in means.items():
+        arrays[f"{metric}.sum"] = sums
+        arrays[f"{metric}.weight"] = weights
 
     path = folder / EXAMPLES.format(split=split)
     with writing(path), path.open("wb") as file:

@@ -14,7 +14,7 @@ from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.runs.metric_writers import MetricWriter, open_metric_writers
 from nlstm_jax.runs.reader import ConfigTransform, keep_unchanged, read_run
-from nlstm_jax.types import JsonObject
+from nlstm_jax.types import Config, JsonObject
 
 _RUN_FILES = (
     files.CONFIG,
@@ -43,7 +43,7 @@ class RunFolder:
     def __init__(
         self,
         path: Path,
-        config: Mapping[str, Any],
+        config: Config,
         *,
         overwrite: bool = False,
         with_defaults: ConfigTransform = keep_unchanged,
@@ -81,7 +81,7 @@ class RunFolder:
     @staticmethod
     def check(
         path: Path,
-        config: Mapping[str, Any],
+        config: Config,
         *,
         overwrite: bool = False,
         with_defaults: ConfigTransform = keep_unchanged,
@@ -141,11 +141,11 @@ class RunFolder:
         """The file with the console output as plain text."""
         return self.path / files.LOG
 
-    def write_environment(self, environment: Mapping[str, Any]) -> None:
+    def write_environment(self, environment: JsonObject) -> None:
         """Write the environment of the run. A resumed run replaces the earlier one."""
         files.write_json(self.path / files.ENVIRONMENT, dict(environment))
 
-    def append_metrics(self, lines: Sequence[Mapping[str, Any]]) -> None:
+    def append_metrics(self, lines: Sequence[JsonObject]) -> None:
         """Append the lines of one evaluation to `metrics.jsonl`, and pass them to the metric writers.
 
         All lines are written at once, so that a crash can only cut off the end of the file.
@@ -193,7 +193,7 @@ class RunFolder:
             summary = files.read_json(self.path / files.SUMMARY)
             files.write_json(self.path / files.SUMMARY, {**summary, "status": files.RUNNING})
 
-    def write_summary(self, summary: Mapping[str, Any]) -> None:
+    def write_summary(self, summary: JsonObject) -> None:
         """Write the outcome of the run, and keep the number of evaluations on the test split."""
         path = self.path / files.SUMMARY
         looks = files.read_json(path).get("test_looks") if path.exists() else None

@@ -1,6 +1,7 @@
 """The definition of a setting: its default, its bounds and its meaning."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,7 +29,7 @@ class Setting:
     below: float | None = None
     choices: tuple[str, ...] = ()
 
-    def validation_error(self, value: Any) -> str | None:
+    def validation_error(self, value: object) -> str | None:
         """Return a description of the values that are accepted, or None if `value` is one of them."""
         if isinstance(self.default, tuple):
             return self._sequence_error(value)
@@ -57,20 +58,20 @@ class Setting:
         signs = {"≥": self.low, ">": self.above, "≤": self.high, "<": self.below}
         return " and ".join(f"{sign} {bound:,}" for sign, bound in signs.items() if bound is not None)
 
-    def _sequence_error(self, value: Any) -> str | None:
+    def _sequence_error(self, value: object) -> str | None:
         """Return `validation_error` of a setting whose default is a tuple."""
         item_setting = replace(self, default=self.default[0])
-        items = value
-        if not isinstance(value, tuple | list) or len(value) == 0:
-            # Only a sequence of at least one item is accepted. None is an item that is never accepted.
-            items = [None]
+        # Only a sequence of at least one item is accepted. None is an item that is never accepted.
+        items: Sequence[object] = [None]
+        if isinstance(value, tuple | list) and value:
+            items = value
         for item in items:
             error = item_setting.validation_error(item)
             if error:
                 return f"{error} (or several, with commas between them)"
         return None
 
-    def _is_accepted_number(self, value: Any) -> bool:
+    def _is_accepted_number(self, value: object) -> bool:
         """Return True if `value` is a number of the default's type within the bounds.
 
         If the default is a float, integers are accepted too.

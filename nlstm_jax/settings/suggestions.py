@@ -36,7 +36,8 @@ def similar_setting(key: str, known: Sequence[str]) -> str | None:
     name = _OTHER_NAMES.get(name, name)
     # Settings of the same section come first.
     candidates = sorted(known, key=lambda candidate: candidate.rpartition(".")[0] != section)
-    same_name = [candidate for candidate in candidates if candidate.rpartition(".")[2] == name]
-    same_beginning = [candidate for candidate in candidates if candidate.rpartition(".")[2].startswith(name)]
-    similar = same_name or same_beginning or difflib.get_close_matches(key, known, n=1)
-    return similar[0] if similar else None
+    names = [candidate.rpartition(".")[2] for candidate in candidates]
+    same_name = [candidate for candidate in names if candidate == name]
+    same_beginning = [candidate for candidate in names if candidate.startswith(name)]
+    similar = same_name or same_beginning or difflib.get_close_matches(name, names, n=1)
+    return candidates[names.index(similar[0])] if similar else None

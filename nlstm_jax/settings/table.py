@@ -1,52 +1,52 @@
 """Functions that make configurations from the tables of settings and check them against the tables."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from ml_collections import ConfigDict, config_dict
 
-from nlstm_jax.cells.build import FACTORIES, cell_options
+from nlstm_jax.cells.build import cell_options
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs.configuration import flatten
 from nlstm_jax.settings.common import COMMON
 from nlstm_jax.settings.setting import Setting
 from nlstm_jax.settings.suggestions import similar_setting
-from nlstm_jax.settings.tasks import TASKS, find_task
+from nlstm_jax.settings.tasks import find_task
 from nlstm_jax.types import Config, JsonObject
 
 TRACED_HPARAMS = ("learning_rate", "clip_norm", "weight_decay", "epsilon")
 """The optimizer settings that are arguments of the compiled program. One program therefore serves all their values."""
 
 
-def explain_invalid_value(key: str, value: Any) -> str | None:
+def explain_invalid_value(key: str, value: object, config: Config) -> str | None:
     """Explain why `value` is invalid for the setting `key`.
 
     Args:
-        key: The dotted name of the setting. If several tasks have it, the bounds of the first one are used.
+        key: The dotted name of the setting.
         value: The value to check.
+        config: A configuration of the task.
 
     Returns:
         The message, or None if the value is valid or the setting is unknown.
     """
-    for table in _all_tables():
-        if key in table:
-            error = table[key].validation_error(value)
-            if error:
-                return f"config.{key}: {error} expected, found {value!r}"
-            return None
-    return None
+    setting = _task_table(config["task"]).get(key)
+    if setting is None:
+        return None
+    error = setting.validation_error(value)
+    return f"config.{key}: {error} expected, found {value!r}" if error else None
 
 
-def explain_unknown_setting(key: str) -> str:
-    """Return the message about a setting that no task and no cell of this package has, with the most similar one.
+def explain_unknown_setting(key: str, config: Config) -> str:
+    """Return the message about a setting that a configuration lacks, with the most similar one that it has.
 
     Args:
         key: The dotted name of the unknown setting.
+        config: The configuration, whose task and cell can be found.
     """
-    known = [name for table in _all_tables() for name in table]
-    known += [f"cell.{name}" for cell in FACTORIES for name in cell_options(cell)]
-    return _unknown_setting(key, list(dict.fromkeys(known)))
+    similar = similar_setting(key, _known_settings(config))
+    if similar is None:
+        return f"config.{key}: no such setting"
+    return f"config.{key}: no such setting; did you mean config.{similar}?"
 
 
 def defaults(task: str, cell: str) -> ConfigDict:
@@ -133,19 +133,13 @@ def check(config: Config) -> None:
     Raises:
         ConfigError: A setting is unknown, missing or out of its bounds. The message names the first one.
     """
-    settings = _task_table(str(config.get("task")))
     flat = flatten(config)
-    try:
-        options = cell_options(flat["cell.name"])
-    except ValueError as error:
-        raise ConfigError(f"config.{error}") from None
-    known = [*settings, *(f"cell.{name}" for name in options)]
-
+    known = _known_settings(config)
     for key in flat:
         if key not in known:
-            raise ConfigError(_unknown_setting(key, known))
+            raise ConfigError(explain_unknown_setting(key, config))
 
-    for key, setting in settings.items():
+    for key, setting in _task_table(config["task"]).items():
         if key not in flat:
             raise ConfigError(f"config.{key}: missing")
         validation_error = setting.validation_error(flat[key])
@@ -166,12 +160,21 @@ def _task_table(task: str) -> dict[str, Setting]:
     return COMMON | dict(find_task(task).settings)
 
 
-def _all_tables() -> list[Mapping[str, Setting]]:
-    """Return the table of the common settings, then that of each task of this package."""
-    return [COMMON, *(find_task(task).settings for task in TASKS)]
+def _known_settings(config: Config) -> list[str]:
+    """Return the dotted names of all settings of a configuration's task and cell.
+
+    Raises:
+        ConfigError: The task or the cell cannot be found.
+    """
+    settings = _task_table(str(config.get("task")))
+    try:
+        options = cell_options(config["cell"]["name"])
+    except ValueError as error:
+        raise ConfigError(f"config.{error}") from None
+    return [*settings, *(f"cell.{name}" for name in options)]
 
 
-def _optional_field(annotation: Any) -> config_dict.FieldReference:
+def _optional_field(annotation: object) -> config_dict.FieldReference:
     """Return a field that is None until a value is set. The value's type is the first plain type of the annotation.
 
     Args:
@@ -181,11 +184,3 @@ def _optional_field(annotation: Any) -> config_dict.FieldReference:
     candidates = (annotation, *getattr(annotation, "__args__", ()))
     accepted_types = [candidate for candidate in candidates if candidate in (bool, int, float, str)]
     return config_dict.placeholder(accepted_types[0] if accepted_types else str)
-
-
-def _unknown_setting(key: str, known: Sequence[str]) -> str:
-    """Return the message about an unknown setting, with the most similar one of those that are known."""
-    similar = similar_setting(key, known)
-    if similar is None:
-        return f"config.{key}: no such setting"
-    return f"config.{key}: no such setting; did you mean config.{similar}?"

@@ -7,6 +7,8 @@ import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+from flax import nnx
+
 from nlstm_jax.cells.build import import_attribute
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.settings.setting import Setting
@@ -66,7 +68,7 @@ class TaskClass(Protocol):
         """Return the task with its data."""
 
     @staticmethod
-    def build_model(config: Config, dims: Mapping[str, int]) -> Any:
+    def build_model(config: Config, dims: Mapping[str, int]) -> nnx.Module:
         """Return the model with its initial values."""
 
 

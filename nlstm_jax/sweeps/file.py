@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps.search import SearchSpec
@@ -84,7 +84,7 @@ def _read_search(module: ModuleType, path: Path, suggest: Callable[..., None]) -
     if not isinstance(trial_count, int) or trial_count < 1:
         raise ConfigError(f"{path}: TRIALS, the number of trials, at least 1, expected, found {trial_count!r}")
 
-    options: dict[str, Any] = {}
+    options: dict[str, object] = {}
     for name in _OPTUNA_METHODS:
         if hasattr(module, name.upper()):
             options[name] = getattr(module, name.upper())

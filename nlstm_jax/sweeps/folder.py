@@ -1,10 +1,10 @@
 """The folder of a sweep: its trials, a copy of the code, and the logs; held by one process."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError
@@ -13,7 +13,7 @@ from nlstm_jax.runs.files import LOCK, read_json, write_json
 from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.sweeps.snapshot import copy_code
 from nlstm_jax.sweeps.space import Trial
-from nlstm_jax.types import JsonObject
+from nlstm_jax.types import Config, JsonObject
 
 SWEEP = "sweep.json"
 CODE = "code"
@@ -155,9 +155,7 @@ class SweepFolder:
         return trials
 
 
-def refuse_other_config(
-    place: str, name: str, recorded: Mapping[str, Any], config: Mapping[str, Any], remedy: str
-) -> None:
+def refuse_other_config(place: str, name: str, recorded: Config, config: Config, remedy: str) -> None:
     """Check that a trial has the configuration that is recorded under its name.
 
     Args:

@@ -3,16 +3,14 @@
 import ast
 import itertools
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps.space import Trial, TrialCollector
+from nlstm_jax.types import Config
 
 
-def plan_grid(
-    config: str, lists: Sequence[str], seeds: str = "", settings: Mapping[str, Any] | None = None
-) -> list[Trial]:
+def plan_grid(config: str, lists: Sequence[str], seeds: str = "", settings: Config | None = None) -> list[Trial]:
     """Return one trial for every combination of values. The first list varies slowest, the seed fastest.
 
     Args:
@@ -30,7 +28,7 @@ def plan_grid(
     [8, 'smoke,cell=lstm,seed=0,learning_rate=0.001']
     """
     path, arguments = _split_config(config)
-    choices: dict[str, list[Any]] = {}
+    choices: dict[str, Sequence[object]] = {}
     for text in lists:
         name, values = _parse_list(text)
         _refuse_repeated(f"--grid={text}", name, [*arguments, *(settings or {}), *choices])
@@ -48,7 +46,7 @@ def plan_grid(
     return collector.trials
 
 
-def _add(collector: TrialCollector, path: str, arguments: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _add(collector: TrialCollector, path: str, arguments: Config, settings: Config) -> None:
     """Add a trial. An argument that the method `add` has for itself is refused."""
     for name in ("config", "settings", "name"):
         if name in arguments:
@@ -56,10 +54,10 @@ def _add(collector: TrialCollector, path: str, arguments: Mapping[str, Any], set
     collector.add(path, settings=settings, **arguments)
 
 
-def _split_config(config: str) -> tuple[str, dict[str, Any]]:
+def _split_config(config: str) -> tuple[str, dict[str, object]]:
     """Return the path of the config file, and its arguments by name. An argument without a value is True."""
     path, _, argument = config.partition(":")
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, object] = {}
     for part in filter(None, argument.split(",")):
         name, equals, value = part.partition("=")
         _refuse_repeated(f"--config={config}", name, arguments)
@@ -67,7 +65,7 @@ def _split_config(config: str) -> tuple[str, dict[str, Any]]:
     return path, arguments
 
 
-def _parse_list(text: str) -> tuple[str, list[Any]]:
+def _parse_list(text: str) -> tuple[str, list[object]]:
     """Return the name and the values of a list.
 
     Raises:
@@ -85,7 +83,7 @@ def _parse_list(text: str) -> tuple[str, list[Any]]:
     return name, values
 
 
-def _parse_value(text: str) -> Any:
+def _parse_value(text: str) -> object:
     """Return the number, truth value, text or tuple that a text stands for. Other texts are returned as they are."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
@@ -112,7 +110,7 @@ def _parse_seeds(text: str) -> list[int]:
     return seeds
 
 
-def _refuse_repeated(option: str, name: str, names: Sequence[str] | Mapping[str, Any]) -> None:
+def _refuse_repeated(option: str, name: str, names: Collection[str]) -> None:
     """Check that a name has not been used before.
 
     Raises:

@@ -48,7 +48,7 @@ class SearchSpec:
     path: Path
     suggest: Callable[..., None]
     count: int
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict)
 
     def make_trial(self, optuna_trial: OptunaTrial) -> Trial:
         """Return the trial that the file makes of an Optuna trial.

@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
 from nlstm_jax import cells, settings
-from nlstm_jax.errors import ConfigError, UserError
-from nlstm_jax.types import JsonObject
+from nlstm_jax.errors import ConfigError, DataError, UserError
+from nlstm_jax.sweeps.budget import check_budget
+from nlstm_jax.tasks.small_corpus import settings_for_short_run
+from nlstm_jax.types import Config, JsonObject
 
 _MAX_NAME_LENGTH = 120
 _DIGEST_LENGTH = 8
@@ -34,7 +35,7 @@ class Trial:
     """
 
     name: str
-    config: Mapping[str, Any]
+    config: Config
     command: str
 
 
@@ -51,7 +52,12 @@ class TrialCollector:
     trials: list[Trial] = field(default_factory=list)
 
     def add(
-        self, config: str, *, settings: Mapping[str, Any] | None = None, name: str | None = None, **arguments: Any
+        self,
+        config: str,
+        *,
+        settings: Mapping[str, object] | None = None,
+        name: str | None = None,
+        **arguments: object,
     ) -> None:
         """Add a trial.
 
@@ -103,8 +109,10 @@ class TrialCollector:
             function(self.add)
 
 
-def resolve(config: str, argument: str, changes: Mapping[str, Any]) -> JsonObject:
+def resolve(config: str, argument: str, changes: Mapping[str, object]) -> JsonObject:
     """Return the configuration of a config file with changed settings, after checking it.
+
+    It is the one that `experiments.train` makes of the same options.
 
     Args:
         config: The path of the config file.
@@ -116,22 +124,31 @@ def resolve(config: str, argument: str, changes: Mapping[str, Any]) -> JsonObjec
     """
     base_config = load_module(Path(config), "a config file").get_config(argument)
     resolved: JsonObject = json.loads(base_config.to_json())
-    for key, value in changes.items():
-        section_name, _, setting_name = key.rpartition(".")
-        section = resolved
-        if section_name:
-            section = resolved.setdefault(section_name, {})
-        section[setting_name] = _to_plain(value)
-
+    _set_all(resolved, changes)
     settings.check(resolved)
     if resolved["eval"]["test_curve"]:
         raise ConfigError("config.eval.test_curve: False expected, as a sweep does not look at the test split")
     try:
-        # The options of the cell are checked by building it, without the search for a width that meets a budget.
+        # The options of the cell are checked by building it, which needs no data if it has a width.
         cells.build(resolved["cell"] | dict.fromkeys(cells.BUDGETS, 0), in_features=1)
     except ValueError as error:
         raise ConfigError(f"config.{error}") from None
+
+    # A trial whose data cannot be read here, as on a cluster's login node, says so itself if they are missing there.
+    with contextlib.suppress(DataError):
+        _set_all(resolved, settings_for_short_run(resolved, changes))
+        check_budget(resolved)
     return resolved
+
+
+def _set_all(config: JsonObject, changes: Mapping[str, object]) -> None:
+    """Set the values of settings by dotted key."""
+    for key, value in changes.items():
+        section_name, _, setting_name = key.rpartition(".")
+        section = config
+        if section_name:
+            section = config.setdefault(section_name, {})
+        section[setting_name] = _to_plain(value)
 
 
 def load_module(path: Path, what: str) -> ModuleType:
@@ -173,12 +190,12 @@ def log_uniform(random: np.random.Generator, low: float, high: float, digits: in
     return float(f"{value:.{digits}g}")
 
 
-def _format_arguments(arguments: Mapping[str, Any]) -> str:
+def _format_arguments(arguments: Mapping[str, object]) -> str:
     """Return the arguments of a config file as the text after its colon, e.g. `smoke,cell=lstm`."""
     return ",".join(name if value is True else f"{name}={value}" for name, value in arguments.items())
 
 
-def _make_name(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
+def _make_name(arguments: Mapping[str, object], changes: Mapping[str, object]) -> str:
     """Return a trial name that is made of its arguments and its changed settings.
 
     A setting is named by the last part of its key if that is unique, else by the whole key. A name that would be too
@@ -201,14 +218,14 @@ def _make_name(arguments: Mapping[str, Any], changes: Mapping[str, Any]) -> str:
     return f"{name[: _MAX_NAME_LENGTH - _DIGEST_LENGTH - 1]}-{digest}"
 
 
-def _format_value(value: Any) -> str:
+def _format_value(value: object) -> str:
     """Return the value of a setting as text; the items of a list are separated by commas."""
     if isinstance(value, list | tuple):
         return ",".join(map(str, value))
     return str(value)
 
 
-def _to_plain(value: Any) -> Any:
+def _to_plain(value: object) -> object:
     """Convert NumPy numbers and arrays to Python numbers and lists, and tuples to lists."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()

@@ -9,28 +9,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlstm_jax.settings import Metric, Question, Setting
-from nlstm_jax.types import Array, Bool, Config, Float, Int, PRNGKeyArray
-
-
-class WeightedSum(NamedTuple):
-    """A sum over targets and the weight to divide it by. Their ratio is a mean.
-
-    Attributes:
-        sum: The sum over the targets.
-        weight: The number of targets, or the sum of their weights.
-    """
-
-    sum: Float[Array, ""]
-    weight: Float[Array, ""]
-
+from nlstm_jax.tasks.sums import WeightedSum, check_sum, check_sums, to_means
+from nlstm_jax.types import Array, Bool, Config, Float, Int, JsonObject, PRNGKeyArray, PyTree
 
 ModelT = TypeVar("ModelT")
 """The type of the model, a Flax NNX module."""
 
+Tree = TypeVar("Tree")
+
 BatchT = TypeVar("BatchT")
 """The type of a batch, a pytree of arrays."""
 
-MemoryT = TypeVar("MemoryT")
+CarryT = TypeVar("CarryT")
 """The type of what passes from batch to batch, a pytree of arrays [B, …]."""
 
 
@@ -42,7 +32,7 @@ class Examples(Protocol):
     def size(self) -> int:
         """The number of examples."""
 
-    def gather(self, indices: Int[Array, "B"]) -> Any:
+    def gather(self, indices: Int[Array, "B"]) -> PyTree:
         """Return a time-major batch of the examples with these indices. It is traced as part of the compiled step."""
 
     def order(self, seed: int, batch_size: int) -> "BatchSampler":
@@ -91,7 +81,7 @@ class ShuffledExamples(ABC):
         return eval_batches(self.size, batch_size, count)
 
 
-class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
+class Task(ABC, Generic[ModelT, BatchT, CarryT]):
     """A learning problem: the examples of each split, a model, a loss to minimize, and metrics to report.
 
     A subclass declares the first three attributes, and its instances have the others.
@@ -116,13 +106,13 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
     splits: Mapping[str, Examples]
     targets_per_example: float = 1.0
     model_dims: Mapping[str, int]
-    metadata: dict[str, Any]
+    metadata: JsonObject
     log_lines: tuple[str, ...] = ()
     evaluates_all_of_train: bool = False
 
     @classmethod
     @abstractmethod
-    def from_config(cls, config: Config) -> "Task[ModelT, BatchT, MemoryT]":
+    def from_config(cls, config: Config) -> "Task[ModelT, BatchT, CarryT]":
         """Load or generate the data of a configuration, and return the task with its splits.
 
         Raises:
@@ -144,19 +134,19 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
         """
 
     @abstractmethod
-    def initial_carry(self, model: ModelT, batch_size: int) -> MemoryT:
+    def initial_carry(self, model: ModelT, batch_size: int) -> CarryT:
         """Return the carry before the first batch: arrays [B, …], or `()` if batches are independent."""
 
     @abstractmethod
     def train_loss(
-        self, model: ModelT, batch: BatchT, memory: MemoryT, key: PRNGKeyArray | None
-    ) -> tuple[WeightedSum, MemoryT]:
+        self, model: ModelT, batch: BatchT, carry: CarryT, key: PRNGKeyArray | None
+    ) -> tuple[WeightedSum, CarryT]:
         """Compute the training loss of a batch.
 
         Args:
             model: The model.
             batch: The batch, as returned by `Examples.gather`.
-            memory: The carry after the previous batch.
+            carry: The carry after the previous batch.
             key: The random key of the noise. None means no noise.
 
         Returns:
@@ -165,14 +155,14 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
 
     @abstractmethod
     def eval_step(
-        self, model: ModelT, batch: BatchT, memory: MemoryT, weight: Float[Array, "B"]
-    ) -> tuple[dict[str, WeightedSum], MemoryT]:
+        self, model: ModelT, batch: BatchT, carry: CarryT, weight: Float[Array, "B"]
+    ) -> tuple[dict[str, WeightedSum], CarryT]:
         """Compute the sums of a batch that `report` needs.
 
         Args:
             model: The model.
             batch: The batch, as returned by `Examples.gather`.
-            memory: The carry after the previous batch.
+            carry: The carry after the previous batch.
             weight: The weight of each example, 0 for padding.
 
         Returns:
@@ -189,7 +179,7 @@ class Task(ABC, Generic[ModelT, BatchT, MemoryT]):
 
 
 AnyTask: TypeAlias = Task[Any, Any, Any]
-"""A task with batches and memories of any type."""
+"""A task with batches and carries of any type."""
 
 
 class StatelessTask(Task[ModelT, BatchT, tuple[()]]):
@@ -208,40 +198,27 @@ class StatelessTask(Task[ModelT, BatchT, tuple[()]]):
         return ()
 
     def train_loss(
-        self, model: ModelT, batch: BatchT, memory: tuple[()], key: PRNGKeyArray | None
+        self, model: ModelT, batch: BatchT, carry: tuple[()], key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, tuple[()]]:
-        """Compute `loss`. Returns it with the empty carry."""
-        return self.loss(model, batch, key), memory
+        """Compute `loss`, check its type, and return it with the empty carry."""
+        loss = check_sum(f"{type(self).__name__}.loss", self.loss(model, batch, key))
+        return loss, carry
 
     def eval_step(
-        self, model: ModelT, batch: BatchT, memory: tuple[()], weight: Float[Array, "B"]
+        self, model: ModelT, batch: BatchT, carry: tuple[()], weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], tuple[()]]:
-        """Compute the sums of `measure`. Returns them with the empty carry."""
-        return self.measure(model, batch, weight), memory
+        """Compute the sums of `measure`, check their types, and return them with the empty carry."""
+        sums = check_sums(f"{type(self).__name__}.measure", self.measure(model, batch, weight))
+        return sums, carry
 
 
-def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
-    """Divide every sum by its weight. A sum of weight 0, over no target at all, has no mean and is left out.
-
-    Args:
-        totals: The sums by split and name.
-
-    Returns:
-        The means by split and name.
-    """
-    means = {}
-    for split, sums in totals.items():
-        means[split] = {name: float(total.sum / total.weight) for name, total in sums.items() if total.weight}
-    return means
-
-
-def reset_where(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
+def reset_where(first: Bool[Array, "B"], fresh: Tree, carry: Tree) -> Tree:
     """Replace the carry by a fresh one for every sequence that begins.
 
     Args:
         first: True for every sequence of the batch that begins.
         fresh: The initial carry, a pytree of arrays [B, …].
-        memory: The carry after the previous batch, a pytree of the same structure.
+        carry: The carry after the previous batch, a pytree of the same structure.
 
     Returns:
         The carry, with the dtypes of `fresh`.
@@ -251,7 +228,7 @@ def reset_where(first: Bool[Array, "B"], fresh: Any, memory: Any) -> Any:
         trailing_axes = [1] * (new.ndim - 1)
         return jnp.where(first.reshape(-1, *trailing_axes), new, old.astype(new.dtype))
 
-    return jax.tree.map(select, fresh, memory)
+    return jax.tree.map(select, fresh, carry)
 
 
 class ShuffledSampler(NamedTuple):

@@ -6,7 +6,7 @@ A sequence is read as a whole, or in windows. With windows, the carry of the mod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,8 @@ from nlstm_jax.models import Classifier, build_classifier
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.models import SYMBOLS
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import ShuffledSampler, Task, WeightedSum, eval_batches, reset_where
+from nlstm_jax.tasks.base import ShuffledSampler, Task, eval_batches, reset_where
+from nlstm_jax.tasks.sums import WeightedSum
 from nlstm_jax.types import AnyArray, Array, Bool, Carry, Config, Float, Int, PRNGKeyArray
 
 
@@ -168,7 +169,7 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
             0, "T, symbols that are read at once and the gradient goes through; 0: all", low=0, high=100_000
         ),
         "data.seed": seed("generated: of the sequences"),
-        "train.stateful": Setting(True, "the memory goes from a sequence's window to its next one"),
+        "train.stateful": Setting(True, "the carry goes from a sequence's window to its next one"),
         "model.output": Setting(
             "softmax", "one class of all, or yes or no for each (binary cross-entropy)", choices=("softmax", "sigmoid")
         ),
@@ -244,26 +245,26 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
         return ()
 
     def train_loss(
-        self, model: Classifier, batch: WindowBatch, memory: Carry, key: PRNGKeyArray | None
+        self, model: Classifier, batch: WindowBatch, carry: Carry, key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, Carry]:
         """Return the sum of nats over the windows that have a symbol, and the next carry."""
-        memory, logits = self._read_windows(model, batch, memory, key)
+        carry, logits = self._read_windows(model, batch, carry, key)
         mask = (batch.lengths > 0).astype(logits.dtype)
         nats = self._compute_nats(logits, batch.classes)
-        return WeightedSum((nats * mask).sum(), mask.sum()), memory
+        return WeightedSum((nats * mask).sum(), mask.sum()), carry
 
     def eval_step(
-        self, model: Classifier, batch: WindowBatch, memory: Carry, weight: Float[Array, "B"]
+        self, model: Classifier, batch: WindowBatch, carry: Carry, weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], Carry]:
         """Return the sums of nats and of correct predictions at the ends of the sequences, and the next carry."""
-        memory, logits = self._read_windows(model, batch, memory, None)
+        carry, logits = self._read_windows(model, batch, carry, None)
         end_weight = weight * batch.last
         metrics = {
             "log_loss": self._compute_nats(logits, batch.classes),
             "accuracy": (logits.argmax(-1) == batch.classes).astype(jnp.float32),
         }
         sums = {name: WeightedSum((values * end_weight).sum(), end_weight.sum()) for name, values in metrics.items()}
-        return sums, memory
+        return sums, carry
 
     def probabilities(
         self, model: Classifier, sequences: Sequence[Sequence[str]], names: Sequence[str] = ()
@@ -289,14 +290,14 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
             """Read all windows in order, and return the logits at the end of each sequence."""
 
             def read_batch(state: tuple[Carry, Array], indices: Int[Array, "B"]) -> tuple[tuple[Carry, Array], None]:
-                memory, final_logits = state
+                carry, final_logits = state
                 batch = windows.gather(indices)
-                memory, logits = self._read_windows(model, batch, memory, None)
-                return (memory, jnp.where(batch.last[:, None], logits, final_logits)), None
+                carry, logits = self._read_windows(model, batch, carry, None)
+                return (carry, jnp.where(batch.last[:, None], logits, final_logits)), None
 
-            memory = self.initial_carry(model, batches.shape[1])
+            carry = self.initial_carry(model, batches.shape[1])
             no_logits = jnp.zeros((batches.shape[1], len(self.classes)))
-            (_, final_logits), _ = jax.lax.scan(read_batch, (memory, no_logits), batches)
+            (_, final_logits), _ = jax.lax.scan(read_batch, (carry, no_logits), batches)
             return final_logits
 
         all_sequences = np.arange(windows.sequences)[None]
@@ -327,21 +328,21 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
             )
 
     def _read_windows(
-        self, model: Classifier, batch: WindowBatch, memory: Carry, key: PRNGKeyArray | None
+        self, model: Classifier, batch: WindowBatch, carry: Carry, key: PRNGKeyArray | None
     ) -> tuple[Carry, Float[Array, "B K"]]:
         """Run the model over a batch of windows.
 
-        The carry `memory` is reset where a sequence begins. If it is `()`, each window starts from the initial carry.
+        The carry is reset where a sequence begins. If it is `()`, each window starts from the initial carry.
 
         Returns:
             The next carry, or `()`.
             The logits at the end of each window.
         """
-        if not jax.tree.leaves(memory):
+        if not jax.tree.leaves(carry):
             _, logits = model(batch.symbols, batch.lengths, None, key=key)
-            return memory, logits
+            return carry, logits
 
-        carry = reset_where(batch.first, self.initial_carry(model, batch.first.size), memory)
+        carry = reset_where(batch.first, self.initial_carry(model, batch.first.size), carry)
         next_carry, logits = model(batch.symbols, batch.lengths, carry, key=key)
         return next_carry, logits
 
@@ -362,7 +363,7 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
         return SequenceWindows(padded, lengths, classes, window)
 
 
-def _generate(data: Mapping[str, Any]) -> SequenceData:
+def _generate(data: Config) -> SequenceData:
     """Generate the sequences of the kind `six`, `events` or `cue`.
 
     The kind `six` has a training split only.

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,9 @@ from nlstm_jax.models import Seq2Seq, build_seq2seq
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.models import SYMBOLS
 from nlstm_jax.settings.setting import seed
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask
 from nlstm_jax.tasks.sampling import SampleRequest
+from nlstm_jax.tasks.sums import WeightedSum
 from nlstm_jax.types import AnyArray, Array, Config, Float, Int, PRNGKeyArray
 
 BLANK = -1
@@ -113,7 +114,7 @@ class EchoTask(StatelessTask[Seq2Seq, EchoBatch]):
 
     splits: dict[str, EchoExamples]
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
+    def __init__(self, data: Config) -> None:
         """Draw the sequences of all splits.
 
         Args:

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,8 +30,9 @@ from nlstm_jax.models import LanguageModel, build_language_model
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.models import LANGUAGE_MODEL
 from nlstm_jax.settings.setting import seed
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask
 from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
+from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Bool, Config, Float, Int, PRNGKeyArray
 
 
@@ -147,27 +148,18 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         """Build the task on the poems of `data.path`, or on generated verse if the path is empty.
 
         Raises:
-            DataError: The poems cannot be read (see `read_corpus`), a split has no poem, or there are fewer training
-                poems than `train.batch_size`.
+            DataError: The poems cannot be read (see `read_poems`), or there are fewer of them for training than
+                `train.batch_size`.
         """
         data = config["data"]
         batch_size = config["train"]["batch_size"]
         floor: dict[str, dict[str, float]] | None = None
         if data["path"]:
-            path = Path(data["path"])
-            corpus = read_corpus(path)
-            source = f"poems: {path}"
+            corpus = read_poems(data["path"])
+            source = f"poems: {data['path']}"
         else:
             corpus, floor = _generate(data)
             source = "poems: generated verse"
-
-        for split in SPLITS:
-            if not corpus.splits[split]:
-                raise DataError(
-                    f"{source}: at least one poem in the {split} split expected, found none among "
-                    f"{sum(map(len, corpus.splits.values()))} poems, which a hash of their text "
-                    "splits 90/5/5; different poems, parted by blank lines, and more of them serve"
-                )
 
         count = len(corpus.splits["train"])
         if count < batch_size:
@@ -326,7 +318,27 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         return hashlib.sha256(symbols.encode() + tokens.tobytes()).hexdigest()
 
 
-def _generate(data: Mapping[str, Any]) -> tuple[Corpus, dict[str, dict[str, float]]]:
+def read_poems(path: str) -> Corpus:
+    """Read a user's poems, see `read_corpus`.
+
+    Args:
+        path: The setting `data.path`.
+
+    Raises:
+        DataError: The poems cannot be read, or a split has no poem.
+    """
+    corpus = read_corpus(Path(path))
+    for split in SPLITS:
+        if not corpus.splits[split]:
+            raise DataError(
+                f"poems: {path}: at least one poem in the {split} split expected, found none among "
+                f"{sum(map(len, corpus.splits.values()))} poems, which a hash of their text "
+                "splits 90/5/5; different poems, parted by blank lines, and more of them serve"
+            )
+    return corpus
+
+
+def _generate(data: Config) -> tuple[Corpus, dict[str, dict[str, float]]]:
     """Generate verse from the English grammar.
 
     Returns:

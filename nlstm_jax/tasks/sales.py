@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,12 @@ from nlstm_jax.process import cache_folder
 from nlstm_jax.runs.files import RANKING
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import StatelessTask, WeightedSum, eval_batches, to_means
+from nlstm_jax.tasks.base import StatelessTask, eval_batches
 from nlstm_jax.tasks.baselines import RIDGE_MONTHS, monthly_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.tasks.ranking import rank_items, ranking_table, write_ranking
 from nlstm_jax.tasks.sales_windows import SalesBatch, SalesWindows, collect_months
+from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import Array, Bool, Config, Float, Int, PRNGKeyArray
 
 _BATCH = 4096
@@ -84,7 +85,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
 
     splits: dict[str, SalesWindows]
 
-    def __init__(self, history: SalesHistory, data: Mapping[str, Any], likelihood: str) -> None:
+    def __init__(self, history: SalesHistory, data: Config, likelihood: str) -> None:
         """Make the splits.
 
         Args:
@@ -357,7 +358,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         return make_windows
 
 
-def _generate(data: Mapping[str, Any]) -> SalesHistory:
+def _generate(data: Config) -> SalesHistory:
     """Generate the history of a shop world.
 
     Raises:

@@ -1,11 +1,15 @@
-"""The batch and the number of steps that serve a corpus of a user's poems, which may be small or have long poems."""
+"""The batch and the number of steps that serve a corpus of a user's poems, which may be small or have long poems.
 
-import copy
+`experiments.train` and sweeps apply one rule, `settings_for_short_run`, so that the same options are the same run.
+"""
 
-from ml_collections import ConfigDict
+import functools
+from collections.abc import Collection
+from pathlib import Path
 
 from nlstm_jax import settings
-from nlstm_jax.tasks.build import build
+from nlstm_jax.tasks.poems import read_poems
+from nlstm_jax.types import Config
 
 TARGETS = 1_843_200
 """The number of symbols that a run of the demo trains on: 1,200 steps of 64 generated poems."""
@@ -16,14 +20,17 @@ EVALUATIONS = 15
 _BATCH_SIZE = 64
 _TARGETS_PER_POEM = 24
 """The number of symbols to predict in a generated poem."""
-_LENGTH_SETTINGS = ("train.batch_size", "train.epochs", "train.steps")
-"""The settings that decide how long a run is. A user who sets one of them decides it alone."""
+_LENGTH_SETTINGS = ("batch_size", "epochs", "steps")
+"""The settings of the section `train` that decide how long a run is. A user who sets one of them decides it alone."""
 
 
-def settings_for_corpus(config: ConfigDict) -> dict[str, int]:
-    """Return the settings that train on the poems of `data.path` about as much as the demo trains on generated ones.
+def settings_for_corpus(path: str) -> dict[str, int]:
+    """Return the settings that train on a user's poems about as much as the demo trains on generated ones.
 
     A batch has about as many symbols as one of generated poems, and so has the whole run.
+
+    Args:
+        path: A file of poems or a folder of quatrain files.
 
     Returns:
         The values of settings by their keys, e.g. `train.steps`.
@@ -31,11 +38,7 @@ def settings_for_corpus(config: ConfigDict) -> dict[str, int]:
     Raises:
         DataError: The poems cannot be read, or there are too few.
     """
-    return _suggest(*_measure_corpus(config))
-
-
-def _suggest(poem_count: int, targets_per_poem: float) -> dict[str, int]:
-    """Return the settings for a corpus of this size, see `settings_for_corpus`."""
+    poem_count, targets_per_poem = _measure_corpus(path)
     batch_size = round(_BATCH_SIZE * _TARGETS_PER_POEM / targets_per_poem)
     batch_size = max(8, min(_BATCH_SIZE, batch_size))
     batch_size = min(poem_count, batch_size)
@@ -49,38 +52,47 @@ def _suggest(poem_count: int, targets_per_poem: float) -> dict[str, int]:
     }
 
 
-def lengthen_short_run(config: ConfigDict, chosen: set[str]) -> ConfigDict:
-    """Return a configuration whose run is as long as `settings_for_corpus` says, if it would be shorter.
+def settings_for_short_run(config: Config, chosen: Collection[str]) -> dict[str, int]:
+    """Return the settings that make a run as long as `settings_for_corpus` says, if it would be shorter.
 
-    Configurations of other tasks, of generated poems, and those that have their own batch or length stay as they are.
+    Runs of other tasks, of generated poems, and those that have their own batch or length stay as they are.
 
     Args:
         config: The configuration.
-        chosen: The keys of the settings that the user has chosen.
+        chosen: The keys of the settings that the user has chosen. They are never changed.
+
+    Returns:
+        The values of the settings to change by their keys. Empty if the run stays as it is.
 
     Raises:
         DataError: See `settings_for_corpus`.
     """
-    if config.task != "poems" or not config.data.path or chosen.intersection(_LENGTH_SETTINGS):
-        return config
+    path = config["data"].get("path")
+    if config["task"] != "poems" or not path or any(f"train.{name}" in chosen for name in _LENGTH_SETTINGS):
+        return {}
+    train = config["train"]
     defaults = settings.defaults("poems", "lstm").train
-    names = [key.removeprefix("train.") for key in _LENGTH_SETTINGS]
-    if any(config.train[name] != defaults[name] for name in names):
-        return config
+    if any(train[name] != defaults[name] for name in _LENGTH_SETTINGS):
+        return {}
 
-    poem_count, targets_per_poem = _measure_corpus(config)
-    suggested = _suggest(poem_count, targets_per_poem)
-    steps = config.train.epochs * (poem_count // config.train.batch_size)
-    if steps >= suggested["train.steps"]:
-        return config
-    lengthened = copy.deepcopy(config)
-    lengthened.update_from_flattened_dict({key: value for key, value in suggested.items() if key not in chosen})
-    return lengthened
+    suggested = settings_for_corpus(path)
+    poem_count, _ = _measure_corpus(path)
+    if train["epochs"] * (poem_count // train["batch_size"]) >= suggested["train.steps"]:
+        return {}
+    return {key: value for key, value in suggested.items() if key not in chosen}
 
 
-def _measure_corpus(config: ConfigDict) -> tuple[int, float]:
+def _measure_corpus(path: str) -> tuple[int, float]:
     """Return the number of training poems, and the mean number of symbols to predict in one."""
-    single = copy.deepcopy(config)
-    single.train.batch_size = 1
-    task = build(single.to_dict())
-    return task.splits["train"].size, task.targets_per_example
+    files = [Path(path), *Path(path).glob("*")]
+    state = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists()]
+    return _measure_unchanged_corpus(path, tuple(state))
+
+
+@functools.lru_cache(maxsize=16)
+def _measure_unchanged_corpus(path: str, state: tuple[tuple[int, int], ...]) -> tuple[int, float]:
+    """Measure a corpus once, as all trials of a sweep may have it. `state` changes whenever its files do."""
+    poems = read_poems(path).splits["train"]
+    # A line's end, or the poem's end, is to be predicted too.
+    targets = sum(len(line) + 1 for poem in poems for line in poem)
+    return len(poems), targets / len(poems)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +15,10 @@ from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models import Forecaster, build_forecaster
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask, WeightedSum, to_means
+from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask
 from nlstm_jax.tasks.baselines import price_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
+from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Config, Float, Int, PRNGKeyArray
 
 CLOSE = VALUES.index("close")
@@ -155,7 +156,7 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
 
     splits: dict[str, PriceWindows]
 
-    def __init__(self, prices: Prices, data: Mapping[str, Any], likelihood: str, *, online: bool = False) -> None:
+    def __init__(self, prices: Prices, data: Config, likelihood: str, *, online: bool = False) -> None:
         """Make the splits.
 
         Args:
@@ -306,9 +307,7 @@ def _make_channels(values: Float[np.ndarray, "N 5"], inputs: str) -> Float[np.nd
     return np.concatenate([np.zeros((1, 5)), log_values[1:] - references[:-1]])
 
 
-def _standardize(
-    channels: Float[np.ndarray, "N 5"], fit_rows: int, data: Mapping[str, Any]
-) -> Float[np.ndarray, "N 5"]:
+def _standardize(channels: Float[np.ndarray, "N 5"], fit_rows: int, data: Config) -> Float[np.ndarray, "N 5"]:
     """Return the channels minus their mean, divided by their standard deviation.
 
     Mean and standard deviation are those of the first `fit_rows` rows. With returns, the first row is not among them.
@@ -339,7 +338,7 @@ def _compute_targets(close: Float[np.ndarray, "N"], target: str, horizon: int) -
     return np.concatenate([moves, np.zeros(min(horizon, len(close)))])[: len(close)]
 
 
-def _usable_days(prices: Prices, data: Mapping[str, Any], online: bool) -> Int[np.ndarray, "n"]:
+def _usable_days(prices: Prices, data: Config, online: bool) -> Int[np.ndarray, "n"]:
     """Return the days t that have a complete window before them and a complete horizon after them, without a gap.
 
     A gap is more than `largest_gap` days without a row. With returns, the day before the window must exist too, as the
@@ -357,7 +356,7 @@ def _usable_days(prices: Prices, data: Mapping[str, Any], online: bool) -> Int[n
     return days[has_no_gap]
 
 
-def _split_bounds(rows: int, data: Mapping[str, Any], online: bool) -> dict[str, tuple[int, int]]:
+def _split_bounds(rows: int, data: Config, online: bool) -> dict[str, tuple[int, int]]:
     """Return the first row of each split and the row after its last one."""
     if online:
         return {"train": (0, rows)}

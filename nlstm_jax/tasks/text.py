@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,9 @@ from nlstm_jax.models import LanguageModel, build_language_model
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.models import LANGUAGE_MODEL
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import Task, WeightedSum, reset_where, to_means
+from nlstm_jax.tasks.base import Task, reset_where
 from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
+from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Bool, Carry, Config, Float, Int, PRNGKeyArray
 
 
@@ -276,20 +277,20 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         return model.cell.cell.initial_carry((batch_size,))
 
     def train_loss(
-        self, model: LanguageModel, batch: TextBatch, memory: Carry, key: PRNGKeyArray | None
+        self, model: LanguageModel, batch: TextBatch, carry: Carry, key: PRNGKeyArray | None
     ) -> tuple[WeightedSum, Carry]:
         """Compute the log-loss in nats, summed over the targets of the batch, and the carry after it."""
-        memory, nats = self._log_loss(model, batch, memory, batch.mask, key)
+        carry, nats = self._log_loss(model, batch, carry, batch.mask, key)
         weight = jnp.float32(batch.first.size) if self._per_sequence else batch.mask.sum()
-        return WeightedSum(nats, weight), memory
+        return WeightedSum(nats, weight), carry
 
     def eval_step(
-        self, model: LanguageModel, batch: TextBatch, memory: Carry, weight: Float[Array, "B"]
+        self, model: LanguageModel, batch: TextBatch, carry: Carry, weight: Float[Array, "B"]
     ) -> tuple[dict[str, WeightedSum], Carry]:
         """Compute the log-loss in nats, summed over the weighted targets, and the carry after the batch."""
         weights = batch.mask * weight
-        memory, nats = self._log_loss(model, batch, memory, weights, None)
-        return {"log_loss": WeightedSum(nats, weights.sum())}, memory
+        carry, nats = self._log_loss(model, batch, carry, weights, None)
+        return {"log_loss": WeightedSum(nats, weights.sum())}, carry
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """Return the log-loss and the perplexity = exp(log-loss) of every split."""
@@ -358,13 +359,13 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         self,
         model: LanguageModel,
         batch: TextBatch,
-        memory: Carry,
+        carry: Carry,
         weights: Float[Array, "T B"],
         key: PRNGKeyArray | None,
     ) -> tuple[Carry, Float[Array, ""]]:
         """Compute the carry after a batch and the weighted sum of its log-loss. Rows that begin have a fresh carry."""
         fresh_carry = self.initial_carry(model, batch.first.size)
-        carry = reset_where(batch.first, fresh_carry, memory)
+        carry = reset_where(batch.first, fresh_carry, carry)
         carry, nats, _ = model.log_loss(batch.tokens, batch.targets, weights, carry, key=key)
         return carry, nats
 
@@ -378,7 +379,7 @@ def _check_length(text: Int[np.ndarray, "N"], rows: int, targets: int, source: s
         )
 
 
-def _generate(data: Mapping[str, Any]) -> tuple[Text, dict[str, dict[str, float]] | None]:
+def _generate(data: Config) -> tuple[Text, dict[str, dict[str, float]] | None]:
     """Generate a text from the English grammar: the lines of its verse, one after the other.
 
     Returns:

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import jax
 import orbax.checkpoint as ocp
@@ -17,10 +17,14 @@ from nlstm_jax.runs import files
 from nlstm_jax.training import hosts
 from nlstm_jax.training.manifest import MANIFEST, Manifest, describe_leaf, file_checksums, named_leaves
 from nlstm_jax.training.parallel import device_put_global
+from nlstm_jax.training.steps import TrainState
+from nlstm_jax.types import PyTree
 
 MARKER = "manifests.json"
 """The file in the folder of checkpoints that says from which step on each has a manifest, and names the run."""
 _ITEM = "default"
+_SAVED_NAMES = {"carry": "memory"}
+"""The names in a checkpoint of the fields that have another name there, which is that of version 0.1."""
 _SAVING = "saving-"
 _DELETING = "deleting-"
 _SET_ASIDE = "set_aside-"
@@ -36,7 +40,7 @@ class Resumed(NamedTuple):
     """
 
     step: int
-    state: Any
+    state: TrainState
     notes: list[str]
 
 
@@ -72,7 +76,7 @@ class Checkpoints:
         names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def save(self, step: int, state: Any, metric: float | None, rows: int = 0) -> None:
+    def save(self, step: int, state: TrainState, metric: float | None, rows: int = 0) -> None:
         """Save the state after `step`, and delete the checkpoints that are no longer kept.
 
         The last one is kept, the one before, and the best of all but the last. If the last is damaged later, what is
@@ -112,7 +116,7 @@ class Checkpoints:
             for old_step in self._superseded():
                 self._delete(old_step)
 
-    def restore(self, step: int, like: Any) -> Any:
+    def restore(self, step: int, like: TrainState) -> TrainState:
         """Return the state after `step`, with the structure, shapes and devices of `like`.
 
         Raises:
@@ -129,7 +133,7 @@ class Checkpoints:
         state = hosts.broadcast_from_first(state)
         return jax.tree.map(lambda leaf, array: device_put_global(array, leaf.sharding), like, state)
 
-    def restore_newest(self, like: Any, row_steps: Sequence[int]) -> Resumed:
+    def restore_newest(self, like: TrainState, row_steps: Sequence[int]) -> Resumed:
         """Return the newest checkpoint that is whole and whose lines of metrics are there.
 
         A newer one that is damaged, or whose lines are missing, is renamed to `set_aside-STEP`. If none has its
@@ -175,7 +179,7 @@ class Checkpoints:
     ) -> None:
         self._orbax.close()
 
-    def _restore(self, step: int, like: Any) -> Any:
+    def _restore(self, step: int, like: TrainState) -> TrainState:
         if step not in self.steps:
             raise CheckpointError(
                 f"{self._folder}: a checkpoint of step {step} expected, found {self.steps or 'none'}"
@@ -200,9 +204,10 @@ class Checkpoints:
             raise DamagedCheckpointError(f"{folder}: the checkpoint cannot be read: {_one_line(error)}") from error
         if manifest is not None:
             manifest.check_arrays(folder, saved)
-        fields = {name: getattr(like, name) for name in saved}
+        fields = {name: getattr(like, name) for name in like._fields if _SAVED_NAMES.get(name, name) in saved}
+        restored = {name: saved[_SAVED_NAMES.get(name, name)] for name in fields}
         # Arrays of size 0 are not in the checkpoint; those of `like` take their place.
-        fields = jax.tree.map(lambda empty, array: empty if array is None else array, fields, saved)
+        fields = jax.tree.map(lambda empty, array: empty if array is None else array, fields, restored)
         return like._replace(**fields)
 
     def _mark(self, step: int) -> str:
@@ -312,13 +317,19 @@ class Checkpoints:
         return target
 
 
-def _without_empty(state: Any) -> dict[str, Any]:
-    """Return a NamedTuple's fields without those that are `()`; arrays of size 0, which orbax refuses, are None."""
-    fields = {name: value for name, value in state._asdict().items() if not (isinstance(value, tuple) and not value)}
+def _without_empty(state: TrainState) -> dict[str, PyTree]:
+    """Return a NamedTuple's fields, by their names in a checkpoint, without those that are `()`.
+
+    Arrays of size 0, which orbax refuses, are None.
+    """
+    fields = {}
+    for name, value in state._asdict().items():
+        if not (isinstance(value, tuple) and not value):
+            fields[_SAVED_NAMES.get(name, name)] = value
     return jax.tree.map(lambda leaf: leaf if leaf.size else None, fields)
 
 
-def _check_shapes(folder: Path, saved: dict[str, tuple[int, ...]], like: Any) -> None:
+def _check_shapes(folder: Path, saved: dict[str, tuple[int, ...]], like: PyTree) -> None:
     """Raise a CheckpointError that names the first array whose shape differs."""
     expected = {name: tuple(leaf.shape) for name, leaf in named_leaves(like).items()}
     for name in sorted(saved.keys() | expected.keys()):

@@ -3,11 +3,10 @@
 Both check everything, read the data, make the programs and open the run folders; `loop.train` does the rest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import jax
 from rich.console import Console
@@ -27,16 +26,17 @@ from nlstm_jax.training.record import RunRecord
 from nlstm_jax.training.run import TrainingRun
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.setup import as_mapping, make_groups, unfinished_runs
+from nlstm_jax.types import Config, JsonObject
 
 
 def fit(
-    config: Mapping[str, Any],
+    config: Config,
     workdir: Path,
     *,
     overwrite: bool = False,
     console: Console | None = None,
     metric_writers: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> JsonObject:
     """Train a configuration in a run folder; the same call again goes on where this one stopped.
 
     Everything is checked, and the data read, before the folder is made. Of several processes
@@ -69,14 +69,14 @@ def fit(
 
 
 def fit_together(
-    configs: Sequence[Mapping[str, Any]],
+    configs: Sequence[Config],
     workdirs: Sequence[Path],
     *,
     overwrite: bool = False,
     console: Console | None = None,
     vmap: bool | None = None,
     metric_writers: Sequence[str] = (),
-) -> list[dict[str, Any]]:
+) -> list[JsonObject]:
     """Train several configurations at once, in one process: data are read and steps compiled once for all.
 
     Each has its own run folder, the same as if it had been trained alone: a call for one goes on from the folder that

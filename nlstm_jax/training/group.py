@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +12,7 @@ from nlstm_jax.training.evaluation import evaluate, train_count
 from nlstm_jax.training.optimizer import TracedHparams, traced_hparams
 from nlstm_jax.training.run import TrainingRun
 from nlstm_jax.training.steps import CompiledSteps, StepReport, TrainState
-from nlstm_jax.types import Int
+from nlstm_jax.types import Config, Int
 
 
 @dataclass
@@ -86,7 +85,7 @@ class RunGroup:
                 run.state = state
                 run.step = step
 
-    def evaluate(self, options: Mapping[str, Any], examples_per_second: float) -> list[TrainingRun]:
+    def evaluate(self, options: Config, examples_per_second: float) -> list[TrainingRun]:
         """Evaluate the active runs that have not ended, and record it.
 
         Args:

@@ -6,9 +6,9 @@ to the others here. A process by itself is the first of one, and exchanges nothi
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -18,8 +18,10 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from nlstm_jax import errors
 from nlstm_jax.errors import ConfigError, UserError
 from nlstm_jax.runs import differences
+from nlstm_jax.types import Config
 
 Tree = TypeVar("Tree")
+Value = TypeVar("Value")
 
 
 def is_first() -> bool:
@@ -27,7 +29,7 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def gather(value: Any) -> list[Any]:
+def gather(value: Value) -> list[Value]:
     """Return the values of all processes, in their order; every process must call this.
 
     Args:
@@ -73,7 +75,7 @@ def raise_everywhere() -> Iterator[None]:
             raise getattr(errors, kind)(f"process {index}: {text}")
 
 
-def assert_equal_across_processes(values: Mapping[str, Any]) -> None:
+def assert_equal_across_processes(values: Config) -> None:
     """Raise a ConfigError, on all processes, that names the first key whose value differs from the first process'."""
     first, *others = gather(dict(values))
     for index, other in enumerate(others, start=1):

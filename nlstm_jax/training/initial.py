@@ -1,14 +1,15 @@
 """The model that a run starts from."""
 
 from pathlib import Path
-from typing import Any
+
+from flax import nnx
 
 from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.types import Config
 
 
-def initial_model(config: Config, task: tasks.AnyTask) -> Any:
+def initial_model(config: Config, task: tasks.AnyTask) -> nnx.Module:
     """Draw the model before its first step, or load the values that its configuration names.
 
     Raises:

@@ -4,7 +4,6 @@ A single run is a group of one, see `group.RunGroup`.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 
@@ -15,9 +14,10 @@ from nlstm_jax.training import hosts
 from nlstm_jax.training.group import RunGroup
 from nlstm_jax.training.logger import RunLogger, Throughput
 from nlstm_jax.training.schedule import TrainingSchedule
+from nlstm_jax.types import JsonObject
 
 
-def train(groups: Sequence[RunGroup], logger: RunLogger, shutdown: GracefulShutdown) -> list[dict[str, Any]]:
+def train(groups: Sequence[RunGroup], logger: RunLogger, shutdown: GracefulShutdown) -> list[JsonObject]:
     """Train all runs from their last checkpoints to their ends.
 
     Args:

@@ -6,13 +6,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 
 from nlstm_jax.errors import DamagedCheckpointError, DataError
 from nlstm_jax.runs import files
+from nlstm_jax.types import AnyArray, Array, JsonObject, PyTree
 
 MANIFEST = "manifest.json"
 """The file in the folder of a checkpoint; it is written after all others."""
@@ -37,7 +37,7 @@ class Manifest:
     metric: float | None
     rows: int
     files: Mapping[str, int]
-    leaves: Mapping[str, Mapping[str, Any]]
+    leaves: Mapping[str, JsonObject]
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -81,7 +81,7 @@ class Manifest:
             if checksum != expected:
                 raise DamagedCheckpointError(f"{folder}: the checkpoint is damaged: {name} is not as it was written")
 
-    def check_arrays(self, folder: Path, tree: Any) -> None:
+    def check_arrays(self, folder: Path, tree: PyTree) -> None:
         """Compare restored arrays with the manifest; those that were converted to another dtype are left out.
 
         Raises:
@@ -95,13 +95,13 @@ class Manifest:
                 raise DamagedCheckpointError(f"{folder}: the checkpoint is damaged: {name} is not as it was saved")
 
 
-def named_leaves(tree: Any) -> dict[str, Any]:
+def named_leaves(tree: PyTree) -> dict[str, Array]:
     """Return every leaf by its path in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
-def describe_leaf(leaf: Any) -> dict[str, Any]:
+def describe_leaf(leaf: AnyArray) -> JsonObject:
     """Return the shape, the dtype and the SHA-256 of an array's bytes."""
     flat = np.ascontiguousarray(leaf).reshape(-1)
     digest = hashlib.sha256(flat.view(np.uint8).data)
@@ -114,5 +114,5 @@ def file_checksums(folder: Path) -> dict[str, int]:
     return {path.relative_to(folder).as_posix(): zlib.crc32(path.read_bytes()) for path in paths}
 
 
-def _text_digest(content: Mapping[str, Any]) -> str:
+def _text_digest(content: JsonObject) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

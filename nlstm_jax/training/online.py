@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from rich.console import Console
 
 from nlstm_jax import models, settings, tasks
@@ -25,6 +25,7 @@ from nlstm_jax.training.record import RunRecord
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.setup import as_mapping
 from nlstm_jax.training.steps import CompiledSteps
+from nlstm_jax.types import Config, JsonObject
 
 STEPS = 200
 """The number of steps in one compiled call, after which an interruption is heard."""
@@ -33,13 +34,13 @@ SECONDS = 10
 
 
 def fit_online(
-    config: Mapping[str, Any],
+    config: Config,
     workdir: Path,
     *,
     overwrite: bool = False,
     console: Console | None = None,
     metric_writers: Sequence[str] = (),
-) -> dict[str, Any]:
+) -> JsonObject:
     """Train as `fit` does, for `config.train.online`: one example a step, forecast before it is learned from.
 
     The metrics have a row for every step. Their split is `valid`, as no row's example has been trained on. Arguments,
@@ -93,7 +94,7 @@ class OnlineTrainer:
         status: The status that the run ended with; None while it goes on.
     """
 
-    def __init__(self, record: RunRecord, model: Any) -> None:
+    def __init__(self, record: RunRecord, model: nnx.Module) -> None:
         """Begin, or go on from the last checkpoint."""
         config = record.config
         examples = record.task.splits["train"]
@@ -172,7 +173,7 @@ class OnlineTrainer:
         self._saved = time.monotonic()
 
 
-def _check(config: Mapping[str, Any]) -> None:
+def _check(config: Config) -> None:
     """Raise a ConfigError for settings that have no meaning in a pass of one example a step."""
     train = config["train"]
     for name, accepted in (("batch_size", 1), ("epochs", 1.0), ("steps", 0), ("shards", 1)):
@@ -184,10 +185,11 @@ def _check(config: Mapping[str, Any]) -> None:
         raise ConfigError(f"config.train.online: one process expected, found {jax.process_count()} of them")
 
 
-def draw_model(config: Mapping[str, Any], task: tasks.AnyTask) -> Any:
+def draw_model(config: Config, task: tasks.AnyTask) -> nnx.Module:
     """Return the model before its first step, in float64."""
     graph, parameters = models.split(initial_model(config, task))
     model = models.merge(graph, {name: value.astype(float) for name, value in parameters.items()})
     if config["model"]["initial_values"] == "example":
+        assert isinstance(model, models.Forecaster)
         load_example(model, config["seeds"]["init"])
     return model

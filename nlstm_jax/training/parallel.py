@@ -1,10 +1,11 @@
 """Devices: one mesh axis `data`, over which a batch is split; everything else lies on every device."""
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, Sharding
+from jax.typing import ArrayLike
 
 from nlstm_jax.errors import ConfigError
 
@@ -43,12 +44,12 @@ def split_axis(tree: Tree, mesh: Mesh, axis: int) -> Tree:
     return device_put_global(tree, NamedSharding(mesh, PartitionSpec(*[None] * axis, "data")))
 
 
-def device_put_global(tree: Tree, sharding: Any) -> Tree:
+def device_put_global(tree: Tree, sharding: Sharding) -> Tree:
     """Place host arrays, identical on every process, under a global sharding."""
     if sharding.is_fully_addressable:
         return jax.device_put(tree, sharding)
 
-    def put(leaf: Any) -> jax.Array:
+    def put(leaf: ArrayLike) -> jax.Array:
         if isinstance(leaf, jax.Array) and leaf.sharding == sharding:
             return leaf
         array = np.asarray(leaf)

@@ -4,18 +4,21 @@ A penalty is minimized with the loss, but is part of no loss that is reported: i
 and the optimizer's rule. A constraint holds after every step.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import jax.numpy as jnp
 import optax
 
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.models import is_recurrent
+from nlstm_jax.models import Parameters, is_recurrent
 from nlstm_jax.types import Array
 
 GROUPS = {"input_kernel": ("w_x",), "recurrent_kernel": ("w_h",), "bias": ("b", "b_n")}
 KINDS = ("l1", "l2", "max_norm")
+
+Rule: TypeAlias = Callable[[Array, Array, float], Array]
+"""(gradient or update, parameter, value) → gradient or update."""
 
 
 def before(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransformation]:
@@ -43,14 +46,17 @@ def _wanted(options: Mapping[str, Sequence[float]], kind: str) -> bool:
     return any(len(values) > 1 or any(values) for values in (options.get(f"{kind}_{group}", ()) for group in GROUPS))
 
 
-def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Any) -> optax.GradientTransformation:
+def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Rule) -> optax.GradientTransformation:
     """Apply `rule(update, parameter, value)` to every parameter that has a value > 0; the others pass."""
 
     def init(parameters: Mapping[str, Array]) -> optax.EmptyState:
         list(_values(options, kind, parameters))
         return optax.EmptyState()
 
-    def transform(updates: Any, state: Any, parameters: Any = None) -> tuple[Any, Any]:
+    def transform(
+        updates: Parameters, state: optax.EmptyState, parameters: Parameters | None = None
+    ) -> tuple[Parameters, optax.EmptyState]:
+        assert parameters is not None
         changed = {
             name: rule(updates[name], parameters[name], value) for name, value in _values(options, kind, updates)
         }
@@ -59,9 +65,7 @@ def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Any) -> op
     return optax.GradientTransformation(init, transform)
 
 
-def _values(
-    options: Mapping[str, Sequence[float]], kind: str, names: Mapping[str, Any]
-) -> Iterator[tuple[str, float]]:
+def _values(options: Mapping[str, Sequence[float]], kind: str, names: Iterable[str]) -> Iterator[tuple[str, float]]:
     """Yield (parameter name, value) for every parameter that has a value > 0.
 
     Raises:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from nlstm_jax import settings
 from nlstm_jax.runs import RunFolder, read_environment
@@ -14,7 +13,7 @@ from nlstm_jax.training.logger import RunLogger, count_cell_parameters
 from nlstm_jax.training.own_code import describe_own_code, explain_changes
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import TrainState
-from nlstm_jax.types import JsonObject
+from nlstm_jax.types import Config, JsonObject
 
 Row = JsonObject
 """One line of `metrics.jsonl`."""
@@ -36,7 +35,7 @@ class RunRecord:
 
     def __init__(
         self,
-        config: Mapping[str, Any],
+        config: Config,
         task: AnyTask,
         schedule: TrainingSchedule,
         folder: RunFolder,
@@ -51,10 +50,10 @@ class RunRecord:
         self.checkpoints = checkpoints
         self.logger = logger
         self.rows: list[Row] = []
-        self.summary: dict[str, Any] | None = None
+        self.summary: JsonObject | None = None
         self._started = time.monotonic()
 
-    def open(self, state: TrainState, environment: Mapping[str, Any]) -> tuple[int, TrainState]:
+    def open(self, state: TrainState, environment: JsonObject) -> tuple[int, TrainState]:
         """Write the environment, and find out where the run stands.
 
         The newest checkpoint that is whole and has its rows is taken, see `Checkpoints.restore_newest`. Rows past it
@@ -127,7 +126,7 @@ class RunRecord:
         state: TrainState,
         splits: Mapping[str, Mapping[str, float]],
         reason: str | None = None,
-    ) -> dict[str, Any]:
+    ) -> JsonObject:
         """Write the summary.
 
         Args:

@@ -36,7 +36,7 @@ class LoadedRun:
     """
 
     run: Run
-    task: Any
+    task: tasks.AnyTask
     steps: CompiledSteps
     parameters: models.Parameters
     step: int

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 from nlstm_jax.settings import find_metric
 from nlstm_jax.training.best import BestSoFar
 from nlstm_jax.training.optimizer import OptimizerFactory
 from nlstm_jax.training.record import Row, RunRecord
 from nlstm_jax.training.steps import TrainState
+from nlstm_jax.types import JsonObject
 
 _WITHOUT_CLOCK = ("step", "epoch", "split", "wall_seconds", "examples_per_second", "tokens_per_second")
 
@@ -40,7 +40,7 @@ class TrainingRun:
         return self.record.folder.path.name
 
     @property
-    def summary(self) -> dict[str, Any] | None:
+    def summary(self) -> JsonObject | None:
         """The summary that the run ended with; None while it goes on."""
         return self.record.summary
 
@@ -50,7 +50,7 @@ class TrainingRun:
         rows = self.record.rows
         return [row for row in rows if row["step"] == rows[-1]["step"]]
 
-    def resume_or_start(self, environment: Mapping[str, Any]) -> None:
+    def resume_or_start(self, environment: JsonObject) -> None:
         """Go on from the last checkpoint, or begin."""
         tokens_per_step = self.config["train"]["batch_size"] * self.record.task.targets_per_example
         environment = {**environment, "tokens_per_step": tokens_per_step}
@@ -83,6 +83,8 @@ class TrainingRun:
             if split == "train":
                 row |= step_stats
             rows.append(row | clock)
+        if not self.record.rows:
+            self._log_missing_metrics(reports)
         self.record.append(rows)
         self.record.save(self.step, self.state, self._cost(reports))
 
@@ -104,6 +106,16 @@ class TrainingRun:
         if self.step not in self.record.checkpoints.steps:
             self.record.save(self.step, self.state, None)
         self._close("interrupted")
+
+    def _log_missing_metrics(self, reports: Mapping[str, Mapping[str, float]]) -> None:
+        """Log one line if the task declares metrics that the first evaluation has not returned for any split."""
+        returned = {name for report in reports.values() for name in report}
+        missing = [metric.name for metric in self.record.task.metrics if metric.name not in returned]
+        if missing:
+            self.record.logger.log(
+                f"metrics: {', '.join(missing)} declared by {self.config['task']}, but not returned by the "
+                f"evaluation, which returned {', '.join(sorted(returned)) or 'none'}"
+            )
 
     @property
     def _best(self) -> BestSoFar:

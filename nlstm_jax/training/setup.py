@@ -3,10 +3,12 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
+from flax import nnx
 from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from nlstm_jax import settings, tasks
 from nlstm_jax.errors import ConfigError, RunFinishedError
@@ -26,7 +28,7 @@ class PendingRun(NamedTuple):
     workdir: Path
 
 
-def as_mapping(config: Any) -> JsonObject:
+def as_mapping(config: Config | ConfigDict) -> JsonObject:
     """Return a configuration of `ml_collections`, or a mapping of the same form, as plain JSON values."""
     return json.loads(config.to_json()) if hasattr(config, "to_json") else dict(config)
 
@@ -65,7 +67,7 @@ def make_groups(
     config: Config,
     task: tasks.AnyTask,
     optimizer: OptimizerFactory,
-    models: Sequence[Any],
+    models: Sequence[nnx.Module],
     *,
     separate_devices: bool,
 ) -> list[RunGroup]:

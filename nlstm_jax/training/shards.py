@@ -7,14 +7,17 @@ and a device holds one shard's activations at a time: shards are micro-batches t
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeVar
 
 import jax
 from jax.sharding import Mesh, PartitionSpec
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.training.parallel import constrain_replicated
-from nlstm_jax.types import Array, Config
+from nlstm_jax.types import Array, Config, PyTree
+
+Result = TypeVar("Result")
+Tree = TypeVar("Tree")
 
 
 def check_shards(config: Config) -> None:
@@ -30,7 +33,9 @@ def check_shards(config: Config) -> None:
             )
 
 
-def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Any, ...], mesh: Mesh | None) -> Any:
+def map_shards(
+    function: Callable[..., Result], shared: PyTree, parts: tuple[PyTree, ...], mesh: Mesh | None
+) -> Result:
     """Compute `function(shared, *part)` for each shard.
 
     Args:
@@ -43,7 +48,7 @@ def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Any, ...]
         The results, stacked along a first axis S.
     """
 
-    def in_turn(shared: Any, *parts: Array) -> Any:
+    def in_turn(shared: PyTree, *parts: PyTree) -> Result:
         results = jax.lax.map(lambda part: function(shared, *part), parts)
         # Without a barrier XLA may fuse the results with later sums, which would then be rounded differently.
         return jax.lax.optimization_barrier(results)
@@ -56,7 +61,7 @@ def map_shards(function: Callable[..., Any], shared: Any, parts: tuple[Any, ...]
     return jax.shard_map(in_turn, mesh=mesh, in_specs=specs, out_specs=split, check_vma=False)(shared, *parts)
 
 
-def add_shards(stacked: Any, mesh: Mesh | None) -> Any:
+def add_shards(stacked: Tree, mesh: Mesh | None) -> Tree:
     """Add up the shards that `map_shards` has stacked; the sum is whole on every device.
 
     If the compiler chose where the sum lies, a norm of it might be summed in parts, one for each device.
@@ -65,7 +70,7 @@ def add_shards(stacked: Any, mesh: Mesh | None) -> Any:
     return total if mesh is None else constrain_replicated(total, mesh)
 
 
-def add_in_pairs(tree: Any) -> Any:
+def add_in_pairs(tree: Tree) -> Tree:
     """Sum every array over its first axis, whose size is a power of 2: first neighbors, then neighboring sums.
 
     >>> add_in_pairs(jax.numpy.arange(8.0)).item()

@@ -6,23 +6,30 @@ Everything here is a pure function of arrays; one program serves a single run, o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 from jax.sharding import Mesh
 
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge, split
 from nlstm_jax.tasks import AnyTask, Examples, WeightedSum
+from nlstm_jax.tasks.sums import check_loss_and_carry, check_sums_and_carry
 from nlstm_jax.training.optimizer import TracedHparams
 from nlstm_jax.training.parallel import constrain_replicated, replicate, split_axis
 from nlstm_jax.training.shards import add_shards, map_shards
-from nlstm_jax.types import Array, Float, Int
+from nlstm_jax.types import Array, Float, Int, PyTree
 
+Result = TypeVar("Result")
 Tree = TypeVar("Tree")
+Shared: TypeAlias = tuple[Examples, Parameters]
+"""The examples and the parameters, which all shards of a batch have in common."""
+Sums: TypeAlias = Mapping[str, WeightedSum]
+"""The sums that a task's metrics are made of, by name."""
 
 
 class TrainState(NamedTuple):
@@ -32,13 +39,13 @@ class TrainState(NamedTuple):
         step: The number of steps made.
         parameters: The parameters of the model, by name.
         optimizer: The state of the optimizer.
-        memory: The carry that the task takes from batch to batch; the name is that of checkpoints.
+        carry: The carry that the task takes from batch to batch; `()` if its batches are independent.
     """
 
     step: Int[Array, "*M"]
     parameters: Parameters
-    optimizer: Any
-    memory: Any = ()
+    optimizer: optax.OptState
+    carry: PyTree = ()
 
 
 class StepReport(NamedTuple):
@@ -61,7 +68,7 @@ class CompiledSteps:
         shards: The number of parts in which a batch is computed.
     """
 
-    graph: Any
+    graph: nnx.GraphDef[nnx.Module]
     task: AnyTask
     optimizer: Callable[[TracedHparams], optax.GradientTransformation]
     mesh: Mesh
@@ -71,7 +78,7 @@ class CompiledSteps:
     @classmethod
     def from_model(
         cls,
-        model: Any,
+        model: nnx.Module,
         task: AnyTask,
         optimizer: Callable[[TracedHparams], optax.GradientTransformation],
         mesh: Mesh,
@@ -82,7 +89,7 @@ class CompiledSteps:
         graph, _ = split(model)
         return cls(graph, task, optimizer, mesh, runs, shards)
 
-    def init_state(self, model: Any, hparams: TracedHparams, batch_size: int = 1) -> TrainState:
+    def init_state(self, model: nnx.Module, hparams: TracedHparams, batch_size: int = 1) -> TrainState:
         """Return the state of one run before its first step, on the mesh; the model keeps its own arrays.
 
         Args:
@@ -165,7 +172,7 @@ class CompiledSteps:
         batches, _ = examples.eval_batches(batch_size)
         if jax.tree.leaves(self.task.initial_carry(merge(self.graph, parameters), 1)):
             raise ConfigError(
-                "examples by themselves: independent ones expected, found windows that a memory goes through"
+                "examples by themselves: independent ones expected, found windows that a carry goes through"
             )
         sums = jax.device_get(self._per_example_sums(parameters, examples, split_axis(batches, self.mesh, 1)))
         return jax.tree.map(lambda part: part.reshape(-1)[: examples.size], dict(sums))
@@ -223,7 +230,8 @@ class CompiledSteps:
         def body(state: TrainState, batches: tuple[Array, Array]) -> tuple[TrainState, Float[Array, ""]]:
             forecast_batch, learned_batch = batches
             model = merge(self.graph, state.parameters)
-            loss, _ = self.task.train_loss(model, examples.gather(forecast_batch), state.memory, None)
+            result = self.task.train_loss(model, examples.gather(forecast_batch), state.carry, None)
+            loss, _ = check_loss_and_carry(self._owner("train_loss"), result)
 
             def learn() -> TrainState:
                 return self._step(examples, state, hparams, jnp.maximum(learned_batch, 0))[0]
@@ -240,22 +248,23 @@ class CompiledSteps:
         key = jax.random.fold_in(jax.random.key(hparams["dropout_seed"]), state.step)
 
         def objective(
-            parameters: Parameters, examples: Examples, key: Array, indices: Array, carry: Any, shard: Array | None
-        ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], Any]]:
+            parameters: Parameters, examples: Examples, key: Array, indices: Array, carry: PyTree, shard: Array | None
+        ) -> tuple[Float[Array, ""], tuple[Float[Array, ""], PyTree]]:
             if shard is not None:
                 key = jax.random.fold_in(key, shard)
             model = merge(self.graph, parameters)
-            loss, after = self.task.train_loss(model, examples.gather(indices), carry, key)
+            result = self.task.train_loss(model, examples.gather(indices), carry, key)
+            loss, after = check_loss_and_carry(self._owner("train_loss"), result)
             return loss.sum, (loss.weight, after)
 
         loss_and_gradients = jax.value_and_grad(objective, has_aux=True)
         shared = (state.parameters, examples, key)
         if self.shards == 1:
-            (total, (weight, carry)), gradient_sums = loss_and_gradients(*shared, indices, state.memory, None)
+            (total, (weight, carry)), gradient_sums = loss_and_gradients(*shared, indices, state.carry, None)
         else:
             parts = (
                 self._split_microbatches(indices),
-                self._split_microbatches(state.memory),
+                self._split_microbatches(state.carry),
                 jnp.arange(self.shards),
             )
             (totals, (weights, carries)), gradients_of_shards = map_shards(
@@ -275,12 +284,14 @@ class CompiledSteps:
     @partial(jax.jit, static_argnums=0)
     def _eval_sums(
         self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"], weights: Float[Array, "n B"]
-    ) -> Mapping[str, WeightedSum]:
-        def of_shard(shared: Any, indices: Array, weights: Array, carry: Any) -> tuple[Mapping[str, WeightedSum], Any]:
+    ) -> Sums:
+        def of_shard(shared: Shared, indices: Array, weights: Array, carry: PyTree) -> tuple[Sums, PyTree]:
             examples, parameters = shared
-            return self.task.eval_step(merge(self.graph, parameters), examples.gather(indices), carry, weights)
+            model = merge(self.graph, parameters)
+            result = self.task.eval_step(model, examples.gather(indices), carry, weights)
+            return check_sums_and_carry(self._owner("eval_step"), result)
 
-        def of_batch(shared: Any, carry: Any, batch: tuple[Array, Array]) -> tuple[Any, Mapping[str, WeightedSum]]:
+        def of_batch(shared: Shared, carry: PyTree, batch: tuple[Array, Array]) -> tuple[PyTree, Sums]:
             if self.shards == 1 or batch[0].size % self.shards:
                 sums, carry = of_shard(shared, *batch, carry)
                 return carry, sums
@@ -288,7 +299,7 @@ class CompiledSteps:
             stacked, carries = map_shards(of_shard, shared, parts, self._batch_mesh)
             return self._merge_microbatches(carries), add_shards(stacked, self._batch_mesh)
 
-        def of_run(shared: tuple[Examples, Any], parameters: Parameters) -> Mapping[str, WeightedSum]:
+        def of_run(shared: tuple[Examples, tuple[Array, Array]], parameters: Parameters) -> Sums:
             examples, batches = shared
             carry = self.task.initial_carry(merge(self.graph, parameters), batches[0].shape[1])
             _, sums = jax.lax.scan(partial(of_batch, (examples, parameters)), carry, batches)
@@ -297,16 +308,19 @@ class CompiledSteps:
         return self._for_each_run(of_run)((examples, (indices, weights)), parameters)
 
     @partial(jax.jit, static_argnums=0)
-    def _per_example_sums(
-        self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"]
-    ) -> Mapping[str, WeightedSum]:
+    def _per_example_sums(self, parameters: Parameters, examples: Examples, indices: Int[Array, "n B"]) -> Sums:
         model = merge(self.graph, parameters)
 
-        def of_example(index: Int[Array, ""]) -> Mapping[str, WeightedSum]:
-            sums, _ = self.task.eval_step(model, examples.gather(index[None]), (), jnp.ones(1))
+        def of_example(index: Int[Array, ""]) -> Sums:
+            result = self.task.eval_step(model, examples.gather(index[None]), (), jnp.ones(1))
+            sums, _ = check_sums_and_carry(self._owner("eval_step"), result)
             return sums
 
         return jax.lax.map(jax.vmap(of_example), indices)
+
+    def _owner(self, method: str) -> str:
+        """Return the name of a method of the task, as error messages have it."""
+        return f"{type(self.task).__name__}.{method}"
 
     def _split_microbatches(self, tree: Tree) -> Tree:
         """Reshape a batch's arrays [B, …] to [S, B/S, …], a row for each shard."""
@@ -317,7 +331,7 @@ class CompiledSteps:
         merged = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
         return merged if self._batch_mesh is None else constrain_replicated(merged, self._batch_mesh)
 
-    def _for_each_run(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _for_each_run(self, function: Callable[..., Result]) -> Callable[..., Result]:
         """Return `function(shared, *of_run)` for all runs at once."""
         if not self.runs:
             return function

@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.types import Carry
+from nlstm_jax.types import Array, Carry, PyTree
 
-ScanChunk: TypeAlias = Callable[[Carry, Any, int], tuple[Carry, Any]]
+ScanChunk: TypeAlias = Callable[[Carry, PyTree, int], tuple[Carry, PyTree]]
 """(carry, inputs with the leading axis T, T) → (last carry, outputs with the leading axis T)."""
+
+RunBlock: TypeAlias = Callable[[Carry, PyTree, int, bool | Array], tuple[Carry, PyTree]]
+"""A `ScanChunk` of one block, whose last argument is True for the first block of a run."""
 
 
 def rematerialized(scan_chunk: ScanChunk, size: int, reverse: bool) -> ScanChunk:
@@ -24,7 +27,7 @@ def rematerialized(scan_chunk: ScanChunk, size: int, reverse: bool) -> ScanChunk
         reverse: True if the loop runs from the last step to the first.
     """
 
-    def remat_block(carry: Carry, inputs: Any, length: int, is_first: Any) -> tuple[Carry, Any]:
+    def remat_block(carry: Carry, inputs: PyTree, length: int, is_first: bool | Array) -> tuple[Carry, PyTree]:
         del is_first
         return jax.checkpoint(scan_chunk, static_argnums=2)(carry, inputs, length)
 
@@ -43,7 +46,7 @@ def truncated(scan_chunk: ScanChunk, size: int, reverse: bool) -> ScanChunk:
         reverse: True if the loop runs from the last step to the first.
     """
 
-    def truncated_block(carry: Carry, inputs: Any, length: int, is_first: Any) -> tuple[Carry, Any]:
+    def truncated_block(carry: Carry, inputs: PyTree, length: int, is_first: bool | Array) -> tuple[Carry, PyTree]:
         carry = jax.tree.map(lambda leaf: jnp.where(is_first, leaf, jax.lax.stop_gradient(leaf)), carry)
         return scan_chunk(carry, inputs, length)
 
@@ -64,16 +67,16 @@ def block_size(length: int) -> int:
     return min(divisors, key=lambda size: abs(math.log(size / root)), default=root)
 
 
-def _in_blocks(run_block: Callable[[Carry, Any, int, Any], tuple[Carry, Any]], size: int, reverse: bool) -> ScanChunk:
+def _in_blocks(run_block: RunBlock, size: int, reverse: bool) -> ScanChunk:
     """Return a loop that scans over all full blocks and then runs the remaining steps.
 
     Args:
-        run_block: The loop over one block; its last argument is True for the first block of a run.
+        run_block: The loop over one block.
         size: The number of steps in a block.
         reverse: True if the loop runs from the last step to the first.
     """
 
-    def scan_blocks(carry: Carry, inputs: Any, length: int) -> tuple[Carry, Any]:
+    def scan_blocks(carry: Carry, inputs: PyTree, length: int) -> tuple[Carry, PyTree]:
         count, remainder = divmod(length, size)
         if count == 0:
             return run_block(carry, inputs, length, True)
@@ -81,10 +84,10 @@ def _in_blocks(run_block: Callable[[Carry, Any, int, Any], tuple[Carry, Any]], s
         start = remainder if reverse else 0
         stop = start + count * size
 
-        def split(leaf: Any) -> Any:
+        def split(leaf: Array) -> Array:
             return leaf[start:stop].reshape(count, size, *leaf.shape[1:])
 
-        def scan_block(carry: Carry, slices: Any) -> tuple[Carry, Any]:
+        def scan_block(carry: Carry, slices: tuple[PyTree, Array]) -> tuple[Carry, PyTree]:
             block, is_first = slices
             return run_block(carry, block, size, is_first)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from nlstm_jax.cells import (
     StackCarry,
     spec_repr,
 )
-from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected
+from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected, PyTree
 from nlstm_jax.unroll import cudnn, fused, native
 from nlstm_jax.unroll.blocks import ScanChunk, rematerialized, truncated
 from nlstm_jax.unroll.options import LayerState, ScanOptions
@@ -49,7 +49,7 @@ class SequenceInputs(NamedTuple):
 def choose_loop(cell: Layer, carry_shapes: Carry, mode: str) -> str:
     """Return the loop that serves: "scan", "fused", "native" or "cudnn".
 
-    The fused loop differentiates every leaf of the carry, so it serves carries of floats only. So does the native loop.
+    The fused loop differentiates every leaf of the carry, so it serves carries of floats only, as the native one.
 
     Args:
         cell: The layer, named in the error.
@@ -86,7 +86,7 @@ def run_layer(layer: Layer, xs: Float[Array, "T B D"], state: LayerState, option
         return _run_cudnn(layer, xs, state, options)
 
     project: Callable[[Params, Array], Projected] = layer.project
-    loop: Callable[..., tuple[Carry, Any]] = scan
+    loop: Callable[..., tuple[Carry, PyTree]] = scan
     if options.mode in ("fused", "native"):
         project = partial(fused.hoisted, layer.project)
         loop = fused.scan

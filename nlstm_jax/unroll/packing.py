@@ -20,7 +20,7 @@ class Packed(NamedTuple):
 
 
 def packed(segments: Int[Array, "T B"], reverse: bool = False) -> Packed:
-    """Return the mask and the resets for rows of several documents, so that no document sees another's memory.
+    """Return the mask and the resets for rows of several documents, so that no carry passes from one to the next.
 
     Args:
         segments: The number of the document that every step belongs to [T, B]. The steps of one document have the same

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.types import Array, Bool, Carry, Noise, Params, Projected
+from nlstm_jax.types import Array, Bool, Carry, Noise, Params, Projected, PyTree
 
 
 class StepConstants(NamedTuple):
@@ -38,13 +38,13 @@ class StepInputs(NamedTuple):
     reset: Bool[Array, "*T B"] | None
 
 
-Body: TypeAlias = Callable[[StepConstants, Carry, StepInputs], tuple[Carry, Any]]
+Body: TypeAlias = Callable[[StepConstants, Carry, StepInputs], tuple[Carry, PyTree]]
 """One step of a loop: (constants, carry, inputs) → (next carry, what the loop stacks over time)."""
 
 
 def scan(
     body: Body, constants: StepConstants, carry: Carry, inputs: StepInputs, length: int, reverse: bool
-) -> tuple[Carry, Any]:
+) -> tuple[Carry, PyTree]:
     """Run `body` over the leading axis of `inputs`, and return the last carry and the stacked outputs."""
     return jax.lax.scan(partial(body, constants), carry, inputs, length, reverse)
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from nlstm_jax.cells import Layer, spec_repr
 from nlstm_jax.cells.base import leaves_with_names
-from nlstm_jax.types import Carry, Params
+from nlstm_jax.types import Carry, Params, PyTree
 from nlstm_jax.unroll.blocks import block_size
 
 MODES = ("auto", "scan", "fused", "native", "cudnn")
-KIND_NAMES: dict[Any, str] = {jnp.inexact: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
+KIND_NAMES: dict[object, str] = {jnp.inexact: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
 
 
 def check_mode(mode: object) -> None:
@@ -127,7 +127,7 @@ def _check_dtype(name: str, value: object, kind: Any) -> None:
         raise ValueError(f"unroll: {name}: an array of {KIND_NAMES[kind]} expected, found one of {dtype}")
 
 
-def _check_tree(name: str, cell: Layer, tree: Any, expected: Any, circumstances: str) -> None:
+def _check_tree(name: str, cell: Layer, tree: PyTree, expected: PyTree, circumstances: str) -> None:
     """Check that a pytree has the structure, the leaves and the shapes of another one.
 
     Args:
@@ -154,7 +154,7 @@ def _check_tree(name: str, cell: Layer, tree: Any, expected: Any, circumstances:
     raise ValueError(f"unroll: {name}: {spec_repr(cell)} {circumstances}: {message}")
 
 
-def _shapes_by_path(tree: Any) -> dict[str, tuple[int, ...]]:
+def _shapes_by_path(tree: PyTree) -> dict[str, tuple[int, ...]]:
     return {path: jnp.shape(leaf) for path, leaf in leaves_with_names(tree)}
 
 

@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import pytest
 from ml_collections import ConfigDict
 
 from nlstm_jax import settings, tasks
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import read_run
-from nlstm_jax.settings import Question
+from nlstm_jax.settings import Metric, Question
 from nlstm_jax.training import fit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,14 @@ def config(outside, monkeypatch) -> ConfigDict:
     monkeypatch.syspath_prepend(outside)
     importlib.invalidate_caches()
     return importlib.import_module("own_task_package.configs.copying").get_config("smoke,features=8")
+
+
+def change_task(config: ConfigDict, monkeypatch: pytest.MonkeyPatch, changes: dict) -> None:
+    """Make the task of a configuration a subclass of the documented one, with other attributes."""
+    module = importlib.import_module("own_task_package.tasks")
+    monkeypatch.setattr(module, "Wrong", type("Wrong", (module.Copying,), changes), raising=False)
+    settings.find_task.cache_clear()
+    config.task = "own_task_package.tasks:Wrong"
 
 
 def assert_best_is_highest(folder: Path) -> None:
@@ -112,6 +121,45 @@ def test_a_task_without_what_the_project_reads_is_named(config, monkeypatch):
     config.task = "own_task_package.tasks:Bare"
     with pytest.raises(ConfigError, match=r"^config.task: 'own_task_package.tasks:Bare': metadata, a mapping with"):
         tasks.build(config.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "message"),
+    [
+        ("loss", lambda total: total.sum, "Wrong.loss: a WeightedSum expected, found an array of shape ()"),
+        ("loss", tuple, "Wrong.loss: a WeightedSum expected, found a tuple"),
+        (
+            "loss",
+            lambda total: total._replace(sum=total.sum * jnp.ones(3)),
+            r"Wrong.loss: sum: a scalar expected, found an array of shape \(3,\)",
+        ),
+        ("train_loss", lambda pair: pair[0], "Wrong.train_loss: a pair, whose second is the carry, expected, found a"),
+        ("measure", lambda sums: None, "Wrong.measure: a dict of WeightedSum expected, found None"),
+        (
+            "measure",
+            lambda sums: {**sums, "f1": sums["f1"].sum},
+            r"Wrong.measure: 'f1': a WeightedSum expected, found an array of shape \(\)",
+        ),
+    ],
+)
+def test_a_method_that_returns_something_else_is_named(config, monkeypatch, tmp_path, method, value, message):
+    right = getattr(importlib.import_module("own_task_package.tasks").Copying, method)
+    change_task(config, monkeypatch, {method: lambda *arguments: value(right(*arguments))})
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        fit(config, tmp_path / "run")
+
+
+def test_a_metric_that_is_declared_and_never_returned_is_told_once(config, monkeypatch, tmp_path):
+    metrics = (Metric("log_loss"), Metric("f1", higher_is_better=True), Metric("accuracy", higher_is_better=True))
+    change_task(config, monkeypatch, {"metrics": metrics})
+    config.eval.every_steps = 1
+    fit(config, tmp_path / "run")
+    log = (tmp_path / "run" / "log.txt").read_text("utf-8")
+    line = (
+        "metrics: accuracy declared by own_task_package.tasks:Wrong, but not returned by the evaluation, "
+        "which returned f1, log_loss\n"
+    )
+    assert log.count(line) == log.count("declared by") == 1
 
 
 @pytest.mark.slow

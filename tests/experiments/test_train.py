@@ -30,6 +30,16 @@ MISTAKES = {
         2,
         "--config.optimizer.lr: no such setting; did you mean config.optimizer.learning_rate?",
     ),
+    "setting of another task": (
+        ["--config.data.windw=3"],
+        2,
+        "--config.data.windw: no such setting",
+    ),
+    "value of another task": (
+        ["--config=configs/classify.py:cell=lstm,smoke", "--config.data.length=many"],
+        2,
+        "config.data.length: a whole number ≥ 2 and ≤ 100,000 expected, found 'many'",
+    ),
     "key without its section": (
         ["--config.batch_size=1"],
         2,
@@ -86,6 +96,11 @@ MISTAKES = {
         ["--config=configs/poems.py:cell=lstm,smoke,params=10"],
         2,
         "config.cell or config.model: no width of this cell comes within 1% of 10 parameters: the nearest, 1, has 72",
+    ),
+    "no width of a whole model": (
+        ["--config=configs/poems.py:cell=lstm,smoke,model_params=10"],
+        2,
+        "config.model.parameters: 10,697 parameters or more, those of a cell of width 1, expected, found 10",
     ),
     "missing config file": (
         ["--config=configs/nothing.py:smoke"],

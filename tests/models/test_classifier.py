@@ -53,7 +53,7 @@ def test_padding_changes_nothing(embedding: int | None) -> None:
         np.testing.assert_allclose(logits[place], alone[0], rtol=1e-5, atol=1e-6)
 
 
-def test_two_windows_with_the_memory_between_them_are_one_sequence() -> None:
+def test_two_windows_with_the_carry_between_them_are_one_sequence() -> None:
     model = Classifier(5, 4, LSTM(6), key=KEY)
     numbers, lengths = (jnp.asarray(part) for part in batch())
     whole_carry, whole = model(numbers, lengths)

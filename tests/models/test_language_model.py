@@ -63,7 +63,7 @@ def test_tying_needs_the_embeddings_width():
     )
 
 
-def test_going_on_with_the_memory_is_reading_in_one_go():
+def test_going_on_with_the_carry_is_reading_in_one_go():
     model = LanguageModel(5, 3, LSTM(4), key=KEY)
     carry, whole = model(jnp.asarray(TOKENS))
     first_carry, first = model(jnp.asarray(TOKENS[:1]))

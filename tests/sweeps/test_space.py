@@ -76,12 +76,24 @@ def test_names_are_of_one_folder_short_and_unique() -> None:
         ({"settings": {"train.batch_size": 0}}, r"config\.train\.batch_size: .* expected, found 0"),
         ({"settings": {"eval.test_curve": True}}, r"config\.eval\.test_curve: False expected, as a sweep does not"),
         ({"settings": {"cell.candidate_activation": "tan"}}, r"config\.LSTM: candidate_activation: .*found 'tan'"),
+        (
+            {"cell": "lstm", "smoke": True, "params": 10},
+            r"here: trial cell=lstm,smoke,params=10: config.cell or config.model: no width of this cell comes within",
+        ),
+        (
+            {"cell": "lstm", "smoke": True, "model_params": 10},
+            r"here: trial cell=lstm,smoke,model_params=10: config.model.parameters: 10,697 parameters or more",
+        ),
         ({"name": "../x"}, r"trial \.\./x: a name of letters, digits"),
     ],
 )
 def test_a_mistake_in_a_trial_names_it(arguments, message) -> None:
     with pytest.raises(ConfigError, match=message):
         add_all(arguments)
+
+
+def test_a_budget_is_left_to_a_trial_whose_data_are_elsewhere() -> None:
+    assert len(add_all({"cell": "lstm", "params": 10, "settings": {"data.path": "nowhere"}})) == 1
 
 
 def test_two_trials_of_one_name_are_refused() -> None:

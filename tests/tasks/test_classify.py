@@ -100,7 +100,7 @@ def test_read_in_windows_a_sequence_is_what_it_is_as_a_whole(window: int, batch_
     )
 
 
-def test_the_memory_goes_on_wherever_a_sequence_has_several_windows() -> None:
+def test_the_carry_goes_on_wherever_a_sequence_has_several_windows() -> None:
     """Here only the sequences of the validation split have several windows."""
     rng = np.random.default_rng(0)
     parts = {
@@ -149,13 +149,13 @@ def test_no_gradient_goes_from_a_window_into_the_one_before() -> None:
 
     def loss(parameters, through: bool):
         model = models.merge(graph, parameters)
-        _, memory = task.train_loss(model, first, task.initial_carry(model, 50), None)
-        memory = memory if through else jax.lax.stop_gradient(memory)
-        return task.train_loss(model, second, memory, None)[0].sum
+        _, carry = task.train_loss(model, first, task.initial_carry(model, 50), None)
+        carry = carry if through else jax.lax.stop_gradient(carry)
+        return task.train_loss(model, second, carry, None)[0].sum
 
     cut, whole = (jax.grad(loss)(parameters, through) for through in (False, True))
-    _, memory = task.train_loss(model, first, task.initial_carry(model, 50), None)
-    step = jax.grad(lambda parameters: task.train_loss(models.merge(graph, parameters), second, memory, None)[0].sum)
+    _, carry = task.train_loss(model, first, task.initial_carry(model, 50), None)
+    step = jax.grad(lambda parameters: task.train_loss(models.merge(graph, parameters), second, carry, None)[0].sum)
     for name, gradient in step(parameters).items():
         np.testing.assert_allclose(gradient, cut[name], rtol=1e-5, atol=1e-6)
     assert max(float(jnp.abs(cut[name] - whole[name]).max()) for name in cut) > 1e-3
@@ -210,7 +210,7 @@ def test_events_are_held_out_and_learnt(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_only_a_memory_that_goes_on_solves_the_cue(tmp_path: Path) -> None:
+def test_only_a_carry_that_goes_on_solves_the_cue(tmp_path: Path) -> None:
     accuracy = {}
     for stateful in (True, False):
         config = json.loads(classify.get_config("cell=lstm,variant=cue,features=64").to_json())

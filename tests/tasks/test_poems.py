@@ -8,8 +8,9 @@ from nlstm_jax.data.poems import Corpus
 from nlstm_jax.errors import DataError
 from nlstm_jax.models import LanguageModel
 from nlstm_jax.settings import defaults
-from nlstm_jax.tasks.base import WeightedSum, eval_batches
+from nlstm_jax.tasks.base import eval_batches
 from nlstm_jax.tasks.poems import PoemExamples, PoemTask
+from nlstm_jax.tasks.sums import WeightedSum
 
 RNG = np.random.default_rng(0)
 FORMS = ((1,), (2, 3), (4, 1, 2))

@@ -10,8 +10,9 @@ from nlstm_jax.data.generators.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.data.sales import SalesHistory, TestPairs, read_sales
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.settings import defaults
-from nlstm_jax.tasks.base import WeightedSum, eval_batches
+from nlstm_jax.tasks.base import eval_batches
 from nlstm_jax.tasks.sales import SalesTask
+from nlstm_jax.tasks.sums import WeightedSum
 
 OPTIONS = {"protocol": "honest", "window": 4, "origins": 1, "clip": 20, "price": False, "scale": "raw"}
 RNG = np.random.default_rng(1)

@@ -80,7 +80,7 @@ def test_a_split_read_in_windows_has_the_log_loss_of_one_long_sequence(window) -
     np.testing.assert_allclose(sums.sum, nats, rtol=1e-5)
 
 
-def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
+def test_steps_are_those_of_windows_with_the_carry_passed_on_by_hand() -> None:
     config = smoke(train__batch_size=3, data__window=5)
     task = TextTask(text(), rows=3, window=5, loss_per="sequence")
     model = model_of(task, config)
@@ -115,12 +115,12 @@ def test_steps_are_those_of_windows_with_the_memory_passed_on_by_hand() -> None:
     state, _ = program.train(state, traced_hparams(config), examples, batches, steps)
     for name, value in state.parameters.items():
         np.testing.assert_allclose(value, parameters[name], rtol=1e-4, atol=1e-6, err_msg=name)
-    for value, expected in zip(jax.tree.leaves(state.memory), jax.tree.leaves(carry), strict=True):
+    for value, expected in zip(jax.tree.leaves(state.carry), jax.tree.leaves(carry), strict=True):
         np.testing.assert_allclose(value, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
-def test_shards_carry_their_rows_memories() -> None:
+def test_shards_carry_their_rows_carries() -> None:
     def trained(shards):
         config = smoke(train__batch_size=4, train__shards=shards)
         task = TextTask(text(), rows=4, window=5)
@@ -150,7 +150,7 @@ def lines(workdir):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> None:
+def test_an_interrupted_run_goes_on_with_its_carry(tmp_path, monkeypatch) -> None:
     config = smoke(train__steps_per_call=4)
     fit(config, tmp_path / "undisturbed")
     interrupt_soon(monkeypatch)
@@ -164,7 +164,7 @@ def test_an_interrupted_run_goes_on_with_its_memory(tmp_path, monkeypatch) -> No
     valid = [line for line in lines(tmp_path / "run") if line["split"] == "valid"]
     best = min(valid, key=lambda line: line["perplexity"])
     assert restored.evaluate("valid")["log_loss"] == pytest.approx(best["log_loss"], rel=1e-6)
-    with pytest.raises(ConfigError, match="independent ones expected, found windows that a memory goes through"):
+    with pytest.raises(ConfigError, match="independent ones expected, found windows that a carry goes through"):
         restored.per_example_sums("valid")
 
 

@@ -15,7 +15,7 @@ from nlstm_jax import cells
 from nlstm_jax.adapters.weights.tensors import Converted, Tensors, natural_sort_key, to_numpy, to_parameter
 from nlstm_jax.cells import Layer
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.types import Params
+from nlstm_jax.types import Array, Params
 
 _SPECIFICATION = "nlstm_jax.layer"
 """The key of a file's metadata under which the layer's specification is."""
@@ -143,13 +143,13 @@ def _read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         raise DataError(f"{path}: a safetensors file expected: {error}") from error
 
 
-def _leaves_by_path(params: Params) -> dict[str, Any]:
+def _leaves_by_path(params: Params) -> dict[str, Array]:
     """Return the leaves by their paths, e.g. `layers/0/w_h`."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _to_json(value: Any) -> Any:
+def _to_json(value: Any) -> object:
     """Return a layer, or the value of one of its fields, as JSON values.
 
     Raises:
@@ -169,7 +169,7 @@ def _to_json(value: Any) -> Any:
     return jnp.dtype(value).name
 
 
-def _field_names(value: Any) -> tuple[str, ...]:
+def _field_names(value: object) -> tuple[str, ...]:
     """Return the names of the fields of a dataclass or NamedTuple; of any other value, an empty tuple."""
     names: tuple[str, ...] = ()
     if dataclasses.is_dataclass(value):
@@ -177,7 +177,7 @@ def _field_names(value: Any) -> tuple[str, ...]:
     return names or getattr(value, "_fields", ())
 
 
-def _from_json(description: Any) -> Any:
+def _from_json(description: object) -> Any:
     """Return the layer, or the value of a field, that `_to_json` described.
 
     Raises:

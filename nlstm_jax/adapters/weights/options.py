@@ -12,7 +12,7 @@ Converter: TypeAlias = Callable[..., Any]
 
 _BOOLEANS = {"true": True, "false": False}
 
-_PARSERS: dict[Any, tuple[str, Callable[[str], Any]]] = {
+_PARSERS: dict[object, tuple[str, Callable[[str], object]]] = {
     str: ("text", str),
     str | None: ("text", str),
     float: ("a number", float),
@@ -50,7 +50,7 @@ def parse_options(options: Sequence[str], *converters: Converter | None) -> list
     return arguments
 
 
-def unspecified_options(layer: Any) -> list[str]:
+def unspecified_options(layer: object) -> list[str]:
     """List the options of a layer, and of the layers in it, that the weights of other frameworks do not tell.
 
     Returns:
@@ -66,7 +66,7 @@ def unspecified_options(layer: Any) -> list[str]:
     return _without_duplicates([*options, *unspecified_options(tuple(values.values()))])
 
 
-def _option_types(converter: Converter | None) -> dict[str, Any]:
+def _option_types(converter: Converter | None) -> dict[str, object]:
     """Return the types of a converter's options by name; without a converter there are none."""
     if converter is None:
         return {}
@@ -76,7 +76,7 @@ def _option_types(converter: Converter | None) -> dict[str, Any]:
     }
 
 
-def _list_options(accepted: Sequence[dict[str, Any]]) -> str:
+def _list_options(accepted: Sequence[dict[str, object]]) -> str:
     """Return the names of all options, for an error message."""
     names = [f"{name}=…" for types in accepted for name in types]
     return ", ".join(names) or "none with these --from and --to"

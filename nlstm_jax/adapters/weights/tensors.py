@@ -43,7 +43,7 @@ class Tensors:
         tensors: NamedTensors,
         owner: str,
         prefix: str,
-        options: Mapping[str, tuple[Any, Any]] | None = None,
+        options: Mapping[str, tuple[object, object]] | None = None,
     ) -> None:
         """Flatten the tensors, and keep those whose names begin with `prefix`.
 
@@ -226,7 +226,7 @@ def without_dropout(cell: Layer) -> Layer:
     return cell
 
 
-def check_options(owner: str, cell: Layer, **options: Any) -> None:
+def check_options(owner: str, cell: Layer, **options: object) -> None:
     """Check that a cell's options have values that the other framework supports.
 
     Args:
@@ -250,7 +250,7 @@ def unsupported_cell_error(owner: str, cell: Layer, accepted: str) -> ValueError
     return ValueError(f"{owner}: {accepted} expected, found {type(cell).__name__}{reason}")
 
 
-def natural_sort_key(name: str) -> list[Any]:
+def natural_sort_key(name: str) -> list[int | str]:
     """Return a sort key under which layer_10 comes after layer_9."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 

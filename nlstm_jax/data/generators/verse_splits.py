@@ -1,15 +1,13 @@
 """Generated verse in splits, and the log-loss of the grammar that it was generated from."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from nlstm_jax.data.generators.verse import ENGLISH_VERSE
 from nlstm_jax.data.poems import SPLITS, Poem
+from nlstm_jax.types import Config
 
 
-def generate_poems(data: Mapping[str, Any]) -> dict[str, list[Poem]]:
+def generate_poems(data: Config) -> dict[str, list[Poem]]:
     """Generate the poems of every split from the English grammar.
 
     Args:

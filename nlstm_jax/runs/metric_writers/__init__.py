@@ -5,13 +5,14 @@ A writer receives the lines of `metrics.jsonl`. That file stays the authoritativ
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.types import Config, JsonObject
 
-MetricRow: TypeAlias = Mapping[str, Any]
+MetricRow: TypeAlias = JsonObject
 """One line of `metrics.jsonl`: `step`, `split`, and the metrics by name."""
 
 
@@ -45,7 +46,7 @@ def check_metric_writers(names: Sequence[str]) -> None:
 
 
 def open_metric_writers(
-    names: Sequence[str], folder: Path, config: Mapping[str, Any], lines: Sequence[MetricRow]
+    names: Sequence[str], folder: Path, config: Config, lines: Sequence[MetricRow]
 ) -> list[MetricWriter]:
     """Open the metric writers of a run.
 

@@ -2,12 +2,12 @@
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from nlstm_jax.runs.files import TENSORBOARD
 from nlstm_jax.runs.metric_writers import MetricRow, MetricWriter, scalar_values
+from nlstm_jax.types import Config
 
 
 class TensorBoard:
@@ -48,7 +48,7 @@ class TensorBoard:
         self._writer.close()
 
 
-def open_metric_writer(folder: Path, config: Mapping[str, Any], lines: Sequence[MetricRow]) -> MetricWriter:
+def open_metric_writer(folder: Path, config: Config, lines: Sequence[MetricRow]) -> MetricWriter:
     """Open the TensorBoard writer of a run. The configuration is not used."""
     del config
     return TensorBoard(folder, lines)

@@ -1,18 +1,18 @@
 """A metric writer for Weights & Biases; `WANDB_MODE=offline` keeps all in the run folder, for `wandb sync` later."""
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from nlstm_jax.runs.files import WANDB
 from nlstm_jax.runs.metric_writers import MetricRow, MetricWriter, scalar_values
+from nlstm_jax.types import Config
 
 
 class WandB:
     """A writer with one Weights & Biases run per run folder, which is resumed when the run is resumed."""
 
-    def __init__(self, folder: Path, config: Mapping[str, Any], lines: Sequence[MetricRow]) -> None:
+    def __init__(self, folder: Path, config: Config, lines: Sequence[MetricRow]) -> None:
         """Log in as the environment variables say, and start or resume the Weights & Biases run of this folder.
 
         Args:
@@ -54,6 +54,6 @@ class WandB:
         self._run.finish()
 
 
-def open_metric_writer(folder: Path, config: Mapping[str, Any], lines: Sequence[MetricRow]) -> MetricWriter:
+def open_metric_writer(folder: Path, config: Config, lines: Sequence[MetricRow]) -> MetricWriter:
     """Open the Weights & Biases writer of a run."""
     return WandB(folder, config, lines)

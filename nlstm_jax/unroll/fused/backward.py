@@ -2,16 +2,18 @@
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import JaxprEqn, Literal, Var
 
-from nlstm_jax.types import Array
+from nlstm_jax.types import AnyArray, Array
 from nlstm_jax.unroll.fused.equations import (
+    Atom,
     Environment,
+    Item,
     Values,
     aval,
     dead_code_eliminated,
@@ -23,15 +25,14 @@ from nlstm_jax.unroll.fused.equations import (
     with_calls_inlined,
     zeros_of,
 )
-from nlstm_jax.unroll.fused.operations import WeightMatmul
+from nlstm_jax.unroll.fused.operations import Pattern, WeightMatmul
 from nlstm_jax.unroll.fused.step import Handler, Step, apply_operation
-
 
 Scan: TypeAlias = Callable[..., tuple[Any, Any]]
 """(body, first carry, inputs, length, reverse) → (last carry, outputs), as `jax.lax.scan`."""
 
 
-class BackwardInputs(NamedTuple):
+class BackwardInputs(NamedTuple, Generic[Item]):
     """The variables that a backward step reads, or their values.
 
     Attributes:
@@ -43,12 +44,12 @@ class BackwardInputs(NamedTuple):
         record: The record of the forward step, as returned by `record_step`.
     """
 
-    carry_bar: list[Any]
-    ys_bar: list[Any]
-    prepared: list[Any]
-    transposed_weights: list[Any]
-    inputs: list[Any]
-    record: list[Any]
+    carry_bar: list[Item]
+    ys_bar: list[Item]
+    prepared: list[Item]
+    transposed_weights: list[Item]
+    inputs: list[Item]
+    record: list[Item]
 
 
 class BackwardOutputs(NamedTuple):
@@ -61,10 +62,10 @@ class BackwardOutputs(NamedTuple):
         matmuls_bar: The cotangents of the results of the matmuls.
     """
 
-    carry_bar: list[Any]
-    direct_bar: list[Any]
-    inputs_bar: list[Any]
-    matmuls_bar: list[Any]
+    carry_bar: list[Atom]
+    direct_bar: list[Atom]
+    inputs_bar: list[Atom]
+    matmuls_bar: list[Atom]
 
 
 class BackwardLoop(NamedTuple):
@@ -86,7 +87,7 @@ class BackwardLoop(NamedTuple):
     step: Step
     literals: Environment
     equations: list[JaxprEqn]
-    reads: BackwardInputs
+    reads: BackwardInputs[Var]
     returns: BackwardOutputs
     direct_constants: list[int]
     needs_cotangent: list[bool]
@@ -131,7 +132,9 @@ class BackwardLoop(NamedTuple):
         direct_vars = dict.fromkeys(variables(self.returns.direct_bar))
         summed_vars = [var for var in direct_vars if var not in stacked_vars]
 
-        def run_step(state: tuple[Values, Values], slices: tuple[Values, Values, Values]) -> Any:
+        def run_step(
+            state: tuple[Values, Values], slices: tuple[Values, Values, Values]
+        ) -> tuple[tuple[Values, Values], Values]:
             carry_bar, totals = state
             ys_bar, inputs, stored = slices
             environment = fixed | dict(zip(self.reads.carry_bar, carry_bar, strict=True))
@@ -150,7 +153,7 @@ class BackwardLoop(NamedTuple):
         total_of = dict(zip(summed_vars, totals, strict=True))
         stacked_of = dict(zip(stacked_vars, stacked, strict=True))
 
-        def cotangent_over_time(atom: Any) -> Array:
+        def cotangent_over_time(atom: Atom) -> Array:
             if isinstance(atom, Literal):
                 # The same at every step.
                 return jnp.full((length, *aval(atom).shape), atom.val, aval(atom).dtype)
@@ -199,7 +202,7 @@ def trace_backward(
         transposed_weights: Values,
         inputs: Values,
         record: Values,
-    ) -> Any:
+    ) -> tuple[Values, Values, Values, Values]:
         carry = record[: len(carry_shapes)]
         recorded_values = record[len(carry_shapes) :]
 
@@ -210,7 +213,7 @@ def trace_backward(
             weights = iter(transposed_weights)
             taps = iter(cotangent_taps)
 
-            def handle(operation: Any, *operands: Array) -> Values:
+            def handle(operation: Pattern, *operands: Array) -> Values:
                 if isinstance(operation, WeightMatmul):
                     # The recorded operand: the weight's gradient reads it after the loop.
                     next(values)
@@ -273,7 +276,7 @@ def record_step(
     """
     record = list(carry)
 
-    def handle(operation: Any, *operands: Array) -> Values:
+    def handle(operation: Pattern, *operands: Array) -> Values:
         results = apply(operation, *operands)
         if isinstance(operation, WeightMatmul):
             record.append(operands[0])
@@ -317,7 +320,7 @@ def _replace_at(values: Values, indices: list[int], replacements: Values) -> Val
     return [replacement_at.get(index, value) for index, value in enumerate(values)]
 
 
-def _zero_cotangent(value: Array) -> Any:
+def _zero_cotangent(value: Array) -> AnyArray:
     if is_float(value):
         return jnp.zeros_like(value)
     return np.zeros(value.shape, jax.dtypes.float0)

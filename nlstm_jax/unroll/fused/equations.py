@@ -2,22 +2,30 @@
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
+from jax.core import ShapedArray
 from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 
-from nlstm_jax.types import Array
+from nlstm_jax.types import Array, PyTree
 
-Values: TypeAlias = list[Any]
-"""Arrays, or their shapes and dtypes."""
+Item = TypeVar("Item")
 
-Environment: TypeAlias = dict[Any, Any]
+Atom: TypeAlias = Var | Literal
+"""An operand of an equation."""
+
+Value: TypeAlias = Any
+"""An array, the shape and dtype of one, or a scalar that stands in an equation."""
+
+Values: TypeAlias = list[Value]
+
+Environment: TypeAlias = dict[Var, Value]
 """The value of every variable that has one."""
 
 
-def with_calls_inlined(closed: ClosedJaxpr, *arguments: Any, primal: bool = False) -> tuple[Jaxpr, Environment]:
+def with_calls_inlined(closed: ClosedJaxpr, *arguments: PyTree, primal: bool = False) -> tuple[Jaxpr, Environment]:
     """Put the equations of inner `jit`s of a traced function in their place.
 
     Args:
@@ -30,7 +38,7 @@ def with_calls_inlined(closed: ClosedJaxpr, *arguments: Any, primal: bool = Fals
         The jaxpr, whose inputs are the leaves of the arguments, and the values of its literal arrays.
     """
 
-    def inlined(*values: Any) -> Values:
+    def inlined(*values: Value) -> Values:
         return _evaluate_jaxpr(closed.jaxpr, closed.consts, values, primal)
 
     closed_inlined = jax.make_jaxpr(inlined)(*jax.tree.leaves(arguments))
@@ -52,14 +60,14 @@ def run_equations(equations: Iterable[JaxprEqn], environment: Environment, prima
         environment.update(zip(equation.outvars, results, strict=True))
 
 
-def read_value(environment: Environment, atom: Any) -> Any:
+def read_value(environment: Environment, atom: Atom) -> Value:
     """Return the value of a variable or of a literal."""
     if isinstance(atom, Literal):
         return atom.val
     return environment[atom]
 
 
-def dead_code_eliminated(equations: Sequence[JaxprEqn], outputs: Iterable[Any]) -> tuple[list[JaxprEqn], set[Var]]:
+def dead_code_eliminated(equations: Sequence[JaxprEqn], outputs: Iterable[Atom]) -> tuple[list[JaxprEqn], set[Var]]:
     """Return the equations that `outputs` depend on, and all variables that these equations and `outputs` read."""
     live_variables = set(variables(outputs))
     live_equations = []
@@ -71,38 +79,38 @@ def dead_code_eliminated(equations: Sequence[JaxprEqn], outputs: Iterable[Any]) 
     return live_equations, live_variables
 
 
-def variables(atoms: Iterable[Any]) -> list[Var]:
+def variables(atoms: Iterable[Atom]) -> list[Var]:
     """Return the variables among variables and literals."""
     return [atom for atom in atoms if isinstance(atom, Var)]
 
 
-def grouped(atoms: Sequence[Any], groups: Sequence[Sequence[Any]]) -> list[list[Any]]:
+def grouped(atoms: Sequence[Item], groups: Iterable[Sequence[object]]) -> list[list[Item]]:
     """Split `atoms` into consecutive lists that are as long as those of `groups`."""
     remaining = iter(atoms)
     return [list(itertools.islice(remaining, len(group))) for group in groups]
 
 
-def aval(atom: Any) -> Any:
+def aval(atom: Atom) -> ShapedArray:
     """Return the abstract value of a variable or literal, which has its shape and dtype."""
-    return atom.aval
+    return cast(ShapedArray, atom.aval)
 
 
-def zeros_of(atom: Any) -> Array:
+def zeros_of(atom: Atom) -> Array:
     """Return zeros of the shape and dtype of a variable or literal."""
     return jnp.zeros(aval(atom).shape, aval(atom).dtype)
 
 
-def shapes_of(arrays: Any, skipped_axes: int = 0) -> Any:
+def shapes_of(arrays: PyTree, skipped_axes: int = 0) -> PyTree:
     """Return the shapes and dtypes of a pytree of arrays, without their first `skipped_axes` axes."""
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[skipped_axes:], array.dtype), arrays)
 
 
-def is_float(array: Any) -> bool:
+def is_float(array: Value) -> bool:
     """Return True if an array, or a shape and dtype, is of floats."""
     return bool(jnp.issubdtype(array.dtype, jnp.floating))
 
 
-def _run_equation(equation: JaxprEqn, values: Values, primal: bool = False) -> Sequence[Any]:
+def _run_equation(equation: JaxprEqn, values: Values, primal: bool = False) -> Sequence[Value]:
     primitive = equation.primitive
     if primitive.name in ("jit", "pjit"):
         inner = equation.params["jaxpr"]
@@ -119,9 +127,7 @@ def _run_equation(equation: JaxprEqn, values: Values, primal: bool = False) -> S
     return [results]
 
 
-def _evaluate_jaxpr(
-    jaxpr: Jaxpr, constants: Sequence[Any], values: Sequence[Any], primal: bool = False
-) -> Values:
+def _evaluate_jaxpr(jaxpr: Jaxpr, constants: Sequence[Value], values: Sequence[Value], primal: bool = False) -> Values:
     inputs = (*jaxpr.constvars, *jaxpr.invars)
     environment = dict(zip(inputs, (*constants, *values), strict=True))
     run_equations(jaxpr.eqns, environment, primal)

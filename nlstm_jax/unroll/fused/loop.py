@@ -3,16 +3,16 @@
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from nlstm_jax.types import Array
+from nlstm_jax.types import Array, PyTree
 from nlstm_jax.unroll.fused.backward import Scan, record_step, trace_backward
 from nlstm_jax.unroll.fused.equations import Values, is_float, shapes_of
-from nlstm_jax.unroll.fused.operations import GateActivations, WeightMatmul
+from nlstm_jax.unroll.fused.operations import GateActivations, Pattern, WeightMatmul
 from nlstm_jax.unroll.fused.step import Handler, apply_operation, sorted_step
 
 
@@ -21,7 +21,7 @@ class Loop(NamedTuple):
 
     Attributes:
         scan: The loop, with the arguments and results of `jax.lax.scan`.
-        apply: The function that computes a `WeightMatmul` or `GateActivations` in it; None: that which XLA runs fastest.
+        apply: The function that computes a `WeightMatmul` or `GateActivations`; None: that which XLA runs fastest.
     """
 
     scan: Scan
@@ -30,16 +30,20 @@ class Loop(NamedTuple):
 
 XLA_LOOP = Loop(jax.lax.scan, None)
 
+CarryT = TypeVar("CarryT")
+Outputs = TypeVar("Outputs")
+Tree = TypeVar("Tree")
+
 
 def scan(
-    body: Callable[[Any, Any, Any], tuple[Any, Any]],
-    constants: Any,
-    carry: Any,
-    xs: Any,
+    body: Callable[[PyTree, CarryT, PyTree], tuple[CarryT, Outputs]],
+    constants: PyTree,
+    carry: CarryT,
+    xs: PyTree,
     length: int,
     reverse: bool,
     loop: Loop = XLA_LOOP,
-) -> tuple[Any, Any]:
+) -> tuple[CarryT, Outputs]:
     """Run `jax.lax.scan(partial(body, constants), carry, xs, length, reverse)`, with a fast gradient in reverse mode.
 
     The carry must be of floats. A body with effects, for example one that prints, is run by `jax.lax.scan` itself.
@@ -65,7 +69,7 @@ def scan(
 
         return loop.scan(run_step, carry, xs, length, reverse)
 
-    def forward(*perturbed_groups: Any) -> Any:
+    def forward(*perturbed_groups: Values) -> tuple[tuple[Values, Values], PyTree]:
         perturbed_xs = perturbed_groups[2]
         needs_cotangent = [leaf.perturbed and is_float(leaf.value) for leaf in perturbed_xs]
         constants, carry, xs = ([leaf.value for leaf in group] for group in perturbed_groups)
@@ -74,7 +78,7 @@ def scan(
             step, needs_cotangent, shapes_of(prepared), shapes_of(carry), shapes_of(xs, skipped_axes=1), loop.scan
         )
 
-        def run_and_record(carry: Values, inputs: Values) -> Any:
+        def run_and_record(carry: Values, inputs: Values) -> tuple[Values, tuple[Values, Values]]:
             next_carry, ys, record = record_step(step, prepared, carry, inputs, loop.apply or apply_operation)
             stored = list(itertools.compress(record, backward_loop.is_stored))
             return next_carry, (ys, stored)
@@ -83,7 +87,7 @@ def scan(
         residuals = (jax.tree_util.Partial(backward_loop.run), constants, xs, stored)
         return (last_carry, ys), residuals
 
-    def backward(residuals: Any, cotangents: Any) -> Any:
+    def backward(residuals: PyTree, cotangents: PyTree) -> tuple[Values, Values, Values]:
         run_backward, constants, xs, stored = residuals
         last_carry_bar, ys_bar = jax.tree.map(
             _instantiate_zeros, cotangents, is_leaf=lambda leaf: isinstance(leaf, SymbolicZero)
@@ -100,10 +104,10 @@ def scan(
     return _like(next_carry, last_carry), _like(outputs, ys)
 
 
-def hoisted(function: Callable[[Any, Any], Any], constants: Any, xs: Any) -> Any:
+def hoisted(function: Callable[[PyTree, PyTree], Outputs], constants: PyTree, xs: PyTree) -> Outputs:
     """Compute `function(constants, xs)` outside of any loop, with the gradients of weights as fast as in `scan`."""
 
-    def body(constants: Any, carry: Any, xs: Any) -> tuple[Any, Any]:
+    def body(constants: PyTree, carry: PyTree, xs: PyTree) -> tuple[tuple[()], Outputs]:
         del carry
         return (), function(constants, xs)
 
@@ -128,37 +132,37 @@ class BodyArguments(NamedTuple):
         xs: The inputs.
     """
 
-    constants: Any
-    carry: Any
-    xs: Any
+    constants: PyTree
+    carry: PyTree
+    xs: PyTree
 
 
-def _like(tree: Any, leaves: Values) -> Any:
+def _like(tree: Tree, leaves: Values) -> Tree:
     """Return the leaves in the structure of a pytree."""
     return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
-def _apply_unrecorded(operation: Any, *operands: Array) -> Values:
+def _apply_unrecorded(operation: Pattern, *operands: Array) -> Values:
     """Compute an operation whose results no backward loop needs."""
     if isinstance(operation, GateActivations):
         return operation.apply_unrecorded(*operands)
     return operation.apply(*operands)
 
 
-def apply_each_gate(operation: Any, *operands: Array) -> Values:
+def apply_each_gate(operation: Pattern, *operands: Array) -> Values:
     """Compute an operation, with the activation of each gate as an operation of its own."""
     if isinstance(operation, GateActivations):
         return operation.apply_each(*operands)
     return operation.apply(*operands)
 
 
-def _apply_hoisted(operation: Any, *operands: Array) -> Values:
+def _apply_hoisted(operation: Pattern, *operands: Array) -> Values:
     if isinstance(operation, WeightMatmul):
         return operation.apply_hoisted(*operands)
     return operation.apply(*operands)
 
 
-def _instantiate_zeros(cotangent: Any) -> Array:
+def _instantiate_zeros(cotangent: Array | SymbolicZero) -> Array:
     if isinstance(cotangent, SymbolicZero):
         return jnp.zeros(cotangent.shape, cotangent.dtype)
     return cotangent

@@ -7,11 +7,12 @@ Gates have a faster form of `apply` for a forward loop that no backward loop fol
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.extend.core import JaxprEqn, Var
+from jax.typing import DTypeLike
 
 from nlstm_jax.types import Array
 from nlstm_jax.unroll.fused.activations import activate
@@ -71,7 +72,7 @@ class WeightMatmul(NamedTuple):
             del cotangent_tap
             return y, transposed
 
-        def backward(transposed: Array, y_bar: Array) -> tuple[Any, ...]:
+        def backward(transposed: Array, y_bar: Array) -> tuple[Array | None, ...]:
             x_bar = self._input_cotangent(x, transposed, y_bar, transposed=self._is_plain)
             return x_bar, None, y_bar, None
 
@@ -146,7 +147,7 @@ class WeightMatmul(NamedTuple):
         weight_is_matrix = len(aval(self.weight).shape) == 2
         return contracts_last_axis and operand_is_first and weight_is_matrix
 
-    def _matmul(self, x: Array, w: Array, *, transposed: bool = False, dtype: Any = None) -> Array:
+    def _matmul(self, x: Array, w: Array, *, transposed: bool = False, dtype: DTypeLike | None = None) -> Array:
         """Compute the matmul of the equation on other arrays.
 
         Args:
@@ -235,7 +236,7 @@ class GateActivations(NamedTuple):
             del z
             return gates, gates
 
-        def backward(gates: tuple[Array, ...], gate_bars: tuple[Array, ...]) -> tuple[Any, ...]:
+        def backward(gates: tuple[Array, ...], gate_bars: tuple[Array, ...]) -> tuple[Array | None, ...]:
             z_bars = []
             for name, gate, gate_bar in zip(self.names, gates, gate_bars, strict=True):
                 if name == "logistic":
@@ -258,5 +259,8 @@ class GateActivations(NamedTuple):
         return jax.lax.split(array, self.sizes, axis=array.ndim - 1)
 
 
-Operation: TypeAlias = JaxprEqn | WeightMatmul | GateActivations
+Pattern: TypeAlias = WeightMatmul | GateActivations
+"""Equations that have been recognized as an operation with a derivative of its own."""
+
+Operation: TypeAlias = JaxprEqn | Pattern
 """An element of a step."""

@@ -2,12 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from jax.extend.core import ClosedJaxpr, JaxprEqn, Var
 
+from nlstm_jax.types import Array
 from nlstm_jax.unroll.fused.equations import (
+    Atom,
     Environment,
+    Value,
     Values,
     aval,
     dead_code_eliminated,
@@ -17,7 +20,7 @@ from nlstm_jax.unroll.fused.equations import (
     variables,
     with_calls_inlined,
 )
-from nlstm_jax.unroll.fused.operations import GateActivations, Operation, WeightMatmul
+from nlstm_jax.unroll.fused.operations import GateActivations, Operation, Pattern, WeightMatmul
 
 ACTIVATIONS = ("tanh", "logistic")
 """The names of primitives whose derivative is a function of their result."""
@@ -50,8 +53,8 @@ class Step(NamedTuple):
     preparation: list[JaxprEqn]
     prepared: list[Var]
     operations: list[Operation]
-    next_carry: list[Any]
-    outputs: list[Any]
+    next_carry: list[Atom]
+    outputs: list[Atom]
 
     @property
     def matmuls(self) -> list[WeightMatmul]:
@@ -64,19 +67,19 @@ class Step(NamedTuple):
         gates = [operation for operation in self.operations if isinstance(operation, GateActivations)]
         return sum("logistic" in operation.names for operation in gates)
 
-    def prepare_constants(self, constants: Sequence[Any]) -> Values:
+    def prepare_constants(self, constants: Sequence[Value]) -> Values:
         """Compute the values of `prepared`, once before the loop."""
         environment = self.literals | dict(zip(self.constants, constants, strict=True))
         run_equations(self.preparation, environment)
         return [environment[var] for var in self.prepared]
 
-    def transposed_weights(self, prepared: Sequence[Any]) -> Values:
+    def transposed_weights(self, prepared: Sequence[Value]) -> Values:
         """Return the weight of each matmul as its `replay` takes it."""
         environment = dict(zip(self.prepared, prepared, strict=True))
         return [matmul.transposed_weight(environment[matmul.weight]) for matmul in self.matmuls]
 
     def run(
-        self, prepared: Sequence[Any], carry: Sequence[Any], inputs: Sequence[Any], handle: Handler
+        self, prepared: Sequence[Value], carry: Sequence[Value], inputs: Sequence[Value], handle: Handler
     ) -> tuple[Values, Values]:
         """Run one step.
 
@@ -105,7 +108,7 @@ class Step(NamedTuple):
         return next_carry, outputs
 
 
-def apply_operation(operation: Any, *operands: Any) -> Values:
+def apply_operation(operation: Pattern, *operands: Array) -> Values:
     """Compute a `WeightMatmul` or `GateActivations`."""
     return operation.apply(*operands)
 
@@ -160,7 +163,7 @@ def sorted_step(closed: ClosedJaxpr, constants: Values, carry: Values, inputs: V
     )
 
 
-def _match_patterns(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[Any]) -> list[Operation]:
+def _match_patterns(equations: list[JaxprEqn], fixed: set[Var], returned: Sequence[Atom]) -> list[Operation]:
     """Return the equations, with matmuls with weights and activations of gates as operations of their own.
 
     Args:
@@ -192,7 +195,7 @@ def _match_patterns(equations: list[JaxprEqn], fixed: set[Var], returned: Sequen
     return operations
 
 
-def _match_activations(equation: JaxprEqn, activated: dict[Any, JaxprEqn]) -> GateActivations | None:
+def _match_activations(equation: JaxprEqn, activated: dict[Var, JaxprEqn]) -> GateActivations | None:
     """Match an activation, or a split of the last axis together with the activations of its parts.
 
     Args:

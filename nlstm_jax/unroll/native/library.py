@@ -35,8 +35,11 @@ FLAGS = (
 COMPILE_SECONDS = 300
 
 
-class CompilerError(Exception):
+class CompilerError(ValueError):
     """There is no native loop on this machine. The message is one line with the reason."""
+
+    def __init__(self, reason: str):
+        super().__init__(f"unroll: mode='native': {reason}")
 
 
 @functools.cache

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Jaxpr, JaxprEqn, Literal, Var
+from jax.extend.core import Jaxpr, JaxprEqn, Var
 
 from nlstm_jax.types import Array
 from nlstm_jax.unroll.fused.equations import (
@@ -21,7 +21,8 @@ from nlstm_jax.unroll.fused.equations import (
     with_calls_inlined,
 )
 from nlstm_jax.unroll.native.library import load_library
-from nlstm_jax.unroll.native.program import UnsupportedError, lower
+from nlstm_jax.unroll.native.program import lower
+from nlstm_jax.unroll.native.values import UnsupportedError
 
 
 def scan(
@@ -135,10 +136,7 @@ class _Step(NamedTuple):
         target = f"nlstm_jax_loop_{program.dtype}"
         call = jax.ffi.ffi_call(target, program.results, vmap_method="sequential")
         results = call(
-            *program.arguments,
-            program=program.words,
-            literals=program.literals,
-            parts=jnp.int64(0).dtype.type(self.parts),
+            *program.arguments, program=program.words, literals=program.literals, parts=np.int32(self.parts)
         )
 
         stacked = [results[number] for number in program.outputs]
