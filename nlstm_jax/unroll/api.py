@@ -89,8 +89,9 @@ def unroll(
         mode: The loop. "scan" is the plain `jax.lax.scan`, the definition of right. "fused" equals it to rounding and
             is differentiated faster and with less memory. It has no forward mode (`jax.jvp`); use "scan" for that. A
             step that prints or calls back (`jax.debug`) is run by the plain scan in "fused" too. "auto" is "fused"
-            for carries of floats, and "scan" for others. "cudnn" is NVIDIA's kernel, for LSTMs without options in
-            float32, without mask, resets, returned carries and blocks.
+            for carries of floats, and "scan" for others. "native" is the fused loop in compiled C++, on a CPU, in
+            float32 and float64, for steps that keep the rows of the batch apart. "cudnn" is NVIDIA's kernel, for LSTMs
+            without options in float32, without mask, resets, returned carries and blocks.
         remat: Rematerialization: the backward pass stores only one carry in so many steps and computes the rest again.
             True takes about √T steps, so that the memory of a gradient grows with √T. None, False or 0 stores
             everything that the backward pass needs.
@@ -104,8 +105,9 @@ def unroll(
 
     Raises:
         ValueError: An argument does not fit the cell or another argument; the mode is unknown; a number of steps is
-            negative; `mode` is "fused" and the carry is not all floats; `mode` is "cudnn" and there is no NVIDIA GPU,
-            or an option is used that cuDNN does not support.
+            negative; `mode` is "fused" or "native" and the carry is not all floats; `mode` is "native" and the step
+            has an operation that it lacks, or there is no compiler; `mode` is "cudnn" and there is no NVIDIA GPU, or
+            an option is used that cuDNN does not support.
 
     >>> from nlstm_jax.cells import nested_lstm
     >>> cell = nested_lstm(features=4, depth=2)

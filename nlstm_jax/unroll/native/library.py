@@ -54,7 +54,7 @@ def load_library() -> Path:
     """
     if jax.default_backend() != "cpu":
         raise CompilerError(f"a CPU expected, found the backend {jax.default_backend()}")
-    path = _built()
+    path = build()
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
@@ -85,8 +85,15 @@ def find_compiler() -> str:
     raise CompilerError(f"no C++ compiler found (tried {', '.join(candidates)}; the variable CXX can name one)")
 
 
-def _built() -> Path:
-    """Return the path of the library for this machine, compiled if needed."""
+def build() -> Path:
+    """Compile the library if the cache folder has none for this machine.
+
+    Returns:
+        The path of the library.
+
+    Raises:
+        CompilerError: There is no compiler, it fails, or others can write to the folder.
+    """
     compiler = find_compiler()
     folder = cache_folder()
     try:
