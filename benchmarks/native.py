@@ -1,8 +1,8 @@
 """The native loop beside the fused loop and PyTorch: `python -m benchmarks.native [--out=speed_native.md]`.
 
 Measures a training step (forward pass, and the gradients of Σ y² by all parameters and inputs) and a forward pass. All
-implementations run in one process, in interleaved rounds, on one CPU device. PyTorch's peer of a Nested LSTM of depth 2
-is a 2-layer LSTM, which has the same cost. Needs a quiet machine, a C++ compiler and the extra `peers`.
+implementations run in one process, in interleaved rounds, on one CPU device. PyTorch's peer of a Nested LSTM of depth
+2 is a 2-layer LSTM, which has the same cost. Needs a quiet machine, a C++ compiler and the extra `peers`.
 """
 
 import argparse
