@@ -143,7 +143,7 @@ class Zoneout:
         return jax.eval_shape(lambda: self.cell.initial_carry(()))
 
     @property
-    def _rates(self) -> list[Array | float]:
+    def _rates(self) -> list[Array | float | int]:
         """The rates of the vectors of the carry, in the order of its leaves."""
         if isinstance(self.rates, int | float):
             return [self.rates] * len(jax.tree.leaves(self._carry_shape))

@@ -35,6 +35,7 @@ _ENVIRONMENT_TYPES: Types = {
     "question": dict,
     "tokens_per_step": int | float | None,
 }
+_METRIC_TYPES: Types = {"higher_is_better": bool, "unit": str}
 _SUMMARY_TYPES: Types = {
     "status": str,
     "steps": int,
@@ -80,22 +81,22 @@ class Run:
         The task of the run has declared it. If it has not, as in runs of earlier versions, higher is better for
         accuracies alone.
         """
-        declared = self.environment.get("metrics", {}).get(metric)
-        if declared is None:
-            return metric.endswith("accuracy")
-        return bool(declared["higher_is_better"])
+        return bool(self._declared(metric).get("higher_is_better", metric.endswith("accuracy")))
 
     def unit(self, metric: str) -> str:
         """Return the unit of the metric, or an empty text if it is a plain number or the run has not declared it."""
-        declared = self.environment.get("metrics", {}).get(metric)
-        if declared is None:
-            return "nats" if metric.startswith("log_loss") else ""
-        return str(declared["unit"])
+        default = "nats" if metric.startswith("log_loss") else ""
+        return str(self._declared(metric).get("unit", default))
 
     @property
     def question(self) -> JsonObject | None:
         """The question that the run answers: task, version, settings and checksums. None in earlier versions."""
         return self.environment.get("question")
+
+    def _declared(self, metric: str) -> JsonObject:
+        """Return what the task of the run has declared of a metric. Empty if that is nothing."""
+        declared: JsonObject = self.environment.get("metrics", {}).get(metric, {})
+        return declared
 
 
 def read_run(path: Path | str, with_defaults: ConfigTransform = keep_unchanged) -> Run:
@@ -130,7 +131,12 @@ def read_environment(folder: Path) -> JsonObject:
         DataError: It is not JSON, has another schema, or a value has another type.
     """
     environment = _read_json_if_present(folder / files.ENVIRONMENT, _ENVIRONMENT_TYPES) or {}
-    files.check_types(folder / files.ENVIRONMENT, environment.get("data", {}), {"checksums": dict})
+    path = folder / files.ENVIRONMENT
+    files.check_types(path, environment.get("data", {}), {"checksums": dict})
+    declared = environment.get("metrics", {})
+    files.check_types(path, declared, dict.fromkeys(declared, dict))
+    for metric in declared.values():
+        files.check_types(path, metric, _METRIC_TYPES)
     return environment
 
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nlstm_jax.errors import DataError
-from nlstm_jax.runs import Run, read_run
+from nlstm_jax.runs import Run, flatten, read_run
 from nlstm_jax.runs.files import CONFIG
 from nlstm_jax.types import JsonObject
 
+_USED_SETTINGS = ("eval.metric", "train.steps", "train.epochs")
 ENDED = ("finished", "diverged")
 """The statuses of a run that has ended."""
 
@@ -43,19 +44,21 @@ def read_progress(folder: Path) -> TrialProgress:
     """Read the progress of a trial from its run folder.
 
     Raises:
-        DataError: The folder contains files that do not have the form of a run's files.
+        DataError: A file is damaged, see `read_run`, or the configuration lacks a setting.
     """
     if not (folder / CONFIG).exists():
         return TrialProgress()
-    try:
-        return _progress_of(read_run(folder))
-    except (AttributeError, KeyError, TypeError, UnicodeDecodeError) as error:
-        raise DataError(f"{folder}: files of a run expected: {type(error).__name__}: {error}") from None
+    run = read_run(folder)
+    settings = flatten(run.config)
+    for name in _USED_SETTINGS:
+        if name not in settings:
+            raise DataError(f"{folder / CONFIG}: the setting {name} expected, found none")
+    return _progress_of(run)
 
 
 def _progress_of(run: Run) -> TrialProgress:
     """Return the progress of a run."""
-    status = run.summary["status"] if run.summary else None
+    status = run.summary.get("status") if run.summary else None
     if not run.metrics:
         return TrialProgress(status)
 
@@ -98,4 +101,4 @@ def _fraction_done(train: JsonObject, line: JsonObject) -> float:
     """
     if train["steps"]:
         return float(line["step"] / train["steps"])
-    return float(line["epoch"] / train["epochs"])
+    return float(line.get("epoch", 0.0) / train["epochs"])

@@ -11,11 +11,10 @@ from tempfile import TemporaryDirectory
 import jax
 from rich.console import Console
 
-from nlstm_jax import settings, tasks
+from nlstm_jax import tasks
 from nlstm_jax.process import GracefulShutdown
-from nlstm_jax.runs import RunFolder, check_metric_writers, flatten
+from nlstm_jax.runs import check_metric_writers, flatten
 from nlstm_jax.training import hosts
-from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.initial import initial_model
 from nlstm_jax.training.logger import RunLogger
 from nlstm_jax.training.loop import train
@@ -134,22 +133,22 @@ def fit_together(
 
         with hosts.raise_everywhere():
             for index, (run, model) in enumerate(zip(pending, models, strict=True)):
-                folder = RunFolder(
-                    run.workdir,
-                    run.config,
-                    overwrite=overwrite,
-                    with_defaults=settings.with_defaults,
-                    metric_writers=metric_writers,
-                )
-                stack.enter_context(folder)
-                checkpoints = stack.enter_context(Checkpoints(folder.checkpoints))
                 run_console = console if len(pending) == 1 else Console(quiet=True)
-                logger = stack.enter_context(RunLogger(folder.log, run_console))
+                record = stack.enter_context(
+                    RunRecord.in_folder(
+                        run.workdir,
+                        run.config,
+                        task,
+                        overwrite=overwrite,
+                        console=run_console,
+                        metric_writers=metric_writers,
+                    )
+                )
                 group = groups[index % len(groups)]
                 state = group.steps.init_state(model, traced_hparams(run.config), run.config["train"]["batch_size"])
-                record = RunRecord(run.config, task, schedule, folder, checkpoints, logger)
                 own_optimizer = OptimizerFactory.from_config(run.config, schedule)
                 group.runs.append(TrainingRun(record, state, own_optimizer))
+                logger = record.logger
         if len(pending) > 1:
             logger = stack.enter_context(RunLogger(None, console))
         return train(groups, logger, stack.enter_context(GracefulShutdown()))

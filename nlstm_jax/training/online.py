@@ -15,14 +15,11 @@ from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError
 from nlstm_jax.process import GracefulShutdown
 from nlstm_jax.runs import RunFolder, check_metric_writers, describe_environment
 from nlstm_jax.tasks.stocks_2015 import load_example, smoothed_errors
-from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.initial import initial_model
-from nlstm_jax.training.logger import RunLogger
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.question import check_same_question
 from nlstm_jax.training.record import RunRecord
-from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.setup import as_mapping
 from nlstm_jax.training.steps import CompiledSteps
 from nlstm_jax.types import Config, JsonObject
@@ -57,19 +54,17 @@ def fit_online(
     with jax.enable_x64(True):
         model = draw_model(config, task)
         with (
-            RunFolder(
+            RunRecord.in_folder(
                 workdir,
                 config,
+                task,
                 overwrite=overwrite,
-                with_defaults=settings.with_defaults,
+                console=console or Console(),
                 metric_writers=metric_writers,
-            ) as folder,
-            Checkpoints(folder.checkpoints) as checkpoints,
-            RunLogger(folder.log, console or Console()) as logger,
+            ) as record,
             GracefulShutdown() as shutdown,
         ):
-            schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
-            trainer = OnlineTrainer(RunRecord(config, task, schedule, folder, checkpoints, logger), model)
+            trainer = OnlineTrainer(record, model)
             while trainer.status is None:
                 trainer.advance()
                 if shutdown.requested and trainer.status is None:

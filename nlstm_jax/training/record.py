@@ -1,8 +1,13 @@
 """The record of a run: its metric rows, checkpoints and summary, on disk and for the rest of the loop."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from types import MappingProxyType
+from typing import Self
+
+from rich.console import Console
 
 from nlstm_jax import settings
 from nlstm_jax.runs import RunFolder, read_environment
@@ -52,6 +57,43 @@ class RunRecord:
         self.rows: list[Row] = []
         self.summary: JsonObject | None = None
         self._started = time.monotonic()
+
+    @classmethod
+    @contextmanager
+    def in_folder(
+        cls,
+        workdir: Path,
+        config: Config,
+        task: AnyTask,
+        *,
+        overwrite: bool,
+        console: Console,
+        metric_writers: Sequence[str],
+    ) -> Iterator[Self]:
+        """Hold a run folder with its checkpoints and its log while a run is trained, and yield its record.
+
+        Args:
+            workdir: The run folder.
+            config: The configuration of the run.
+            task: The task, with its data.
+            overwrite, console, metric_writers: See `fit.fit`.
+
+        Raises:
+            ConfigError, RunFinishedError, RunFolderInUseError: See `RunFolder`.
+        """
+        schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
+        with (
+            RunFolder(
+                workdir,
+                config,
+                overwrite=overwrite,
+                with_defaults=settings.with_defaults,
+                metric_writers=metric_writers,
+            ) as folder,
+            Checkpoints(folder.checkpoints) as checkpoints,
+            RunLogger(folder.log, console) as logger,
+        ):
+            yield cls(config, task, schedule, folder, checkpoints, logger)
 
     def open(self, state: TrainState, environment: JsonObject) -> tuple[int, TrainState]:
         """Write the environment, and find out where the run stands.

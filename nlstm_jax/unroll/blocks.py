@@ -7,7 +7,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from nlstm_jax.types import Array, Carry, PyTree
+from nlstm_jax.types import AnyArray, Array, Carry, PyTree
 
 ScanChunk: TypeAlias = Callable[[Carry, PyTree, int], tuple[Carry, PyTree]]
 """(carry, inputs with the leading axis T, T) → (last carry, outputs with the leading axis T)."""
@@ -84,7 +84,7 @@ def _in_blocks(run_block: RunBlock, size: int, reverse: bool) -> ScanChunk:
         start = remainder if reverse else 0
         stop = start + count * size
 
-        def split(leaf: Array) -> Array:
+        def split(leaf: AnyArray) -> AnyArray:
             return leaf[start:stop].reshape(count, size, *leaf.shape[1:])
 
         def scan_block(carry: Carry, slices: tuple[PyTree, Array]) -> tuple[Carry, PyTree]:

@@ -118,6 +118,22 @@ def test_a_metric_has_the_direction_and_the_unit_that_its_task_declared(tmp_path
     assert (run.unit("f1"), run.unit("log_loss")) == ("", "nats per symbol")
 
 
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        ({"f1": True}, "f1: an object expected, found True"),
+        ({"f1": {"higher_is_better": 1}}, "higher_is_better: true or false expected, found 1"),
+        ({"f1": {"unit": None}}, "unit: a text expected, found None"),
+    ],
+)
+def test_a_declaration_of_another_type_is_refused(tmp_path, declared, message):
+    with RunFolder(tmp_path, CONFIG) as run:
+        run.write_environment({"metrics": declared})
+    with pytest.raises(DataError) as caught:
+        read_run(tmp_path)
+    assert str(caught.value) == f"{tmp_path / 'environment.json'}: {message}"
+
+
 def test_in_a_run_of_an_earlier_version_higher_is_better_for_accuracies_alone(folder):
     run = read_run(folder)
     assert run.higher_is_better("token_accuracy")

@@ -219,6 +219,7 @@ DAMAGED = {
     "summary.json": "half of",
     "metrics.jsonl": "[1]\n",
     "config.json": '{"schema": 1}',
+    "environment.json": '{"schema": 1, "metrics": {"log_loss": []}}',
 }
 
 
