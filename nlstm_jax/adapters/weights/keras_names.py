@@ -20,7 +20,7 @@ _CELL = re.compile(r"(cell|(lstm|gru|simple_rnn)_cell(_\d+)?)")
 """The last part of a layer's path that names the cell, not the layer."""
 _NO_WEIGHTS = re.compile(
     r"(^|/)(optimizer|optimizer_weights|seed_generator(_\d+)?|top_level_model_weights|\.OPTIMIZER_SLOT)/"
-    r"|^(save_counter|_CHECKPOINTABLE_OBJECT_GRAPH)$"
+    r"|^(keras_api/)?metrics/|^(save_counter|_CHECKPOINTABLE_OBJECT_GRAPH)$"
 )
 """The arrays that a model's file holds beside its weights."""
 

@@ -11,7 +11,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from nlstm_jax.adapters.weights import convert_file, read_tensors
+from nlstm_jax.adapters.weights import convert_file, read_tensors, write_tensors
 from nlstm_jax.errors import ConfigError, DataError
 
 KINDS = {
@@ -62,6 +62,9 @@ def test_a_zip_archive_of_another_kind_is_named(members, kind, tmp_path) -> None
 
 def test_a_folder_of_another_kind_and_a_missing_file_are_named(tmp_path) -> None:
     with pytest.raises(DataError, match=f"^{tmp_path}: safetensors, .* expected, found a folder of another kind$"):
+        read_tensors(tmp_path)
+    (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
+    with pytest.raises(DataError, match="expected, found a TensorFlow SavedModel, which does not name weights; "):
         read_tensors(tmp_path)
     with pytest.raises(DataError, match=r"nothing\.pt: no such file$"):
         read_tensors(tmp_path / "nothing.pt")
@@ -186,15 +189,35 @@ def test_a_damaged_file_is_one_line(name, cut, tmp_path) -> None:
         ("safetensors", struct.pack("<Q", 2) + b"{}", r"pip install -e '\.\[export\]'"),
         ("h5py", b"\x89HDF\r\n\x1a\n", r"pip install -e '\.\[export\]'"),
         ("torch", b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.", "pip install torch"),
-        ("tensorflow", b"\x00" + bytes.fromhex("57fb808b247547db"), "pip install tensorflow"),
+        ("tensorflow", b"\x00", "pip install tensorflow"),
     ],
 )
 def test_a_missing_package_is_one_line(package, content, command, tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    path = tmp_path / "model.index"
+    path = tmp_path / ("model.ckpt.index" if package == "tensorflow" else "model")
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=f"needs the package {package}, which is not installed: {command}$"):
         read_tensors(path)
+
+
+def test_a_file_to_write_without_safetensors_is_one_line(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    monkeypatch.delitem(sys.modules, "safetensors.numpy", raising=False)
+    with pytest.raises(ConfigError, match="needs the package safetensors, which is not installed: pip install"):
+        write_tensors(tmp_path / "t.safetensors", {"w": np.zeros(3)})
+
+
+def test_a_checkpoints_file_is_told_by_its_index_and_no_other_file_is(tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    (tmp_path / "model.index").write_bytes(b"\x00")
+    data = tmp_path / "model.data-00000-of-00001"
+    # The bytes could be those of a safetensors file.
+    data.write_bytes(struct.pack("<Q", 2) + b"{}")
+    for path in (data, tmp_path / "model", tmp_path):
+        with pytest.raises(ConfigError, match=f"^{path}: a TensorFlow checkpoint needs the package tensorflow"):
+            read_tensors(path)
+    with pytest.raises(DataError, match="found a zip archive of another kind"):
+        read_tensors(zip_of(tmp_path / "model.keras", {"a": b""}))
 
 
 def test_arrays_come_in_the_order_of_their_numbers_from_every_format(tmp_path) -> None:

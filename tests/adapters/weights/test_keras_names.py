@@ -50,6 +50,8 @@ OTHERS = {
     "lstm/lstm_cell/seed_generator/vars/0": np.zeros(2, np.uint32),
     "seed_generator_4/seed_generator_state": np.zeros(2, np.uint32),
     "layer_with_weights-0/cell/kernel/.OPTIMIZER_SLOT/optimizer/m/.ATTRIBUTES/VARIABLE_VALUE": np.zeros((5, 16)),
+    "metrics/mean/vars/0": np.zeros(()),
+    "keras_api/metrics/0/total/.ATTRIBUTES/VARIABLE_VALUE": np.zeros(()),
     "save_counter/.ATTRIBUTES/VARIABLE_VALUE": np.zeros(()),
 }
 

@@ -35,10 +35,10 @@ def read_weights_file(path: str | Path) -> StoredWeights:
     if path.is_dir():
         return _read_folder(path)
     prefix = tensorflow_checkpoint.find_checkpoint(path)
-    if not path.is_file():
-        if prefix is None:
-            raise DataError(f"{path}: no such file")
+    if prefix is not None:
         return tensorflow_checkpoint.read_checkpoint(path, prefix)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
 
     kind = find_kind(path)
     if kind == "safetensors":
@@ -51,8 +51,6 @@ def read_weights_file(path: str | Path) -> StoredWeights:
         return read_torch_file(path)
     if kind == "msgpack":
         return flax_file.read_msgpack(path)
-    if prefix is not None:
-        return tensorflow_checkpoint.read_checkpoint(path, prefix)
     raise _unread(path, kind)
 
 
@@ -63,6 +61,8 @@ def _read_folder(path: Path) -> StoredWeights:
     prefix = tensorflow_checkpoint.find_checkpoint(path)
     if prefix is not None:
         return tensorflow_checkpoint.read_checkpoint(path, prefix)
+    if (path / "saved_model.pb").exists():
+        raise _unread(path, "a TensorFlow SavedModel, which does not name weights; model.save_weights(…) writes them")
     raise _unread(path, "a folder of another kind")
 
 

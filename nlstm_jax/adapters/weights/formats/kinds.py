@@ -4,9 +4,6 @@ import re
 from pathlib import Path
 
 _HEAD_BYTES = 1024
-_INDEX_FOOTER = bytes.fromhex("57fb808b247547db")
-"""The last bytes of the `.index` file of a TensorFlow checkpoint."""
-
 _BEGINNINGS = (
     (b"\x89HDF\r\n\x1a\n", "hdf5"),
     (b"PK\x03\x04", "zip"),
@@ -26,21 +23,16 @@ def find_kind(path: Path) -> str:
     """Return the kind of a file.
 
     Returns:
-        "safetensors", "hdf5", "zip", "torch" (PyTorch before version 1.6), "checkpoint" (TensorFlow), "msgpack", or a
-        description of a file that is not read here.
+        "safetensors", "hdf5", "zip", "torch" (PyTorch before version 1.6), "msgpack", or a description of a file that
+        is not read here.
     """
-    size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
-        file.seek(max(size - len(_INDEX_FOOTER), 0))
-        tail = file.read()
     if not head:
         return "an empty file"
     for beginning, kind in _BEGINNINGS:
         if head.startswith(beginning):
             return kind
-    if tail == _INDEX_FOOTER:
-        return "checkpoint"
     if head[8:9] == b"{":
         return "safetensors"
     if head[0] == 0x80 and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):

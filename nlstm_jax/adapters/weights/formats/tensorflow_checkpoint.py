@@ -8,20 +8,23 @@ from nlstm_jax.adapters.weights.formats.stored import StoredWeights, first_line,
 from nlstm_jax.adapters.weights.tensors import natural_sort_key
 from nlstm_jax.errors import DataError
 
+_SUFFIXES = (".index", ".data-", ".meta")
+"""The beginnings of the suffixes of a checkpoint's files."""
+
 
 def find_checkpoint(path: Path) -> Path | None:
     """Return the prefix of the checkpoint's files, if `path` is it, one of these files or their folder."""
     if path.is_dir():
-        if (path / "variables" / "variables.index").is_file():
-            return path / "variables" / "variables"
         indices = sorted(path.glob("*.index"), key=lambda index: natural_sort_key(index.name))
         if len(indices) == 1:
             return indices[0].with_suffix("")
         return None
-    for prefix in (path, path.with_suffix("")):
-        if prefix.with_name(f"{prefix.name}.index").is_file():
-            return prefix
-    return None
+    prefix = path
+    if path.suffix.startswith(_SUFFIXES):
+        prefix = path.with_suffix("")
+    elif path.is_file():
+        return None
+    return prefix if prefix.with_name(f"{prefix.name}.index").is_file() else None
 
 
 def read_checkpoint(path: Path, prefix: Path) -> StoredWeights:
