@@ -24,6 +24,8 @@ from nlstm_jax.unroll.fused.equations import (
 )
 from nlstm_jax.unroll.fused.operations import WeightMatmul
 from nlstm_jax.unroll.fused.step import Step
+from nlstm_jax.unroll.options import StepCount
+from nlstm_jax.unroll.scan import constant_length
 
 
 class BackwardInputs(NamedTuple):
@@ -94,7 +96,7 @@ class BackwardLoop(NamedTuple):
         stored: Values,
         last_carry_bar: Values,
         ys_bar: Values,
-        length: int,
+        length: StepCount,
         reverse: bool,
     ) -> tuple[Values, Values, Values]:
         """Run the backward loop.
@@ -138,7 +140,7 @@ class BackwardLoop(NamedTuple):
 
         zeros = [zeros_of(var) for var in summed_vars]
         (first_carry_bar, totals), stacked = jax.lax.scan(
-            run_step, (last_carry_bar, zeros), (ys_bar, xs, stored), length, reverse
+            run_step, (last_carry_bar, zeros), (ys_bar, xs, stored), constant_length(length), reverse
         )
         total_of = dict(zip(summed_vars, totals, strict=True))
         stacked_of = dict(zip(stacked_vars, stacked, strict=True))

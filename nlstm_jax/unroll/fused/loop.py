@@ -14,10 +14,17 @@ from nlstm_jax.unroll.fused.backward import record_step, trace_backward
 from nlstm_jax.unroll.fused.equations import Values, is_float, shapes_of
 from nlstm_jax.unroll.fused.operations import WeightMatmul
 from nlstm_jax.unroll.fused.step import sorted_step
+from nlstm_jax.unroll.options import StepCount
+from nlstm_jax.unroll.scan import constant_length
 
 
 def scan(
-    body: Callable[[Any, Any, Any], tuple[Any, Any]], constants: Any, carry: Any, xs: Any, length: int, reverse: bool
+    body: Callable[[Any, Any, Any], tuple[Any, Any]],
+    constants: Any,
+    carry: Any,
+    xs: Any,
+    length: StepCount,
+    reverse: bool,
 ) -> tuple[Any, Any]:
     """Run `jax.lax.scan(partial(body, constants), carry, xs, length, reverse)`, with a fast gradient in reverse mode.
 
@@ -30,7 +37,7 @@ def scan(
     closed, (next_carry, outputs) = jax.make_jaxpr(body, return_shape=True)(*one_step)
     step = sorted_step(closed, *map(jax.tree.leaves, one_step))
     if step.has_effects:
-        return jax.lax.scan(partial(body, constants), carry, xs, length, reverse)
+        return jax.lax.scan(partial(body, constants), carry, xs, constant_length(length), reverse)
 
     @jax.custom_vjp
     def fused_scan(constants: Values, carry: Values, xs: Values) -> tuple[Values, Values]:
@@ -39,7 +46,7 @@ def scan(
         def run_step(carry: Values, inputs: Values) -> tuple[Values, Values]:
             return step.run(prepared, carry, inputs, _apply)
 
-        return jax.lax.scan(run_step, carry, xs, length, reverse)
+        return jax.lax.scan(run_step, carry, xs, constant_length(length), reverse)
 
     def forward(*perturbed_groups: Any) -> Any:
         perturbed_xs = perturbed_groups[2]
@@ -55,7 +62,7 @@ def scan(
             stored = list(itertools.compress(record, backward_loop.is_stored))
             return next_carry, (ys, stored)
 
-        last_carry, (ys, stored) = jax.lax.scan(run_and_record, carry, xs, length, reverse)
+        last_carry, (ys, stored) = jax.lax.scan(run_and_record, carry, xs, constant_length(length), reverse)
         residuals = (jax.tree_util.Partial(backward_loop.run), constants, xs, stored)
         return (last_carry, ys), residuals
 
