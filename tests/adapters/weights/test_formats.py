@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from nlstm_jax.adapters.weights import convert_file, read_tensors, write_tensors
+from nlstm_jax.adapters.weights.formats.keras_config import read_model_config
 from nlstm_jax.errors import ConfigError, DataError
 
 KINDS = {
@@ -336,6 +337,36 @@ def test_a_configuration_of_no_keras_model_is_refused(tmp_path) -> None:
     path = zip_of(tmp_path / "m.keras", members)
     with pytest.raises(DataError, match=f"^{path}: the configuration of a Keras model expected: "):
         read_tensors(path)
+
+
+def test_layers_have_the_names_that_keras_makes_of_their_classes(tmp_path) -> None:
+    classes = ("LSTM", "SimpleRNN", "Conv1D", "ConvLSTM2D", "BatchNormalization", "LSTM", "GRU", "LSTM")
+    config = {"class_name": "Sequential", "config": [{"class_name": name, "config": {}} for name in classes]}
+    found = [layer.saved_name for layer in read_model_config(tmp_path, config, "3.8.0")]
+    expected = "lstm simple_rnn conv1d conv_lstm2d batch_normalization lstm_1 gru lstm_2"
+    assert found == expected.split()
+
+
+def keras_archive(path, class_names, weights):
+    """Write a `.keras` file of these layers, with arrays by their names in HDF5."""
+    h5py = pytest.importorskip("h5py")
+    content = io.BytesIO()
+    with h5py.File(content, "w") as file:
+        for name, value in weights.items():
+            file[name] = value
+    layers = [{"class_name": kind, "config": SIGMOID | {"name": f"my_{n}"}} for n, kind in enumerate(class_names)]
+    config = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+    members = {"config.json": config, "metadata.json": "{}", "model.weights.h5": content.getvalue()}
+    return zip_of(path, members)
+
+
+def test_an_array_that_the_configuration_does_not_name_is_kept(tmp_path) -> None:
+    cell = {"0": np.zeros((3, 16)), "1": np.zeros((4, 16)), "2": np.zeros(16)}
+    weights = {f"layers/{layer}/cell/vars/{n}": value for layer in ("lstm", "other") for n, value in cell.items()}
+    path = keras_archive(tmp_path / "m.keras", ["LSTM"], weights)
+    assert {name.rpartition("/vars")[0] for name in read_tensors(path)} == {"my_0/cell", "layers/other/cell"}
+    with pytest.raises(DataError, match="do not tell their order: my_0, layers/other"):
+        convert_file(path, "keras")
 
 
 def test_tensorflow_checkpoints_are_read_by_prefix_file_or_folder(tmp_path) -> None:

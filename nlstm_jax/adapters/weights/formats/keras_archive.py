@@ -33,20 +33,17 @@ def read_keras_archive(path: Path, archive: zipfile.ZipFile) -> StoredWeights:
 
     model = keras_config.read_model_config(path, config, version)
     tensors: dict[str, np.ndarray] = {}
+    unnamed = dict(stored.tensors)
     for layer in model:
-        for container in _CONTAINERS:
-            scope = f"{container}{layer.saved_name}/"
-            for name, value in stored.tensors.items():
-                if name.startswith(scope):
-                    tensors[f"{layer.name}/{name.removeprefix(scope)}"] = value
-    others = {
-        name: value for name, value in stored.tensors.items() if not name.startswith((*_CONTAINERS, "optimizer/"))
-    }
-    if not tensors:
-        # The layers of a subclassed model are attributes, which its configuration does not list.
-        return stored
+        scopes = tuple(f"{container}{layer.saved_name}/" for container in _CONTAINERS)
+        for stored_name in stored.tensors:
+            if stored_name.startswith(scopes):
+                own_name = stored_name.split("/", 2)[2]
+                tensors[f"{layer.name}/{own_name}"] = unnamed.pop(stored_name)
+    # The layers of a subclassed model are attributes, which its configuration does not list.
+    is_complete = not any(name.startswith(_CONTAINERS) for name in unnamed)
     return StoredWeights(
-        tensors | others,
-        in_layer_order=keras_config.is_sequential(config),
-        keras_layers=keras_config.recurrent_layers(model),
+        tensors | unnamed,
+        in_layer_order=bool(tensors) and is_complete and keras_config.is_sequential(config),
+        keras_layers=keras_config.recurrent_layers(model) if is_complete else (),
     )

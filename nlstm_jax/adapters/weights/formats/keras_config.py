@@ -116,5 +116,5 @@ def _activation_name(activation: Any, keras_version: str) -> str:
 
 def _to_snake_case(class_name: str) -> str:
     """Return the name that Keras makes of a class: LSTM is `lstm`, SimpleRNN is `simple_rnn`."""
-    name = re.sub(r"(.)([A-Z][a-z0-9]+)", r"\1_\2", class_name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", class_name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
