@@ -274,6 +274,15 @@ def test_a_configuration_tells_the_activations_and_the_order(tmp_path) -> None:
     assert next(iter(read_tensors(path))) == "second/kernel:0"
 
 
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_only_what_no_tensor_tells_is_assumed(use_bias, tmp_path) -> None:
+    tensors = {"kernel": np.zeros((3, 12)), "recurrent_kernel": np.zeros((4, 12))}
+    if use_bias:
+        tensors["bias"] = np.zeros((2, 12))
+    write_tensors(tmp_path / "gru.safetensors", tensors)
+    assert ("reset_after=True" in convert_file(tmp_path / "gru.safetensors", "keras").assumed) is not use_bias
+
+
 def test_the_hard_sigmoid_of_keras_2_is_told_from_that_of_keras_3(tmp_path) -> None:
     options = {"activation": "tanh", "recurrent_activation": "hard_sigmoid"}
     path = legacy_file(tmp_path / "m.h5", [("LSTM", "lstm", options)], version="2.1.6")
