@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 EXTRAS = {
+    "h5py": "export",
     "keras": "peers",
     "optuna": "sweep",
     "psycopg": "postgres",

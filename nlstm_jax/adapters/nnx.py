@@ -168,8 +168,8 @@ class Recurrent(nnx.Module):
 class RNNCell(nnx.RNNCellBase):
     """A cell of this library as a Flax cell, for `nnx.RNN` and `nnx.Bidirectional`.
 
-    This adapter draws no noise, because a Flax cell sees one step and cannot draw a mask for a whole sequence. A cell
-    that draws noise must be made with `deterministic=True`. Use `Recurrent` to train such a cell.
+    This adapter draws no noise, because a cell in `nnx.RNN` sees one step and cannot draw a mask for a whole sequence.
+    A cell that draws noise must be made with `deterministic=True`. Use `Recurrent` to train such a cell.
 
     Flax's results differ from those of `unroll`. With `seq_lengths` the outputs past a sequence's end are not zero,
     and a sequence of length 0 returns the last carry. Without `keep_order` a reversed run returns reversed outputs.

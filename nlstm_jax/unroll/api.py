@@ -104,7 +104,8 @@ def unroll(
         with the leading axes [T, B].
 
     Raises:
-        ValueError: An argument does not fit the cell or another argument; the mode is unknown; a number of steps is
+        ValueError: An argument does not fit the cell or another argument; a step returns a carry of another type than
+            it was given, as with inputs or a carry of another float type; the mode is unknown; a number of steps is
             negative; `mode` is "fused" or "native" and the carry is not all floats; `mode` is "native" and the step
             has an operation that it lacks, or there is no compiler; `mode` is "cudnn" and there is no NVIDIA GPU, or
             an option is used that cuDNN does not support.

@@ -18,9 +18,9 @@ from nlstm_jax.cells import (
     spec_repr,
 )
 from nlstm_jax.types import Array, Bool, Carry, Float, Noise, Params, Projected, PyTree
-from nlstm_jax.unroll import cudnn, fused, native
+from nlstm_jax.unroll import cudnn, fused, native, validate
 from nlstm_jax.unroll.blocks import ScanChunk, rematerialized, truncated
-from nlstm_jax.unroll.options import LayerState, ScanOptions
+from nlstm_jax.unroll.options import LayerState, ScanOptions, StepCount
 from nlstm_jax.unroll.scan import StepConstants, StepInputs, scan, select
 
 AUTO = "fused"
@@ -96,7 +96,7 @@ def run_layer(layer: Layer, xs: Float[Array, "T B D"], state: LayerState, option
     constants = StepConstants(state.params, state.initial_carry)
 
     def scan_chunk(
-        carry: Carry, inputs: SequenceInputs, length: int
+        carry: Carry, inputs: SequenceInputs, length: StepCount
     ) -> tuple[Carry, tuple[Float[Array, "T B O"], Carry | None]]:
         z = project(state.params, inputs.xs)
         steps = StepInputs(z, inputs.noise, inputs.valid, inputs.resets)
@@ -109,9 +109,20 @@ def run_layer(layer: Layer, xs: Float[Array, "T B D"], state: LayerState, option
         run = truncated(run, options.truncate, options.reverse)
 
     masks = options.masks
+    step_inputs = SequenceInputs(xs, state.noise, masks.valid, masks.resets)
+    validate.check_carry_dtypes(layer, partial(_next_carry, layer), state, step_inputs)
     inputs = SequenceInputs(_without_padding(xs, options), state.noise, masks.valid, masks.resets)
     last_carry, (ys, carries) = run(state.carry, inputs, xs.shape[0])
     return last_carry, ys, carries
+
+
+def _next_carry(layer: Cell, state: LayerState, inputs: SequenceInputs) -> Carry:
+    """Return the carry after one step."""
+    z = layer.project(state.params, inputs.xs)
+    constants = StepConstants(state.params, state.initial_carry)
+    steps = StepInputs(z, inputs.noise, inputs.valid, inputs.resets)
+    next_carry, _ = masked_step(layer, False, constants, state.carry, steps)
+    return next_carry
 
 
 def masked_step(

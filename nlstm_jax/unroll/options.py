@@ -1,10 +1,13 @@
 """The bundles of arrays and options that are passed to the loops over time."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 
 from nlstm_jax.types import Array, Bool, Carry, Int, Noise, Params
+
+StepCount: TypeAlias = Any
+"""A number of steps: an int, or the symbolic dimension of a function that `jax.export` exports."""
 
 
 class StepMasks(NamedTuple):
@@ -23,7 +26,7 @@ class StepMasks(NamedTuple):
     @classmethod
     def from_arguments(
         cls,
-        length: int,
+        length: StepCount,
         lengths: Int[Array, "B"] | None,
         mask: Bool[Array, "T B"] | None,
         resets: Bool[Array, "T B"] | None,

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from nlstm_jax.types import Array, Bool, Carry, Noise, Params, Projected, PyTree
+from nlstm_jax.unroll.options import StepCount
 
 
 class StepConstants(NamedTuple):
@@ -43,10 +44,18 @@ Body: TypeAlias = Callable[[StepConstants, Carry, StepInputs], tuple[Carry, PyTr
 
 
 def scan(
-    body: Body, constants: StepConstants, carry: Carry, inputs: StepInputs, length: int, reverse: bool
+    body: Body, constants: StepConstants, carry: Carry, inputs: StepInputs, length: StepCount, reverse: bool
 ) -> tuple[Carry, PyTree]:
     """Run `body` over the leading axis of `inputs`, and return the last carry and the stacked outputs."""
-    return jax.lax.scan(partial(body, constants), carry, inputs, length, reverse)
+    return jax.lax.scan(partial(body, constants), carry, inputs, constant_length(length), reverse)
+
+
+def constant_length(length: StepCount) -> int | None:
+    """Return the number of steps for `jax.lax.scan`; None if it is symbolic, so that the inputs tell it.
+
+    A function that `jax.export` exports can have a symbolic number of steps.
+    """
+    return length if isinstance(length, int) else None
 
 
 def select(condition: Bool[Array, "*b"], if_true: Carry, if_false: Carry) -> Carry:

@@ -4,6 +4,7 @@ Every function raises a ValueError that names the argument, what was expected an
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from nlstm_jax.cells import Layer, spec_repr
 from nlstm_jax.cells.base import leaves_with_names
 from nlstm_jax.types import Carry, Params, PyTree
 from nlstm_jax.unroll.blocks import block_size
+from nlstm_jax.unroll.options import LayerState, StepCount
 
 MODES = ("auto", "scan", "fused", "native", "cudnn")
 KIND_NAMES: dict[object, str] = {jnp.inexact: "floats", jnp.integer: "integers", jnp.bool_: "booleans"}
@@ -54,7 +56,7 @@ def check_array(name: str, value: Any, kind: Any, shape: tuple[int, ...]) -> Non
         raise ValueError(f"unroll: {name}: the shape {shape} expected, found {value.shape}")
 
 
-def check_lengths(lengths: Any, length: int) -> None:
+def check_lengths(lengths: Any, length: StepCount) -> None:
     """Check that every length is between 0 and `length`; lengths that are traced by JAX are not checked."""
     if lengths is None or isinstance(lengths, jax.core.Tracer):
         return
@@ -92,7 +94,47 @@ def check_carry(cell: Layer, carry: Carry, carry_shapes: Carry, batch: int) -> N
         _check_tree("carry", cell, carry, carry_shapes, f"of {batch} sequences")
 
 
-def block_sizes(remat: object, truncate: object, length: int) -> tuple[int, int]:
+def check_carry_dtypes(
+    cell: Layer, next_carry: Callable[[LayerState, Any], Carry], state: LayerState, inputs: Any
+) -> None:
+    """Check that a step returns a carry of the types that it was given, as a loop must.
+
+    Args:
+        cell: The cell, named in the error.
+        next_carry: A function that returns the carry after one step.
+        state: The arrays that the cell brings.
+        inputs: The inputs of all steps, with the inputs `xs` of the cell.
+    """
+    # In a carry of the widest type nothing can change the type. The check of one step takes longer.
+    types = [jax.typeof(leaf).dtype for leaf in jax.tree.leaves((inputs.xs, state.params))]
+    widest = jnp.result_type(jnp.float32, *(dtype for dtype in types if jnp.issubdtype(dtype, jnp.inexact)))
+    before = {path: jax.typeof(leaf).dtype for path, leaf in leaves_with_names(state.carry)}
+    if set(before.values()) == {widest}:
+        return
+
+    for path, leaf in leaves_with_names(state.initial_carry):
+        if before[path] != leaf.dtype and not jnp.issubdtype(before[path], jnp.inexact):
+            raise ValueError(
+                f"unroll: carry: {spec_repr(cell)}: {path} of {leaf.dtype} expected, like that of the initial carry, "
+                f"found {before[path]}"
+            )
+    one_step = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], jax.typeof(leaf).dtype), inputs)
+    after = dict(leaves_with_names(jax.eval_shape(next_carry, state, one_step)))
+    for path, dtype in before.items():
+        if path not in after or after[path].dtype == dtype:
+            continue
+        if state.carry is not state.initial_carry:
+            raise ValueError(
+                f"unroll: carry: {spec_repr(cell)}: {path} of {after[path].dtype} expected, as a step returns it, "
+                f"found {dtype}"
+            )
+        raise ValueError(
+            f"unroll: xs: {spec_repr(cell)}: inputs of {dtype} expected, like {path} of the carry, found "
+            f"{inputs.xs.dtype}, with which a step returns {after[path].dtype}"
+        )
+
+
+def block_sizes(remat: object, truncate: object, length: StepCount) -> tuple[int, int]:
     """Return the numbers of steps in the blocks of `remat` and of `truncate`; 0: no blocks.
 
     Args:
@@ -104,6 +146,11 @@ def block_sizes(remat: object, truncate: object, length: int) -> tuple[int, int]
     if not isinstance(remat, bool):
         remat_size = _number_of_steps("remat", remat, "None, True, False")
     truncate_size = _number_of_steps("truncate", truncate, "None")
+    for name, value in (("remat", remat), ("truncate", truncate)):
+        if value and not isinstance(length, int):
+            raise ValueError(
+                f"unroll: {name}: none expected with the symbolic number of steps {length}, found {value}"
+            )
     if remat is True:
         remat_size = block_size(truncate_size or length)
     return remat_size, truncate_size

@@ -1,8 +1,7 @@
-"""Weights in `.safetensors` files: arrays of any framework by name, and layers with their specification."""
+"""Files of weights: arrays of any framework by name, and layers with their specification in `.safetensors` files."""
 
 import dataclasses
 import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from nlstm_jax import cells
-from nlstm_jax.adapters.weights.tensors import Converted, Tensors, natural_sort_key, to_numpy, to_parameter
+from nlstm_jax.adapters.weights.formats import read_weights_file
+from nlstm_jax.adapters.weights.formats.stored import import_reader
+from nlstm_jax.adapters.weights.tensors import Converted, Tensors, to_numpy, to_parameter
 from nlstm_jax.cells import Layer
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.types import Array, Params
@@ -20,34 +21,26 @@ from nlstm_jax.types import Array, Params
 _SPECIFICATION = "nlstm_jax.layer"
 """The key of a file's metadata under which the layer's specification is."""
 
-_OTHER_FORMATS = (
-    ".pt",
-    ".pth",
-    ".bin",
-    ".pkl",
-    ".pickle",
-    ".ckpt",
-    ".npy",
-    ".npz",
-    ".h5",
-    ".hdf5",
-    ".keras",
-    ".msgpack",
-)
-"""The suffixes of other files of weights, for which the error message says how to convert them."""
-
 _EARLIER_NAMES = {"SequenceDropout": "VariationalDropout"}
 """The layer names in files of version 0.2 and earlier, and the names of today."""
 
 
 def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
-    """Read the arrays of a file by name, sorted by the numbers in the names (layer_2 before layer_10).
+    """Read the arrays of a file or folder by name. Its content tells the format, not its name.
+
+    Args:
+        path: A safetensors file, a `.keras` or `.h5` file of Keras, a PyTorch file of a state dict, a msgpack file of
+            Flax, a folder of orbax, or a TensorFlow checkpoint.
+
+    Returns:
+        The arrays, in the order of the layers where the file tells it, otherwise sorted by the numbers in the names
+        (layer_2 before layer_10).
 
     Raises:
-        DataError: There is no such file, or it is not a safetensors file.
+        ConfigError: The package that reads this kind of file is not installed.
+        DataError: There is no such file, it is damaged, or it is of another kind.
     """
-    arrays, _ = _read_file(path)
-    return {name: arrays[name] for name in sorted(arrays, key=natural_sort_key)}
+    return read_weights_file(path).tensors
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], specification: str = "") -> None:
@@ -59,18 +52,17 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], specifica
         specification: The specification of a layer in JSON, which is stored in the file's metadata; empty for none.
 
     Raises:
-        ConfigError: The name does not end in .safetensors, or its folder does not exist.
+        ConfigError: The name does not end in .safetensors, its folder does not exist, or safetensors is not installed.
     """
-    from safetensors.numpy import save_file
-
     path = Path(path)
     if path.suffix != ".safetensors" or not path.parent.is_dir():
         raise ConfigError(f"{path}: a name that ends in .safetensors, in a folder that is there, expected")
+    safetensors = import_reader("safetensors.numpy", path, "a safetensors file")
     # NumPy's ascontiguousarray turns a scalar into a vector; reshape restores its shape.
     contiguous = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in tensors.items()}
     metadata = {_SPECIFICATION: specification} if specification else None
     unfinished = path.with_name(f".{path.name}.unfinished")
-    save_file(contiguous, unfinished, metadata)
+    safetensors.save_file(contiguous, unfinished, metadata)
     unfinished.replace(path)
 
 
@@ -98,7 +90,8 @@ def load(path: str | Path) -> Converted:
     Raises:
         DataError: There is no such file, `save` did not write it, or its tensors do not fit its layer.
     """
-    arrays, metadata = _read_file(path)
+    stored = read_weights_file(path)
+    metadata = stored.metadata
     if _SPECIFICATION not in metadata:
         raise DataError(
             f"{path}: a file with a layer's specification expected, found none; "
@@ -111,36 +104,12 @@ def load(path: str | Path) -> Converted:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DataError(f"{path}: the specification of a layer of this version expected: {error}") from error
 
-    source = Tensors(arrays, str(path), "")
+    source = Tensors(stored.tensors, str(path), "")
     leaves = [
         to_parameter(source.take(name, *expected.shape)) for name, expected in _leaves_by_path(expected_params).items()
     ]
     source.check_all_used()
     return layer, jax.tree.unflatten(jax.tree.structure(expected_params), leaves)
-
-
-def _read_file(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return the arrays of a safetensors file by name, and its metadata.
-
-    Raises:
-        DataError: There is no such file, or it is not a safetensors file.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if path.suffix in _OTHER_FORMATS:
-        raise DataError(
-            f"{path}: a .safetensors file expected, found {path.suffix}, which is not read here; where its framework "
-            "is installed, safetensors.torch.save_file or safetensors.numpy.save_file writes one"
-        )
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    try:
-        with safe_open(path, "numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return arrays, file.metadata() or {}
-    except (SafetensorError, struct.error, OSError, TypeError) as error:
-        raise DataError(f"{path}: a safetensors file expected: {error}") from error
 
 
 def _leaves_by_path(params: Params) -> dict[str, Array]:

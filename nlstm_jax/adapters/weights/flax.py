@@ -29,22 +29,27 @@ _GRU_GATES = ("r", "z", "n")
 STYLES = ("linen", "nnx")
 
 
-def from_flax(tensors: NamedTensors, prefix: str = "") -> Converted:
+def from_flax(
+    tensors: NamedTensors, prefix: str = "", *, activation: str | None = None, gate_activation: str | None = None
+) -> Converted:
     """Return the cell of these Flax parameters and its parameters.
 
     Args:
         tensors: The nested or flat (`hi/kernel`) parameters of a Linen `LSTMCell`, `OptimizedLSTMCell`, `GRUCell` or
             `SimpleCell`, or of the NNX cells with these names; e.g. `nnx.to_pure_dict(nnx.state(cell, nnx.Param))`.
         prefix: The beginning of the cell's names in a model's parameters, e.g. `"rnn/cell/"`.
+        activation: The name of the cell's `activation_fn`, tanh by default. It cannot be read off the parameters.
+        gate_activation: The name of the cell's `gate_fn`, sigmoid by default.
 
     Raises:
-        DataError: A tensor is missing, has a wrong shape, or has no place.
+        DataError: A tensor is missing, has a wrong shape, or has no place; or an option is passed that the cell lacks.
 
     >>> hidden = {"kernel": np.ones((4, 16)), "bias": np.ones(16)}
     >>> from_flax({"dense_i": {"kernel": np.ones((3, 16))}, "dense_h": hidden})[0]
     LSTM(features=4, ...)
     """
-    source = Tensors(tensors, "from_flax", prefix)
+    options = {"activation": (activation, "tanh"), "gate_activation": (gate_activation, "sigmoid")}
+    source = Tensors(tensors, "from_flax", prefix, options)
     if "dense_h/kernel" in source:
         converted = _read_joint_gates(source, "dense_i", "dense_h")
     elif "h/kernel" in source:
@@ -164,11 +169,28 @@ def _read_joint_gates(source: Tensors, input_name: str, hidden_name: str) -> Con
 
     kernels = (to_parameter(w_x), to_parameter(w_h))
     if gates == 4:
-        return LSTM(features), LSTMParams(*kernels, b, peephole=None, w_p=None, norm=None)
+        return _lstm(source, features), LSTMParams(*kernels, b, peephole=None, w_p=None, norm=None)
     if gates == 3:
         b_n = to_parameter(np.zeros(features, w_h.dtype))
-        return GRU(features), GRUParams(*kernels, b, b_n)
-    return Elman(features), ElmanParams(*kernels, b)
+        return _gru(source, features), GRUParams(*kernels, b, b_n)
+    return Elman(features, activation=source.option("activation")), ElmanParams(*kernels, b)
+
+
+def _lstm(source: Tensors, features: int) -> LSTM:
+    """Return an LSTM with the activations that the caller told."""
+    activation = source.option("activation")
+    return LSTM(
+        features,
+        candidate_activation=activation,
+        output_activation=activation,
+        gate_activation=source.option("gate_activation"),
+    )
+
+
+def _gru(source: Tensors, features: int) -> GRU:
+    """Return a GRU with the activations that the caller told."""
+    activation = source.option("activation")
+    return GRU(features, candidate_activation=activation, gate_activation=source.option("gate_activation"))
 
 
 def _read_lstm(source: Tensors) -> Converted:
@@ -183,7 +205,7 @@ def _read_lstm(source: Tensors) -> Converted:
     w_x = _join_gates(input_blocks)
     w_h = _join_gates(hidden_blocks)
     b = _join_gates(bias_blocks)
-    return LSTM(features), LSTMParams(w_x, w_h, b, peephole=None, w_p=None, norm=None)
+    return _lstm(source, features), LSTMParams(w_x, w_h, b, peephole=None, w_p=None, norm=None)
 
 
 def _read_gru(source: Tensors) -> Converted:
@@ -197,7 +219,7 @@ def _read_gru(source: Tensors) -> Converted:
     w_x = _join_gates(input_blocks)
     w_h = _join_gates(hidden_blocks)
     b = _join_gates(bias_blocks)
-    return GRU(features), GRUParams(w_x, w_h, b, b_n)
+    return _gru(source, features), GRUParams(w_x, w_h, b, b_n)
 
 
 def _take_input_kernels(source: Tensors, names: Sequence[str], features: int) -> list[np.ndarray]:

@@ -1,14 +1,21 @@
 """Weights from and to Keras' LSTM, GRU and SimpleRNN, and the widely copied Keras Nested LSTM layer.
 
 Keras calls W_x `kernel` and W_h `recurrent_kernel`. The gate order of an LSTM is i, f, g, o, as here. The gate order
-of a GRU is z, r, n; with `reset_after` its `bias` is [2, 3H], the input's bias and the recurrent one. The gate order
-of the Nested LSTM is i, g, f, o, and its `kernel_k` for k ≥ 2 has the input's rows above the recurrent ones.
+of a GRU is z, r, n; with `reset_after` its `bias` is [2, 3H], the input's bias and the recurrent one.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nlstm_jax.adapters.weights.keras_names import (
+    DIRECTIONS,
+    check_all_recurrent,
+    find_layers,
+    normalize_names,
+    select_layers,
+)
+from nlstm_jax.adapters.weights.keras_nested import nested_lstm_to_tensors, read_nested_lstm
 from nlstm_jax.adapters.weights.tensors import (
     Converted,
     NamedTensors,
@@ -35,22 +42,14 @@ from nlstm_jax.cells import (
     Layer,
     LSTMParams,
     Nested,
-    NestedParams,
-    nested_lstm,
 )
-from nlstm_jax.errors import DataError
 from nlstm_jax.types import Params
 
-_FIELDS = ("kernel", "recurrent_kernel", "bias")
-_DIRECTIONS = ("forward", "backward")
 _ACTIVATIONS = {"linear": "identity"}
 """Keras' names of activations that have another name here."""
 
-# Both orders are their own inverses.
 _GRU_ORDER = (1, 0, 2)
-"""The gates z, r, n as r, z, n."""
-_NESTED_ORDER = (0, 2, 1, 3)
-"""The gates i, g, f, o as i, f, g, o."""
+"""The gates z, r, n as r, z, n. The order is its own inverse."""
 
 
 def from_keras(
@@ -59,6 +58,7 @@ def from_keras(
     *,
     activation: str | None = None,
     recurrent_activation: str | None = None,
+    cell_activation: str | None = None,
     reset_after: bool | None = None,
     merge_mode: str | None = None,
     layers: Sequence[str] = (),
@@ -70,7 +70,8 @@ def from_keras(
 
     Args:
         tensors: The arrays by path, e.g. `{weight.path: weight.numpy() for weight in layer.weights}`. The last part of
-            a name is `kernel`, `recurrent_kernel` or `bias`. A part that begins with `forward` or `backward` is a
+            a name is `kernel`, `recurrent_kernel` or `bias`, also with `:0` after it; or it is `vars/0`, `vars/1` or
+            `vars/2`. A part that begins with `forward` or `backward` is a
             direction, and the parts before it name a layer. Layers come lowest first unless `layers` says otherwise.
             A Nested LSTM has `input_kernel_1`, `kernel_1`, `bias_1`, ….
         prefix: The beginning of the layer's names in a model's weights.
@@ -78,6 +79,7 @@ def from_keras(
             `recurrent_activation` it cannot be read off the weights.
         recurrent_activation: The activation of the gates of all layers, by Keras' name; sigmoid by default. Keras 1
             and 2 call another function `hard_sigmoid` than Keras 3 does: theirs is `hard_sigmoid_keras2` here.
+        cell_activation: The activation of the outermost candidate of a Nested LSTM, by Keras' name; linear by default.
         reset_after: The argument `reset_after` of a GRU without bias; True by default. A bias tells it by its shape.
         merge_mode: The argument `merge_mode` of a Bidirectional; "concat" by default.
         layers: The names of a stack's layers, lowest first, e.g. `("gru", "lstm")`. Other layers are ignored.
@@ -96,21 +98,26 @@ def from_keras(
     options = {
         "activation": (activation, "tanh"),
         "recurrent_activation": (recurrent_activation, "sigmoid"),
+        "cell_activation": (cell_activation, "linear"),
         "reset_after": (reset_after, True),
         "merge_mode": (merge_mode, "concat"),
     }
+    if isinstance(tensors, Mapping):
+        tensors = normalize_names(tensors)
     source = Tensors(tensors, "from_keras", prefix, options)
     if "input_kernel_1" in source:
-        nested = _read_nested_lstm(source)
+        activation = _read_activation(source, "activation")
+        gate_activation = _read_activation(source, "recurrent_activation")
+        nested = read_nested_lstm(source, activation, gate_activation, _read_activation(source, "cell_activation"))
         source.check_all_used()
         return nested
 
-    scopes_by_layer = _find_layers(source)
+    scopes_by_layer = find_layers(source)
     if layers:
-        scopes_by_layer = _select_layers(layers, scopes_by_layer)
+        scopes_by_layer = select_layers(layers, scopes_by_layer)
         source.ignore_all_but(tuple(scope for scopes in scopes_by_layer.values() for scope in scopes))
     else:
-        _check_all_recurrent(source, scopes_by_layer)
+        check_all_recurrent(source, scopes_by_layer)
 
     converted: list[Converted] = []
     in_features = None
@@ -120,28 +127,6 @@ def from_keras(
         in_features = layer.out_features
     source.check_all_used()
     return stack_layers(converted)
-
-
-def check_order(tensors: NamedTensors, prefix: str = "") -> None:
-    """Check that layer names tell the order of a stack, for tensors that are sorted by name.
-
-    The names `lstm` and `lstm_1` tell the order; `gru` and `lstm` do not.
-
-    Args:
-        tensors: The arrays by path, as for `from_keras`.
-        prefix: The beginning of the layers' names in a model's weights.
-
-    Raises:
-        DataError: The names do not tell the order.
-    """
-    source = Tensors(tensors, "from_keras", prefix)
-    names = _recurrent_layers(source, _find_layers(source))
-    names_without_numbers = {name.rstrip("_0123456789") for name in names}
-    if len(names_without_numbers) > 1:
-        raise DataError(
-            "from_keras: layers: the names of a stack's layers, lowest first, expected, as these do not tell their "
-            f"order: {', '.join(names)}"
-        )
 
 
 def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
@@ -163,100 +148,13 @@ def to_keras(layer: Layer, params: Params) -> dict[str, np.ndarray]:
     for index, (stacked_layer, layer_params) in enumerate(layers):
         layer_scope = f"layer_{index}/" if len(layers) > 1 else ""
         directions = split_directions(stacked_layer, layer_params)
-        for direction, (cell, cell_params) in zip(_DIRECTIONS, directions, strict=False):
+        for direction, (cell, cell_params) in zip(DIRECTIONS, directions, strict=False):
             scope = layer_scope
             if len(directions) > 1:
                 scope += f"{direction}/"
             for name, value in _cell_to_tensors(without_dropout(cell), cell_params).items():
                 tensors[scope + name] = value
     return tensors
-
-
-def _find_layers(source: Tensors) -> dict[str, list[str]]:
-    """Return the scopes of each layer's cells, by the layer's name.
-
-    A scope is the beginning of a cell's names, e.g. `lstm/lstm_cell/`. A layer has one scope, or a forward and a
-    backward one.
-
-    Raises:
-        DataError: A layer has one of the two directions only.
-    """
-    scopes_by_layer: dict[str, dict[str, str]] = {}
-    for name in source.names:
-        path, _, field = name.rpartition("/")
-        layer, direction = _split_path(path)
-        if field in _FIELDS:
-            scope = f"{path}/" if path else ""
-            scopes_by_layer.setdefault(layer, {})[direction] = scope
-
-    for scopes in scopes_by_layer.values():
-        for direction, other in (("forward", "backward"), ("backward", "forward")):
-            if direction in scopes and other not in scopes:
-                raise source.tensor_error(
-                    scopes[direction], f"a {other} layer beside it expected, found none of that name"
-                )
-
-    # In reverse order of the alphabet, "forward" comes before "backward".
-    return {
-        layer: [scopes[direction] for direction in sorted(scopes, reverse=True)]
-        for layer, scopes in scopes_by_layer.items()
-    }
-
-
-def _split_path(path: str) -> tuple[str, str]:
-    """Return the layer and the direction of a path such as `bidirectional/forward_lstm/lstm_cell`.
-
-    The direction of a path without one is the empty text.
-    """
-    parts = path.split("/")
-    for index, part in enumerate(parts):
-        for direction in _DIRECTIONS:
-            if part.startswith(direction):
-                return "/".join(parts[:index]), direction
-    return path, ""
-
-
-def _recurrent_layers(source: Tensors, scopes_by_layer: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the names of the layers that have a recurrent kernel; a dense layer has none."""
-    return [name for name, scopes in scopes_by_layer.items() if f"{scopes[0]}recurrent_kernel" in source]
-
-
-def _check_all_recurrent(source: Tensors, scopes_by_layer: Mapping[str, Sequence[str]]) -> None:
-    """Raise a DataError if there are recurrent layers and others; the message suggests `layers=`."""
-    recurrent = _recurrent_layers(source, scopes_by_layer)
-    if not recurrent:
-        # Reading the first layer fails then, with an error that names its recurrent kernel.
-        return
-    for name, scopes in scopes_by_layer.items():
-        if name not in recurrent:
-            raise source.tensor_error(
-                f"{scopes[0]}recurrent_kernel",
-                f"missing; if that is no recurrent layer, layers=… picks those that are: {', '.join(recurrent)}",
-            )
-
-
-def _select_layers(names: Sequence[str], scopes_by_layer: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Return the scopes of the named layers, in the order of `names`.
-
-    Raises:
-        DataError: A name does not name exactly one layer, or a layer is named twice.
-    """
-    layers = [_find_layer(name, scopes_by_layer) for name in names]
-    if len(set(layers)) < len(layers):
-        raise DataError(f"from_keras: layers: every layer once expected, found {', '.join(names)}")
-    return {layer: scopes_by_layer[layer] for layer in layers}
-
-
-def _find_layer(name: str, layers: Collection[str]) -> str:
-    """Return the one layer whose path is `name` or has it as a part, as `sequential/lstm/lstm_cell` has `lstm`.
-
-    Raises:
-        DataError: There is no such layer, or there are several.
-    """
-    matches = [layer for layer in layers if name in (layer, *layer.split("/"))]
-    if len(matches) != 1:
-        raise DataError(f"from_keras: layers: the name of one layer of {', '.join(layers)} expected, found {name!r}")
-    return matches[0]
 
 
 def _read_layer(source: Tensors, scopes: Sequence[str], in_features: int | None) -> Converted:
@@ -362,57 +260,20 @@ def _check_reset_after(source: Tensors, scope: str, width: int, reset_after: boo
     )
 
 
-def _read_nested_lstm(source: Tensors) -> Converted:
-    """Return the Nested LSTM of the widely copied Keras layer, whose gating is additive."""
-    depth = sum(name.startswith("kernel_") for name in source.names)
-    features = source.take("kernel_1", None, None).shape[0]
-    use_bias = "bias_1" in source
-
-    # The innermost level is read first, as the parameters of every other level contain those of the next one.
-    params: LSTMParams | NestedParams | None = None
-    for level in range(depth, 0, -1):
-        if level == 1:
-            kernel = source.take("input_kernel_1", None, 4 * features)
-            recurrent_kernel = source.take("kernel_1", features, 4 * features)
-        else:
-            kernel, recurrent_kernel = np.split(source.take(f"kernel_{level}", 2 * features, 4 * features), 2)
-        b = None
-        if use_bias:
-            b = to_parameter(reorder_gates(source.take(f"bias_{level}", 4 * features), _NESTED_ORDER))
-        w_x = to_parameter(reorder_gates(kernel, _NESTED_ORDER))
-        w_h = to_parameter(reorder_gates(recurrent_kernel, _NESTED_ORDER))
-        if level == depth:
-            params = LSTMParams(w_x, w_h, b, peephole=None, w_p=None, norm=None)
-        else:
-            params = NestedParams(w_x, w_h, b, inner=params)
-
-    activation = _read_activation(source, "activation")
-    cell = nested_lstm(
-        features,
-        depth,
-        "add",
-        inner_activation=activation,
-        output_activation=activation,
-        gate_activation=_read_activation(source, "recurrent_activation"),
-        use_bias=use_bias,
-    )
-    return cell, params
-
-
 def _cell_to_tensors(cell: Layer, params: Params) -> dict[str, np.ndarray]:
     """Return the weights of one cell, by Keras' names without a scope.
 
     Raises:
         ValueError: Keras has no such cell or option.
     """
-    if isinstance(cell, Nested):
-        return _nested_lstm_to_tensors(cell, params)
+    if isinstance(cell, Nested) or (isinstance(cell, LSTM) and cell.gating == "add"):
+        return nested_lstm_to_tensors(cell, params)
     if isinstance(cell, GRU):
         return _gru_to_tensors(cell, params)
     if not isinstance(cell, LSTM | Elman):
         raise unsupported_cell_error("to_keras", cell, "an LSTM, GRU, Elman or nested_lstm(gating='add')")
     if isinstance(cell, LSTM):
-        check_options("to_keras", cell, gating="multiply", peephole=False, projection=None, layer_norm=False)
+        check_options("to_keras", cell, peephole=False, projection=None, layer_norm=False)
         check_options("to_keras", cell, output_activation=cell.candidate_activation)
 
     tensors = {"kernel": to_numpy(params.w_x), "recurrent_kernel": to_numpy(params.w_h)}
@@ -431,46 +292,3 @@ def _gru_to_tensors(cell: GRU, params: Params) -> dict[str, np.ndarray]:
             recurrent_bias = np.concatenate([np.zeros_like(b[: 2 * cell.features]), to_numpy(params.b_n)])
             tensors["bias"] = np.stack([b, recurrent_bias])
     return {name: reorder_gates(value, _GRU_ORDER) for name, value in tensors.items()}
-
-
-def _nested_lstm_to_tensors(cell: Nested, params: Params) -> dict[str, np.ndarray]:
-    """Return the weights of an additive Nested LSTM: the kernels of all levels, then the biases.
-
-    Raises:
-        ValueError: A level has an option that the Keras layer lacks.
-    """
-    kernels: dict[str, np.ndarray] = {}
-    biases: dict[str, np.ndarray] = {}
-    for depth, (level, level_params) in enumerate(_nested_levels(cell, params), start=1):
-        candidate_activation = cell.output_activation if depth > 1 else "identity"
-        check_options("to_keras", level, gating="add", output_activation=cell.output_activation)
-        check_options("to_keras", level, candidate_activation=candidate_activation)
-
-        w_x = reorder_gates(to_numpy(level_params.w_x), _NESTED_ORDER)
-        w_h = reorder_gates(to_numpy(level_params.w_h), _NESTED_ORDER)
-        if depth == 1:
-            kernels["input_kernel_1"] = w_x
-            kernels["kernel_1"] = w_h
-        else:
-            kernels[f"kernel_{depth}"] = np.concatenate([w_x, w_h])
-        if level_params.b is not None:
-            biases[f"bias_{depth}"] = reorder_gates(to_numpy(level_params.b), _NESTED_ORDER)
-    return kernels | biases
-
-
-def _nested_levels(cell: Layer, params: Params) -> list[Converted]:
-    """Return the levels of a nested cell, outermost first.
-
-    Raises:
-        ValueError: The innermost level is not a plain LSTM.
-    """
-    levels: list[Converted] = []
-    while isinstance(cell, Nested):
-        levels.append((cell, params))
-        cell = without_dropout(cell.inner)
-        params = params.inner
-    if not isinstance(cell, LSTM):
-        raise unsupported_cell_error("to_keras", cell, "an LSTM as the innermost level")
-    check_options("to_keras", cell, peephole=False, projection=None, layer_norm=False)
-    levels.append((cell, params))
-    return levels

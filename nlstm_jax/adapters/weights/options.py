@@ -2,9 +2,10 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
+from nlstm_jax.cells import Nested
 from nlstm_jax.errors import ConfigError
 
 Converter: TypeAlias = Callable[..., Any]
@@ -15,11 +16,22 @@ _BOOLEANS = {"true": True, "false": False}
 _PARSERS: dict[object, tuple[str, Callable[[str], object]]] = {
     str: ("text", str),
     str | None: ("text", str),
-    float: ("a number", float),
+    float | None: ("a number", float),
     bool | None: ("true or false", lambda text: _BOOLEANS[text.lower()]),
     Sequence[str]: ("names", lambda text: tuple(text.split(","))),
 }
 """For each type of an option: its description in error messages, and the function that parses it."""
+
+_OPTIONS_OF_FIELDS = {
+    "activation": ("activation", "nonlinearity"),
+    "candidate_activation": ("activation",),
+    "forget_bias": ("forget_bias",),
+    "gate_activation": ("gate_activation", "recurrent_activation"),
+    "merge": ("merge_mode",),
+    "output_activation": ("activation",),
+    "reset_after": ("reset_after",),
+}
+"""For each field of a layer, the options of the converters that decide it."""
 
 
 def parse_options(options: Sequence[str], *converters: Converter | None) -> list[dict[str, Any]]:
@@ -50,20 +62,29 @@ def parse_options(options: Sequence[str], *converters: Converter | None) -> list
     return arguments
 
 
-def unspecified_options(layer: object) -> list[str]:
-    """List the options of a layer, and of the layers in it, that the weights of other frameworks do not tell.
+def option_names(converter: Converter) -> set[str]:
+    """Return the names of a converter's options."""
+    return set(_option_types(converter))
+
+
+def assumed_fields(layer: object, options: Collection[str]) -> list[str]:
+    """List the fields of a layer, and of the layers in it, whose values stand for options that no one has told.
+
+    Args:
+        layer: A converted layer, or a tuple of layers.
+        options: The names of the converter's options that neither the caller nor the file has told.
 
     Returns:
-        The options as `name=value`, each once.
+        The fields as `name=value`, each once.
     """
     if isinstance(layer, tuple):
-        nested = [unspecified_options(item) for item in layer]
-        return _without_duplicates([option for options in nested for option in options])
+        nested = [assumed_fields(item, options) for item in layer]
+        return _without_duplicates([field for fields in nested for field in fields])
     if not dataclasses.is_dataclass(layer):
         return []
     values = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer)}
-    options = [f"{name}={value}" for name, value in values.items() if _is_untold(name)]
-    return _without_duplicates([*options, *unspecified_options(tuple(values.values()))])
+    fields = [f"{name}={value}" for name, value in values.items() if _is_assumed(layer, name, options)]
+    return _without_duplicates([*fields, *assumed_fields(tuple(values.values()), options)])
 
 
 def _option_types(converter: Converter | None) -> dict[str, object]:
@@ -82,9 +103,14 @@ def _list_options(accepted: Sequence[dict[str, object]]) -> str:
     return ", ".join(names) or "none with these --from and --to"
 
 
-def _is_untold(field: str) -> bool:
-    """Return True if a layer's field cannot be read off the weights of another framework."""
-    return field.endswith("activation") or field in ("reset_after", "merge")
+def _is_assumed(layer: Any, field: str, options: Collection[str]) -> bool:
+    """Return True if one of the options decides a layer's field, which the weights do not tell."""
+    if field == "reset_after" and layer.use_bias:
+        # The shape of the bias tells it.
+        return False
+    if field == "candidate_activation" and isinstance(layer, Nested):
+        return "cell_activation" in options
+    return any(option in options for option in _OPTIONS_OF_FIELDS.get(field, ()))
 
 
 def _without_duplicates(texts: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Weights of TensorFlow 1's `BasicLSTMCell` and `LSTMCell`: alone, in a `MultiRNNCell`, or in two directions.
+"""Weights of TensorFlow 1's LSTM cells and of `NLSTMCell`: alone, in a `MultiRNNCell`, or in two directions.
 
 TensorFlow 1 has one `kernel` that multiplies [x, h], with gate order i, g, f, o. It adds the forget bias in the
 forward pass; here the forget bias is part of b. Peepholes are diagonal, and the output gate o sees the new cell state.
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import numpy as np
 
+from nlstm_jax.adapters.weights import tensorflow1_nested
 from nlstm_jax.adapters.weights.tensors import (
     Converted,
     NamedTensors,
@@ -43,7 +44,13 @@ _DIRECTIONS = ("fw", "bw")
 
 
 def from_tensorflow1(
-    tensors: NamedTensors, prefix: str = "", *, forget_bias: float = 1.0, activation: str = "tanh"
+    tensors: NamedTensors,
+    prefix: str = "",
+    *,
+    forget_bias: float | None = None,
+    activation: str | None = None,
+    gate_activation: str | None = None,
+    cell_activation: str | None = None,
 ) -> Converted:
     """Return the LSTM, or the layers of LSTMs, of these TensorFlow 1 variables and their parameters.
 
@@ -51,15 +58,19 @@ def from_tensorflow1(
         tensors: The arrays by the variables' names, e.g. `rnn/multi_rnn_cell/cell_0/lstm_cell/kernel`. Beside each
             `kernel` there is a `bias`; there may be the peepholes `w_i_diag`, `w_f_diag`, `w_o_diag`, and
             `projection/kernel`. Layers have `cell_0`, `cell_1`, … in their names, and directions `fw` and `bw`. The
-            variables of an optimizer are passed over.
+            variables of an optimizer are passed over. An `NLSTMCell` (https://github.com/hannw/nlstm) has
+            `input_gate_kernel`, `hidden_gate_kernel`, `kernel_1`, `bias_0`, `bias_1`, ….
         prefix: The beginning of the cell's names in a checkpoint.
-        forget_bias: The argument `forget_bias` of the TensorFlow cell, whose default is 1.0.
-        activation: The name of the TensorFlow cell's activation. It cannot be read off the variables.
+        forget_bias: The argument `forget_bias` of the TensorFlow cell, 1.0 by default.
+        activation: The name of the TensorFlow cell's activation, tanh by default. It cannot be read off the variables.
+        gate_activation: The name of the activation of the gates, sigmoid by default.
+        cell_activation: The name of the activation of the outermost candidate of an `NLSTMCell`. The default is
+            identity; in the first versions, whose outermost kernel is `kernel_0`, it is `activation`.
 
     Returns:
         The layer and its parameters. The layer is an `LSTM`, with peepholes or a projection if the variables have
-        them. The cells of a `MultiRNNCell` are in a `Stack`. The two directions of `bidirectional_dynamic_rnn` are in
-        a `Bidirectional` that concatenates their outputs.
+        them, or a `nested_lstm` for an `NLSTMCell`. The cells of a `MultiRNNCell` are in a `Stack`. The two directions
+        of `bidirectional_dynamic_rnn` are in a `Bidirectional` that concatenates their outputs.
 
     Raises:
         DataError: A tensor is missing, has a wrong shape, or has no place; or the cells are no LSTMs.
@@ -67,10 +78,15 @@ def from_tensorflow1(
     >>> from_tensorflow1({"lstm_cell/kernel": np.ones((3 + 4, 16)), "lstm_cell/bias": np.zeros(16)})[1].b[4:8].tolist()
     [1.0, 1.0, 1.0, 1.0]
     """
-    source = Tensors(tensors, "from_tensorflow1", prefix)
+    options = {
+        "forget_bias": (forget_bias, 1.0),
+        "activation": (activation, "tanh"),
+        "gate_activation": (gate_activation, "sigmoid"),
+        "cell_activation": (cell_activation, None),
+    }
+    source = Tensors(tensors, "from_tensorflow1", prefix, options)
     source.drop(_OPTIMIZER)
-    scopes = [name.removesuffix("bias") for name in source.names if name.rpartition("/")[2] == "bias"]
-    scopes.sort(key=natural_sort_key)
+    scopes = _find_scopes(source)
     # Without any bias the unnamed scope is read, so that the error names the missing bias.
     if not scopes:
         scopes = [""]
@@ -83,7 +99,7 @@ def from_tensorflow1(
             _check_are_layers(source, scopes)
         layers = []
         for scope in scopes:
-            cell, params = _read_cell(source, scope, in_features, forget_bias, activation)
+            cell, params = _read_cell(source, scope, in_features)
             layers.append((cell, params))
             in_features = cell.out_features
         return stack_layers(layers)
@@ -109,6 +125,16 @@ def from_tensorflow1(
         converted = stack_layers(layers)
     source.check_all_used()
     return converted
+
+
+def _find_scopes(source: Tensors) -> list[str]:
+    """Return the scopes of all cells, sorted by the numbers in them."""
+    scopes = []
+    for name in source.names:
+        field = name.rpartition("/")[2]
+        if field in ("bias", *tensorflow1_nested.FIRST_KERNELS):
+            scopes.append(name.removesuffix(field))
+    return sorted(scopes, key=natural_sort_key)
 
 
 def _check_is_lstm(source: Tensors, scope: str) -> None:
@@ -138,18 +164,28 @@ def _before_direction(scope: str) -> str | None:
     return None
 
 
-def _read_cell(
-    source: Tensors, scope: str, in_features: int | None, forget_bias: float, activation: str
-) -> tuple[LSTM, LSTMParams]:
-    """Return the LSTM in a variable scope and its parameters.
+def _read_cell(source: Tensors, scope: str, in_features: int | None) -> Converted:
+    """Return the LSTM or the Nested LSTM in a variable scope and its parameters.
 
     Args:
         source: The tensors.
         scope: The beginning of the cell's names, e.g. `cell_0/lstm_cell/`.
         in_features: The expected width of the input; None accepts any.
-        forget_bias: The value that TensorFlow adds to the forget gate.
-        activation: The name of the activation.
     """
+    forget_bias = source.option("forget_bias")
+    activation = source.option("activation")
+    gate_activation = source.option("gate_activation")
+    if any(f"{scope}{name}" in source for name in tensorflow1_nested.FIRST_KERNELS):
+        return tensorflow1_nested.read_nested_lstm(
+            source,
+            scope,
+            in_features,
+            forget_bias,
+            activation,
+            gate_activation,
+            source.explicit_option("cell_activation"),
+        )
+
     bias = source.take(f"{scope}bias", None)
     width = bias.shape[0]
     features = width // 4
@@ -184,6 +220,7 @@ def _read_cell(
         forget_bias=forget_bias,
         candidate_activation=activation,
         output_activation=activation,
+        gate_activation=gate_activation,
         peephole=peephole is not None,
         projection=projection,
     )

@@ -25,6 +25,9 @@ Converted: TypeAlias = tuple[Layer, Params]
 NamedTensors: TypeAlias = Mapping[str, Any]
 """Arrays of any framework by name. A value may be a dictionary of the same kind."""
 
+_WRITTEN_BY = re.compile(r":0$|/\.ATTRIBUTES/VARIABLE_VALUE$")
+"""The ends that are no part of a name: of an operation's output, `kernel:0`, and in TensorFlow 2's checkpoints."""
+
 _MAX_LISTED = 8
 """The number of names that an error message lists."""
 
@@ -64,7 +67,7 @@ class Tensors:
         self._options = options or {}
         self._unread_options = set(self._options)
 
-        flat = dict(_flatten(tensors))
+        flat = dict(flatten(tensors))
         self._arrays = {name.removeprefix(prefix): value for name, value in flat.items() if name.startswith(prefix)}
         if not self._arrays:
             raise DataError(f"{owner}: tensors whose names begin with {prefix!r} expected, found {_join_names(flat)}")
@@ -255,14 +258,13 @@ def natural_sort_key(name: str) -> list[int | str]:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
-def _flatten(tensors: NamedTensors, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tensors: NamedTensors, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield the arrays of nested dictionaries, with the names of the levels joined by `/`."""
     for name, value in tensors.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}/")
+            yield from flatten(value, f"{prefix}{name}/")
         else:
-            # TensorFlow and Keras 2 name a variable by its operation's output, `kernel:0`.
-            yield f"{prefix}{name}".removesuffix(":0"), value
+            yield _WRITTEN_BY.sub("", f"{prefix}{name}").lstrip("/"), value
 
 
 def _shape_matches(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

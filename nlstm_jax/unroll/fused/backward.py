@@ -27,6 +27,8 @@ from nlstm_jax.unroll.fused.equations import (
 )
 from nlstm_jax.unroll.fused.operations import Pattern, WeightMatmul
 from nlstm_jax.unroll.fused.step import Handler, Step, apply_operation
+from nlstm_jax.unroll.options import StepCount
+from nlstm_jax.unroll.scan import constant_length
 
 Scan: TypeAlias = Callable[..., tuple[Any, Any]]
 """(body, first carry, inputs, length, reverse) → (last carry, outputs), as `jax.lax.scan`."""
@@ -102,7 +104,7 @@ class BackwardLoop(NamedTuple):
         stored: Values,
         last_carry_bar: Values,
         ys_bar: Values,
-        length: int,
+        length: StepCount,
         reverse: bool,
     ) -> tuple[Values, Values, Values]:
         """Run the backward loop.
@@ -148,7 +150,7 @@ class BackwardLoop(NamedTuple):
 
         zeros = [zeros_of(var) for var in summed_vars]
         (first_carry_bar, totals), stacked = self.scan(
-            run_step, (last_carry_bar, zeros), (ys_bar, xs, stored), length, reverse
+            run_step, (last_carry_bar, zeros), (ys_bar, xs, stored), constant_length(length), reverse
         )
         total_of = dict(zip(summed_vars, totals, strict=True))
         stacked_of = dict(zip(stacked_vars, stacked, strict=True))

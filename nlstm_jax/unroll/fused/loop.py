@@ -14,6 +14,8 @@ from nlstm_jax.unroll.fused.backward import Scan, record_step, trace_backward
 from nlstm_jax.unroll.fused.equations import Values, is_float, shapes_of
 from nlstm_jax.unroll.fused.operations import GateActivations, Pattern, WeightMatmul
 from nlstm_jax.unroll.fused.step import Handler, apply_operation, sorted_step
+from nlstm_jax.unroll.options import StepCount
+from nlstm_jax.unroll.scan import constant_length
 
 
 class Loop(NamedTuple):
@@ -40,7 +42,7 @@ def scan(
     constants: PyTree,
     carry: CarryT,
     xs: PyTree,
-    length: int,
+    length: StepCount,
     reverse: bool,
     loop: Loop = XLA_LOOP,
 ) -> tuple[CarryT, Outputs]:
@@ -55,7 +57,7 @@ def scan(
     closed, (next_carry, outputs) = jax.make_jaxpr(body, return_shape=True)(*one_step)
     step = sorted_step(closed, *map(jax.tree.leaves, one_step))
     if step.has_effects:
-        return jax.lax.scan(partial(body, constants), carry, xs, length, reverse)
+        return jax.lax.scan(partial(body, constants), carry, xs, constant_length(length), reverse)
 
     @jax.custom_vjp
     def fused_scan(constants: Values, carry: Values, xs: Values) -> tuple[Values, Values]:
@@ -67,7 +69,7 @@ def scan(
         def run_step(carry: Values, inputs: Values) -> tuple[Values, Values]:
             return step.run(prepared, carry, inputs, apply)
 
-        return loop.scan(run_step, carry, xs, length, reverse)
+        return loop.scan(run_step, carry, xs, constant_length(length), reverse)
 
     def forward(*perturbed_groups: Values) -> tuple[tuple[Values, Values], PyTree]:
         perturbed_xs = perturbed_groups[2]
@@ -83,7 +85,7 @@ def scan(
             stored = list(itertools.compress(record, backward_loop.is_stored))
             return next_carry, (ys, stored)
 
-        last_carry, (ys, stored) = loop.scan(run_and_record, carry, xs, length, reverse)
+        last_carry, (ys, stored) = loop.scan(run_and_record, carry, xs, constant_length(length), reverse)
         residuals = (jax.tree_util.Partial(backward_loop.run), constants, xs, stored)
         return (last_carry, ys), residuals
 

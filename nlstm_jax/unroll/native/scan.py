@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Jaxpr, JaxprEqn, Var
 
-from nlstm_jax.types import Array
+from nlstm_jax.types import Array, PyTree
 from nlstm_jax.unroll.fused.equations import (
     Environment,
     Values,
@@ -26,8 +26,14 @@ from nlstm_jax.unroll.native.values import UnsupportedError
 
 
 def scan(
-    body: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any, length: int, reverse: bool, *, parts: int = 0
-) -> tuple[Any, Any]:
+    body: Callable[[PyTree, PyTree], tuple[PyTree, PyTree]],
+    carry: PyTree,
+    xs: PyTree,
+    length: int | None,
+    reverse: bool,
+    *,
+    parts: int = 0,
+) -> tuple[PyTree, PyTree]:
     """Run `jax.lax.scan(body, carry, xs, length, reverse)` on a CPU, in one call of compiled C++.
 
     All arrays of a step must have one leading axis, the batch, and rows must not depend on each other. Sums over the
@@ -38,7 +44,7 @@ def scan(
         body: The function (carry, x) → (next carry, y) of pytrees of arrays.
         carry: The first carry. All leaves have the dtype float32, or all float64.
         xs: The inputs; leaves [T, B, ...] of the same dtype, or of bool.
-        length: The number of steps T.
+        length: The number of steps T. None, a symbolic number, is refused.
         reverse: True if the loop runs from the last step to the first.
         parts: The number of blocks of rows that are run in parallel; 0: as many as there are threads.
 
@@ -46,6 +52,8 @@ def scan(
         UnsupportedError: The body has an operation that the native loop lacks.
         CompilerError: There is no native loop on this machine.
     """
+    if length is None:
+        raise UnsupportedError("a symbolic number of steps")
     load_library()
     carry_leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(carry)]
     x_leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(xs)]

@@ -185,3 +185,85 @@ def test_one_direction_alone_is_refused() -> None:
     tensors = drawn(3, 4, np.random.default_rng(8), place="bidirectional_rnn/fw/lstm_cell/")
     with pytest.raises(DataError, match="bidirectional_rnn/bw/: a cell of this direction expected, found none"):
         from_tensorflow1(tensors)
+
+
+def nested_tensors(depth, version, use_bias, place="rnn/nlstm_cell/"):
+    """Return random variables of an `NLSTMCell(4, depth)` on 3 inputs."""
+    generator = np.random.default_rng(depth)
+    shapes = {"kernel_0": (7, 16)}
+    if version == "new":
+        shapes = {"input_gate_kernel": (3, 16), "hidden_gate_kernel": (4, 16)}
+    shapes |= {f"kernel_{level}": (8, 16) for level in range(1, depth)}
+    if use_bias:
+        shapes |= {f"bias_{level}": (16,) for level in range(depth)}
+    return {place + name: 0.6 * generator.standard_normal(shape) for name, shape in shapes.items()}
+
+
+def nested_cell(tensors, depth, xs, forget_bias, candidate, place="rnn/nlstm_cell/"):
+    """Run `NLSTMCell` by steps: the cell state of a level is the output of the level inside it."""
+    own = {name.removeprefix(place): value for name, value in tensors.items()}
+    first = own.get("kernel_0")
+    if first is None:
+        first = np.concatenate([own["input_gate_kernel"], own["hidden_gate_kernel"]])
+    states = list(np.zeros((depth + 1, xs.shape[1], 4)))
+
+    def output(level, x, h):
+        kernel = first if level == 0 else own[f"kernel_{level}"]
+        z = np.concatenate([x, h], axis=1) @ kernel
+        added = 0.0
+        if "bias_0" in own:
+            z = z + own[f"bias_{level}"]
+            added = forget_bias
+        i, j, f, o = np.split(z, 4, axis=1)
+        kept = states[level + 1] * sigmoid(f + added)
+        entering = sigmoid(i) * (candidate(j) if level == 0 else np.tanh(j))
+        memory = kept + entering if level == depth - 1 else output(level + 1, entering, kept)
+        states[level + 1] = memory
+        return np.tanh(memory) * sigmoid(o)
+
+    ys = []
+    for x in xs:
+        states[0] = output(0, x, states[0])
+        ys.append(states[0])
+    return np.stack(ys)
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "candidate"),
+    [("new", {}, lambda j: j), ("new", {"cell_activation": "tanh"}, np.tanh), ("first", {}, np.tanh)],
+    ids=["new", "cell_activation", "first version"],
+)
+@pytest.mark.parametrize(("depth", "use_bias"), [(1, True), (2, False), (3, True)])
+def test_a_nested_cell_is_that_of_nlstm(depth, use_bias, version, options, candidate) -> None:
+    tensors = nested_tensors(depth, version, use_bias)
+    slots = {f"{name}/Adam": value for name, value in tensors.items()}
+    xs = np.random.default_rng(1).standard_normal((5, 2, 3))
+    with jax.enable_x64(True):
+        cell, params = from_tensorflow1(tensors | slots, forget_bias=0.7, **options)
+        _, ys = unroll(cell, params, jnp.asarray(xs))
+    expected = nested_cell(tensors, depth, xs, 0.7, candidate)
+    np.testing.assert_allclose(ys, expected, 1e-12, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"peep_kernel_0": np.ones((4, 12))}, "peep_kernel_0: a cell without peepholes expected"),
+        ({"input_gate_kernel": None}, "input_gate_kernel: missing"),
+        ({"kernel_1": np.ones((7, 16))}, r"kernel_1: the shape \[8, 16\] expected, found \[7, 16\]"),
+        ({"bias_1": None}, "bias_1: missing"),
+        ({"hidden_gate_kernel": np.ones((4, 12))}, r"hidden_gate_kernel: the shape \[4, 16\] expected"),
+        ({"gamma": np.ones(4)}, "no place for n/gamma"),
+    ],
+)
+def test_a_wrong_tensor_of_a_nested_cell_is_named(changes, message) -> None:
+    tensors = nested_tensors(2, "new", use_bias=True, place="n/")
+    tensors |= {f"n/{name}": value for name, value in changes.items()}
+    with pytest.raises(DataError, match=message):
+        from_tensorflow1({name: value for name, value in tensors.items() if value is not None})
+
+
+def test_an_option_of_a_nested_cell_is_refused_for_another() -> None:
+    tensors = drawn(3, 4, np.random.default_rng(0))
+    with pytest.raises(DataError, match="cell_activation: none expected"):
+        from_tensorflow1(tensors, cell_activation="tanh")
