@@ -28,7 +28,7 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", "configs/sales.py", "a config of sales or stocks; its data are read"
 )
 _SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
-_OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
+_OUT = command.define_path("out", None, "also write the table there, as Markdown")
 _ARCHIVE = flags.DEFINE_bool("archive", False, "also write the errors of the baselines beside --out")
 
 

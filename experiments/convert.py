@@ -20,7 +20,7 @@ from nlstm_jax.adapters import weights
 from nlstm_jax.adapters.weights import options
 from nlstm_jax.adapters.weights.tensors import Converted
 from nlstm_jax.cells import spec_repr
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.training import restore
 
 _SOURCES: dict[str, options.Converter] = {
@@ -35,8 +35,8 @@ _TARGETS: dict[str, options.Converter] = {
     "flax": weights.to_flax,
 }
 
-_INPUT = flags.DEFINE_string("input", None, "a .safetensors file, or a run folder", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "the .safetensors file to write", required=True)
+_INPUT = command.define_path("input", None, "a .safetensors file, or a run folder", required=True)
+_OUTPUT = command.define_path("output", None, "the .safetensors file to write", required=True)
 _FROM = flags.DEFINE_enum("from", "nlstm_jax", ["nlstm_jax", *_SOURCES], "whose weights a file holds")
 _TO = flags.DEFINE_enum("to", "nlstm_jax", ["nlstm_jax", *_TARGETS], "whose weights to write")
 _PREFIX = flags.DEFINE_string("prefix", "", "what the names of the layer's tensors begin with in a whole model's file")
@@ -83,6 +83,8 @@ def _read(path: Path, read_options: dict[str, Any]) -> Converted:
             raise ConfigError(f"--from: no framework expected with a run folder, found {_FROM.value}")
         recurrent = restore(path).model.cell
         return recurrent.cell, recurrent.values
+    if not path.suffix and not path.exists():
+        raise DataError(f"{path}: a run folder or a file of weights expected, none found")
     if _FROM.value == "nlstm_jax":
         return weights.load(path)
     tensors = weights.read_tensors(path)

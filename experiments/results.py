@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1] / "docs" / "results"
 
 def main(arguments: list[str]) -> None:
     """Draw the named results, or all."""
-    folders = [Path(name) for name in arguments[1:]] or [ROOT]
+    folders = [Path(name).expanduser() for name in arguments[1:]] or [ROOT]
     for folder in folders:
         results = find_results(folder)
         if not results:

@@ -154,7 +154,7 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         batch_size = config["train"]["batch_size"]
         floor: dict[str, dict[str, float]] | None = None
         if data["path"]:
-            path = Path(data["path"])
+            path = Path(data["path"]).expanduser()
             corpus = read_corpus(path)
             source = f"poems: {path}"
         else:
