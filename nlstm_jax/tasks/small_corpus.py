@@ -17,7 +17,7 @@ _BATCH_SIZE = 64
 _TARGETS_PER_POEM = 24
 """The number of symbols to predict in a generated poem."""
 _LENGTH_SETTINGS = ("train.batch_size", "train.epochs", "train.steps")
-"""The settings that decide how long a run is. A user who sets one of them decides it alone."""
+"""The settings that decide how long a run is."""
 
 
 def settings_for_corpus(config: ConfigDict) -> dict[str, int]:
@@ -53,6 +53,7 @@ def lengthen_short_run(config: ConfigDict, chosen: set[str]) -> ConfigDict:
     """Return a configuration whose run is as long as `settings_for_corpus` says, if it would be shorter.
 
     Configurations of other tasks, of generated poems, and those that have their own batch or length stay as they are.
+    A user who chooses the length alone still gets the batch, so that a run can be trained longer.
 
     Args:
         config: The configuration.
@@ -61,18 +62,20 @@ def lengthen_short_run(config: ConfigDict, chosen: set[str]) -> ConfigDict:
     Raises:
         DataError: See `settings_for_corpus`.
     """
-    if config.task != "poems" or not config.data.path or chosen.intersection(_LENGTH_SETTINGS):
+    if config.task != "poems" or not config.data.path or "train.batch_size" in chosen:
         return config
     defaults = settings.defaults("poems", "lstm").train
-    names = [key.removeprefix("train.") for key in _LENGTH_SETTINGS]
+    names = [key.removeprefix("train.") for key in _LENGTH_SETTINGS if key not in chosen]
     if any(config.train[name] != defaults[name] for name in names):
         return config
 
     poem_count, targets_per_poem = _measure_corpus(config)
     suggested = _suggest(poem_count, targets_per_poem)
-    steps = config.train.epochs * (poem_count // config.train.batch_size)
+    steps = defaults.epochs * (poem_count // defaults.batch_size)
     if steps >= suggested["train.steps"]:
         return config
+    if "train.epochs" in chosen:
+        del suggested["train.steps"]
     lengthened = copy.deepcopy(config)
     lengthened.update_from_flattened_dict({key: value for key, value in suggested.items() if key not in chosen})
     return lengthened

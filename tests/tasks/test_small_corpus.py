@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from configs import demo, poems
+from nlstm_jax.runs import differences
 from nlstm_jax.tasks.small_corpus import lengthen_short_run
 
 
@@ -32,10 +33,26 @@ def test_training_and_the_demo_have_one_rule(corpus: str) -> None:
     assert config.train.steps > 10 * 80 // 64
 
 
-@pytest.mark.parametrize("chosen", ["train.batch_size", "train.steps", "train.epochs"])
-def test_a_chosen_length_stands_even_if_it_is_the_default(corpus: str, chosen: str) -> None:
+def test_a_chosen_batch_stands_even_if_it_is_the_default(corpus: str) -> None:
     config = config_of(corpus)
-    assert lengthen_short_run(config, {"data.path", chosen}) is config
+    assert lengthen_short_run(config, {"data.path", "train.batch_size"}) is config
+
+
+def test_a_chosen_length_stands_and_changes_nothing_else(corpus: str) -> None:
+    """The same command with more steps trains a finished run longer, so that nothing else may differ."""
+    suggested = lengthen_short_run(config_of(corpus), {"data.path"}).to_dict()
+    longer = config_of(corpus)
+    longer.train.steps = 2 * suggested["train"]["steps"]
+    found = lengthen_short_run(longer, {"data.path", "train.steps"}).to_dict()
+    assert differences(suggested, found) == {"train.steps": (suggested["train"]["steps"], longer.train.steps)}
+
+    in_epochs = config_of(corpus)
+    in_epochs.train.epochs = 500.0
+    found = lengthen_short_run(in_epochs, {"data.path", "train.epochs"}).to_dict()
+    assert differences(suggested, found) == {
+        "train.steps": (suggested["train"]["steps"], 0),
+        "train.epochs": (suggested["train"]["epochs"], 500.0),
+    }
 
 
 def test_another_setting_of_the_user_stands_in_a_longer_run(corpus: str) -> None:
