@@ -10,7 +10,7 @@ OUT ?=
 comma := ,
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo test slow lint install
+.PHONY: demo test slow lint install results
 
 demo: $(INSTALLED)  ## train three cells on poems, compare their curves, write a verse (DATA=my_poems.txt for yours)
 	$(VENV)/bin/python -m experiments.demo --data=$(DATA) $(if $(OUT),--out=$(OUT))
@@ -25,6 +25,9 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+
+results: $(INSTALLED)  ## draw the pictures and write the tables of docs/results anew, from the metrics beside them
+	$(VENV)/bin/python -m experiments.results
 
 install: $(INSTALLED)
 

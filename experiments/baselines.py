@@ -4,7 +4,8 @@
     python -m experiments.baselines --config=configs/stocks.py:variant=sequence --config.data.path=share.csv 'runs/*'
 
 Run folders (patterns in quotes) that differ in their seeds only become one row: mean and 95 % t-interval. The table is
-of the validation split; --split=test shows the test split, of runs that `evaluate --split=test` has looked at.
+of the validation split; --split=test shows the test split, of runs that `evaluate --split=test` has looked at. With
+--archive also a JSON file beside --out, from which experiments.results writes the table anew.
 """
 
 from pathlib import Path
@@ -16,6 +17,7 @@ from rich.console import Console
 from experiments import command
 from nlstm_jax import settings, tasks
 from nlstm_jax.analysis.forecasts import forecast_table
+from nlstm_jax.analysis.results import save_baselines
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, find_runs
 from nlstm_jax.tasks.abilities import Baselines, missing_ability
@@ -25,7 +27,8 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config", "configs/sales.py", "a config of sales or stocks; its data are read"
 )
 _SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
-_OUT = flags.DEFINE_string("out", None, "also write the table there, as Markdown")
+_OUT = command.define_path("out", None, "also write the table there, as Markdown")
+_ARCHIVE = flags.DEFINE_bool("archive", False, "also write the errors of the baselines beside --out")
 
 
 def main(arguments: list[str]) -> None:
@@ -47,11 +50,15 @@ def main(arguments: list[str]) -> None:
     for run in runs:
         _check_question(run, question)
 
-    table = forecast_table(task.baselines(split), runs, split, task.baseline_metric)
+    errors = task.baselines(split)
+    table = forecast_table(errors, runs, split, task.baseline_metric)
     for text in (*notes, table):
         Console().print(text, highlight=False, markup=False, soft_wrap=True)
     if _OUT.value:
-        Path(_OUT.value).write_text(table + "\n", encoding="utf-8")
+        out = Path(_OUT.value)
+        out.write_text(table + "\n", encoding="utf-8")
+        if _ARCHIVE.value:
+            save_baselines(out.with_suffix(".json"), errors, split, task.baseline_metric)
 
 
 def _check_question(run: Run, question: JsonObject) -> None:

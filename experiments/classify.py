@@ -20,11 +20,11 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.abilities import Classifies, missing_ability
 from nlstm_jax.training import restore
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a classification run", required=True)
+_WORKDIR = command.define_path("workdir", None, "the run folder of a classification run", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
 _SEQUENCE = flags.DEFINE_multi_string("sequence", [], "a sequence")
-_INPUT = flags.DEFINE_string("input", None, "a CSV file with a column sequence")
-_OUT = flags.DEFINE_string("out", None, "a CSV file to write")
+_INPUT = command.define_path("input", None, "a CSV file with a column sequence")
+_OUT = command.define_path("out", None, "a CSV file to write")
 _MAX_SHOWN = 20
 """The number of sequences that the printed table has at most."""
 

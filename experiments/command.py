@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import itertools
 import os
 import re
 import sys
@@ -15,10 +16,36 @@ from nlstm_jax import process, settings
 from nlstm_jax.errors import ConfigError, InterruptedRunError, StorageError, UserError
 from nlstm_jax.types import Config
 
+flags.disclaim_key_flags()  # --help of a script shows the flags that it defines by `define_path`
+
 _PARSE_ERRORS = (flags.Error, UserError, AttributeError, KeyError, SyntaxError, TypeError, ValueError)
 """The errors that absl and ml_collections raise for a mistake in a flag, a config file or a setting."""
 _STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """The errors of the operating system for an open file whose disk is full or broken; they do not name the file."""
+
+
+class _PathParser(flags.ArgumentParser):
+    """A parser of a path, in which a `~` at the beginning stands for the user's home folder."""
+
+    syntactic_help = "a path"
+
+    def parse(self, argument: str) -> str:
+        """Return the path with the home folder in the place of `~`."""
+        return os.path.expanduser(argument)
+
+
+def define_path(
+    name: str, default: str | None, help: str, *, required: bool = False
+) -> flags.FlagHolder[str] | flags.FlagHolder[str | None]:
+    """Define a flag that names a file or a folder. A `~` at its beginning stands for the user's home folder.
+
+    Args:
+        name: The name of the flag.
+        default: The default value.
+        help: The meaning of the flag.
+        required: True if the flag must be given.
+    """
+    return flags.DEFINE(_PathParser(), name, default, help, required=required)
 
 
 def run(main: Callable[[list[str]], None]) -> None:
@@ -72,7 +99,8 @@ def reject_positional(arguments: list[str]) -> None:
 def _parse(arguments: list[str]) -> list[str]:
     """Parse the flags, and return the remaining arguments. End the process for a mistake in the flags."""
     try:
-        return flags.FLAGS(arguments)
+        _check_one_config(arguments)
+        return flags.FLAGS([_with_home(argument) for argument in arguments])
     except SystemExit:
         # absl ends --help, and nothing else here, with 1.
         sys.exit(0)
@@ -82,6 +110,25 @@ def _parse(arguments: list[str]) -> list[str]:
             if isinstance(cause, UserError):
                 _leave(cause)
         _leave(ConfigError(_one_line(error, arguments)))
+
+
+def _check_one_config(arguments: list[str]) -> None:
+    """Raise a ConfigError if the command line names several config files, as their settings would be mixed."""
+    configs = []
+    for argument, following in itertools.pairwise([*arguments, ""]):
+        match = re.fullmatch(r"--?config(?:=(.*))?", argument)
+        if match:
+            configs.append(following if match[1] is None else match[1])
+    if len(configs) > 1:
+        raise ConfigError(f"--config: one config file expected, found {' and '.join(configs)}")
+
+
+def _with_home(argument: str) -> str:
+    """Return the argument --config=~/FILE with the home folder in the place of `~`, which the shell leaves there."""
+    name, _, value = argument.partition("=")
+    if name not in ("--config", "-config"):
+        return argument
+    return f"{name}={os.path.expanduser(value)}" if value else argument
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -12,6 +12,7 @@ come. Prints the table and what the difference is worth; docs/comparing.md has m
     compare.png, compare.html   for a paper: validation solid, test dotted; one page, no network: hover, metrics, axes
     compare.md                  to keep: picture, table, verdict, commits and versions, notes
     table.csv, table.tex        numbers in full; the table for a paper (needs booktabs)
+With --archive also runs.tar.gz and request.json, from which experiments.results draws all of it anew.
 """
 
 import sys
@@ -43,15 +44,17 @@ _TUNED = flags.DEFINE_list("tuned", [], "Settings that were tuned: every model i
 _TAG = flags.DEFINE_list("tag", [], "Only runs with these tags, see experiments.annotate.")
 _REACH = flags.DEFINE_float("reach", None, "A level of the metric: how soon was it reached?")
 _ALONG = flags.DEFINE_enum("along", "step", list(AXES), "What the curves are drawn along.")
-_OUT = flags.DEFINE_string("out", "comparison", "Folder for picture, page and tables.")
+_OUT = command.define_path("out", "comparison", "Folder for picture, page and tables.")
 _LOG_Y = flags.DEFINE_bool("log_y", False, "A logarithmic axis in the picture.")
 _SHOW_TRAIN = flags.DEFINE_bool("show_train", False, "Training curves in the picture, thin.")
+_ARCHIVE = flags.DEFINE_bool("archive", False, "Also write the metrics of the runs, to draw them anew from --out.")
 _WATCH = flags.DEFINE_integer("watch", 0, "Compare anew every so many seconds until all runs have ended.", 0, 86_400)
 
 
 def main(arguments: list[str]) -> None:
     """Compare the named run folders once, or with --watch until all runs have ended."""
     try:
+        from nlstm_jax.analysis.results import save_result
         from nlstm_jax.analysis.run_comparison import ComparisonRequest, figure, run_comparison
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -93,6 +96,8 @@ def main(arguments: list[str]) -> None:
         unfinished = [run.path for run in runs if run.summary is None] if _WATCH.value else []
         running = sum(is_locked(path) for path in unfinished)
         files = report.write(out, refresh=_WATCH.value if running else 0)
+        if _ARCHIVE.value:
+            files += save_result(out, runs, request)
         console.print(f"wrote {', '.join(files)} to {out}", markup=False)
         if not running:
             for path in unfinished:

@@ -20,7 +20,7 @@ from experiments import command
 from nlstm_jax.adapters import weights
 from nlstm_jax.adapters.weights import conversion, options
 from nlstm_jax.cells import spec_repr
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.training import restore
 
 _TARGETS: dict[str, options.Converter] = {
@@ -29,8 +29,8 @@ _TARGETS: dict[str, options.Converter] = {
     "flax": weights.to_flax,
 }
 
-_INPUT = flags.DEFINE_string("input", None, "a file of weights of a framework, or a run folder", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "the .safetensors file to write", required=True)
+_INPUT = command.define_path("input", None, "a file of weights of a framework, or a run folder", required=True)
+_OUTPUT = command.define_path("output", None, "the .safetensors file to write", required=True)
 _FROM = flags.DEFINE_enum("from", "nlstm_jax", ["nlstm_jax", *conversion.SOURCES], "whose weights a file holds")
 _TO = flags.DEFINE_enum("to", "nlstm_jax", ["nlstm_jax", *_TARGETS], "whose weights to write")
 _PREFIX = flags.DEFINE_string("prefix", "", "what the names of the layer's tensors begin with in a whole model's file")
@@ -86,6 +86,8 @@ def _read(path: Path, read_options: dict[str, Any]) -> conversion.Conversion:
         recurrent = restore(path).model.cell
         layer = recurrent.cell
         params = recurrent.values
+    elif not path.suffix and not path.exists():
+        raise DataError(f"{path}: a run folder or a file of weights expected, none found")
     else:
         layer, params = weights.load(path)
     return conversion.Conversion(layer, params, told=[], assumed=[], notes=[])

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from absl import flags
 from rich.console import Console
 from rich.progress import track
 
@@ -21,8 +20,8 @@ from configs import demo
 from experiments import command
 from nlstm_jax.errors import InterruptedRunError, RunFinishedError, UserError
 
-_DATA = flags.DEFINE_string("data", "", "a file of poems, or a folder of quatrain files; empty: generated verse")
-_OUT = flags.DEFINE_string("out", "", "where the runs and the comparison go; empty: demo, or demo-NAME of the data")
+_DATA = command.define_path("data", "", "a file of poems, or a folder of quatrain files; empty: generated verse")
+_OUT = command.define_path("out", "", "where the runs and the comparison go; empty: demo, or demo-NAME of the data")
 _CELLS = {"lstm": "cell=lstm", "lstm2": "cell=lstm,layers=2", "nlstm2": "cell=nlstm,depth=2"}
 _SEEDS = (0, 1, 2)
 _FINISHED_CODES = (0, RunFinishedError.exit_code)

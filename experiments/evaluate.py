@@ -17,7 +17,7 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import check_test_look, record_test_look, write_examples
 from nlstm_jax.training import restore
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder", required=True)
+_WORKDIR = command.define_path("workdir", None, "the run folder", required=True)
 _SPLIT = flags.DEFINE_enum("split", "valid", ["train", "valid", "test"], "which split")
 _EXAMPLES = flags.DEFINE_bool(
     "examples", False, "also write what each example adds, for the bootstrap of `experiments.compare`"

@@ -17,8 +17,8 @@ from nlstm_jax.runs.files import FORECAST
 from nlstm_jax.tasks.abilities import Forecasts, missing_ability
 from nlstm_jax.training import restore
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a sales run", required=True)
-_OUT = flags.DEFINE_string("out", None, "the submission; default: forecast.csv in the run folder")
+_WORKDIR = command.define_path("workdir", None, "the run folder of a sales run", required=True)
+_OUT = command.define_path("out", None, "the submission; default: forecast.csv in the run folder")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
 
 

@@ -23,7 +23,7 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import make_folder
 
 _TASK = flags.DEFINE_enum("task", None, ["sales", "poems", "stocks"], "which data", required=True)
-_OUT = flags.DEFINE_string("out", None, "a new or empty folder", required=True)
+_OUT = command.define_path("out", None, "a new or empty folder", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "of the data", lower_bound=0)
 _ROWS = flags.DEFINE_integer("rows", 40_000, "sales: rows of sales_train.csv", 1000, 10_000_000)
 _SHOPS = flags.DEFINE_integer("shops", 10, "sales: shops", 1, 10_000)

@@ -20,7 +20,7 @@ from nlstm_jax.tasks.abilities import Samples, missing_ability
 from nlstm_jax.tasks.sampling import SampleRequest
 from nlstm_jax.training import restore
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder of a poems, text or echo run", required=True)
+_WORKDIR = command.define_path("workdir", None, "the run folder of a poems, text or echo run", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
 _TEMPERATURE = flags.DEFINE_float("temperature", 1.0, "below 1 safer, above 1 wilder, 0 the most probable", 0.0, 100.0)
 _TOP_K = flags.DEFINE_integer("top_k", 0, "only the k most probable symbols; 0: all", lower_bound=0)

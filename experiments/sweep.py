@@ -32,7 +32,7 @@ from nlstm_jax.sweeps.screen import LiveDisplay
 from nlstm_jax.sweeps.search import Search, connect
 from nlstm_jax.sweeps.sources import FixedTrials, Source
 
-_SWEEP = flags.DEFINE_string("sweep", None, "the sweep file; --config, --grid and --seeds do without one")
+_SWEEP = command.define_path("sweep", None, "the sweep file; --config, --grid and --seeds do without one")
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "the config file of all trials and its argument, as for experiments.train", lock_config=True
 )
@@ -40,7 +40,7 @@ _GRID = flags.DEFINE_multi_string(
     "grid", [], "NAME=VALUE,VALUE: the values of an argument of the config file, or of a setting; may be repeated"
 )
 _SEEDS = flags.DEFINE_string("seeds", "", "the seeds of every combination of values, e.g. 0..2 or 0,1,5")
-_WORKDIR = flags.DEFINE_string("workdir", None, "the sweep's folder; made if it is missing", required=True)
+_WORKDIR = command.define_path("workdir", None, "the sweep's folder; made if it is missing", required=True)
 _ENGINE = flags.DEFINE_enum("engine", "local", engines.ENGINES, "where trials run")
 _SLOTS = flags.DEFINE_integer("slots", 0, "trials at a time; 0: as many as there is room for", lower_bound=0)
 _CORES = flags.DEFINE_integer("cores", 1, "ray, slurm: cores of a trial", lower_bound=1)

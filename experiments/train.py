@@ -27,7 +27,7 @@ from nlstm_jax.training import fit, fit_together
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "a config file and its argument, e.g. configs/poems.py:cell=nlstm,depth=2", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder; made if it is missing")
+_WORKDIR = command.define_path("workdir", None, "the run folder; made if it is missing")
 _OVERWRITE = flags.DEFINE_bool("overwrite", False, "start anew, deleting the run in the folder")
 _VMAP_SEEDS = flags.DEFINE_integer(
     "vmap_seeds",

@@ -9,14 +9,13 @@ import os
 from pathlib import Path
 
 import jax
-from absl import flags
 
 from experiments import command
 from nlstm_jax import settings
 from nlstm_jax.runs.files import read_json
 from nlstm_jax.training import fit_together
 
-_JOB = flags.DEFINE_string("job", None, "the job file", required=True)
+_JOB = command.define_path("job", None, "the job file", required=True)
 
 
 def main(arguments: list[str]) -> None:

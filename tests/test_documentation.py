@@ -1,5 +1,6 @@
 """What the documentation promises: its cell trains, its files exist, its results are those of the commands."""
 
+import configparser
 import importlib
 import os
 import re
@@ -133,6 +134,21 @@ def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
         if not target.startswith(("http:", "https:")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_extras_are_installed_from_a_clone_and_exist() -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    extras = parser["options.extras_require"]
+    texts = [page.read_text("utf-8") for page in PAGES]
+    for folder in ("nlstm_jax", "experiments", "benchmarks"):
+        texts += [path.read_text("utf-8") for path in (ROOT / folder).rglob("*.py")]
+    text = "".join(texts)
+    # The package is in no registry, so its name installs nothing.
+    assert not re.search(r"pip install[^\n]*nlstm[_-]jax\[", text)
+    named = re.findall(r"pip install -e [\"']\.\[([\w,]+)\]", text)
+    assert len(named) > 5
+    assert {extra for names in named for extra in names.split(",")} <= set(extras)
 
 
 def test_one_version_is_named_everywhere() -> None:

@@ -96,8 +96,8 @@ def draw(comparison: Comparison, look: PlotOptions) -> Figure:
     group_indices = style_indices(comparison.groups)
 
     plotted = _draw_panel(axes, comparison, look, group_indices)
-    _label_lines(axes, dict(zip(group_indices.values(), labels, strict=True)), plotted, 0.21 * lines_per_label)
-    _draw_legend(axes, plotted)
+    _draw_legend(figure, plotted)
+    _label_lines(figure, axes, dict(zip(group_indices.values(), labels, strict=True)), plotted, 0.21 * lines_per_label)
     return figure
 
 
@@ -171,13 +171,13 @@ def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) 
         _draw_curve(axes, plotted[-1])
         dots = [(setting, value) for setting, seeds in values.items() for value in seeds]
         axes.plot(*zip(*dots, strict=True), ".", color=_color(index), alpha=0.6, markersize=5, gid=f"seeds {index}")
-    _label_lines(axes, {index: label for label, index in group_indices.items()}, plotted, 0.21)
 
     handles = [
         Line2D([], [], color=GRAY, label="mean", **STYLES["valid"]),
         Line2D([], [], color=GRAY, marker=".", linestyle="", label="a seed"),
     ]
-    axes.legend(handles=handles, loc="best", facecolor="white", edgecolor="none", fontsize=8.5)
+    _draw_row_of_handles(figure, handles)
+    _label_lines(figure, axes, {index: label for label, index in group_indices.items()}, plotted, 0.21)
     return figure
 
 
@@ -377,11 +377,14 @@ def _draw_floor(axes: Axes, floor: float) -> None:
     axes.annotate(text, (0.01, floor), (0, 3), xycoords=across, textcoords="offset points", color=GRAY, fontsize=8)
 
 
-def _label_lines(axes: Axes, labels: Mapping[int, str], plotted: Sequence[_PlottedCurve], gap_inches: float) -> None:
+def _label_lines(
+    figure: Figure, axes: Axes, labels: Mapping[int, str], plotted: Sequence[_PlottedCurve], gap_inches: float
+) -> None:
     """Write each group's label, given by its index, beside the end of its curve.
 
     Labels of curves that end close together are pushed `gap_inches` apart.
     """
+    figure.draw_without_rendering()
     box = axes.get_window_extent()
     heights: dict[int, float] = {}
     for item in plotted:
@@ -389,7 +392,7 @@ def _label_lines(axes: Axes, labels: Mapping[int, str], plotted: Sequence[_Plott
         heights[item.group_index] = min(max((end - box.y0) / box.height, 0.0), 1.0)
 
     ascending = sorted(heights, key=heights.__getitem__)
-    gap = gap_inches / (box.height / axes.figure.dpi)
+    gap = gap_inches / (box.height / figure.dpi)
     spread = _spread([heights[index] for index in ascending], gap)
     for index, height in zip(ascending, spread, strict=True):
         marker: dict[str, Any] = {"marker": _marker(index), "markersize": 6, "markeredgecolor": "white"}
@@ -419,12 +422,17 @@ def _bottom(cluster: Sequence[float], gap: float) -> float:
     return sum(cluster) / len(cluster) - gap * (len(cluster) - 1) / 2
 
 
-def _draw_legend(axes: Axes, plotted: Sequence[_PlottedCurve]) -> None:
-    """Explain the line styles and the band. The groups are named at their lines."""
+def _draw_legend(figure: Figure, plotted: Sequence[_PlottedCurve]) -> None:
+    """Explain the line styles and the band below the axes. The groups are named at their lines."""
     splits = [split for split in STYLES if any(item.split == split for item in plotted)]
     handles: list[Line2D | Patch] = [Line2D([], [], color=GRAY, label=split, **STYLES[split]) for split in splits]
     if any(item.curve.half_width for item in plotted if item.split == "valid"):
         handles.append(Patch(color=GRAY, alpha=BAND_ALPHA, linewidth=0, label="95 % t-interval over seeds"))
     # Validation curves alone, without bands, are explained by the title of the axis.
     if len(handles) > 1 or splits != ["valid"]:
-        axes.legend(handles=handles, loc="best", facecolor="white", edgecolor="none", fontsize=8.5)
+        _draw_row_of_handles(figure, handles)
+
+
+def _draw_row_of_handles(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
+    """Draw a legend in one row below the axes, where it covers no curve."""
+    figure.legend(handles=handles, loc="outside lower left", ncols=max(1, len(handles)), frameon=False, fontsize=8.5)

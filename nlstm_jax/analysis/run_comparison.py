@@ -74,20 +74,25 @@ class ComparisonReport:
             The names of the files.
         """
         look = self.question.look
-        picture = self._draw()
+        picture = self.draw()
         make_folder(out, "--out")
         figure.save(picture, out / "compare.png")
-        texts = {
-            "compare.html": page.render(self.facets, look, level=self.question.level, refresh=refresh),
-            "compare.md": report(self.facets, self.rows, look.metric),
-            "table.csv": table.csv_text(self.rows, look.metric),
-            "table.tex": table.latex(self.rows, look.metric),
-        }
+        html = page.render(self.facets, look, level=self.question.level, refresh=refresh)
+        texts = {"compare.html": html, **self.tables()}
         for name, text in texts.items():
             (out / name).write_text(text, "utf-8")
         return ["compare.png", *texts]
 
-    def _draw(self) -> Figure:
+    def tables(self) -> dict[str, str]:
+        """Return the Markdown page and the tables by their file names."""
+        metric = self.question.look.metric
+        return {
+            "compare.md": report(self.facets, self.rows, metric),
+            "table.csv": table.csv_text(self.rows, metric),
+            "table.tex": table.latex(self.rows, metric),
+        }
+
+    def draw(self) -> Figure:
         """Draw the picture that was requested."""
         look = self.question.look
         if self.question.against:

@@ -164,8 +164,17 @@ def markdown(table: Sequence[Row], metric: str) -> str:
 
 
 def html_table(table: Sequence[Row], metric: str) -> str:
-    """Return the table as an HTML element, with all text escaped."""
+    """Return the table as an HTML element, with all text escaped.
+
+    The best value is the first column after the names, so that a narrow screen shows it.
+    """
     columns, lines = _cells(table, metric)
+    names = [name for name, _ in columns]
+    best = names.index(f"best valid {metric}")
+    order = list(range(len(names)))
+    order.insert(names.index("group") + 1, order.pop(best))
+    columns = [columns[index] for index in order]
+    lines = [[line[index] for index in order] for line in lines]
     head = "".join(f'<th class="{alignment}"><button>{html.escape(name)}</button></th>' for name, alignment in columns)
     body = "".join(_html_row(columns, line) for line in lines)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -14,6 +14,7 @@ log.txt            the console output
 lock               held by the process that writes
 """
 
+from nlstm_jax.runs.archive import unpack_archive, write_archive
 from nlstm_jax.runs.configuration import differences, flatten
 from nlstm_jax.runs.environment import describe_environment
 from nlstm_jax.runs.examples import read_examples, write_examples
@@ -42,6 +43,8 @@ __all__ = [
     "read_notes",
     "read_run",
     "record_test_look",
+    "unpack_archive",
+    "write_archive",
     "write_examples",
     "write_notes",
 ]

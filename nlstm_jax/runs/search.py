@@ -1,6 +1,7 @@
 """Search for run folders by name and by glob pattern."""
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,8 @@ def find_runs(names: Sequence[str], with_defaults: ConfigTransform = keep_unchan
     """Read the runs in the given folders and patterns, each folder once.
 
     Args:
-        names: Folders and glob patterns such as `runs/*`. A folder must be a run, or hold the runs `seed0`, `seed1`, …
-            of `experiments.train --vmap_seeds`. A pattern may match other paths; they are skipped.
+        names: Folders and glob patterns such as `runs/*` or `~/runs/*`. A folder must be a run, or hold the runs
+            `seed0`, `seed1`, … of `experiments.train --vmap_seeds`. A pattern may match other paths; they are skipped.
         with_defaults: The function that is applied to every configuration.
 
     Returns:
@@ -30,7 +31,7 @@ def find_runs(names: Sequence[str], with_defaults: ConfigTransform = keep_unchan
 
     folders: dict[Path, Path] = {}
     notes: list[str] = []
-    for name in names:
+    for name in map(os.path.expanduser, names):
         if Path(name).exists() or not glob.has_magic(name):
             # A path that is no run is read all the same, so that the error names it.
             run_folders = _runs_in(Path(name)) or [Path(name)]

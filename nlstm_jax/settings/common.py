@@ -18,6 +18,8 @@ def _penalties() -> dict[str, Setting]:
         for group, symbol in groups.items():
             name = f"penalty.{kind}_{group}"
             settings[name] = by_level(f"{meaning}, on the cell's {symbol}; by level", below=None)
+    joint = f"{kinds['max_norm']}, on the cell's W_x and W_h together; by level"
+    settings["penalty.max_norm_joint_kernel"] = by_level(joint, below=None)
     return settings
 
 
@@ -43,7 +45,9 @@ COMMON: dict[str, Setting] = {
     "unroll.mode": Setting("auto", "the loop over time", choices=("auto", "scan", "fused", "native", "cudnn")),
     "unroll.remat": Setting(False, "store carries √T steps apart alone, and compute the rest anew"),
     "unroll.truncate": Setting(0, "if > 0: the gradient does not leave blocks of so many steps", low=0),
-    "optimizer.name": Setting("adam", "", choices=("adam", "adamw", "sgd", "rmsprop")),
+    "optimizer.name": Setting(
+        "adam", "keras_adam: with ε where Keras adds it", choices=("adam", "adamw", "keras_adam", "sgd", "rmsprop")
+    ),
     "optimizer.learning_rate": Setting(2e-3, "its peak", above=0),
     "optimizer.schedule": Setting("constant", "", choices=("constant", "cosine", "halving")),
     "optimizer.warmup_steps": Setting(0, "linear from 0", low=0),
@@ -53,8 +57,8 @@ COMMON: dict[str, Setting] = {
     "optimizer.clip_norm": Setting(1.0, "the gradient's largest norm; 0: not clipped", low=0),
     "optimizer.weight_decay": Setting(0.01, "adamw's", low=0),
     "optimizer.momentum": rate(0.0, "sgd's and rmsprop's"),
-    "optimizer.beta1": rate(0.9, "adam's and adamw's"),
-    "optimizer.beta2": rate(0.999, "adam's and adamw's; rmsprop's decay"),
+    "optimizer.beta1": rate(0.9, "adam's, adamw's and keras_adam's"),
+    "optimizer.beta2": rate(0.999, "adam's, adamw's and keras_adam's; rmsprop's decay"),
     "optimizer.epsilon": Setting(1e-8, "", above=0),
     **_penalties(),
     "train.batch_size": Setting(64, "examples a step, over all devices", low=1),

@@ -122,7 +122,7 @@ def resolve(config: str, argument: str, changes: Mapping[str, object]) -> JsonOb
     Raises:
         ConfigError: The file, the argument, a key or a value is not valid.
     """
-    base_config = load_module(Path(config), "a config file").get_config(argument)
+    base_config = load_module(Path(config).expanduser(), "a config file").get_config(argument)
     resolved: JsonObject = json.loads(base_config.to_json())
     _set_all(resolved, changes)
     settings.check(resolved)

@@ -229,7 +229,7 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
             ConfigError: More sequences are required than can be generated.
         """
         data = config["data"]
-        sequences = read_sequences(Path(data["path"])) if data["path"] else _generate(data)
+        sequences = read_sequences(Path(data["path"]).expanduser()) if data["path"] else _generate(data)
         stateful = config["train"]["stateful"]
         return cls(sequences, window=data["window"], stateful=stateful, output=config["model"]["output"])
 

@@ -155,8 +155,9 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         batch_size = config["train"]["batch_size"]
         floor: dict[str, dict[str, float]] | None = None
         if data["path"]:
-            corpus = read_poems(data["path"])
-            source = f"poems: {data['path']}"
+            path = Path(data["path"]).expanduser()
+            corpus = read_poems(path)
+            source = f"poems: {path}"
         else:
             corpus, floor = _generate(data)
             source = "poems: generated verse"
@@ -318,16 +319,16 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         return hashlib.sha256(symbols.encode() + tokens.tobytes()).hexdigest()
 
 
-def read_poems(path: str) -> Corpus:
+def read_poems(path: Path) -> Corpus:
     """Read a user's poems, see `read_corpus`.
 
     Args:
-        path: The setting `data.path`.
+        path: A file of poems or a folder of quatrain files.
 
     Raises:
         DataError: The poems cannot be read, or a split has no poem.
     """
-    corpus = read_corpus(Path(path))
+    corpus = read_corpus(path)
     for split in SPLITS:
         if not corpus.splits[split]:
             raise DataError(

@@ -138,7 +138,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         """
         data = config["data"]
         if data["path"]:
-            history = read_sales(Path(data["path"]), cache_folder())
+            history = read_sales(Path(data["path"]).expanduser(), cache_folder())
         else:
             history = _generate(data)
         return cls(history, data, config["model"]["likelihood"])

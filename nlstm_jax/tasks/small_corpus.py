@@ -21,7 +21,7 @@ _BATCH_SIZE = 64
 _TARGETS_PER_POEM = 24
 """The number of symbols to predict in a generated poem."""
 _LENGTH_SETTINGS = ("batch_size", "epochs", "steps")
-"""The settings of the section `train` that decide how long a run is. A user who sets one of them decides it alone."""
+"""The settings of the section `train` that decide how long a run is."""
 
 
 def settings_for_corpus(path: str) -> dict[str, int]:
@@ -55,7 +55,8 @@ def settings_for_corpus(path: str) -> dict[str, int]:
 def settings_for_short_run(config: Config, chosen: Collection[str]) -> dict[str, int]:
     """Return the settings that make a run as long as `settings_for_corpus` says, if it would be shorter.
 
-    Runs of other tasks, of generated poems, and those that have their own batch or length stay as they are.
+    Runs of other tasks, of generated poems, and those that have their own batch or length stay as they are. A user who
+    chooses the length alone still gets the batch, so that a run can be trained longer.
 
     Args:
         config: The configuration.
@@ -68,23 +69,28 @@ def settings_for_short_run(config: Config, chosen: Collection[str]) -> dict[str,
         DataError: See `settings_for_corpus`.
     """
     path = config["data"].get("path")
-    if config["task"] != "poems" or not path or any(f"train.{name}" in chosen for name in _LENGTH_SETTINGS):
+    if config["task"] != "poems" or not path or "train.batch_size" in chosen:
         return {}
     train = config["train"]
     defaults = settings.defaults("poems", "lstm").train
-    if any(train[name] != defaults[name] for name in _LENGTH_SETTINGS):
+    undecided = [name for name in _LENGTH_SETTINGS if f"train.{name}" not in chosen]
+    if any(train[name] != defaults[name] for name in undecided):
         return {}
 
     suggested = settings_for_corpus(path)
     poem_count, _ = _measure_corpus(path)
-    if train["epochs"] * (poem_count // train["batch_size"]) >= suggested["train.steps"]:
+    steps = defaults.epochs * (poem_count // defaults.batch_size)
+    if steps >= suggested["train.steps"]:
         return {}
+    if "train.epochs" in chosen:
+        del suggested["train.steps"]
     return {key: value for key, value in suggested.items() if key not in chosen}
 
 
 def _measure_corpus(path: str) -> tuple[int, float]:
     """Return the number of training poems, and the mean number of symbols to predict in one."""
-    files = [Path(path), *Path(path).glob("*")]
+    root = Path(path).expanduser()
+    files = [root, *root.glob("*")]
     state = [(file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.exists()]
     return _measure_unchanged_corpus(path, tuple(state))
 
@@ -92,7 +98,7 @@ def _measure_corpus(path: str) -> tuple[int, float]:
 @functools.lru_cache(maxsize=16)
 def _measure_unchanged_corpus(path: str, state: tuple[tuple[int, int], ...]) -> tuple[int, float]:
     """Measure a corpus once, as all trials of a sweep may have it. `state` changes whenever its files do."""
-    poems = read_poems(path).splits["train"]
+    poems = read_poems(Path(path).expanduser()).splits["train"]
     # A line's end, or the poem's end, is to be predicted too.
     targets = sum(len(line) + 1 for poem in poems for line in poem)
     return len(poems), targets / len(poems)

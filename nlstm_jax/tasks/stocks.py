@@ -225,7 +225,7 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         """
         data = config["data"]
         if data["path"]:
-            prices = read_prices(Path(data["path"]), data["columns"], data["date_format"])
+            prices = read_prices(Path(data["path"]).expanduser(), data["columns"], data["date_format"])
         else:
             prices = generate_prices(data["days"], data["seed"])
         return cls(prices, data, config["model"]["likelihood"], online=config["train"]["online"])

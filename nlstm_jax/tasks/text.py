@@ -252,7 +252,7 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         rows = config["train"]["batch_size"]
         floor: dict[str, dict[str, float]] | None = None
         if data["path"]:
-            text = read_text(Path(data["path"]), data["unit"], data["vocabulary"], data["files"])
+            text = read_text(Path(data["path"]).expanduser(), data["unit"], data["vocabulary"], data["files"])
             source = f"text: {data['path']}"
         else:
             text, floor = _generate(data)

@@ -18,10 +18,10 @@ def initial_model(config: Config, task: tasks.AnyTask) -> nnx.Module:
     """
     model = models.build(config, task.model_dims)
     if config["cell"]["weights"]:
-        models.load_cell(model, Path(config["cell"]["weights"]))
+        models.load_cell(model, Path(config["cell"]["weights"]).expanduser())
     if config["model"].get("vectors"):
         symbols = getattr(task, "symbols", None)
         if symbols is None:
             raise ConfigError(f"config.model.vectors: a task with symbols expected, found {config['task']}")
-        models.load_vectors(model, Path(config["model"]["vectors"]), symbols)
+        models.load_vectors(model, Path(config["model"]["vectors"]).expanduser(), symbols)
     return model

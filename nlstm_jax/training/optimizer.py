@@ -110,6 +110,8 @@ def build(
     adam_options = {"b1": options["beta1"], "b2": options["beta2"], "eps": options["epsilon"]}
     if options["name"] == "adam":
         rule = optax.adam(learning_rate, **adam_options)
+    elif options["name"] == "keras_adam":
+        rule = optax.chain(scale_by_keras_adam(**adam_options), optax.scale_by_learning_rate(learning_rate))
     elif options["name"] == "adamw":
         rule = optax.adamw(learning_rate, weight_decay=options["weight_decay"], **adam_options)
     elif options["name"] == "rmsprop":
@@ -126,6 +128,28 @@ def build(
     if len(chain) == 1:
         return rule
     return optax.chain(*chain)
+
+
+def scale_by_keras_adam(b1: float, b2: float, eps: float | Array) -> optax.GradientTransformation:
+    """Return Adam's direction as Keras computes it, to be scaled by the learning rate.
+
+    The paper divides by √(v / (1 − β₂ᵗ)) + ε. Keras divides m √(1 − β₂ᵗ) / (1 − β₁ᵗ) by √v + ε, which is the same rule
+    with ε / √(1 − β₂ᵗ) in the place of ε. In the first steps ε is therefore larger, 32 times with β₂ = 0.999.
+
+    Args:
+        b1: The decay β₁ of the mean of the gradients.
+        b2: The decay β₂ of the mean of their squares.
+        eps: The number ε. Keras' default is 1e-7.
+    """
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        steps = state.count + 1
+        adam = optax.scale_by_adam(b1, b2, eps / jnp.sqrt(1 - b2**steps))
+        return adam.update(updates, state, params)
+
+    return optax.GradientTransformation(optax.scale_by_adam(b1, b2).init, update)
 
 
 def _halving_schedule(peak: float, after: float, every: float, steps_per_epoch: float) -> optax.Schedule:

@@ -14,7 +14,12 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, is_recurrent
 from nlstm_jax.types import Array
 
+Groups: TypeAlias = Mapping[str, tuple[str, ...]]
+"""The last parts of the names of parameters, by the name of their group."""
+
 GROUPS = {"input_kernel": ("w_x",), "recurrent_kernel": ("w_h",), "bias": ("b", "b_n")}
+JOINT_KERNEL = {"joint_kernel": ("w_x", "w_h")}
+"""The group of parameters whose columns are one column of a constraint."""
 KINDS = ("l1", "l2", "max_norm")
 
 Rule: TypeAlias = Callable[[Array, Array, float], Array]
@@ -31,19 +36,60 @@ def before(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransfo
 
 
 def after(options: Mapping[str, Sequence[float]]) -> list[optax.GradientTransformation]:
-    """Return the transformation of the update that keeps each column, the weights into a unit, within its norm."""
+    """Return the transformations of the update that keep each column, the weights into a unit, within its norm.
+
+    The second one keeps the column of both kernels of a level within one norm, as a layer does that has both in one
+    matrix.
+    """
 
     def within(update: Array, w: Array, limit: float) -> Array:
         moved = w + update
-        norm = jnp.sqrt(jnp.sum(jnp.square(moved), axis=0, keepdims=True))
-        return moved * jnp.minimum(1, limit / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny)) - w
+        return moved * _factor(jnp.sum(jnp.square(moved), axis=0, keepdims=True), limit) - w
 
-    return [_by_name(options, "max_norm", within)] if _wanted(options, "max_norm") else []
+    transformations = []
+    if _wanted(options, "max_norm"):
+        transformations.append(_by_name(options, "max_norm", within))
+    if _wanted(options, "max_norm", JOINT_KERNEL):
+        transformations.append(_joint_max_norm(options))
+    return transformations
 
 
-def _wanted(options: Mapping[str, Sequence[float]], kind: str) -> bool:
+def _joint_max_norm(options: Mapping[str, Sequence[float]]) -> optax.GradientTransformation:
+    """Return the constraint on the columns of W_x and W_h together, of every level of every cell."""
+
+    def init(parameters: Mapping[str, Array]) -> optax.EmptyState:
+        list(_values(options, "max_norm", parameters, JOINT_KERNEL))
+        return optax.EmptyState()
+
+    def transform(
+        updates: Parameters, state: optax.EmptyState, parameters: Parameters | None = None
+    ) -> tuple[Parameters, optax.EmptyState]:
+        assert parameters is not None
+        limits = dict(_values(options, "max_norm", updates, JOINT_KERNEL))
+        moved = {name: parameters[name] + updates[name] for name in limits}
+        squares: dict[str, Array] = {}
+        for name, kernel in moved.items():
+            cell = name.rpartition("/")[0]
+            squares[cell] = squares.get(cell, 0) + jnp.sum(jnp.square(kernel), axis=0, keepdims=True)
+
+        changed = {}
+        for name, limit in limits.items():
+            factor = _factor(squares[name.rpartition("/")[0]], limit)
+            changed[name] = moved[name] * factor - parameters[name]
+        return {**updates, **changed}, state
+
+    return optax.GradientTransformation(init, transform)
+
+
+def _factor(squares: Array, limit: float) -> Array:
+    """Return the factor that brings columns with these sums of squares within a norm."""
+    norm = jnp.sqrt(squares)
+    return jnp.minimum(1, limit / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
+
+
+def _wanted(options: Mapping[str, Sequence[float]], kind: str, groups: Groups = GROUPS) -> bool:
     """Return True if some value is > 0, or is in a list whose length is to be checked."""
-    return any(len(values) > 1 or any(values) for values in (options.get(f"{kind}_{group}", ()) for group in GROUPS))
+    return any(len(values) > 1 or any(values) for values in (options.get(f"{kind}_{group}", ()) for group in groups))
 
 
 def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Rule) -> optax.GradientTransformation:
@@ -65,13 +111,15 @@ def _by_name(options: Mapping[str, Sequence[float]], kind: str, rule: Rule) -> o
     return optax.GradientTransformation(init, transform)
 
 
-def _values(options: Mapping[str, Sequence[float]], kind: str, names: Iterable[str]) -> Iterator[tuple[str, float]]:
+def _values(
+    options: Mapping[str, Sequence[float]], kind: str, names: Iterable[str], groups: Groups = GROUPS
+) -> Iterator[tuple[str, float]]:
     """Yield (parameter name, value) for every parameter that has a value > 0.
 
     Raises:
         ConfigError: a group without parameters, or another number of values than levels of nesting.
     """
-    for group, fields in GROUPS.items():
+    for group, fields in groups.items():
         values = options.get(f"{kind}_{group}", ())
         if not values:
             continue

@@ -52,15 +52,32 @@ def test_validation_is_solid_and_test_dotted(comparison) -> None:
 
 
 def test_the_legend_says_what_the_lines_mean(comparison) -> None:
-    legend = draw(comparison, PlotOptions("log_loss")).axes[0].get_legend()
+    (legend,) = draw(comparison, PlotOptions("log_loss")).legends
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["valid", "test", "95 % t-interval over seeds"]
     assert legend.get_lines()[1].get_linestyle() == ":"
 
 
+def test_legends_and_labels_cover_no_curve(comparison, make_run) -> None:
+    look = PlotOptions("log_loss", show_train=True)
+    facets = {}
+    for length in (5, 9):
+        run = make_run("lstm", 0, valid=[length], config={"data": {"length": length}})
+        facets[f"data.length={length}"] = compare([run])
+    for figure in (draw(comparison, look), draw_facets(facets, look), draw_against(facets, "data.length", look)):
+        figure.draw_without_rendering()
+        labels = [text for axes in figure.axes for text in axes.texts if text.get_text() in ("lstm", "nlstm")]
+        assert figure.legends
+        for axes in figure.axes:
+            assert axes.get_legend() is None
+            panel = axes.get_window_extent()
+            assert not any(panel.overlaps(item.get_window_extent()) for item in [*figure.legends, *labels])
+
+
 def test_one_seed_of_validation_alone_needs_no_legend(make_run) -> None:
-    axes = draw(compare([make_run("lstm", 0, valid=[3.0, 2.0])]), PlotOptions("log_loss")).axes[0]
-    assert axes.get_legend() is None
+    figure = draw(compare([make_run("lstm", 0, valid=[3.0, 2.0])]), PlotOptions("log_loss"))
+    assert figure.legends == []
+    axes = figure.axes[0]
     assert axes.get_ylabel() == "valid log_loss (nats)"
 
 

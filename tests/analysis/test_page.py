@@ -101,6 +101,21 @@ def test_it_fits_a_phone(page) -> None:
     assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
 
 
+def test_the_best_values_stand_beside_the_names(page, comparison) -> None:
+    """On a phone the first columns are on the screen, as names are broken into lines there."""
+    heads = re.findall(r"<th [^>]*><button>([^<]*)</button>", page)
+    assert heads[:2] == ["group", "best valid log_loss"]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", page)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in rows]
+    assert [row[:2] for row in cells] == [[html.escape(EVIL), "1.750"], ["lstm", "1.900 ± 0"]]
+    assert {len(row) for row in cells} == {len(heads)}
+
+    facets = render({"a": comparison, "b": comparison}, PlotOptions("log_loss"))
+    heads = re.findall(r"<th [^>]*><button>([^<]*)</button>", facets)
+    assert heads[:3] == ["facet", "group", "best valid log_loss"]
+    assert "td.left { min-width: 5rem; overflow-wrap: anywhere; }" in page
+
+
 def test_every_metric_has_its_verdict_and_table(page, comparison) -> None:
     sections = dict(re.findall(r'<section data-metric="(\w+)"( hidden)?><p', page))
     assert sections == {"log_loss": "", "wall_seconds": " hidden", "examples_per_second": " hidden"}
@@ -153,9 +168,9 @@ const table = document.querySelector("section:not([hidden]) table");
 const column = (n) => [...table.tBodies[0].rows].map((row) => row.children[n].textContent);
 table.querySelectorAll("th button")[0].click();
 seen.byName = column(0);
-table.querySelectorAll("th button")[4].click();
-table.querySelectorAll("th button")[4].click();
-seen.byValue = column(4);
+table.querySelectorAll("th button")[1].click();
+table.querySelectorAll("th button")[1].click();
+seen.byValue = column(1);
 use("metric", (select) => { select.value = "wall_seconds"; });
 seen.title = plot.layout.yaxis.title.text;
 seen.shown = [...document.querySelectorAll("section:not([hidden])")].map((part) => part.dataset.metric);

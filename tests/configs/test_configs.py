@@ -219,7 +219,7 @@ def test_the_settings_of_a_configuration_are_exactly_those_of_the_table():
         ("optimizer.learning_rate", float("inf"), "a finite number > 0 expected, found inf"),
         ("optimizer.learning_rate", "fast", "a finite number > 0 expected, found 'fast'"),
         ("optimizer.beta1", 1.0, "a finite number ≥ 0 and < 1 expected, found 1.0"),
-        ("optimizer.name", "adamx", "one of adam, adamw, sgd, rmsprop expected, found 'adamx'"),
+        ("optimizer.name", "adamx", "one of adam, adamw, keras_adam, sgd, rmsprop expected, found 'adamx'"),
         ("model.tied", 1, "True or False expected, found 1"),
         ("data.path", 3, "text expected, found 3"),
         ("seeds.init", -1, "a whole number ≥ 0 and ≤ 2,147,483,647 expected, found -1"),

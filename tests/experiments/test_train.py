@@ -69,7 +69,7 @@ MISTAKES = {
     "unknown choice": (
         ["--config.optimizer.name=adamx"],
         2,
-        "config.optimizer.name: one of adam, adamw, sgd, rmsprop expected, found 'adamx'",
+        "config.optimizer.name: one of adam, adamw, keras_adam, sgd, rmsprop expected, found 'adamx'",
     ),
     "unknown cell": (
         ["--config=configs/poems.py:cell=lstn"],

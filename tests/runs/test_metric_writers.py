@@ -59,7 +59,7 @@ def seen_by_tensorboard(folder: Path) -> dict[tuple[str, str, int], float]:
 
 
 def seen_by_wandb(folder: Path) -> tuple[dict[tuple[str, str, int], float], set[str]]:
-    """Return all points of all offline runs, and the ids of the runs."""
+    """Return all points of all offline runs, and the ids of the runs. A point that appears twice fails the test."""
     requires("wandb")
     import wandb
     from wandb.proto import wandb_internal_pb2 as record_pb2
@@ -75,7 +75,9 @@ def seen_by_wandb(folder: Path) -> tuple[dict[tuple[str, str, int], float], set[
             for item in record.history.item:
                 key = item.key or "/".join(item.nested_key)
                 if "/" in key:
-                    points[(*key.split("/"), record.history.step.num)] = json.loads(item.value_json)
+                    split, name = key.split("/")
+                    assert (split, name, record.history.step.num) not in points
+                    points[split, name, record.history.step.num] = json.loads(item.value_json)
     return points, ids
 
 
@@ -114,7 +116,9 @@ def test_wandb_offline_has_every_number_and_a_run_that_goes_on_is_the_same_run(t
     points, ids = seen_by_wandb(tmp_path / "run")
     assert points == pytest.approx(expected(1, 2))
     assert len(ids) == 1
-    train(tmp_path / "run", "wandb", 2, 3)
+    # The run was interrupted after step 2 and has a checkpoint of step 1.
+    train(tmp_path / "run", "wandb", 1, 2, 3)
+    assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 2
     again, same = seen_by_wandb(tmp_path / "run")
     assert again == pytest.approx(expected(1, 2, 3))
     assert same == ids
@@ -122,6 +126,15 @@ def test_wandb_offline_has_every_number_and_a_run_that_goes_on_is_the_same_run(t
     anew, other = seen_by_wandb(tmp_path / "run")
     assert anew == pytest.approx(expected(1))
     assert not other & ids
+
+
+def test_wandb_has_the_steps_from_before_it_was_asked_for(tmp_path, monkeypatch) -> None:
+    requires("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    with RunFolder(tmp_path / "run", CONFIG) as run:
+        run.append_metrics(lines(1, 2))
+    train(tmp_path / "run", "wandb", 2, 3)
+    assert seen_by_wandb(tmp_path / "run")[0] == pytest.approx(expected(1, 2, 3))
 
 
 def test_a_mirror_that_is_not_installed_names_the_extra(monkeypatch) -> None:

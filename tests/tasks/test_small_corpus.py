@@ -46,9 +46,21 @@ def test_a_run_has_as_many_symbols_as_the_task_counts(tmp_path: Path) -> None:
     assert changes["train.steps"] == round(1_843_200 / (8 * targets_per_poem))
 
 
-@pytest.mark.parametrize("chosen", ["train.batch_size", "train.steps", "train.epochs"])
-def test_a_chosen_length_stands_even_if_it_is_the_default(corpus: str, chosen: str) -> None:
-    assert settings_for_short_run(config_of(corpus), {"data.path", chosen}) == {}
+def test_a_chosen_batch_stands_even_if_it_is_the_default(corpus: str) -> None:
+    assert settings_for_short_run(config_of(corpus), {"data.path", "train.batch_size"}) == {}
+
+
+def test_a_chosen_length_stands_and_changes_nothing_else(corpus: str) -> None:
+    """The same command with more steps trains a finished run longer, so that nothing else may differ."""
+    suggested = settings_for_short_run(config_of(corpus), {"data.path"})
+    longer = config_of(corpus)
+    longer["train"]["steps"] = 2 * suggested["train.steps"]
+    found = settings_for_short_run(longer, {"data.path", "train.steps"})
+    assert found == {key: value for key, value in suggested.items() if key != "train.steps"}
+
+    in_epochs = config_of(corpus)
+    in_epochs["train"]["epochs"] = 500.0
+    assert settings_for_short_run(in_epochs, {"data.path", "train.epochs"}) == found
 
 
 def test_another_setting_of_the_user_stands_in_a_longer_run(corpus: str) -> None:

@@ -1,9 +1,14 @@
+import os
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from requirements import requires
 
 from nlstm_jax.settings import COMMON
 from nlstm_jax.training.optimizer import build, learning_rate_schedule
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
 
 OPTIONS = {key.partition(".")[2]: setting.default for key, setting in COMMON.items() if key.startswith("optimizer.")}
 PARAMETERS = np.array([0.5, -2.0, 3.0])
@@ -69,6 +74,33 @@ def test_adam_and_adamw_are_the_papers(decay):
         step = (m / (1 - 0.8**number)) / (np.sqrt(v / (1 - 0.95**number)) + 1e-3)
         p = p - 0.1 / number * (step + decay * p)
         np.testing.assert_allclose(found[number - 1], p, rtol=1e-5)
+
+
+def test_keras_adam_adds_epsilon_before_the_bias_is_corrected():
+    found = steps_by("keras_adam", beta1=0.8, beta2=0.95, epsilon=1e-1)
+    p, m, v = PARAMETERS, 0.0, 0.0
+    for number, g in enumerate(GRADIENTS, start=1):
+        m, v = 0.8 * m + 0.2 * g, 0.95 * v + 0.05 * g**2
+        rate = 0.1 / number * np.sqrt(1 - 0.95**number) / (1 - 0.8**number)
+        p = p - rate * m / (np.sqrt(v) + 1e-1)
+        np.testing.assert_allclose(found[number - 1], p, rtol=1e-5)
+    assert not np.allclose(found[0], steps_by("adam", beta1=0.8, beta2=0.95, epsilon=1e-1)[0], rtol=1e-2)
+
+
+@pytest.mark.parametrize("epsilon", [1e-7, 1e-3])
+def test_keras_adam_is_that_of_keras(epsilon):
+    keras = requires("keras")
+    gradients = [scale * np.asarray(GRADIENTS[0], np.float32) for scale in (1e-4, 1, -0.3, 1e-3, 0)]
+    rule = build({**OPTIONS, "clip_norm": 0.0, "name": "keras_adam", "epsilon": epsilon}, lambda step: 0.1)
+    parameters = jnp.asarray(PARAMETERS, jnp.float32)
+    state = rule.init(parameters)
+    variable = keras.Variable(np.asarray(PARAMETERS, np.float32))
+    adam = keras.optimizers.Adam(0.1, epsilon=epsilon)
+    for gradient in gradients:
+        updates, state = rule.update(jnp.asarray(gradient), state, parameters)
+        parameters = parameters + updates
+        adam.apply([keras.ops.convert_to_tensor(gradient)], [variable])
+        np.testing.assert_allclose(parameters, np.asarray(variable), rtol=1e-5)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9])

@@ -199,6 +199,35 @@ def test_the_constraint_is_keras_max_norm():
         np.testing.assert_allclose(found[name], expected, 1e-5, 1e-6, err_msg=name)
 
 
+def test_the_joint_constraint_is_keras_max_norm_on_the_kernel_of_both():
+    """The inner kernel of the Keras Nested LSTM has W_x above W_h in one matrix."""
+    keras = requires("keras")
+    free = trained({}, steps=1)
+    found = trained({"max_norm_joint_kernel": (0.0, 1.5), "max_norm_recurrent_kernel": (0.8, 0.0)}, steps=1)
+    kernels = ("cell/params/inner/w_x", "cell/params/inner/w_h")
+    joint = np.concatenate([free[name] for name in kernels])
+    expected = keras.constraints.MaxNorm(1.5, axis=0)(joint)
+    norms = np.linalg.norm(joint, axis=0)
+    assert norms.max() > 1.5 > norms.min()
+    np.testing.assert_allclose(np.concatenate([found[name] for name in kernels]), expected, 1e-5, 1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found["cell/params/w_h"], axis=0).max(), 0.8, 1e-6)
+    for name in SHAPES.keys() - {*kernels, "cell/params/w_h"}:
+        np.testing.assert_array_equal(found[name], free[name])
+
+
+def test_the_joint_constraint_is_one_for_every_cell():
+    """The columns of different layers and levels do not count together."""
+    parameters = parameters_of("stack")
+    (rule,) = penalties.after({"max_norm_joint_kernel": (3.0,)})
+    nothing = {key: jnp.zeros_like(value) for key, value in parameters.items()}
+    updates, _ = rule.update(nothing, rule.init(parameters), parameters)
+    cells = {name.rpartition("/")[0] for name in parameters if name.startswith("cell/")}
+    assert len(cells) == 3
+    for cell in cells:
+        kernels = [parameters[f"{cell}/{name}"] + updates[f"{cell}/{name}"] for name in ("w_x", "w_h")]
+        np.testing.assert_allclose(np.linalg.norm(np.concatenate(kernels), axis=0), 3.0, 1e-6)
+
+
 @pytest.mark.parametrize(
     ("penalty", "message"),
     [
@@ -208,6 +237,7 @@ def test_the_constraint_is_keras_max_norm():
         ),
         ({"l2_recurrent_kernel": (0.0, 0.0, 0.3)}, r"config\.penalty\.l2_recurrent_kernel: 1 value, .* found 3"),
         ({"l1_recurrent_kernel": (0.0,) * 3}, r"config\.penalty\.l1_recurrent_kernel: 1 value, .* found 3"),
+        ({"max_norm_joint_kernel": (1.0,) * 3}, r"config\.penalty\.max_norm_joint_kernel: 1 value"),
         ({"max_norm_input_kernel": (1.0,) * 3}, r"config\.penalty\.max_norm_input_kernel: 1 value"),
     ],
 )

@@ -10,7 +10,11 @@ from nlstm_jax.types import Config
 
 
 class WandB:
-    """A writer with one Weights & Biases run per run folder, which is resumed when the run is resumed."""
+    """A writer with one Weights & Biases run per run folder, which is resumed when the run is resumed.
+
+    The file `wandb/last_step` has the last step that was logged. A resumed run logs the steps after it alone: offline,
+    every part of a run is a file of its own, and `wandb sync` would send a step that is in two files twice.
+    """
 
     def __init__(self, folder: Path, config: Config, lines: Sequence[MetricRow]) -> None:
         """Log in as the environment variables say, and start or resume the Weights & Biases run of this folder.
@@ -27,6 +31,10 @@ class WandB:
         id_file = folder / WANDB / "id"
         if not id_file.exists():
             id_file.write_text(secrets.token_hex(8), "utf-8")
+        self._step_file = folder / WANDB / "last_step"
+        self._first_step = 0
+        if self._step_file.exists():
+            self._first_step = int(self._step_file.read_text("utf-8")) + 1
 
         self._run = wandb.init(
             project="nlstm_jax",
@@ -37,17 +45,22 @@ class WandB:
             resume="allow",
             settings=wandb.Settings(silent=True, console="off"),
         )
-        # Weights & Biases ignores the steps that it has already received.
         self.write(lines)
 
     def write(self, lines: Iterable[MetricRow]) -> None:
-        """Log one point per step with the metrics of all splits, named `split/metric`."""
+        """Log one point per step with the metrics of all splits, named `split/metric`.
+
+        Steps that an earlier part of the run has logged are left out.
+        """
         points: dict[int, dict[str, float]] = {}
         for line in lines:
+            if line["step"] < self._first_step:
+                continue
             values = {f"{line['split']}/{name}": value for name, value in scalar_values(line).items()}
             points.setdefault(line["step"], {}).update(values)
         for step, point in points.items():
             self._run.log(point, step=step)
+            self._step_file.write_text(str(step), "utf-8")
 
     def close(self) -> None:
         """Send everything that is still buffered, and end the Weights & Biases run."""
