@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -31,6 +32,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         process.tune_malloc()
         process.enable_compilation_cache()
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             main(arguments)
         except UserError as error:
             _leave(error)

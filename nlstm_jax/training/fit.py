@@ -152,4 +152,4 @@ def fit_together(
                 group.runs.append(TrainingRun(record, state, own_optimizer))
         if len(pending) > 1:
             logger = stack.enter_context(RunLogger(None, console))
-        return train(groups, logger, stack.enter_context(GracefulShutdown()))
+        return train(groups, logger, stack.enter_context(GracefulShutdown(at_once=True)))
