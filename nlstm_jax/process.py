@@ -148,8 +148,11 @@ def shutdown_distributed() -> None:
 
 
 def silence_orbax() -> None:
-    """Suppress orbax's warnings about checkpoints. It warns about every checkpoint that is opened only for reading."""
-    logging.set_verbosity(logging.ERROR)
+    """Suppress what orbax logs about checkpoints.
+
+    It warns about every checkpoint that is opened only for reading, and logs every error that it also raises.
+    """
+    logging.set_verbosity(logging.FATAL)
     sys.unraisablehook = _ignore_closed_event_loop
 
 

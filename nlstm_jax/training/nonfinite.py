@@ -76,9 +76,10 @@ class NonfiniteSteps(NamedTuple):
             is_last: Whether it ends the run.
         """
         none = jnp.int32(NONE)
-        squares = jnp.stack([optax.tree.norm(leaf, squared=True) for leaf in jax.tree.leaves(gradients)])
-        is_bad = ~jnp.isfinite(squares)
-        parameter = jnp.where(is_bad.any() & ~is_finite, jnp.argmax(is_bad).astype(jnp.int32), none)
+        parameter = none
+        for index, gradient in reversed(list(enumerate(jax.tree.leaves(gradients)))):
+            square = optax.tree.norm(gradient, squared=True)
+            parameter = jnp.where(jnp.isfinite(square), parameter, index)
         bad_step = jnp.where(is_finite, none, step)
         return cls(bad_step, loss, parameter, jnp.where(is_last, step, none))
 

@@ -260,16 +260,15 @@ def test_an_interruption_says_the_command_that_goes_on_and_it_does(run_scripts, 
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_ctrl_c_during_the_imports_is_one_line(script):
-    process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", f"experiments.{script}"], cwd=ROOT, stderr=subprocess.PIPE
-    )
-    for line in process.stderr:
-        # The packages that JAX needs are imported long before the script's own code runs.
-        if line.split()[-1] == b"numpy":
-            break
-    process.send_signal(signal.SIGINT)
-    rest = [line for line in process.stderr if not line.startswith(b"import time:")]
-    assert (process.wait(), rest) == (75, [b"interrupted\n"])
+    command = [sys.executable, "-X", "importtime", "-m", f"experiments.{script}"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
+        for line in process.stderr:
+            # The packages that JAX needs are imported long before the script's own code runs.
+            if line.split()[-1] == b"numpy":
+                break
+        process.send_signal(signal.SIGINT)
+        rest = [line for line in process.stderr if not line.startswith(b"import time:")]
+    assert (process.returncode, rest) == (75, [b"interrupted\n"])
 
 
 @pytest.mark.slow

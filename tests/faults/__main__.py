@@ -1,4 +1,4 @@
-"""The command: `PYTHONPATH=tests python -m faults [--sample] [--rows=1,3] [--work=FOLDER] [--out=PAGE] [--seconds=N]`."""
+"""The command, run by `make faults`: `PYTHONPATH=tests:. python -m faults --help`."""
 
 import argparse
 import json

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from faults.cases import Bench, Case, assert_equal_metrics, one_line
 from processes import Ended
+
+from faults.cases import Bench, Case, assert_equal_metrics, one_line
 
 SHORT = ("train", "--config=configs/poems.py:cell=nlstm,depth=2,smoke", "--cpu_devices=1")
 STOPPED = 16

@@ -67,7 +67,6 @@ def cases(sample: bool) -> list[Case]:
 
 def _check(kind: Format, part: int, count: int, bench: Bench, folder: Path) -> str:
     draw = random.Random(part)
-    refused = 0
     path = folder / "input"
     for number in range(count):
         value = kind.make(draw, path)
@@ -76,14 +75,15 @@ def _check(kind: Format, part: int, count: int, bench: Bench, folder: Path) -> s
             assert found == value, f"input {number}: {str(value)[:100]} expected, found {str(found)[:100]}"
             continue
         _damage(draw, path)
+        message = ""
         try:
             kind.read(path)
         except UserError as error:
-            refused += 1
-            assert "\n" not in str(error), f"input {number}: an error of one line expected"
+            message = str(error)
         except Exception as error:
             content = draw.choice(_files(path)).read_bytes()[:200]
             raise AssertionError(f"input {number}: {type(error).__name__}: {error}; {content!r}") from error
+        assert "\n" not in message, f"input {number}: an error of one line expected"
     return f"{count} inputs"
 
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from faults.cases import Bench, Case, assert_equal_metrics, finish
 from processes import Process
+
+from faults.cases import Bench, Case, assert_equal_metrics, finish
 
 TRAIN = (
     "train",

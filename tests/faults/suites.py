@@ -1,4 +1,4 @@
-"""Rows 7, 9 and 11, and the protections: suites of tests, run over the code as it is and over code without a protection."""
+"""Rows 7, 9 and 11, and the protections: tests of the code as it is, and of code without a protection."""
 
 import os
 import re
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from faults.cases import Bench, Case
 from processes import ROOT
+
+from faults.cases import Bench, Case
 
 TAKEN_OUT = 14
 """The row of the protections, which the issue's table does not have."""
@@ -40,6 +41,7 @@ class Protection:
 _CHECKPOINTS = "tests/training/test_checkpoint.py"
 _DAMAGE = "tests/training/test_damage.py"
 _FOLDER = "tests/runs/test_folder.py"
+_EARLIER = ("tests/sweeps/test_earlier_search.py", "-m", "slow or not slow")
 _SYNC = (_CHECKPOINTS, _DAMAGE, _FOLDER, "-k", "disk or crash")
 PROTECTIONS = (
     Protection("sync of a checkpoint's files", "training/checkpoint.py", "files.sync_tree(partial)", "pass", _SYNC, 7),
@@ -122,7 +124,11 @@ def cases() -> list[Case]:
     searches = ("tests/sweeps/test_search.py", "-m", "slow or not slow")
     made.append(Case(11, "searches", partial(_pass_tests, searches)))
     made.append(
-        Case(11, "searches of an earlier version", partial(_pass_tests, ("tests/sweeps/test_earlier_search.py",)))
+        Case(
+            11,
+            "searches of an earlier version",
+            partial(_pass_tests, _EARLIER),
+        )
     )
     for protection in PROTECTIONS:
         name = protection.name if protection.row == TAKEN_OUT else f"taken out: {protection.name}"

@@ -219,6 +219,16 @@ def test_a_last_line_that_a_crash_cut_off_is_dropped_and_the_file_mended(tmp_pat
         assert folder.read_metrics() == [*lines, {"step": 16, "split": "valid"}]
 
 
+def test_lines_that_repeat_a_step_and_split_are_dropped(tmp_path):
+    rows = [{"step": step, "split": split, "log_loss": 1.0} for step in (8, 16) for split in ("train", "valid")]
+    text = "".join(json.dumps(row) + "\n" for row in [*rows, *rows[1:]])
+    (tmp_path / "metrics.jsonl").write_text(text, "utf-8")
+    with RunFolder(tmp_path, CONFIG) as folder:
+        assert folder.read_metrics() == rows
+        assert folder.truncate_metrics(16) == rows
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines()] == rows
+
+
 def test_lines_past_the_checkpoint_are_dropped(tmp_path):
     with RunFolder(tmp_path, CONFIG) as folder:
         folder.append_metrics([{"step": 8, "log_loss": 0.1}, {"step": 16, "log_loss": 1 / 3}])

@@ -101,7 +101,7 @@ def test_a_gradient_that_is_not_finite_stops_a_run_whose_loss_is_finite(tmp_path
     assert checkpoint_steps(tmp_path / "run") == [8]
 
 
-@pytest.mark.parametrize("gradient", [False, True])
+@pytest.mark.parametrize("gradient", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_skipped_update_leaves_the_state_as_it_was(tmp_path, poison, gradient, monkeypatch):
     poison({5}, gradient=gradient)
     for steps in (4, 5):
@@ -135,6 +135,7 @@ def test_a_run_gives_up_after_so_many_in_a_row(tmp_path, poison, steps_per_call)
     assert checkpoint_steps(tmp_path / "run") == [8]
 
 
+@pytest.mark.slow
 def test_without_a_bad_step_a_run_that_would_skip_is_one_that_would_stop(tmp_path):
     for nonfinite in ("stop", "skip"):
         fit(config(nonfinite=nonfinite), tmp_path / nonfinite)
@@ -143,6 +144,7 @@ def test_without_a_bad_step_a_run_that_would_skip_is_one_that_would_stop(tmp_pat
         np.testing.assert_allclose(skip[name], value, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_count_goes_on_after_an_interruption(tmp_path, poison, monkeypatch):
     poison({1, 2, 9})
     options = config(nonfinite="skip", steps_per_call=3)
@@ -156,6 +158,7 @@ def test_the_count_goes_on_after_an_interruption(tmp_path, poison, monkeypatch):
     assert lines(tmp_path / "run") == lines(tmp_path / "undisturbed")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("vmap", [True, False])
 def test_runs_together_stop_or_skip_as_each_would_alone(tmp_path, poison, vmap):
     poison({5, *range(11, 30)})
