@@ -60,6 +60,8 @@ def train(groups: Sequence[RunGroup], logger: RunLogger, shutdown: GracefulShutd
             last_step = max(run.step for run in runs)
             for run in runs:
                 run.record_interruption()
+            if all(run.divergence for run in runs):
+                break
             raise InterruptedRunError(f"interrupted at step {last_step:,}; to go on: {environment['command']}")
 
     summaries = []
