@@ -201,7 +201,7 @@ def _export_to_full_disk(bench: Bench, folder: Path) -> str:
     disk.mkdir()
     _mount(disk, "size=4k")
     try:
-        ended = bench.run("convert", f"--input={workdir}", "--to=torch", f"--output={disk}/weights.safetensors")
+        ended = bench.run("convert", f"--input={workdir}", f"--output={disk}/weights.safetensors")
         line = one_line(ended, 2)
         assert str(disk) in line, f"the path expected in: {line}"
     finally:

@@ -180,6 +180,10 @@ def _several_writers(count: int, bench: Bench, folder: Path) -> str:
             named = f"process {running[0].pid} on " in ended.err and ended.err.count("\n") == 1
             assert ended.code == 6, f"exit code {ended.code}: {ended.err[-300:]}"
             assert named, ended.err[-300:]
+    log = workdir / "log.txt"
+    while not log.stat().st_size and running[0].poll() is None:
+        # Signals are heard from the first line of the log on.
+        time.sleep(0.01)
     running[0].send_signal(signal.SIGTERM)
     code = finish(running[0]).code
     assert code == 75, f"the one that went on ended with {code}"
