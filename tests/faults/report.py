@@ -43,6 +43,7 @@ def page(cases: Sequence[Case], results: Mapping[tuple[int, str], Mapping[str, o
     """
     machine = ", ".join(f"{name} {value}" for name, value in machine_description().items())
     lines = ["# Faults", "", f"Written by `{command}`.", "", f"{machine}.", ""]
+    lines += ["A case has the result of the call that ran it; calls can be of several commits.", ""]
     lines += ["| # | case | expectation | as expected | seen | seconds |", "| ---: | --- | --- | ---: | --- | ---: |"]
     for row, (name, expectation) in ROWS.items():
         of_row = [case for case in cases if case.row == row]

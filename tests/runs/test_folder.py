@@ -116,6 +116,23 @@ def test_a_file_that_cannot_be_written_keeps_its_content_and_leaves_nothing_besi
     assert contents(tmp_path) == before
 
 
+def test_a_json_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_path, monkeypatch):
+    events = []
+
+    def rename(path, target):
+        events.append("rename")
+        os.replace(path, target)
+
+    with RunFolder(tmp_path, CONFIG) as folder:
+        sync = lambda descriptor: events.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: E731
+        monkeypatch.setattr(os, "fsync", sync)
+        monkeypatch.setattr(Path, "replace", rename)
+        folder.write_summary({"status": "finished", "steps": 24})
+    written, renamed, named = events
+    assert Path(written).name.startswith(".summary.json.")
+    assert (renamed, named) == ("rename", str(tmp_path))
+
+
 def test_leaving_the_block_gives_the_lock_back_also_after_an_error(tmp_path):
     with pytest.raises(KeyError), RunFolder(tmp_path, CONFIG):
         raise KeyError

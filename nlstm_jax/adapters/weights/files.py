@@ -14,7 +14,7 @@ import numpy as np
 from nlstm_jax import cells
 from nlstm_jax.adapters.weights.tensors import Converted, Tensors, natural_sort_key, to_numpy, to_parameter
 from nlstm_jax.cells import Layer
-from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.errors import ConfigError, DataError, StorageError
 from nlstm_jax.types import Params
 
 _SPECIFICATION = "nlstm_jax.layer"
@@ -60,7 +60,9 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], specifica
 
     Raises:
         ConfigError: The name does not end in .safetensors, or its folder does not exist.
+        StorageError: The file cannot be written, e.g. on a full disk. An earlier file is left as it was.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     path = Path(path)
@@ -70,8 +72,12 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], specifica
     contiguous = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in tensors.items()}
     metadata = {_SPECIFICATION: specification} if specification else None
     unfinished = path.with_name(f".{path.name}.unfinished")
-    save_file(contiguous, unfinished, metadata)
-    unfinished.replace(path)
+    try:
+        save_file(contiguous, unfinished, metadata)
+        unfinished.replace(path)
+    except (SafetensorError, OSError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written: {error}") from None
 
 
 def save(path: str | Path, layer: Layer, params: Params) -> None:
