@@ -6,11 +6,12 @@ VENV ?= .venv
 EXTRAS ?= test,report
 DATA ?=
 OUT ?=
+ARGS ?=
 
 comma := ,
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo test slow lint install results
+.PHONY: demo test slow faults lint install results
 
 demo: $(INSTALLED)  ## train three cells on poems, compare their curves, write a verse (DATA=my_poems.txt for yours)
 	$(VENV)/bin/python -m experiments.demo --data=$(DATA) $(if $(OUT),--out=$(OUT))
@@ -20,6 +21,9 @@ test: $(INSTALLED)  ## everything but what is marked slow
 
 slow: $(INSTALLED)  ## what is marked slow
 	$(VENV)/bin/python -m pytest -m slow
+
+faults: $(INSTALLED)  ## faults done to real processes, ≤ 2 hours; goes on where it stopped (ARGS=--sample: minutes)
+	PYTHONPATH=tests:. $(VENV)/bin/python -m faults $(ARGS)
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .

@@ -5,6 +5,7 @@ import errno
 import itertools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -62,6 +63,7 @@ def run(main: Callable[[list[str]], None]) -> None:
         process.tune_malloc()
         process.enable_compilation_cache()
         try:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             main(arguments)
         except UserError as error:
             _leave(error)

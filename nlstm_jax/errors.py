@@ -22,7 +22,7 @@ class DataError(UserError):
 
 
 class DivergedError(UserError):
-    """A training run with a loss that is not finite."""
+    """A training run with a loss, a gradient or a parameter that is not finite."""
 
     exit_code = 4
 

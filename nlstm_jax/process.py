@@ -15,7 +15,7 @@ from typing import Self
 import jax
 from absl import logging
 
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, InterruptedRunError
 
 _PATIENCE = 240
 """The number of seconds that a process waits for the first process (the coordinator)."""
@@ -149,8 +149,11 @@ def shutdown_distributed() -> None:
 
 
 def silence_orbax() -> None:
-    """Suppress orbax's warnings about checkpoints. It warns about every checkpoint that is opened only for reading."""
-    logging.set_verbosity(logging.ERROR)
+    """Suppress what orbax logs about checkpoints.
+
+    It warns about every checkpoint that is opened only for reading, and logs every error that it also raises.
+    """
+    logging.set_verbosity(logging.FATAL)
     sys.unraisablehook = _ignore_closed_event_loop
 
 
@@ -168,7 +171,7 @@ def _ignore_closed_event_loop(unraisable: "sys.UnraisableHookArgs") -> None:
 class GracefulShutdown:
     """A context manager that records the first SIGINT or SIGTERM instead of ending the process.
 
-    A second signal ends the process as usual. Outside the main thread no signal is recorded.
+    A second signal ends the process. Outside the main thread no signal is recorded.
 
     Attributes:
         requested: True once a signal has arrived.
@@ -176,25 +179,61 @@ class GracefulShutdown:
 
     requested = False
 
-    def __enter__(self) -> Self:
+    def __init__(self, *, at_once: bool = False) -> None:
+        """Create the manager.
+
+        Args:
+            at_once: Whether a second signal ends the process within a compiled call, with the exit code of an
+                interruption. Otherwise Python's own handler waits for the end of the call, and cleans up.
+        """
+        self._at_once = at_once
+        self._pipe: tuple[int, int] | None = None
         self._previous: dict[int, Callable[[int, FrameType | None], object] | int | signal.Handlers | None] = {}
-        if threading.current_thread() is threading.main_thread():
-            for signal_number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[signal_number] = signal.signal(signal_number, self._request)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is not threading.main_thread():
+            return self
+        for signal_number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[signal_number] = signal.signal(signal_number, self._request)
+        if self._at_once:
+            self._pipe = os.pipe()
+            os.set_blocking(self._pipe[1], False)
+            self._previous_pipe = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+            threading.Thread(target=_leave_at_second_signal, args=(self._pipe[0],), daemon=True).start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._pipe is not None:
+            signal.set_wakeup_fd(self._previous_pipe)
+            os.close(self._pipe[1])
+            self._pipe = None
         self._restore()
 
     def _request(self, signal_number: int, frame: FrameType | None) -> None:
-        """Handle the first signal."""
+        """Handle a signal."""
         self.requested = True
-        self._restore()
+        if not self._at_once:
+            self._restore()
 
     def _restore(self) -> None:
         """Restore the signal handlers that were active before."""
         for signal_number, handler in self._previous.items():
             signal.signal(signal_number, handler)
         self._previous = {}
+
+
+def _leave_at_second_signal(pipe: int) -> None:
+    """End the process at the second signal whose number comes out of a pipe; return when the pipe is closed.
+
+    Python writes the numbers into the pipe at once. It calls signal handlers only between two instructions of the main
+    thread, and a compiled call is one.
+    """
+    with open(pipe, "rb", buffering=0) as numbers:
+        seen = 0
+        while number := numbers.read(1):
+            seen += number[0] in (signal.SIGINT, signal.SIGTERM)
+            if seen > 1:
+                os.write(2, b"interrupted again: the same command goes on from the last checkpoint\n")
+                os._exit(InterruptedRunError.exit_code)

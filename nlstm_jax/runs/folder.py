@@ -71,6 +71,9 @@ class RunFolder:
         self._lock = acquire_lock(path)
         if overwrite:
             self._delete_run_files()
+        if is_longer:
+            # Until its next summary the run has not ended, also if it is stopped before its first step.
+            self.mark_running()
         if is_longer or not (path / files.CONFIG).exists():
             files.write_json(path / files.CONFIG, dict(config))
 
@@ -164,11 +167,14 @@ class RunFolder:
             files.sync(path)
 
     def read_metrics(self) -> list[JsonObject]:
-        """Return the lines of `metrics.jsonl` so far."""
+        """Return the lines of `metrics.jsonl` so far, without those that repeat a step and split."""
         path = self.path / files.METRICS
         if not path.exists():
             return []
-        return files.parse_metrics(path.read_text("utf-8"))
+        lines: dict[tuple[int, str | None], JsonObject] = {}
+        for line in files.parse_metrics(path.read_text("utf-8")):
+            lines.setdefault((line["step"], line.get("split")), line)
+        return list(lines.values())
 
     def truncate_metrics(self, step: int) -> list[JsonObject]:
         """Drop the lines after `step`, as the resumed run writes them again, and open the metric writers.

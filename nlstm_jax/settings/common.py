@@ -67,6 +67,12 @@ COMMON: dict[str, Setting] = {
     ),
     "train.epochs": Setting(30.0, "passes over the training data, at the most", above=0),
     "train.steps": Setting(0, "if > 0: so many steps in place of `epochs`", low=0),
+    "train.nonfinite": Setting(
+        "stop",
+        "a loss, gradient or parameter that is not finite: stop ends the run, skip leaves out this update",
+        choices=("stop", "skip"),
+    ),
+    "train.nonfinite_limit": Setting(10, "skip: so many skipped updates in a row end the run", low=1),
     "train.steps_per_call": Setting(25, "steps in one compiled call", low=1, high=100_000),
     "eval.every_epochs": Setting(1.0, "how often to evaluate", above=0),
     "eval.every_steps": Setting(0, "if > 0: so many steps in place of `every_epochs`", low=0),

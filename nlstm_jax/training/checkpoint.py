@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.options import MultiprocessingOptions
 
@@ -132,6 +133,33 @@ class Checkpoints:
                 state = hosts.device_get(self._restore(step, on_device))
         state = hosts.broadcast_from_first(state)
         return jax.tree.map(lambda leaf, array: device_put_global(array, leaf.sharding), like, state)
+
+    def verify(self, step: int, row_steps: Sequence[int]) -> str:
+        """Compare the files and arrays of a checkpoint with its manifest, and describe it in a few words.
+
+        Args:
+            step: The step of the checkpoint.
+            row_steps: The step of every line of `metrics.jsonl`.
+
+        Raises:
+            DamagedCheckpointError: it is not as it was saved.
+        """
+        folder = self._folder / str(step)
+        manifest = self._manifest(step)
+        if manifest is None:
+            return "older than manifests, not verified"
+        manifest.check_files(folder)
+        item = folder.resolve() / _ITEM
+        try:
+            described = self._orbax.metadata(item).item_metadata.tree
+            like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described)
+            saved = self._orbax.restore(item, args=ocp.args.StandardRestore(like))
+        # See `_restore`.
+        except Exception as error:
+            raise DamagedCheckpointError(f"{folder}: the checkpoint cannot be read: {_one_line(error)}") from error
+        manifest.check_arrays(folder, saved)
+        missing = self._missing_rows(step, row_steps)
+        return f"whole, but {missing} of its lines of metrics are missing" if missing > 0 else "whole"
 
     def restore_newest(self, like: TrainState, row_steps: Sequence[int]) -> Resumed:
         """Return the newest checkpoint that is whole and whose lines of metrics are there.

@@ -55,7 +55,7 @@ def fit(
     Raises:
         ConfigError: a setting that does not serve, or a folder of another run.
         DataError: data that are missing, not of their form, or other than those that the run was begun with.
-        DivergedError: the loss stopped being finite; the summary says so.
+        DivergedError: a loss, gradient or parameter is not finite, see `config.train.nonfinite`; the summary says so.
         CheckpointError: the run has checkpoints, and none of them is whole.
         StorageError: a file cannot be written, e.g. on a full disk; the same command goes on after room is made.
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is written and the same command goes on.
@@ -151,4 +151,4 @@ def fit_together(
                 logger = record.logger
         if len(pending) > 1:
             logger = stack.enter_context(RunLogger(None, console))
-        return train(groups, logger, stack.enter_context(GracefulShutdown()))
+        return train(groups, logger, stack.enter_context(GracefulShutdown(at_once=True)))

@@ -9,6 +9,7 @@ import numpy as np
 
 from nlstm_jax.tasks import Examples
 from nlstm_jax.training.evaluation import evaluate, train_count
+from nlstm_jax.training.nonfinite import NONE
 from nlstm_jax.training.optimizer import TracedHparams, traced_hparams
 from nlstm_jax.training.run import TrainingRun
 from nlstm_jax.training.steps import CompiledSteps, StepReport, TrainState
@@ -68,14 +69,15 @@ class RunGroup:
         jax.block_until_ready(self.state)
 
     def check_losses(self) -> list[float]:
-        """Return the finite losses of the last call; end the runs whose loss is not finite."""
+        """Return the finite losses of the last call; tell the runs of their steps that are not finite."""
         if self._last_call is None:
             return []
-        step, report = self._last_call
+        report = jax.device_get(self._last_call[1])
+        bad_steps = jax.tree.map(lambda part: np.atleast_1d(part).tolist(), report.nonfinite)
+        for run, *bad in zip(self._active, *bad_steps, strict=False):
+            if bad[0] != NONE and run.summary is None:
+                run.record_nonfinite(*bad)
         losses = np.atleast_1d(report.loss)[: len(self._active)].tolist()
-        for run, loss in zip(self._active, losses, strict=True):
-            if not math.isfinite(loss) and run.summary is None:
-                run.record_divergence(step)
         return [loss for loss in losses if math.isfinite(loss)]
 
     def unstack_states(self, step: int) -> None:

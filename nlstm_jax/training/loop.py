@@ -60,6 +60,8 @@ def train(groups: Sequence[RunGroup], logger: RunLogger, shutdown: GracefulShutd
             last_step = max(run.step for run in runs)
             for run in runs:
                 run.record_interruption()
+            if all(run.divergence for run in runs):
+                break
             raise InterruptedRunError(f"interrupted at step {last_step:,}; to go on: {environment['command']}")
 
     summaries = []
@@ -71,7 +73,7 @@ def train(groups: Sequence[RunGroup], logger: RunLogger, shutdown: GracefulShutd
         if is_group:
             logger.log_summary(run.summary, run.metric, prefix)
         if run.summary["status"] == "diverged":
-            diverged.append(f"{prefix}the loss is not finite at step {run.step:,}")
+            diverged.append(f"{prefix}{run.divergence}")
     if diverged:
         raise DivergedError(
             f"diverged: {', '.join(diverged)}; a lower config.optimizer.learning_rate or a config.optimizer.clip_norm "

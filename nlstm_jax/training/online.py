@@ -16,6 +16,8 @@ from nlstm_jax.process import GracefulShutdown
 from nlstm_jax.runs import RunFolder, check_metric_writers, describe_environment
 from nlstm_jax.tasks.stocks_2015 import load_example, smoothed_errors
 from nlstm_jax.training.initial import initial_model
+from nlstm_jax.training.manifest import named_leaves
+from nlstm_jax.training.nonfinite import first_nonfinite
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.question import check_same_question
@@ -62,7 +64,7 @@ def fit_online(
                 console=console or Console(),
                 metric_writers=metric_writers,
             ) as record,
-            GracefulShutdown() as shutdown,
+            GracefulShutdown(at_once=True) as shutdown,
         ):
             trainer = OnlineTrainer(record, model)
             while trainer.status is None:
@@ -73,8 +75,8 @@ def fit_online(
         raise InterruptedRunError(f"interrupted at step {trainer.step:,}; the same command goes on")
     if trainer.status == "diverged":
         raise DivergedError(
-            f"diverged: the loss is not finite at step {trainer.step:,}; a lower config.optimizer.learning_rate may "
-            "help"
+            f"diverged: {trainer.nonfinite} is not finite at step {trainer.step:,}; a lower "
+            "config.optimizer.learning_rate may help"
         )
     assert trainer.record.summary is not None
     return trainer.record.summary
@@ -87,6 +89,7 @@ class OnlineTrainer:
         record: Its record in the run folder.
         step: The number of examples forecast.
         status: The status that the run ended with; None while it goes on.
+        nonfinite: What is not finite; empty for a run that has not diverged.
     """
 
     def __init__(self, record: RunRecord, model: nnx.Module) -> None:
@@ -95,6 +98,7 @@ class OnlineTrainer:
         examples = record.task.splits["train"]
         self.record = record
         self.status: str | None = None
+        self.nonfinite = ""
         self._size = examples.size
         self._delay = config["train"]["learn_after"]
         self._hparams = traced_hparams(config)
@@ -140,8 +144,7 @@ class OnlineTrainer:
 
         if finite < len(losses):
             self.step += 1
-            self.record.append_divergence(self.step)
-            self.end("diverged")
+            self._diverge("the loss")
         elif self.step == self._size:
             self.end("finished")
         elif time.monotonic() - self._saved > SECONDS:
@@ -149,9 +152,11 @@ class OnlineTrainer:
 
     def end(self, status: str) -> None:
         """Save the state and write the summary: the means over all steps, and the last smoothed error."""
-        self.status = status
         if status != "diverged":
             self._save()
+        if self.status is not None:
+            return
+        self.status = status
         rows = self.record.rows
         splits: dict[str, dict[str, float]] = {"valid": {}}
         if rows:
@@ -162,7 +167,18 @@ class OnlineTrainer:
         if rows:
             self.record.logger.log_summary(summary, "smoothed_error")
 
+    def _diverge(self, nonfinite: str) -> None:
+        self.nonfinite = nonfinite
+        self.record.logger.log(f"step {self.step:,}: {nonfinite} is not finite")
+        self.record.append_divergence(self.step)
+        self.end("diverged")
+
     def _save(self) -> None:
+        """Save the state, or end the run if an array of it is not finite."""
+        name = first_nonfinite(named_leaves(self._state))
+        if name is not None:
+            self._diverge(name)
+            return
         rows = self.record.rows
         self.record.save(self.step, self._state, rows[-1]["smoothed_error"] if rows else None)
         self._saved = time.monotonic()
@@ -171,7 +187,7 @@ class OnlineTrainer:
 def _check(config: Config) -> None:
     """Raise a ConfigError for settings that have no meaning in a pass of one example a step."""
     train = config["train"]
-    for name, accepted in (("batch_size", 1), ("epochs", 1.0), ("steps", 0), ("shards", 1)):
+    for name, accepted in (("batch_size", 1), ("epochs", 1.0), ("steps", 0), ("shards", 1), ("nonfinite", "stop")):
         if train[name] != accepted:
             raise ConfigError(
                 f"config.train.{name}: {accepted} expected with config.train.online, found {train[name]}"

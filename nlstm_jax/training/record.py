@@ -13,6 +13,7 @@ from nlstm_jax import settings
 from nlstm_jax.runs import RunFolder, read_environment
 from nlstm_jax.tasks import AnyTask
 from nlstm_jax.training import hosts
+from nlstm_jax.training.changes import explain_environment
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.logger import RunLogger, count_cell_parameters
 from nlstm_jax.training.own_code import describe_own_code, explain_changes
@@ -114,7 +115,9 @@ class RunRecord:
         """
         checksums = self.task.metadata["checksums"]
         own_code = describe_own_code(self.config)
-        changes = explain_changes(read_environment(self.folder.path).get("own_code", {}), own_code)
+        recorded = read_environment(self.folder.path)
+        changes = explain_changes(recorded.get("own_code", {}), own_code)
+        changes += explain_environment(recorded, environment, self.config)
         declared = {
             "own_code": own_code,
             "metrics": settings.describe_metrics(self.config["task"]),

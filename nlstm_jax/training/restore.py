@@ -13,6 +13,7 @@ from nlstm_jax.tasks import WeightedSum
 from nlstm_jax.training.best import BestSoFar
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.evaluation import evaluate, train_count
+from nlstm_jax.training.nonfinite import skip_limit
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.question import check_same_data, check_same_version
@@ -89,7 +90,7 @@ def restore(workdir: Path | str, checkpoint: str = "best") -> LoadedRun:
     model = models.build(config, task.model_dims)
     schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
     optimizer = OptimizerFactory.from_config(config, schedule)
-    steps = CompiledSteps.from_model(model, task, optimizer, make_mesh({}))
+    steps = CompiledSteps.from_model(model, task, optimizer, make_mesh({}), skip_limit=skip_limit(config))
     state = steps.init_state(model, traced_hparams(config), config["train"]["batch_size"])
     with Checkpoints(workdir / CHECKPOINTS, read_only=True) as checkpoints:
         for attempt in range(1, _ATTEMPTS + 1):

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from nlstm_jax.settings import find_metric
 from nlstm_jax.training.best import BestSoFar
+from nlstm_jax.training.manifest import named_leaves
+from nlstm_jax.training.nonfinite import NONE, first_nonfinite
 from nlstm_jax.training.optimizer import OptimizerFactory
 from nlstm_jax.training.record import Row, RunRecord
 from nlstm_jax.training.steps import TrainState
@@ -20,6 +22,7 @@ class TrainingRun:
         record: Its record in the run folder.
         state: The state after `step` steps.
         step: The number of steps made.
+        divergence: What is not finite, and at which step; empty for a run that has not diverged.
     """
 
     def __init__(self, record: RunRecord, state: TrainState, optimizer: OptimizerFactory) -> None:
@@ -28,6 +31,8 @@ class TrainingRun:
         self.record = record
         self.state = state
         self.step = 0
+        self.divergence = ""
+        self._has_nonfinite = False
         self.config = config
         self.metric = config["eval"]["metric"]
         self._higher_is_better = find_metric(config, self.metric).higher_is_better
@@ -67,8 +72,8 @@ class TrainingRun:
             step_stats: Numbers of the last training step, by name.
             examples_per_second: The speed since the evaluation before.
         """
-        if not all(math.isfinite(value) for report in reports.values() for value in report.values()):
-            self.record_divergence(self.step)
+        self._check_finite(reports)
+        if self.summary is not None:
             return
         task = self.record.task
         clock = {
@@ -76,6 +81,10 @@ class TrainingRun:
             "examples_per_second": round(examples_per_second, 1),
             "tokens_per_second": round(examples_per_second * task.targets_per_example, 1),
         }
+        # The last step may be one that was skipped.
+        step_stats = {name: value for name, value in step_stats.items() if math.isfinite(value)}
+        if self.state.skipped:
+            step_stats["skipped_updates"] = int(self.state.skipped.total)
         step_stats = {**step_stats, "learning_rate": self._optimizer.learning_rate(self.step - 1)}
         rows = []
         for split, report in reports.items():
@@ -93,14 +102,63 @@ class TrainingRun:
         self.record.logger.log_evaluation(rows, self.metric, self._best.best_step, seconds_left)
         self._finish_if_due()
 
-    def record_divergence(self, step: int) -> None:
-        """End the run at a step whose loss is not finite."""
+    def record_nonfinite(self, step: int, loss: float, parameter: int, last_step: int) -> None:
+        """Log the first step of a call that is not finite, and end the run if a step of the call ends it.
+
+        Args:
+            step: The first step that is not finite.
+            loss: Its loss.
+            parameter: The index of the first parameter whose gradient is not finite; `NONE` if all are finite.
+            last_step: The step that ends the run; `NONE` if the run goes on.
+        """
+        where = "the loss"
+        if parameter != NONE:
+            where = f"the gradient of {sorted(self.state.parameters)[parameter]}"
+        elif math.isfinite(loss):
+            where = "a new parameter"
+        if not self._has_nonfinite:
+            batch = self.sampler.batches(step - 1, step)[0].tolist()
+            self.record.logger.log(f"step {step:,}: loss {loss}; {where} is not finite; examples {batch}")
+            self._has_nonfinite = True
+        if last_step == NONE:
+            return
+        options = self.config["train"]
+        what = where if math.isfinite(loss) else "the loss"
+        if options["nonfinite"] == "skip":
+            what = f"each of {options['nonfinite_limit']} updates in a row"
+        self.record_divergence(last_step, what)
+
+    def record_divergence(self, step: int, what: str) -> None:
+        """End the run at a step.
+
+        Args:
+            step: The step.
+            what: What is not finite there.
+        """
+        self.divergence = f"{what} is not finite at step {step:,}"
         self.record.append_divergence(step, {"wall_seconds": self.record.wall_seconds})
         self.step = step
         self._close("diverged")
 
+    def _check_finite(self, reports: Mapping[str, Mapping[str, float]]) -> None:
+        """End the run if a metric or an array of its state is not finite.
+
+        Args:
+            reports: The task's metrics, by split.
+        """
+        metrics = [(split, name, value) for split, report in reports.items() for name, value in report.items()]
+        bad_metrics = [f"{split} {name}" for split, name, value in metrics if not math.isfinite(value)]
+        what = first_nonfinite(named_leaves(self.state))
+        if what is None and bad_metrics:
+            what = bad_metrics[0]
+        if what is not None:
+            self.record.logger.log(f"step {self.step:,}: {what} is not finite")
+            self.record_divergence(self.step, what)
+
     def record_interruption(self) -> None:
         """Keep the state, unless the run has ended; the run can go on from there."""
+        if self.summary is None and self.step not in self.record.checkpoints.steps:
+            self._check_finite({})
         if self.summary is not None:
             return
         if self.step not in self.record.checkpoints.steps:

@@ -14,6 +14,7 @@ from nlstm_jax import settings, tasks
 from nlstm_jax.errors import ConfigError, RunFinishedError
 from nlstm_jax.runs import RunFolder, differences, flatten
 from nlstm_jax.training.group import RunGroup
+from nlstm_jax.training.nonfinite import skip_limit
 from nlstm_jax.training.optimizer import OptimizerFactory
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.shards import check_shards
@@ -89,8 +90,9 @@ def make_groups(
         meshes = [_shared_mesh(config, len(models))]
     runs_per_program = 0 if separate_devices or len(models) == 1 else len(models)
     shards = config["train"]["shards"]
+    limit = skip_limit(config)
     programs = [
-        CompiledSteps.from_model(models[0], task, optimizer, mesh, runs_per_program, shards) for mesh in meshes
+        CompiledSteps.from_model(models[0], task, optimizer, mesh, runs_per_program, shards, limit) for mesh in meshes
     ]
     splits = evaluated_splits(config, task)
     examples = [{split: replicate(task.splits[split], mesh) for split in splits} for mesh in meshes]

@@ -19,10 +19,11 @@ from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge, split
 from nlstm_jax.tasks import AnyTask, Examples, WeightedSum
 from nlstm_jax.tasks.sums import check_loss_and_carry, check_sums_and_carry
+from nlstm_jax.training.nonfinite import NonfiniteSteps, SkippedUpdates
 from nlstm_jax.training.optimizer import TracedHparams
 from nlstm_jax.training.parallel import constrain_replicated, replicate, split_axis
 from nlstm_jax.training.shards import add_shards, map_shards
-from nlstm_jax.types import Array, Float, Int, PyTree
+from nlstm_jax.types import Array, Bool, Float, Int, PyTree
 
 Result = TypeVar("Result")
 Tree = TypeVar("Tree")
@@ -40,19 +41,28 @@ class TrainState(NamedTuple):
         parameters: The parameters of the model, by name.
         optimizer: The state of the optimizer.
         carry: The carry that the task takes from batch to batch; `()` if its batches are independent.
+        skipped: The updates that were skipped, where a program skips any; otherwise `()`.
     """
 
     step: Int[Array, "*M"]
     parameters: Parameters
     optimizer: optax.OptState
     carry: PyTree = ()
+    skipped: PyTree = ()
 
 
 class StepReport(NamedTuple):
-    """The loss of the last step of a call, with dropout on, and its gradient's norm before clipping."""
+    """The report of the steps of one call.
+
+    Attributes:
+        loss: The loss of the last step, with dropout on.
+        gradient_norm: The norm of its gradient before clipping.
+        nonfinite: The bad steps of the call.
+    """
 
     loss: Float[Array, "*M"]
     gradient_norm: Float[Array, "*M"]
+    nonfinite: NonfiniteSteps
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +76,8 @@ class CompiledSteps:
         mesh: The devices. A batch is split over them; or M runs are, if the devices can share them evenly.
         runs: 0 for a single run; M for M runs at once, whose states, numbers and batches have an axis M.
         shards: The number of parts in which a batch is computed.
+        skip_limit: 0 if the first step that is not finite ends a run. Otherwise such updates are skipped, and this
+            many in a row end the run.
     """
 
     graph: nnx.GraphDef[nnx.Module]
@@ -74,6 +86,7 @@ class CompiledSteps:
     mesh: Mesh
     runs: int = 0
     shards: int = 1
+    skip_limit: int = 0
 
     @classmethod
     def from_model(
@@ -84,10 +97,11 @@ class CompiledSteps:
         mesh: Mesh,
         runs: int = 0,
         shards: int = 1,
+        skip_limit: int = 0,
     ) -> Self:
         """Make the functions around a model, whose values do not matter."""
         graph, _ = split(model)
-        return cls(graph, task, optimizer, mesh, runs, shards)
+        return cls(graph, task, optimizer, mesh, runs, shards, skip_limit)
 
     def init_state(self, model: nnx.Module, hparams: TracedHparams, batch_size: int = 1) -> TrainState:
         """Return the state of one run before its first step, on the mesh; the model keeps its own arrays.
@@ -101,7 +115,8 @@ class CompiledSteps:
         parameters = jax.tree.map(jnp.copy, parameters)
         optimizer_state = self.optimizer(hparams).init(parameters)
         carry = self.task.initial_carry(model, batch_size)
-        return replicate(TrainState(jnp.int32(0), parameters, optimizer_state, carry), self.mesh)
+        skipped = SkippedUpdates.none() if self.skip_limit else ()
+        return replicate(TrainState(jnp.int32(0), parameters, optimizer_state, carry, skipped), self.mesh)
 
     def train(
         self,
@@ -212,11 +227,13 @@ class CompiledSteps:
         step = self._for_each_run(self._step)
 
         def body(index: Int[Array, ""], carry: tuple[TrainState, StepReport]) -> tuple[TrainState, StepReport]:
-            state, _ = carry
-            return step(examples, state, hparams, batches[index])
+            state, earlier = carry
+            state, report = step(examples, state, hparams, batches[index])
+            return state, report._replace(nonfinite=earlier.nonfinite.first(report.nonfinite))
 
         unknown = jnp.full(state.step.shape, jnp.nan, jnp.float32)
-        return jax.lax.fori_loop(0, count, body, (state, StepReport(unknown, unknown)))
+        report = StepReport(unknown, unknown, NonfiniteSteps.none(state.step.shape))
+        return jax.lax.fori_loop(0, count, body, (state, report))
 
     @partial(jax.jit, static_argnums=0)
     def _forecast_and_learn(
@@ -278,8 +295,16 @@ class CompiledSteps:
         gradients = jax.tree.map(lambda total: total / weight, gradient_sums)
         updates, optimizer_state = self.optimizer(hparams).update(gradients, state.optimizer, state.parameters)
         parameters = optax.apply_updates(state.parameters, updates)
-        report = StepReport(total / weight, optax.tree.norm(gradients))
-        return TrainState(state.step + 1, parameters, optimizer_state, carry), report
+        loss = total / weight
+        gradient_norm = optax.tree.norm(gradients)
+        after = TrainState(state.step + 1, parameters, optimizer_state, carry, state.skipped)
+        is_finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+        is_last = ~is_finite
+        if self.skip_limit:
+            after, is_finite = _skip_if_not_finite(state, after, is_finite)
+            is_last = after.skipped.in_a_row >= self.skip_limit
+        nonfinite = NonfiniteSteps.of_step(after.step, loss, gradients, is_finite=is_finite, is_last=is_last)
+        return after, StepReport(loss, gradient_norm, nonfinite)
 
     @partial(jax.jit, static_argnums=0)
     def _eval_sums(
@@ -336,6 +361,22 @@ class CompiledSteps:
         if not self.runs:
             return function
         return lambda shared, *of_each_run: jax.vmap(partial(function, shared))(*of_each_run)
+
+
+def _skip_if_not_finite(
+    before: TrainState, after: TrainState, is_finite: Bool[Array, ""]
+) -> tuple[TrainState, Bool[Array, ""]]:
+    """Return the state after a step that is skipped if it is bad, and whether it is good.
+
+    Args:
+        before: The state before the step.
+        after: The state after the step.
+        is_finite: Whether its loss and its gradient are finite; the new parameters must be too.
+    """
+    for value in jax.tree.leaves(after.parameters):
+        is_finite &= jnp.isfinite(value).all()
+    kept: TrainState = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old), after, before)
+    return kept._replace(step=after.step, skipped=before.skipped.after(is_finite)), is_finite
 
 
 def _index(tree: Tree, index: int) -> Tree:

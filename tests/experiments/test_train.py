@@ -272,6 +272,41 @@ def test_an_interruption_says_the_command_that_goes_on_and_it_does(run_scripts, 
     assert steps == [step for step in range(16, 193, 16) for _ in ("train", "valid")]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_ctrl_c_during_the_imports_is_one_line(script):
+    command = [sys.executable, "-X", "importtime", "-m", f"experiments.{script}"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE) as process:
+        for line in process.stderr:
+            # The packages that JAX needs are imported long before the script's own code runs.
+            if line.split()[-1] == b"numpy":
+                break
+        process.send_signal(signal.SIGINT)
+        rest = [line for line in process.stderr if not line.startswith(b"import time:")]
+    assert (process.returncode, rest) == (75, [b"interrupted\n"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_the_process_at_once(tmp_path, number):
+    # One compiled call makes all of the steps, which take far longer than the test waits.
+    command = [sys.executable, "-m", "experiments.train", POEMS, f"--workdir={tmp_path / 'run'}"]
+    command += ["--config.train.steps=100000", "--config.train.steps_per_call=100000"]
+    command += ["--config.eval.every_steps=100000"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "run" / "log.txt"
+    while process.poll() is None and not (log.exists() and log.stat().st_size):
+        time.sleep(0.01)
+    time.sleep(4)
+    process.send_signal(number)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == 75
+    assert errors == "interrupted again: the same command goes on from the last checkpoint\n"
+
+
 def count_lines(workdir: Path) -> int:
     path = workdir / "metrics.jsonl"
     return path.read_bytes().count(b"\n") if path.exists() else 0

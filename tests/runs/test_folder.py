@@ -116,6 +116,23 @@ def test_a_file_that_cannot_be_written_keeps_its_content_and_leaves_nothing_besi
     assert contents(tmp_path) == before
 
 
+def test_a_json_file_is_on_the_disk_before_it_has_its_name_and_its_name_after(tmp_path, monkeypatch):
+    events = []
+
+    def rename(path, target):
+        events.append("rename")
+        os.replace(path, target)
+
+    with RunFolder(tmp_path, CONFIG) as folder:
+        sync = lambda descriptor: events.append(os.readlink(f"/proc/self/fd/{descriptor}"))  # noqa: E731
+        monkeypatch.setattr(os, "fsync", sync)
+        monkeypatch.setattr(Path, "replace", rename)
+        folder.write_summary({"status": "finished", "steps": 24})
+    written, renamed, named = events
+    assert Path(written).name.startswith(".summary.json.")
+    assert (renamed, named) == ("rename", str(tmp_path))
+
+
 def test_leaving_the_block_gives_the_lock_back_also_after_an_error(tmp_path):
     with pytest.raises(KeyError), RunFolder(tmp_path, CONFIG):
         raise KeyError
@@ -217,6 +234,16 @@ def test_a_last_line_that_a_crash_cut_off_is_dropped_and_the_file_mended(tmp_pat
         assert folder.truncate_metrics(16) == lines
         folder.append_metrics([{"step": 16, "split": "valid"}])
         assert folder.read_metrics() == [*lines, {"step": 16, "split": "valid"}]
+
+
+def test_lines_that_repeat_a_step_and_split_are_dropped(tmp_path):
+    rows = [{"step": step, "split": split, "log_loss": 1.0} for step in (8, 16) for split in ("train", "valid")]
+    text = "".join(json.dumps(row) + "\n" for row in [*rows, *rows[1:]])
+    (tmp_path / "metrics.jsonl").write_text(text, "utf-8")
+    with RunFolder(tmp_path, CONFIG) as folder:
+        assert folder.read_metrics() == rows
+        assert folder.truncate_metrics(16) == rows
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text("utf-8").splitlines()] == rows
 
 
 def test_lines_past_the_checkpoint_are_dropped(tmp_path):

@@ -274,6 +274,16 @@ def test_all_of_a_checkpoint_is_on_the_disk_before_it_has_its_name(tmp_path, mon
     assert str(tmp_path) in events[named:]
 
 
+def test_the_name_of_a_checkpoint_that_is_set_aside_is_on_the_disk(tmp_path, monkeypatch):
+    save(tmp_path, 3.0, 2.0)
+    flip_a_bit(tmp_path / "20" / "default" / "_METADATA")
+    with Checkpoints(tmp_path) as checkpoints:
+        synced = []
+        monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.readlink(f"/proc/self/fd/{number}")))
+        assert checkpoints.restore_newest(jax.tree.map(jnp.zeros_like, state(10)), []).step == 10
+    assert synced == [str(tmp_path)]
+
+
 def test_a_full_disk_is_one_line_and_the_earlier_checkpoints_stay(tmp_path, monkeypatch):
     def fail(*arguments, **keywords):
         raise ValueError("RESOURCE_EXHAUSTED: Error writing\nNo space left on device")

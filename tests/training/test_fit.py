@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from interruptions import interrupt_soon
@@ -12,6 +13,7 @@ from configs import poems, sales
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.tasks.poems import PoemTask
 from nlstm_jax.training import fit, restore
+from nlstm_jax.training.checkpoint import Checkpoints
 
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 
@@ -106,6 +108,33 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_never_stopped(finished, t
         fit(smoke(), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"another configuration \(train\.epochs: 3\.0 there, 2\.0 here\)"):
         fit(smoke(train__epochs=2.0), tmp_path / "run")
+
+
+def test_a_longer_run_that_is_stopped_before_its_first_step_has_not_ended(tmp_path, monkeypatch) -> None:
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    fit(smoke(train__epochs=1.0), tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "restore_newest", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(smoke(train__epochs=2.0), tmp_path / "run")
+    assert fit(smoke(train__epochs=2.0), tmp_path / "run")["steps"] == 16
+
+
+def test_other_devices_and_versions_are_one_line_each(tmp_path) -> None:
+    fit(smoke(train__epochs=1.0), tmp_path / "run")
+    path = tmp_path / "run" / "environment.json"
+    environment = json.loads(path.read_text("utf-8"))
+    environment["devices"]["count"] = 77
+    environment["versions"]["jax"] = "0.0.1"
+    path.write_text(json.dumps(environment), "utf-8")
+    fit(smoke(train__epochs=2.0), tmp_path / "run")
+    log = (tmp_path / "run" / "log.txt").read_text("utf-8").splitlines()
+    assert [line for line in log if line.startswith("going on with")] == [
+        f"going on with jax {jax.__version__}, begun with 0.0.1",
+        "going on with devices 1 × cpu, begun with 77 × cpu: last digits can differ",
+    ]
 
 
 @pytest.mark.slow

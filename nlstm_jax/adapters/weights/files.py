@@ -15,7 +15,7 @@ from nlstm_jax.adapters.weights.formats import read_weights_file
 from nlstm_jax.adapters.weights.formats.stored import import_reader
 from nlstm_jax.adapters.weights.tensors import Converted, Tensors, to_numpy, to_parameter
 from nlstm_jax.cells import Layer
-from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.errors import ConfigError, DataError, StorageError
 from nlstm_jax.types import Array, Params
 
 _SPECIFICATION = "nlstm_jax.layer"
@@ -53,17 +53,23 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], specifica
 
     Raises:
         ConfigError: The name does not end in .safetensors, its folder does not exist, or safetensors is not installed.
+        StorageError: The file cannot be written, e.g. on a full disk. An earlier file is left as it was.
     """
     path = Path(path)
     if path.suffix != ".safetensors" or not path.parent.is_dir():
         raise ConfigError(f"{path}: a name that ends in .safetensors, in a folder that is there, expected")
-    safetensors = import_reader("safetensors.numpy", path, "a safetensors file")
+    safetensors = import_reader("safetensors", path, "a safetensors file")
+    numpy_format = import_reader("safetensors.numpy", path, "a safetensors file")
     # NumPy's ascontiguousarray turns a scalar into a vector; reshape restores its shape.
     contiguous = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in tensors.items()}
     metadata = {_SPECIFICATION: specification} if specification else None
     unfinished = path.with_name(f".{path.name}.unfinished")
-    safetensors.save_file(contiguous, unfinished, metadata)
-    unfinished.replace(path)
+    try:
+        numpy_format.save_file(contiguous, unfinished, metadata)
+        unfinished.replace(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        unfinished.unlink(missing_ok=True)
+        raise StorageError(f"{path}: cannot be written: {error}") from None
 
 
 def save(path: str | Path, layer: Layer, params: Params) -> None:

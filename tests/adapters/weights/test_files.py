@@ -1,5 +1,7 @@
 """Tests of layers and tensors in safetensors files."""
 
+import resource
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,7 +28,7 @@ from nlstm_jax.cells import (
     nested_lstm,
     with_regularizers,
 )
-from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.errors import ConfigError, DataError, StorageError
 
 LAYERS = {
     "options": LSTM(4, peephole=True, projection=2, layer_norm=True, init_scheme="uniform(0.1)"),
@@ -218,3 +220,20 @@ def test_a_loaded_layer_is_the_saved_one_and_serves_in_its_place(layer, tmp_path
     again, back = load(tmp_path / "layer.safetensors")
     assert (again, hash(again)) == (layer, hash(layer))
     jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    write_tensors(path, {"w": np.ones(3)})
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(StorageError) as caught:
+            write_tensors(path, {"w": np.ones(1000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert str(caught.value).startswith(f"{path}: cannot be written: ")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == before
