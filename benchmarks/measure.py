@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -32,10 +32,19 @@ class Ratio(NamedTuple):
     high: float
 
 
+PAUSE = 0.02
+"""The seconds of rest before every measurement."""
+
+Item = TypeVar("Item")
+
+
 def interleaved(
     implementations: Mapping[str, Callable[[], object]], seconds: float, rounds: int
 ) -> dict[str, Float[np.ndarray, "rounds"]]:
     """Time every implementation once per round and return the seconds of all rounds.
+
+    A pause comes before every measurement, and each round begins with another implementation. Threads of OpenMP keep
+    a core busy for some milliseconds after their work, which would slow down whatever always follows PyTorch.
 
     Args:
         implementations: The functions by name. Each returns when its work is done.
@@ -51,11 +60,18 @@ def interleaved(
     for index in range(rounds):
         if index >= 5 and time.perf_counter() > end:
             break
-        for name, run in implementations.items():
+        for name, run in _rotated(list(implementations.items()), index):
+            time.sleep(PAUSE)
             start = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - start)
     return {name: np.array(values) for name, values in times.items()}
+
+
+def _rotated(items: list[Item], by: int) -> list[Item]:
+    """Return the items, beginning with another one for each number."""
+    first = by % len(items)
+    return items[first:] + items[:first]
 
 
 def ratio(ours: Float[np.ndarray, "rounds"], peers: Float[np.ndarray, "rounds"], seed: int = 0) -> Ratio:
