@@ -9,14 +9,13 @@ data are not read. A damaged checkpoint is named; the exit code is 5 if none is 
 from collections.abc import Callable
 from pathlib import Path
 
-from absl import flags
 from rich.console import Console
 
 from experiments import command
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.training.inspection import inspect_run
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "the run folder")
+_WORKDIR = command.define_path("workdir", None, "the run folder")
 
 
 def main(arguments: list[str]) -> None:

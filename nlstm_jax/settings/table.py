@@ -98,7 +98,9 @@ def with_defaults(config: Config) -> JsonObject:
     for key, setting in settings.items():
         section_name, _, name = key.rpartition(".")
         section = completed.setdefault(section_name, {}) if section_name else completed
-        section.setdefault(name, setting.default)
+        # A run folder has lists where a configuration has tuples.
+        default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+        section.setdefault(name, default)
 
     try:
         options = cell_options(completed["cell"]["name"])

@@ -49,7 +49,7 @@ def test_a_run_comes_back_with_all_that_a_comparison_reads(tmp_path: Path) -> No
     folders = [make_run(tmp_path / "b" / "seed0"), make_run(tmp_path / "a" / "seed0", summary=False)]
     write_notes(folders[0], text="a note", tags=["paper"])
     means = {"log_loss": ExampleSums(10, np.array([0.1, 0.2], np.float32), np.array([3.0, 4.0]))}
-    write_examples(folders[0], "valid", 10, {name: _Sums(mean.sums, mean.weights) for name, mean in means.items()})
+    write_examples(folders[0], "valid", 10, {name: (mean.sums, mean.weights) for name, mean in means.items()})
     runs = [read_run(folder) for folder in folders]
     write_archive(tmp_path / "runs.tar.gz", runs)
 
@@ -87,11 +87,3 @@ def test_another_file_is_named(tmp_path: Path) -> None:
     for name in ("runs.tar.gz", "none.tar.gz"):
         with pytest.raises(DataError, match=rf"^{tmp_path / name}: an archive of runs expected: "):
             unpack_archive(tmp_path / name, tmp_path / "unpacked")
-
-
-class _Sums:
-    """The sums of a metric by example, in the form that an evaluation returns."""
-
-    def __init__(self, sums: np.ndarray, weights: np.ndarray) -> None:
-        self.sum = sums
-        self.weight = weights
