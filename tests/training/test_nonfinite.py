@@ -125,7 +125,7 @@ def test_skipped_updates_are_counted_and_the_first_is_logged(tmp_path, poison):
     assert "step 3: loss nan; " in log(tmp_path / "run")
 
 
-@pytest.mark.parametrize("steps_per_call", [1, 5, 24])
+@pytest.mark.parametrize("steps_per_call", [5, *(pytest.param(number, marks=pytest.mark.slow) for number in (1, 24))])
 def test_a_run_gives_up_after_so_many_in_a_row(tmp_path, poison, steps_per_call):
     poison({2, *range(7, 24)})
     options = config(nonfinite="skip", nonfinite_limit=3, steps_per_call=steps_per_call)
@@ -159,7 +159,7 @@ def test_the_count_goes_on_after_an_interruption(tmp_path, poison, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("vmap", [True, False])
+@pytest.mark.parametrize("vmap", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_runs_together_stop_or_skip_as_each_would_alone(tmp_path, poison, vmap):
     poison({5, *range(11, 30)})
     configs = [config(nonfinite="skip", nonfinite_limit=4) for _ in range(2)]

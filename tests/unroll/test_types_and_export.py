@@ -106,6 +106,7 @@ def test_an_exported_function_of_any_number_of_steps_has_the_same_values(cell, m
 
 
 @pytest.mark.usefixtures("symbolic_sizes")
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 def test_a_gradient_of_any_number_of_steps_can_be_exported(mode) -> None:
     cell = nested_lstm(4, 2)

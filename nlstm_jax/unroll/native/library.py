@@ -149,6 +149,7 @@ def _compile(compiler: str, path: Path) -> None:
             lines = [line for line in finished.stderr.splitlines() if "error" in line] or finished.stderr.splitlines()
             reason = lines[0] if lines else f"exit code {finished.returncode}"
             raise CompilerError(f"{compiler} failed: {reason}")
+        partial.chmod(0o700)
         partial.rename(path)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CompilerError(f"{compiler} failed: {error}") from error
