@@ -12,6 +12,7 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, JaxprEqn, Literal, Var
 from nlstm_jax.types import Array, PyTree
 
 Item = TypeVar("Item")
+Tree = TypeVar("Tree")
 
 Atom: TypeAlias = Var | Literal
 """An operand of an equation."""
@@ -103,6 +104,11 @@ def zeros_of(atom: Atom) -> Array:
 def shapes_of(arrays: PyTree, skipped_axes: int = 0) -> PyTree:
     """Return the shapes and dtypes of a pytree of arrays, without their first `skipped_axes` axes."""
     return jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape[skipped_axes:], array.dtype), arrays)
+
+
+def with_leaves(tree: Tree, leaves: Values) -> Tree:
+    """Return the leaves in the structure of a pytree."""
+    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
 def is_float(array: Value) -> bool:

@@ -11,7 +11,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from nlstm_jax.types import Array, PyTree
 from nlstm_jax.unroll.fused.backward import Scan, record_step, trace_backward
-from nlstm_jax.unroll.fused.equations import Values, is_float, shapes_of
+from nlstm_jax.unroll.fused.equations import Values, is_float, shapes_of, with_leaves
 from nlstm_jax.unroll.fused.operations import GateActivations, Pattern, WeightMatmul
 from nlstm_jax.unroll.fused.step import Handler, apply_operation, sorted_step
 from nlstm_jax.unroll.options import StepCount
@@ -34,7 +34,6 @@ XLA_LOOP = Loop(jax.lax.scan, None)
 
 CarryT = TypeVar("CarryT")
 Outputs = TypeVar("Outputs")
-Tree = TypeVar("Tree")
 
 
 def scan(
@@ -103,7 +102,7 @@ def scan(
 
     fused_scan.defvjp(forward, backward, symbolic_zeros=True)
     last_carry, ys = fused_scan(*map(jax.tree.leaves, arrays))
-    return _like(next_carry, last_carry), _like(outputs, ys)
+    return with_leaves(next_carry, last_carry), with_leaves(outputs, ys)
 
 
 def hoisted(function: Callable[[PyTree, PyTree], Outputs], constants: PyTree, xs: PyTree) -> Outputs:
@@ -122,7 +121,7 @@ def hoisted(function: Callable[[PyTree, PyTree], Outputs], constants: PyTree, xs
 
     prepared = step.prepare_constants(jax.tree.leaves(arrays.constants))
     _, results = step.run(prepared, [], jax.tree.leaves(arrays.xs), _apply_hoisted)
-    return _like(outputs, results)
+    return with_leaves(outputs, results)
 
 
 class BodyArguments(NamedTuple):
@@ -137,11 +136,6 @@ class BodyArguments(NamedTuple):
     constants: PyTree
     carry: PyTree
     xs: PyTree
-
-
-def _like(tree: Tree, leaves: Values) -> Tree:
-    """Return the leaves in the structure of a pytree."""
-    return jax.tree.unflatten(jax.tree.structure(tree), leaves)
 
 
 def _apply_unrecorded(operation: Pattern, *operands: Array) -> Values:

@@ -157,7 +157,7 @@ class Lowering:
         if name == "select_n" and len(equation.invars) != 3:
             raise UnsupportedError("select_n of more than two cases")
         inputs = [self.view(atom, shape) for atom in equation.invars]
-        return [self.emit("add" if name == "add_any" else name, width_of(shape), inputs)]
+        return [self.emit(name, width_of(shape), inputs)]
 
     def _lower_add(self, equation: JaxprEqn) -> Sequence[Operand]:
         """An addition, which becomes a part of a matmul that has no other use."""

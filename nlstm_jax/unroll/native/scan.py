@@ -19,6 +19,7 @@ from nlstm_jax.unroll.fused.equations import (
     shapes_of,
     variables,
     with_calls_inlined,
+    with_leaves,
 )
 from nlstm_jax.unroll.native.library import load_library
 from nlstm_jax.unroll.native.program import lower
@@ -73,7 +74,7 @@ def scan(
         return jax.jvp(step.run_plain, primals, tangents)
 
     last_carry, ys = run(list(constants.values()), carry_leaves, x_leaves)
-    return _like(next_carry, last_carry), _like(outputs, ys)
+    return with_leaves(next_carry, last_carry), with_leaves(outputs, ys)
 
 
 class _Accumulators(NamedTuple):
@@ -231,7 +232,3 @@ def _sums_over_the_batch(equation: JaxprEqn, known: Environment) -> bool:
         contracted = equation.params["dimension_numbers"][0]
         return any(is_varying and 0 in axes for is_varying, axes in zip(varies, contracted, strict=True))
     return False
-
-
-def _like(tree: Any, leaves: Values) -> Any:
-    return jax.tree.unflatten(jax.tree.structure(tree), leaves)

@@ -11,7 +11,7 @@ TERNARY = ["select_n", "clamp"]
 REDUCTIONS = ["reduce_sum", "reduce_max", "reduce_min"]
 OPERATIONS = [*UNARY, *BINARY, *TERNARY, *REDUCTIONS, "matmul"]
 """The operations in the order of loop.cc."""
-NUMBER = {name: number for number, name in enumerate(OPERATIONS)} | {"add_any": OPERATIONS.index("add")}
+NUMBER = {name: number for number, name in enumerate(OPERATIONS)}
 
 ARGUMENT, RESULT, THREAD, CHUNK, LITERAL = range(5)
 """Where a value lives, in the order of loop.cc."""
