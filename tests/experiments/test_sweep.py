@@ -194,6 +194,7 @@ def test_together_in_one_process_trials_are_the_same(run_scripts, monkeypatch, f
     assert found["smoke,seed=1,cell=nlstm,depth=2,learning_rate=0.01"] == metrics(tmp_path)["run"]
 
 
+@pytest.mark.slow
 def test_a_cell_of_the_user_s_own_is_found_where_train_finds_it(tmp_path) -> None:
     (tmp_path / "mine.py").write_text(
         "from benchmarks.own_cell import Coupled\n\ndef make(features): return Coupled(features)\n"

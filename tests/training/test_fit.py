@@ -110,6 +110,7 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_never_stopped(finished, t
         fit(smoke(train__epochs=2.0), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_longer_run_that_is_stopped_before_its_first_step_has_not_ended(tmp_path, monkeypatch) -> None:
     def stop(*arguments):
         raise KeyboardInterrupt
