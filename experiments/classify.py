@@ -14,7 +14,7 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.data.sequences import read_sequence_texts
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.abilities import Classifies, missing_ability

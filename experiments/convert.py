@@ -16,7 +16,7 @@ import jax
 from absl import flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.adapters import weights
 from nlstm_jax.adapters.weights import conversion, options
 from nlstm_jax.cells import spec_repr

@@ -12,7 +12,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import check_test_look, record_test_look, write_examples
 from nlstm_jax.training import restore

@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs.files import FORECAST
 from nlstm_jax.tasks.abilities import Forecasts, missing_ability

@@ -14,7 +14,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.runs.files import SAMPLES
 from nlstm_jax.tasks.abilities import Samples, missing_ability
 from nlstm_jax.tasks.sampling import SampleRequest

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.training.inspection import inspect_run
 
