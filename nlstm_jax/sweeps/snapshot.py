@@ -8,8 +8,8 @@ from nlstm_jax.runs import describe_environment
 from nlstm_jax.runs.environment import SNAPSHOT
 from nlstm_jax.runs.files import write_json
 
-_NOT_COPIED = {"tests", "benchmarks", "docs"}
-"""The names of packages that trials do not need."""
+_NOT_COPIED = {"tests", "benchmarks", "docs", "setup.py"}
+"""The names of packages and modules that trials do not need."""
 
 
 def copy_code(root: Path, target: Path, names: Collection[str] = ()) -> None:
@@ -25,11 +25,11 @@ def copy_code(root: Path, target: Path, names: Collection[str] = ()) -> None:
     partial.mkdir(parents=True)
 
     for entry in sorted(root.iterdir()):
-        if names and entry.name not in names:
+        if entry.name in _NOT_COPIED or (names and entry.name not in names):
             continue
         if entry.is_file() and entry.suffix == ".py":
             shutil.copy2(entry, partial)
-        elif (entry / "__init__.py").is_file() and entry.name not in _NOT_COPIED:
+        elif (entry / "__init__.py").is_file():
             shutil.copytree(entry, partial / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
 
     environment = describe_environment([], {})
