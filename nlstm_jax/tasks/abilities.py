@@ -1,4 +1,4 @@
-"""The abilities that a task may have besides being trained: each serves one script of `experiments/`.
+"""The abilities that a task may have besides being trained. Each serves a script, or a method of `LoadedRun`.
 
 A task has an ability if its class has the methods. Nothing is registered.
 """
@@ -50,6 +50,26 @@ class Classifies(Protocol):
 
         Raises:
             DataError: A sequence has no symbols, or a symbol that the training data lack.
+        """
+
+
+@runtime_checkable
+class Predicts(Protocol):
+    """The ability to predict something of new inputs, by `LoadedRun.predict`."""
+
+    def predict(
+        self, model: Any, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "..."]:
+        """Return what a trained model predicts of each input, along the first axis.
+
+        Args:
+            model: The trained model.
+            inputs: The inputs as text. None if the data of the task have the inputs.
+            names: The name of each input in error messages. The default is its number, from 1.
+
+        Raises:
+            ConfigError: The task expects inputs and gets none, or the reverse.
+            DataError: An input is not of the task's form.
         """
 
 

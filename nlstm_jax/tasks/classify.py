@@ -306,6 +306,19 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
             return np.asarray(jax.nn.sigmoid(logits))
         return np.asarray(jax.nn.softmax(logits))
 
+    def predict(
+        self, model: Classifier, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "N K"]:
+        """Return `probabilities` of sequences that are written as symbols with blanks between them.
+
+        Raises:
+            ConfigError: There are no sequences.
+            DataError: See `probabilities`.
+        """
+        if not inputs:
+            raise ConfigError("predict: sequences expected, each as symbols with blanks between them, found none")
+        return self.probabilities(model, [sequence.split() for sequence in inputs], names)
+
     def _check_symbols(self, sequences: Sequence[Sequence[str]], names: Sequence[str]) -> None:
         """Check that each sequence has symbols, and only those of the training data.
 

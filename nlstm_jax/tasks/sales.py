@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -213,17 +213,24 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         make_windows = self._window_factory(counts, prices)
         return make_windows(joined.counts.shape[1], 1), joined.has_history
 
-    def predict(self, model: Forecaster) -> Float[np.ndarray, "n"]:
+    def predict(
+        self, model: Forecaster, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "n"]:
         """Return the expected count of every pair, in the order of `test.csv`, clipped to `bounds`.
 
         All pairs without a history get the same value: the forecast for months without sales.
 
         Args:
             model: The trained model.
+            inputs: None, as the pairs are those of `test.csv`.
+            names: Not used, as there are no inputs.
 
         Raises:
+            ConfigError: There are inputs.
             DataError: The data have no `test.csv`.
         """
+        if inputs is not None:
+            raise ConfigError("predict: no inputs expected, as a run of sales predicts the pairs of test.csv")
         queries, has_history = self.queries()
 
         @jax.jit
