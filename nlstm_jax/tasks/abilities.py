@@ -89,6 +89,19 @@ class Forecasts(Protocol):
 
 
 @runtime_checkable
+class ShowsExamples(Protocol):
+    """The ability to show examples by `experiments.show data`."""
+
+    def example_lines(self, split: str, count: int) -> list[str]:
+        """Return the first examples of a split as a person reads them, each with its target.
+
+        Args:
+            split: The name of a split.
+            count: The number of examples.
+        """
+
+
+@runtime_checkable
 class Baselines(Protocol):
     """The ability to be compared by `experiments.baselines` with forecasts that need no network.
 

@@ -15,7 +15,8 @@ from nlstm_jax import models, tasks
 from nlstm_jax.data.text import encode
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
 from nlstm_jax.tasks.sampling import SampleRequest
-from nlstm_jax.tasks.text import TextTask, TextWindows
+from nlstm_jax.tasks.text import TextTask
+from nlstm_jax.tasks.text_windows import TextWindows
 from nlstm_jax.training import fit, load_run
 from nlstm_jax.training.optimizer import OptimizerFactory, learning_rate_schedule, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
