@@ -17,12 +17,12 @@ Cost and result, 3 seeds, on 2 cores (2026-11-25): `events` took 11 seconds and 
 (docs/results/stateful/compare.md).
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
-`configs.arguments`), and variant=.
+`nlstm_jax.settings.arguments`), and variant=.
 """
 
 from ml_collections import ConfigDict
 
-from configs import arguments
+from nlstm_jax.settings import arguments
 
 VARIANTS = ("events", "six", "cue")
 

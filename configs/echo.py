@@ -9,12 +9,12 @@ Cost and result, 3 seeds, on 2 cores (2026-11-25, docs/results/echo/compare.md):
 reached a token accuracy of 0.9998 ± 0.0007. Against length: docs/results/echo_length/compare.md.
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
-`configs.arguments`). A budget is that of encoder and decoder together.
+`nlstm_jax.settings.arguments`). A budget is that of encoder and decoder together.
 """
 
 from ml_collections import ConfigDict
 
-from configs import arguments
+from nlstm_jax.settings import arguments
 
 
 def get_config(argument: str = "") -> ConfigDict:

@@ -7,12 +7,13 @@ Cost and result on real quatrains, one seed each, on 2 cores (2026-11-24, docs/r
 with a cell of 394,000 parameters took 25 minutes and reached a validation log-loss of 4.874 nats per target. A Nested
 LSTM of depth 2 took 11 minutes (4.878), two layers took 8 minutes (4.989).
 
-Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
+`nlstm_jax.settings.arguments`).
 """
 
 from ml_collections import ConfigDict
 
-from configs import arguments
+from nlstm_jax.settings import arguments
 
 
 def get_config(argument: str = "") -> ConfigDict:

@@ -13,12 +13,13 @@ Cost and result on Penn Treebank with four epochs at the full rate, 2 seeds, on 
 docs/results/ptb/compare.md): two LSTM layers took 22 minutes and reached a validation perplexity of 118.45 ± 0.48, a
 log-loss of 4.774 nats per word. A Nested LSTM of depth 2 took 27 minutes (114 ± 11, 4.74 nats).
 
-Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
+`nlstm_jax.settings.arguments`).
 """
 
 from ml_collections import ConfigDict
 
-from configs import arguments
+from nlstm_jax.settings import arguments
 
 
 def get_config(argument: str = "") -> ConfigDict:

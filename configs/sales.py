@@ -8,12 +8,13 @@ Cost and result on a subset of Kaggle's data, 3 seeds, on 2 cores (2026-11-24, d
 Nested LSTM of the first command took 16 seconds and reached a clipped validation RMSE of 2.470 ± 0.024. Two LSTM
 layers took 19 seconds (2.489 ± 0.025).
 
-Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see `configs.arguments`).
+Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
+`nlstm_jax.settings.arguments`).
 """
 
 from ml_collections import ConfigDict
 
-from configs import arguments
+from nlstm_jax.settings import arguments
 
 
 def get_config(argument: str = "") -> ConfigDict:

@@ -16,12 +16,12 @@ Cost and result on a real share, on 2 cores (2026-11-25): `online` took 1 second
 RMSE of 4.159 ± 0.040, 3 seeds (docs/results/stocks/compare.md).
 
 Arguments: cell= depth= layers= features= params= model_params= flops= state= seed= smoke (see
-`configs.arguments`), and variant=.
+`nlstm_jax.settings.arguments`), and variant=.
 """
 
 from ml_collections import ConfigDict
 
-from configs import arguments
+from nlstm_jax.settings import arguments
 
 VARIANTS = ("online", "sequence")
 

@@ -1,4 +1,4 @@
-"""Command-line scripts, run as `python -m experiments.NAME` from the repository's root."""
+"""Command-line scripts, run as `python -m experiments.NAME` from the repository's root, or as `nlstm NAME`."""
 
 import os
 import signal
@@ -18,5 +18,5 @@ def _leave_while_importing(signal_number: int, frame: FrameType | None) -> None:
 
 
 # `python -m` imports this package before its script, with "-m" as the name of the program.
-if sys.argv[0] == "-m":
+if os.path.basename(sys.argv[0]) in ("-m", "nlstm"):
     signal.signal(signal.SIGINT, _leave_while_importing)

@@ -8,8 +8,7 @@ python -m experiments.annotate 'runs/*'                             shows what i
 from absl import flags
 from rich.console import Console
 
-from experiments import command
-from nlstm_jax import settings
+from nlstm_jax import command, settings
 from nlstm_jax.runs import find_runs, read_notes, write_notes
 
 _NOTE = flags.DEFINE_string("note", None, "a text in the place of the old one; empty: none")

@@ -14,17 +14,17 @@ from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from experiments import command
-from nlstm_jax import settings, tasks
+from nlstm_jax import command, settings, tasks
 from nlstm_jax.analysis.forecasts import forecast_table
 from nlstm_jax.analysis.results import save_baselines
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.installation import find_config
 from nlstm_jax.runs import Run, find_runs
 from nlstm_jax.tasks.abilities import Baselines, missing_ability
 from nlstm_jax.types import JsonObject
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", "configs/sales.py", "a config of sales or stocks; its data are read"
+    "config", str(find_config("sales")), "a config of sales or stocks; its data are read"
 )
 _SPLIT = flags.DEFINE_enum("split", "valid", ["valid", "test"], "which part")
 _OUT = command.define_path("out", None, "also write the table there, as Markdown")

@@ -14,11 +14,11 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.data.sequences import read_sequence_texts
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.abilities import Classifies, missing_ability
-from nlstm_jax.training import restore
+from nlstm_jax.training import load_run
 
 _WORKDIR = command.define_path("workdir", None, "the run folder of a classification run", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
@@ -34,11 +34,11 @@ def main(arguments: list[str]) -> None:
     command.reject_positional(arguments)
     _check_flags()
     sequences, names = _read_sequences()
-    restored = restore(Path(_WORKDIR.value), _CHECKPOINT.value)
-    task = restored.task
+    run = load_run(Path(_WORKDIR.value), _CHECKPOINT.value)
+    task = run.task
     if not isinstance(task, Classifies):
-        raise missing_ability("probabilities", "--workdir: a run", restored.run.config["task"])
-    probabilities = task.probabilities(restored.model, [sequence.split() for sequence in sequences], names)
+        raise missing_ability("probabilities", f"{run.path}: a run", run.config["task"])
+    probabilities = task.probabilities(run.model, [sequence.split() for sequence in sequences], names)
 
     header = ["sequence", "class", *(f"p({name})" for name in task.classes)]
     rows = []

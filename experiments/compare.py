@@ -23,8 +23,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from experiments import command
-from nlstm_jax import settings
+from nlstm_jax import command, settings
 from nlstm_jax.analysis import table
 from nlstm_jax.analysis.curves import AXES
 from nlstm_jax.errors import ConfigError

@@ -16,12 +16,12 @@ import jax
 from absl import flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.adapters import weights
 from nlstm_jax.adapters.weights import conversion, options
 from nlstm_jax.cells import spec_repr
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.training import restore
+from nlstm_jax.training import load_run
 
 _TARGETS: dict[str, options.Converter] = {
     "torch": weights.to_torch,
@@ -83,7 +83,7 @@ def _read(path: Path, read_options: dict[str, Any]) -> conversion.Conversion:
             raise ConfigError(f"--from: no framework expected with a run folder, found {_FROM.value}")
         return conversion.convert_file(path, _FROM.value, _PREFIX.value, read_options)
     if path.is_dir():
-        recurrent = restore(path).model.cell
+        recurrent = load_run(path).model.cell
         layer = recurrent.cell
         params = recurrent.values
     elif not path.suffix and not path.exists():

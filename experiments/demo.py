@@ -16,14 +16,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from configs import demo
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.errors import InterruptedRunError, RunFinishedError, UserError
+from nlstm_jax.installation import SCRIPTS, as_installed
+from nlstm_jax.tasks.small_corpus import settings_for_demo
 
 _DATA = command.define_path("data", "", "a file of poems, or a folder of quatrain files; empty: generated verse")
 _OUT = command.define_path("out", "", "where the runs and the comparison go; empty: demo, or demo-NAME of the data")
 _CELLS = {"lstm": "cell=lstm", "lstm2": "cell=lstm,layers=2", "nlstm2": "cell=nlstm,depth=2"}
 _SEEDS = (0, 1, 2)
+_NEXT = """Next: train for longer or on more,
+  python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=3 --workdir=runs/nlstm3
+or bring your own poems,
+  python -m experiments.demo --data=my_poems.txt
+or your own cell (README, "Train your own cell")."""
 _FINISHED_CODES = (0, RunFinishedError.exit_code)
 """The exit codes of a run that has finished, now or earlier."""
 
@@ -32,8 +38,8 @@ def main(arguments: list[str]) -> None:
     """Train nine runs, one at a time on every core, then compare them and sample a poem."""
     command.reject_positional(arguments)
     console = Console()
-    out = Path(_OUT.value) if _OUT.value else demo.folder_for_poems(_DATA.value)
-    data_flags = [f"--config.{key}={value}" for key, value in demo.settings_for_poems(_DATA.value).items()]
+    out = Path(_OUT.value) if _OUT.value else _default_folder(_DATA.value)
+    data_flags = [f"--config.{key}={value}" for key, value in settings_for_demo(_DATA.value).items()]
     trials = [(f"{name}-seed{seed}", f"{cell},seed={seed}") for seed in _SEEDS for name, cell in _CELLS.items()]
     cores: list[int | None] = [None]
     if hasattr(os, "sched_getaffinity"):
@@ -43,7 +49,7 @@ def main(arguments: list[str]) -> None:
 
     def train(index: int) -> int:
         name, argument = trials[index]
-        train_flags = [f"--config=configs/demo.py:{argument}", f"--workdir={out}/runs/{name}", *data_flags]
+        train_flags = [f"--config=demo:{argument}", f"--workdir={out}/runs/{name}", *data_flags]
         return _run("train", *train_flags, core=cores[index % len(cores)])
 
     with ThreadPoolExecutor(len(cores)) as pool:
@@ -56,13 +62,12 @@ def main(arguments: list[str]) -> None:
     _run("compare", f"{out}/runs/*", f"--out={out}/comparison", core=None)
     console.print("\nA verse of the Nested LSTM's:\n")
     _run("sample", f"--workdir={out}/runs/nlstm2-seed0", "--temperature=0.7", core=None)
-    console.print(
-        f"\nOpen {out}/comparison/compare.html. Next: train for longer or on more,\n"
-        "  python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=3 --workdir=runs/nlstm3\n"
-        'or bring your own poems, make demo DATA=my_poems.txt, or your own cell (README, "Train your own cell").',
-        highlight=False,
-        soft_wrap=True,
-    )
+    console.print(f"\nOpen {out}/comparison/compare.html.", as_installed(_NEXT), highlight=False, soft_wrap=True)
+
+
+def _default_folder(data: str) -> Path:
+    """Return the folder of the demo's runs, a folder of its own for every file of poems."""
+    return Path(f"demo-{Path(data).resolve().stem}" if data else "demo")
 
 
 def _run(script: str, *options: str, core: int | None) -> int:
@@ -73,7 +78,7 @@ def _run(script: str, *options: str, core: int | None) -> int:
         *options: The flags and arguments of the script.
         core: The core that the process runs on; None for any.
     """
-    arguments = [sys.executable, "-m", f"experiments.{script}", *options]
+    arguments = [sys.executable, "-m", f"{SCRIPTS}.{script}", *options]
     stdout = subprocess.DEVNULL if script == "train" else None
     pin_to_core = None
     if core is not None:

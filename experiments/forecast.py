@@ -11,11 +11,10 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs.files import FORECAST
-from nlstm_jax.tasks.abilities import Forecasts, missing_ability
-from nlstm_jax.training import restore
+from nlstm_jax.training import load_run
 
 _WORKDIR = command.define_path("workdir", None, "the run folder of a sales run", required=True)
 _OUT = command.define_path("out", None, "the submission; default: forecast.csv in the run folder")
@@ -23,17 +22,14 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which c
 
 
 def main(arguments: list[str]) -> None:
-    """Restore a run, write its forecast and the ranking of the items, and show the top of the ranking."""
+    """Load a run, write its forecast and the ranking of the items, and show the top of the ranking."""
     command.reject_positional(arguments)
     workdir = Path(_WORKDIR.value)
-    restored = restore(workdir, _CHECKPOINT.value)
+    run = load_run(workdir, _CHECKPOINT.value)
     out = Path(_OUT.value) if _OUT.value else workdir / FORECAST
     if not out.parent.is_dir() or out.is_dir():
         raise ConfigError(f"--out: a file in an existing folder expected, found {out}")
-    task = restored.task
-    if not isinstance(task, Forecasts):
-        raise missing_ability("forecast", "--workdir: a run", restored.run.config["task"])
-    table, line = task.forecast(restored.model, out)
+    table, line = run.forecast(out)
     console = Console()
     console.print(table)
     console.print(line, highlight=False)

@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.data.generators.prices import generate_prices
 from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
 from nlstm_jax.data.generators.verse import ENGLISH_VERSE

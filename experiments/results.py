@@ -9,8 +9,7 @@ pages and tables with what today's code makes of its metrics.
 
 from pathlib import Path
 
-from experiments import command
-from nlstm_jax import settings
+from nlstm_jax import command, settings
 from nlstm_jax.analysis.results import find_results, write_result
 from nlstm_jax.errors import ConfigError
 

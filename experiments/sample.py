@@ -14,11 +14,9 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.runs.files import SAMPLES
-from nlstm_jax.tasks.abilities import Samples, missing_ability
-from nlstm_jax.tasks.sampling import SampleRequest
-from nlstm_jax.training import restore
+from nlstm_jax.training import load_run
 
 _WORKDIR = command.define_path("workdir", None, "the run folder of a poems, text or echo run", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
@@ -31,14 +29,11 @@ _COUNT = flags.DEFINE_integer("count", 1, "samples", lower_bound=1, upper_bound=
 
 
 def main(arguments: list[str]) -> None:
-    """Restore a run, draw samples from it, print them and write them to a file."""
+    """Load a run, draw samples from it, print them and write them to a file."""
     command.reject_positional(arguments)
     workdir = Path(_WORKDIR.value)
-    restored = restore(workdir, _CHECKPOINT.value)
-    task = restored.task
-    if not isinstance(task, Samples):
-        raise missing_ability("sample", "--workdir: a run", restored.run.config["task"])
-    request = SampleRequest(
+    run = load_run(workdir, _CHECKPOINT.value)
+    samples = run.sample(
         count=_COUNT.value,
         seed=_SEED.value,
         temperature=_TEMPERATURE.value,
@@ -46,12 +41,11 @@ def main(arguments: list[str]) -> None:
         prompt=_PROMPT.value,
         length=_LENGTH.value,
     )
-    samples = task.sample(restored.model, request)
     Console().print(samples, highlight=False, markup=False, soft_wrap=True)
 
     folder = workdir / SAMPLES
     folder.mkdir(exist_ok=True)
-    with (folder / _file_name(restored.step)).open("w", encoding="utf-8") as file:
+    with (folder / _file_name(run.step)).open("w", encoding="utf-8") as file:
         Console(file=file, width=400).print(samples, highlight=False, markup=False, soft_wrap=True)
 
 

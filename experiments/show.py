@@ -1,21 +1,34 @@
-"""What a folder holds, without training: so far a run.
+"""What a run folder or the data of a config hold, without training.
 
     python -m experiments.show run --workdir=runs/lstm
+    python -m experiments.show data --config=configs/poems.py --config.data.path=my_poems.txt --examples=3
+    python -m experiments.show data --workdir=runs/lstm
 
 `run` checks the files, the order of the lines of metrics, and the digests of every checkpoint. It writes nothing. The
 data are not read. A damaged checkpoint is named; the exit code is 5 if none is whole, and 3 if a file is damaged.
+
+`data` reads the data of a config or of a run. It prints the splits with their sizes, what is unusual, the checksums,
+and the first examples to train and validate on. No example of the test split is shown.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
+from absl import flags
+from ml_collections import config_flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command, settings, tasks
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import read_run
+from nlstm_jax.tasks.abilities import ShowsExamples
+from nlstm_jax.tasks.small_corpus import settings_for_short_run
 from nlstm_jax.training.inspection import inspect_run
+from nlstm_jax.types import Config
 
 _WORKDIR = command.define_path("workdir", None, "the run folder")
+_CONFIG = config_flags.DEFINE_config_file("config", None, "data: a config file and its argument, in place of a run")
+_EXAMPLES = flags.DEFINE_integer("examples", 2, "data: examples of a split", lower_bound=0)
 
 
 def main(arguments: list[str]) -> None:
@@ -32,14 +45,52 @@ def _show_run() -> None:
     if _WORKDIR.value is None:
         raise ConfigError("--workdir: a run folder expected, found none")
     inspection = inspect_run(Path(_WORKDIR.value))
-    console = Console()
-    for line in inspection.lines:
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+    _print(inspection.lines)
     if inspection.error is not None:
         raise inspection.error
 
 
-_SUBCOMMANDS: dict[str, Callable[[], None]] = {"run": _show_run}
+def _show_data() -> None:
+    """Print what was read: splits and sizes, remarks, checksums and the first examples."""
+    config = _read_config()
+    task = tasks.build(config)
+    lines = [f"{config['task']}: {config['data'].get('path') or 'generated data'}", *task.log_lines]
+    lines += [f"sha256 of {name}: {checksum}" for name, checksum in task.metadata["checksums"].items()]
+    if isinstance(task, ShowsExamples):
+        shown = [split for split in task.splits if split != "test"]
+        for split in shown:
+            for number, text in enumerate(task.example_lines(split, _EXAMPLES.value), start=1):
+                lines += ["", f"{split}, example {number}:", text]
+    _print(lines)
+
+
+def _read_config() -> Config:
+    """Return the configuration of the config file or of the run folder.
+
+    Raises:
+        ConfigError: There is neither or both, or the configuration is invalid.
+    """
+    if _CONFIG.present == (_WORKDIR.value is not None):
+        found = "both" if _CONFIG.present else "none"
+        raise ConfigError(f"--config or --workdir: one of them expected, found {found}")
+    if _WORKDIR.value is not None:
+        return read_run(Path(_WORKDIR.value), settings.with_defaults).config
+
+    chosen = set(config_flags.get_override_values(flags.FLAGS["config"]))
+    config = command.read_config(_CONFIG)
+    config.update_from_flattened_dict(settings_for_short_run(config.to_dict(), chosen))
+    settings.check(config.to_dict())
+    return config.to_dict()
+
+
+def _print(lines: list[str]) -> None:
+    """Print lines as they are."""
+    console = Console()
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
+
+
+_SUBCOMMANDS: dict[str, Callable[[], None]] = {"run": _show_run, "data": _show_data}
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ from absl import flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
+from nlstm_jax.installation import SWEEPS, as_installed, find_config
 from nlstm_jax.process import GracefulShutdown
 from nlstm_jax.runs import check_metric_writers
 from nlstm_jax.sweeps import engines, load, table
@@ -107,9 +108,8 @@ def main(arguments: list[str]) -> None:
         console.print(overhead)
     if not is_done:
         raise InterruptedRunError("interrupted; the same command goes on")
-    console.print(
-        f"{table.counted(queue.entries)}: python -m experiments.compare '{folder.path}/trials/*'", markup=False
-    )
+    next_command = as_installed(f"python -m experiments.compare '{folder.path}/trials/*'")
+    console.print(f"{table.counted(queue.entries)}: {next_command}", markup=False)
     if failed:
         raise UserError(f"{len(failed)} of {len(queue.entries)} trials failed")
 
@@ -127,7 +127,7 @@ def _read_sweep() -> Sweep:
     if _SWEEP.value:
         if _GRID.value or _SEEDS.value:
             raise ConfigError("--grid and --seeds: --config expected, found --sweep")
-        return load(Path(_SWEEP.value))
+        return load(find_config(_SWEEP.value, SWEEPS))
 
     command.read_config(_CONFIG)
     config_flag = flags.FLAGS["config"]

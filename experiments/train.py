@@ -18,8 +18,7 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments import command
-from nlstm_jax import process
+from nlstm_jax import command, process
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.small_corpus import settings_for_short_run
 from nlstm_jax.training import fit, fit_together

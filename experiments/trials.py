@@ -10,8 +10,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import command
-from nlstm_jax import settings
+from nlstm_jax import command, settings
 from nlstm_jax.runs.files import read_json
 from nlstm_jax.training import fit_together
 

@@ -1,6 +1,7 @@
 """Recurrent neural networks in JAX: LSTM, stacked LSTM and Nested LSTM as pure cells, unrolled with `lax.scan`."""
 
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from nlstm_jax.cells import (
     GRU,
@@ -21,6 +22,9 @@ from nlstm_jax.cells import (
     nested_lstm,
 )
 from nlstm_jax.unroll import packed, unroll
+
+if TYPE_CHECKING:
+    from nlstm_jax.training import load_run, load_runs
 
 try:
     __version__ = metadata.version("nlstm_jax")
@@ -44,7 +48,18 @@ __all__ = [
     "count_parameters",
     "count_state",
     "fit_features",
+    "load_run",
+    "load_runs",
     "nested_lstm",
     "packed",
     "unroll",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import the functions for run folders when they are first used, as they need Flax and orbax."""
+    if name in ("load_run", "load_runs"):
+        from nlstm_jax import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

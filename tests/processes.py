@@ -25,7 +25,7 @@ def leave_at_once():
 
 # The function that is registered first runs last.
 atexit.register(leave_at_once)
-import experiments.command, nlstm_jax.training
+import nlstm_jax.command, nlstm_jax.training
 gc.freeze()
 for line in sys.stdin:
     job = json.loads(line)

@@ -16,11 +16,13 @@ MAY_KNOW = {
     "models": {"cells", "unroll", "adapters", "data", "settings"},
     "data": set(),
     "process": set(),
+    "installation": set(),
+    "command": {"installation", "process", "settings"},
     "tasks": {"cells", "data", "models", "process", "runs", "settings"},
     "runs": set(),
     "settings": {"cells", "runs"},
     "training": {"models", "process", "runs", "settings", "tasks"},
-    "sweeps": {"cells", "models", "runs", "settings", "tasks"},
+    "sweeps": {"cells", "installation", "models", "runs", "settings", "tasks"},
     "analysis": {"runs"},
 }
 FOR_ALL = {"errors", "types"}

@@ -23,4 +23,4 @@ def sweep(add: Callable[..., None]) -> None:
     for seed in range(3):
         for length in LENGTHS:
             for cell in CELLS:
-                add("configs/echo.py", **cell, params=PARAMETERS, seed=seed, settings={"data.length": length})
+                add("echo", **cell, params=PARAMETERS, seed=seed, settings={"data.length": length})

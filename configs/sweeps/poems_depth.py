@@ -24,4 +24,4 @@ def sweep(add: Callable[..., None]) -> None:
     """Add the trials. The loop over seeds is the outermost, so that a sweep cut short has all cells on some seeds."""
     for seed in range(6):
         for cell in CELLS:
-            add("configs/demo.py", **cell, seed=seed)
+            add("demo", **cell, seed=seed)

@@ -8,6 +8,7 @@ from typing import Self
 
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.installation import IS_WHEEL, ROOT, SCRIPTS
 from nlstm_jax.runs import differences, make_folder
 from nlstm_jax.runs.files import LOCK, read_json, write_json
 from nlstm_jax.runs.lock import acquire_lock
@@ -91,7 +92,9 @@ class SweepFolder:
         make_folder(self.path, "workdir")
         self._lock = acquire_lock(self.path, "sweep")
         if not (self.path / CODE).exists():
-            copy_code(Path(__file__).resolve().parents[2], self.path / CODE)
+            # An installed wheel is among the packages of others.
+            names = ("nlstm_jax", SCRIPTS) if IS_WHEEL else ()
+            copy_code(ROOT, self.path / CODE, names)
         for name in (TRIALS, LOGS, JOBS):
             make_folder(self.path / name, "workdir")
         self._contrast = list(contrast or ())
@@ -135,7 +138,7 @@ class SweepFolder:
         job_file = self.path / JOBS / f"{job}.json"
         write_json(job_file, {"mirrors": self._metric_writers, "runs": runs})
         # With -P Python imports the packages of the snapshot, not those of the folder where the sweep was started.
-        return [sys.executable, "-P", "-m", "experiments.trials", f"--job={job_file}"]
+        return [sys.executable, "-P", "-m", f"{SCRIPTS}.trials", f"--job={job_file}"]
 
     def close(self) -> None:
         """Release the lock."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import importlib.util
 import json
 import re
 import shlex
@@ -16,6 +15,7 @@ import numpy as np
 
 from nlstm_jax import cells, settings
 from nlstm_jax.errors import ConfigError, DataError, UserError
+from nlstm_jax.installation import find_config, import_file
 from nlstm_jax.sweeps.budget import check_budget
 from nlstm_jax.tasks.small_corpus import settings_for_short_run
 from nlstm_jax.types import Config, JsonObject
@@ -62,7 +62,7 @@ class TrialCollector:
         """Add a trial.
 
         Args:
-            config: The path of a config file, as in `--config`.
+            config: A config file, by its path or the name of a built-in one, as in `--config`.
             settings: The values of settings by dotted key, as in `--config.KEY=VALUE`.
             name: The name of the trial. None: the name is made of the arguments and settings.
             arguments: The arguments of the config file, as after its colon. `smoke=True` is one without a value.
@@ -115,14 +115,14 @@ def resolve(config: str, argument: str, changes: Mapping[str, object]) -> JsonOb
     It is the one that `experiments.train` makes of the same options.
 
     Args:
-        config: The path of the config file.
+        config: The path of the config file, or its name if it is built in.
         argument: The argument of the config file, the text after its colon.
         changes: The values of changed settings by dotted key.
 
     Raises:
         ConfigError: The file, the argument, a key or a value is not valid.
     """
-    base_config = load_module(Path(config).expanduser(), "a config file").get_config(argument)
+    base_config = load_module(find_config(config), "a config file").get_config(argument)
     resolved: JsonObject = json.loads(base_config.to_json())
     _set_all(resolved, changes)
     settings.check(resolved)
@@ -163,13 +163,8 @@ def load_module(path: Path, what: str) -> ModuleType:
     """
     if not path.is_file():
         raise ConfigError(f"{what} expected, {path} is none")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{what} in Python expected, found {path}")
-    module = importlib.util.module_from_spec(spec)
     with _errors_located_in(path):
-        spec.loader.exec_module(module)
-    return module
+        return import_file(path)
 
 
 def log_uniform(random: np.random.Generator, low: float, high: float, digits: int = 3) -> float:

@@ -1,4 +1,4 @@
-"""The abilities that a task may have besides being trained: each serves one script of `experiments/`.
+"""The abilities that a task may have besides being trained. Each serves a script, or a method of `LoadedRun`.
 
 A task has an ability if its class has the methods. Nothing is registered.
 """
@@ -54,6 +54,26 @@ class Classifies(Protocol):
 
 
 @runtime_checkable
+class Predicts(Protocol):
+    """The ability to predict something of new inputs, by `LoadedRun.predict`."""
+
+    def predict(
+        self, model: Any, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "..."]:
+        """Return what a trained model predicts of each input, along the first axis.
+
+        Args:
+            model: The trained model.
+            inputs: The inputs as text. None if the data of the task have the inputs.
+            names: The name of each input in error messages. The default is its number, from 1.
+
+        Raises:
+            ConfigError: The task expects inputs and gets none, or the reverse.
+            DataError: An input is not of the task's form.
+        """
+
+
+@runtime_checkable
 class Forecasts(Protocol):
     """The ability to write forecasts with `experiments.forecast`."""
 
@@ -65,6 +85,19 @@ class Forecasts(Protocol):
 
         Raises:
             DataError: The data lack what the forecast is for.
+        """
+
+
+@runtime_checkable
+class ShowsExamples(Protocol):
+    """The ability to show examples by `experiments.show data`."""
+
+    def example_lines(self, split: str, count: int) -> list[str]:
+        """Return the first examples of a split as a person reads them, each with its target.
+
+        Args:
+            split: The name of a split.
+            count: The number of examples.
         """
 
 

@@ -231,6 +231,13 @@ class EchoTask(StatelessTask[Seq2Seq, EchoBatch]):
             table.add_row(self._to_text(input_row), self._to_text(target_row), self._to_text(echo_row), correct)
         return table
 
+    def example_lines(self, split: str, count: int) -> list[str]:
+        """Return the first sequences with their targets. See `abilities.ShowsExamples`."""
+        examples = self.splits[split]
+        batch = examples.gather(jnp.arange(min(count, examples.size)))
+        rows = zip(np.asarray(batch.inputs).T, np.asarray(batch.targets).T, strict=True)
+        return [f"{self._to_text(inputs)} → {self._to_text(targets)}" for inputs, targets in rows]
+
     def _to_text(self, indices: Int[np.ndarray, "L"]) -> str:
         """Return a sequence as text: symbols with spaces between them, and a dot for every blank."""
         return " ".join("·" if index == BLANK else self.symbols[index] for index in indices)

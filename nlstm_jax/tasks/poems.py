@@ -312,6 +312,10 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
                 lines[-1].append(symbol)
         return "\n".join(self.separator.join(line) for line in lines)
 
+    def example_lines(self, split: str, count: int) -> list[str]:
+        """Return the first poems as text. See `abilities.ShowsExamples`."""
+        return [self.write(tokens[1:]) for tokens in np.asarray(self.splits[split].tokens)[:count]]
+
     def _fingerprint(self) -> str:
         """Return the SHA-256 of the vocabulary and the encoded training poems."""
         symbols = " ".join(self.vocabulary.symbols)

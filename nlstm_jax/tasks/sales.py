@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,11 +19,12 @@ from nlstm_jax.process import cache_folder
 from nlstm_jax.runs.files import RANKING
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.setting import rate, seed
+from nlstm_jax.tasks import sales_windows
 from nlstm_jax.tasks.base import StatelessTask, eval_batches
 from nlstm_jax.tasks.baselines import RIDGE_MONTHS, monthly_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
 from nlstm_jax.tasks.ranking import rank_items, ranking_table, write_ranking
-from nlstm_jax.tasks.sales_windows import SalesBatch, SalesWindows, collect_months
+from nlstm_jax.tasks.sales_windows import SalesBatch, SalesWindows
 from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import Array, Bool, Config, Float, Int, PRNGKeyArray
 
@@ -124,6 +125,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         sizes = ", ".join(f"{split} {windows.size:,}" for split, windows in self.splits.items())
         self.log_lines = (
             *history.notes,
+            sales_windows.describe_months(history),
             *self._note_on_clipping(),
             f"{data['protocol']} protocol, last month with data {last_month}; windows: {sizes}",
         )
@@ -213,17 +215,24 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         make_windows = self._window_factory(counts, prices)
         return make_windows(joined.counts.shape[1], 1), joined.has_history
 
-    def predict(self, model: Forecaster) -> Float[np.ndarray, "n"]:
+    def predict(
+        self, model: Forecaster, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "n"]:
         """Return the expected count of every pair, in the order of `test.csv`, clipped to `bounds`.
 
         All pairs without a history get the same value: the forecast for months without sales.
 
         Args:
             model: The trained model.
+            inputs: None, as the pairs are those of `test.csv`.
+            names: Not used, as there are no inputs.
 
         Raises:
+            ConfigError: There are inputs.
             DataError: The data have no `test.csv`.
         """
+        if inputs is not None:
+            raise ConfigError("predict: no inputs expected, as a run of sales predicts the pairs of test.csv")
         queries, has_history = self.queries()
 
         @jax.jit
@@ -255,6 +264,11 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         line = f"{len(predictions):,} rows in {out}, all items in {out.with_name(RANKING)}"
         return ranking_table(ranking), line
 
+    def example_lines(self, split: str, count: int) -> list[str]:
+        """Return the first windows with their pairs and targets. See `abilities.ShowsExamples`."""
+        pairs = self.history if self._honest else self.test_pairs
+        return sales_windows.describe_windows(self.splits[split], pairs.shop_ids, pairs.item_ids, count)
+
     def baselines(self, split: str) -> dict[str, dict[str, float]]:
         """Return the errors of each baseline on a split. See `abilities.Baselines`.
 
@@ -275,8 +289,9 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
                 f"reads them; found the last one after {train_months.stop - 1}, as the data have "
                 f"{self.history.counts.shape[1]} months"
             )
-        train_arrays = collect_months(train, train_months, RIDGE_MONTHS)
-        return monthly_baselines(train_arrays, collect_months(windows, months, RIDGE_MONTHS), self.bounds)
+        train_arrays = sales_windows.collect_months(train, train_months, RIDGE_MONTHS)
+        arrays = sales_windows.collect_months(windows, months, RIDGE_MONTHS)
+        return monthly_baselines(train_arrays, arrays, self.bounds)
 
     def _note_on_clipping(self) -> list[str]:
         """Return a note on the counts that are clipped, if there are any."""

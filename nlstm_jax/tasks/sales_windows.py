@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nlstm_jax.data.sales_history import SalesHistory
 from nlstm_jax.tasks.base import ShuffledExamples
 from nlstm_jax.types import AnyArray, Array, Float, Int
 
@@ -77,3 +78,41 @@ def collect_months(
     inputs = np.concatenate([counts[:, month - length : month] for month in target_months])
     targets = np.concatenate([counts[:, month] for month in target_months])
     return inputs, targets
+
+
+def describe_months(history: SalesHistory) -> str:
+    """Return a line on the pairs and the months of a history, with the months in which nothing was sold."""
+    pair_count, month_count = history.counts.shape
+    without_sales = np.flatnonzero(~history.counts.any(axis=0))
+    gaps = ", ".join(map(str, without_sales)) or "none"
+    shops = len(np.unique(history.shop_ids))
+    items = len(np.unique(history.item_ids))
+    return (
+        f"{pair_count:,} pairs of {shops:,} shops and {items:,} items, months 0 to {month_count - 1}; "
+        f"months without a sale: {gaps}"
+    )
+
+
+def describe_windows(
+    windows: SalesWindows, shop_ids: Int[np.ndarray, "P"], item_ids: Int[np.ndarray, "P"], count: int
+) -> list[str]:
+    """Return the first windows as text: the pair, the counts of the months that are read, and the target.
+
+    Args:
+        windows: The windows.
+        shop_ids: The shop of each pair.
+        item_ids: The item of each pair.
+        count: The number of windows.
+    """
+    lines = []
+    counts = np.asarray(windows.targets)
+    for index in range(min(count, windows.size)):
+        pair, offset = divmod(index, windows.months)
+        month = windows.first + offset
+        first = month - windows.window
+        read = " ".join(f"{value:g}" for value in counts[pair, first:month])
+        lines.append(
+            f"shop {shop_ids[pair]}, item {item_ids[pair]}, months {first} to {month - 1}: {read} → "
+            f"month {month}: {counts[pair, month]:g}"
+        )
+    return lines

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import LanguageModel
 from nlstm_jax.models.sampling import draw
 from nlstm_jax.types import Array, Bool, Int
@@ -29,6 +30,18 @@ class SampleRequest:
     top_k: int = 0
     prompt: str = ""
     length: int = 60
+
+    def __post_init__(self) -> None:
+        """Check the bounds.
+
+        Raises:
+            ConfigError: A value is below its bound.
+        """
+        bounds = {"count": 1, "seed": 0, "temperature": 0, "top_k": 0, "length": 1}
+        for name, bound in bounds.items():
+            value = getattr(self, name)
+            if not value >= bound:
+                raise ConfigError(f"{name}: a number ≥ {bound} expected, found {value}")
 
 
 def draw_samples(

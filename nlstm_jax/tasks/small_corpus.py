@@ -16,6 +16,8 @@ TARGETS = 1_843_200
 MAX_STEPS = 1200
 EVALUATIONS = 15
 """The number of evaluations in a run."""
+DEMO_CELL_PARAMETERS = 60_760
+"""The number of parameters of the demo's cells on a user's poems. The embedding's depends on their vocabulary."""
 
 _BATCH_SIZE = 64
 _TARGETS_PER_POEM = 24
@@ -49,6 +51,28 @@ def settings_for_corpus(path: str) -> dict[str, int]:
         "train.steps": steps,
         "eval.batch_size": batch_size,
         "eval.every_steps": steps // EVALUATIONS,
+    }
+
+
+def settings_for_demo(path: str) -> dict[str, int | str]:
+    """Return the settings with which the demo trains on a user's poems about as much as on generated ones.
+
+    Args:
+        path: A file of poems or a folder of quatrain files; empty for generated poems, which need no settings.
+
+    Returns:
+        The values of settings by their keys, e.g. `train.steps`.
+
+    Raises:
+        DataError: See `settings_for_corpus`.
+    """
+    if not path:
+        return {}
+    return {
+        "data.path": path,
+        "model.parameters": 0,
+        "cell.parameters": DEMO_CELL_PARAMETERS,
+        **settings_for_corpus(path),
     }
 
 

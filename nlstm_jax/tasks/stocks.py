@@ -1,11 +1,9 @@
 """The stocks task: forecast the change of a share's price over the next days from the previous days."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,54 +13,15 @@ from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models import Forecaster, build_forecaster
 from nlstm_jax.settings import Metric, Question, Setting
 from nlstm_jax.settings.setting import rate, seed
-from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask
+from nlstm_jax.tasks.base import StatelessTask
 from nlstm_jax.tasks.baselines import price_baselines
 from nlstm_jax.tasks.likelihoods import LIKELIHOODS, SquaredError, residual_log_loss
+from nlstm_jax.tasks.price_windows import PriceWindows, StockBatch, describe_gaps
 from nlstm_jax.tasks.sums import WeightedSum, to_means
-from nlstm_jax.types import AnyArray, Array, Config, Float, Int, PRNGKeyArray
+from nlstm_jax.types import Array, Config, Float, Int, PRNGKeyArray
 
 CLOSE = VALUES.index("close")
 """The column of the closing price."""
-
-
-class StockBatch(NamedTuple):
-    """A batch of windows of days, time-major, with the change of the close after each window.
-
-    Attributes:
-        inputs: The channel values of the days in each window.
-        targets: The change of the close, in units of `StocksTask.unit`.
-    """
-
-    inputs: Float[Array, "T B C"]
-    targets: Float[Array, "B"]
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class PriceWindows(ShuffledExamples):
-    """A split of windows of one price series, in chronological order.
-
-    Attributes:
-        inputs: The channel values of each day.
-        targets: The target of each window.
-        ends: The last day in each window.
-        window: T, the number of days in a window.
-    """
-
-    inputs: Float[AnyArray, "N C"]
-    targets: Float[AnyArray, "n"]
-    ends: Int[AnyArray, "n"]
-    window: int = field(metadata={"static": True})
-
-    @property
-    def size(self) -> int:
-        """The number of windows."""
-        return self.targets.shape[0]
-
-    def gather(self, indices: Int[Array, "B"]) -> StockBatch:
-        """Return the windows with the given indices as a batch."""
-        days = jnp.asarray(self.ends)[indices] + jnp.arange(1 - self.window, 1)[:, None]
-        return StockBatch(jnp.asarray(self.inputs)[days], jnp.asarray(self.targets)[indices])
 
 
 class StocksTask(StatelessTask[Forecaster, StockBatch]):
@@ -203,6 +162,8 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
             self.splits[split] = PriceWindows(channels, targets[split_days] / self.unit, ends, data["window"])
 
         self.metadata = {"name": "stocks", "checksums": prices.checksums}
+        self._prices = prices
+        self._lag = data["lag"]
         rows = len(prices.dates)
         begin, end = prices.dates[[0, -1]]
         sizes = ", ".join(
@@ -212,6 +173,7 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         self.log_lines = (
             *prices.notes,
             f"{rows:,} days from {begin} to {end}; {rows - len(days):,} have no window and horizon without a gap",
+            describe_gaps(prices.dates, data["largest_gap"]),
             f"examples: {sizes}",
         )
 
@@ -277,6 +239,21 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
             if "direction" in values:
                 reports[split]["direction_accuracy"] = values["direction"]
         return reports
+
+    def example_lines(self, split: str, count: int) -> list[str]:
+        """Return the first windows: days, closes and target. See `abilities.ShowsExamples`."""
+        windows = self.splits[split]
+        dates = self._prices.dates
+        close = self._prices.values[:, CLOSE]
+        lines = []
+        for end, target in zip(windows.ends[:count], windows.targets[:count], strict=True):
+            first = end + 1 - windows.window
+            last = end + self._lag + self.horizon
+            lines.append(
+                f"{dates[first]} to {dates[end]}, close {close[first]:g} to {close[end]:g} → "
+                f"{target * self.unit:+.4g} until {dates[last]}, close {close[last]:g}"
+            )
+        return lines
 
     def baselines(self, split: str) -> dict[str, dict[str, float]]:
         """Return the errors of each baseline on a split. See `abilities.Baselines`."""

@@ -5,16 +5,15 @@ from pathlib import Path
 import jax
 import pytest
 
-from configs import arguments, poems
+from configs import poems
 from nlstm_jax import models, settings, tasks
 from nlstm_jax.cells.build import FACTORIES
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.settings import arguments
 from nlstm_jax.training import fit
 
 FILES = sorted(
-    path
-    for path in (Path(__file__).resolve().parents[2] / "configs").glob("*.py")
-    if path.stem not in ("__init__", "arguments")
+    path for path in (Path(__file__).resolve().parents[2] / "configs").glob("*.py") if path.stem != "__init__"
 )
 
 

@@ -51,8 +51,9 @@ def test_a_file_of_sequences_is_answered_by_a_file(ended) -> None:
         assert sum(map(float, row[2:])) == pytest.approx(1, abs=2e-4)
 
 
-def test_what_does_not_serve_is_told(ended, refused) -> None:
+def test_what_does_not_serve_is_told(ended, trained_runs, refused) -> None:
     folder, said = ended
+    (text,) = trained_runs("text")
     wanted = "symbols that training has, 0 1 2 3, with blanks between them expected, found '7'"
     refused(said["odd"], 3, f"{folder / 'odd.csv'} line 3: {wanted}")
     refused(said["none"], 2, "--sequence or --input: one of them expected, found none")
@@ -63,5 +64,5 @@ def test_what_does_not_serve_is_told(ended, refused) -> None:
     refused(
         said["text"],
         2,
-        "--workdir: a run of classify or a task with the method `probabilities` expected, found one of text",
+        f"{text}: a run of classify or a task with the method `probabilities` expected, found one of text",
     )

@@ -11,7 +11,7 @@ from nlstm_jax import models
 from nlstm_jax.adapters.weights import from_keras, load, read_tensors, save, to_keras, to_torch, write_tensors
 from nlstm_jax.cells import GRU, LSTM, Bidirectional, Elman, Stack, VariationalDropout, nested_lstm
 from nlstm_jax.errors import DataError
-from nlstm_jax.training import restore
+from nlstm_jax.training import load_run
 
 # One fixture runs 37 scripts.
 pytestmark = pytest.mark.timeout(600)
@@ -135,7 +135,7 @@ def test_layers_of_a_keras_file_come_in_the_order_that_is_told(converted):
 
 
 def in_run(folder):
-    recurrent = restore(folder).model.cell
+    recurrent = load_run(folder).model.cell
     return recurrent.cell, recurrent.values
 
 

@@ -82,7 +82,7 @@ def test_a_forecast_goes_where_it_is_told_and_is_the_same_there(forecasts, train
     refused(
         ended["poems"],
         2,
-        "--workdir: a run of sales or a task with the method `forecast` expected, found one of poems",
+        f"{trained / 'poems'}: a run of sales or a task with the method `forecast` expected, found one of poems",
     )
     assert not (trained / "poems" / "forecast.csv").exists()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from absl import flags
 
-from experiments import command
+from nlstm_jax import command
 from nlstm_jax.data.generators.shop_world import ShopWorld, write_shop_world
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import find_runs

@@ -65,7 +65,8 @@ def test_what_does_not_serve_is_told(samples, trained, refused):
     refused(
         ended["sales"],
         2,
-        "--workdir: a run of poems, text, echo or a task with the method `sample` expected, found one of sales",
+        f"{trained / 'sales'}: a run of poems, text, echo or a task with the method `sample` expected, "
+        "found one of sales",
     )
     assert "test" not in json.loads((samples[0] / "summary.json").read_text("utf-8"))
 

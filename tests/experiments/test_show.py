@@ -1,6 +1,11 @@
+import csv
+import hashlib
 import json
 import os
+import re
 import shutil
+from collections import Counter
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -95,9 +100,108 @@ def test_mistakes_are_one_line(run_scripts, refused, tmp_path):
             "unknown": ["show", "rum"],
             "no folder": ["show", "run"],
             "no run": ["show", "run", f"--workdir={tmp_path}"],
+            "no data": ["show", "data"],
+            "two data": ["show", "data", "--config=poems", f"--workdir={tmp_path}"],
+            "missing": ["show", "data", "--config=poems:smoke", f"--config.data.path={tmp_path}/none.txt"],
         }
     )
-    refused(ended["nothing"], 2, "one of run expected, found none")
-    refused(ended["unknown"], 2, "one of run expected, found rum")
+    refused(ended["nothing"], 2, "one of run, data expected, found none")
+    refused(ended["unknown"], 2, "one of run, data expected, found rum")
     refused(ended["no folder"], 2, "--workdir: a run folder expected, found none")
     refused(ended["no run"], 3, f"{tmp_path}: a run folder (one with a config.json) expected, none found")
+    message = "--config or --workdir: one of them expected, found"
+    refused(ended["no data"], 2, f"{message} none")
+    refused(ended["two data"], 2, f"{message} both")
+    assert ended["missing"].code == 3
+    assert f"{tmp_path}/none.txt" in ended["missing"].err
+
+
+def shown_examples(out: str) -> dict[str, list[str]]:
+    """Return the examples that the script has printed, by split."""
+    examples = {}
+    for block in out.split("\n\n")[1:]:
+        title, _, text = block.strip().partition("\n")
+        examples.setdefault(title.split(",")[0], []).append(text)
+    return examples
+
+
+def test_poems_are_shown_as_they_stand_in_the_file(run_scripts, tmp_path):
+    """A symbol that only a later poem has is unknown to the training poems. It is counted, and shown as <R>."""
+    poems = [f"a rose is rose {number}\nit stands by stone {number}" for number in range(100)]
+    (tmp_path / "mine.txt").write_text("\n\n".join(poems), "utf-8")
+    command = ["show", "data", "--config=poems:features=8", f"--config.data.path={tmp_path}/mine.txt", "--examples=90"]
+    ended = run_scripts({"data": command})["data"]
+    assert (ended.code, ended.err) == (0, "")
+    examples = shown_examples(ended.out)
+    assert set(examples) == {"train", "valid"}
+    assert set(examples["train"]) <= set(poems)
+    assert len(examples["train"]) == len(set(examples["train"]))
+
+    sizes = dict(re.findall(r"^(train|valid|test): (\d+) poems", ended.out, re.MULTILINE))
+    assert {split: int(sizes[split]) for split in examples} == {split: len(examples[split]) for split in examples}
+    assert sum(map(int, sizes.values())) == len(poems)
+    (unknown,) = re.findall(r"^valid: .* (\d+) symbols that training lacks", ended.out, re.MULTILINE)
+    assert sum(example.count("<R>") for example in examples["valid"]) == int(unknown) > 0
+    digest = hashlib.sha256((tmp_path / "mine.txt").read_bytes()).hexdigest()
+    assert f"sha256 of mine.txt: {digest}\n" in ended.out
+
+
+def test_sales_are_shown_with_their_months_and_pairs(trained_runs, run_scripts):
+    (run,) = trained_runs("sales")
+    ended = run_scripts({"data": ["show", "data", f"--workdir={run}", "--examples=40"]})["data"]
+    assert (ended.code, ended.err) == (0, "")
+    with (run.parent / "world" / "sales_train.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    sold = Counter()
+    for row in rows:
+        key = tuple(int(row[name]) for name in ("shop_id", "item_id", "date_block_num"))
+        sold[key] += round(float(row["item_cnt_day"]))
+
+    pattern = r"shop (\d+), item (\d+), months (\d+) to (\d+): (.*) → month (\d+): (\d+)"
+    examples = shown_examples(ended.out)
+    assert [len(examples[split]) for split in ("train", "valid")] == [40, 40]
+    for text in (*examples["train"], *examples["valid"]):
+        shop, item, first, last, read, month, target = re.fullmatch(pattern, text).groups()
+        months = [*range(int(first), int(last) + 1), int(month)]
+        expected = [min(max(sold[int(shop), int(item), month], 0), 20) for month in months]
+        assert [*map(int, read.split()), int(target)] == expected
+        assert int(month) == int(last) + 1
+    assert f"{len({key[:2] for key in sold}):,} pairs of " in ended.out
+
+
+@pytest.mark.parametrize(
+    ("config", "check"),
+    [
+        ("echo:smoke", lambda given, target: given.split()[:2] == target.split()),
+        ("classify:smoke,variant=cue", lambda given, target: given.split()[0] == target),
+    ],
+)
+def test_generated_examples_obey_the_rule_of_their_task(run_scripts, config, check):
+    ended = run_scripts({"data": ["show", "data", f"--config={config}", "--examples=20"]})["data"]
+    assert (ended.code, ended.err) == (0, "")
+    for texts in shown_examples(ended.out).values():
+        assert len(texts) == 20
+        assert all(check(*text.split(" → ")) for text in texts)
+
+
+def test_prices_are_shown_with_their_change_and_the_longest_gap(run_scripts, tmp_path):
+    days = [date(2001, 1, 1) + timedelta(days=number) for number in range(400)]
+    days = [day for day in days if not date(2001, 3, 1) <= day < date(2001, 4, 1)]
+    rows = [f"{day},{value},{value},{value},{value},100" for value, day in enumerate(days, start=10)]
+    (tmp_path / "share.csv").write_text("date,open,high,low,close,volume\n" + "\n".join(rows) + "\n", "utf-8")
+    command = ["show", "data", "--config=stocks:variant=sequence", f"--config.data.path={tmp_path}/share.csv"]
+    ended = run_scripts({"data": [*command, "--config.data.target=change"]})["data"]
+    assert (ended.code, ended.err) == (0, "")
+    assert "gaps of more than 14 days: 1; the longest time between two rows is 32 days from 2001-02-28\n" in ended.out
+    for texts in shown_examples(ended.out).values():
+        for text in texts:
+            first, last, opening, close, change, end, later = re.fullmatch(
+                r"(\S+) to (\S+), close (\d+) to (\d+) → \+(\d+) until (\S+), close (\d+)", text
+            ).groups()
+            assert int(later) - int(close) == int(change) == 5
+            assert int(close) - int(opening) == 19
+            assert [days.index(date.fromisoformat(day)) + 10 for day in (first, last, end)] == [
+                int(opening),
+                int(close),
+                int(later),
+            ]

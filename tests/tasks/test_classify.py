@@ -15,7 +15,7 @@ from nlstm_jax import models, tasks
 from nlstm_jax.data.sequences import Labelled, SequenceData, encode
 from nlstm_jax.errors import DataError, InterruptedRunError
 from nlstm_jax.tasks.classify import ClassifyTask
-from nlstm_jax.training import fit, restore
+from nlstm_jax.training import fit, load_run
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.steps import CompiledSteps
 
@@ -193,7 +193,7 @@ def test_the_six_are_learnt(tmp_path: Path, output: str) -> None:
     config["model"]["output"] = output
     summary = fit(config, tmp_path / output)
     assert summary["train"]["accuracy"] == 1.0
-    restored = restore(tmp_path / output)
+    restored = load_run(tmp_path / output)
     rows = ["0 1 1 0 0 0", "0 0 0 2 2 0", "0 0 0 0 3 3", "0 2 2 0 0 0", "0 0 3 3 0 0", "0 0 0 0 1 1"]
     classes = restored.task.probabilities(restored.model, [row.split() for row in rows]).argmax(1)
     assert [restored.task.classes[number] for number in classes] == ["1", "2", "3", "2", "3", "1"]

@@ -11,7 +11,7 @@ from changed import changed
 from configs import echo
 from nlstm_jax import models, tasks
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.training import fit, restore
+from nlstm_jax.training import fit, load_run
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.steps import CompiledSteps
 
@@ -97,7 +97,7 @@ def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp
     config = smoke(model__embedding=3, model__vectors=str(file), train__steps=1, optimizer__learning_rate=1e-6)
     fit(config, tmp_path / "run")
     file.unlink()
-    embedding = restore(tmp_path / "run").parameters["symbols/embedding/embedding"]
+    embedding = load_run(tmp_path / "run").params["symbols/embedding/embedding"]
     np.testing.assert_allclose(embedding, vectors, rtol=0, atol=2e-6)
     config["model"]["embedding"] = 4
     with pytest.raises(DataError, match=r"^config\.model\.vectors: .*: a readable file expected, found: No such file"):

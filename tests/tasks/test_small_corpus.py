@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from configs import demo, poems
+from configs import poems
 from nlstm_jax import tasks
 from nlstm_jax.runs import read_run
 from nlstm_jax.sweeps.grid import plan_grid
-from nlstm_jax.tasks.small_corpus import settings_for_corpus, settings_for_short_run
+from nlstm_jax.tasks.small_corpus import settings_for_corpus, settings_for_demo, settings_for_short_run
 
 POEMS = str(Path(poems.__file__))
 
@@ -31,7 +31,7 @@ def config_of(path: str, argument: str = "") -> dict:
 def test_training_and_the_demo_have_one_rule(corpus: str) -> None:
     changes = settings_for_short_run(config_of(corpus), {"data.path"})
     assert changes == settings_for_corpus(corpus)
-    assert changes.items() <= demo.settings_for_poems(corpus).items()
+    assert changes.items() <= settings_for_demo(corpus).items()
     assert changes["train.steps"] > 10 * 80 // 64
 
 

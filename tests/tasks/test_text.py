@@ -15,8 +15,9 @@ from nlstm_jax import models, tasks
 from nlstm_jax.data.text import encode
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
 from nlstm_jax.tasks.sampling import SampleRequest
-from nlstm_jax.tasks.text import TextTask, TextWindows
-from nlstm_jax.training import fit, restore
+from nlstm_jax.tasks.text import TextTask
+from nlstm_jax.tasks.text_windows import TextWindows
+from nlstm_jax.training import fit, load_run
 from nlstm_jax.training.optimizer import OptimizerFactory, learning_rate_schedule, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.schedule import TrainingSchedule
@@ -160,7 +161,7 @@ def test_an_interrupted_run_goes_on_with_its_carry(tmp_path, monkeypatch) -> Non
     assert 0 < json.loads((tmp_path / "run" / "summary.json").read_text("utf-8"))["steps"] < 15
     fit(config, tmp_path / "run")
     assert lines(tmp_path / "run") == lines(tmp_path / "undisturbed")
-    restored = restore(tmp_path / "run")
+    restored = load_run(tmp_path / "run")
     valid = [line for line in lines(tmp_path / "run") if line["split"] == "valid"]
     best = min(valid, key=lambda line: line["perplexity"])
     assert restored.evaluate("valid")["log_loss"] == pytest.approx(best["log_loss"], rel=1e-6)

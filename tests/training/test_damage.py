@@ -12,7 +12,7 @@ from interruptions import interrupt_soon
 from configs import poems
 from nlstm_jax.errors import CheckpointError, InterruptedRunError, StorageError
 from nlstm_jax.runs import is_locked, read_run
-from nlstm_jax.training import fit, restore
+from nlstm_jax.training import fit, load_run
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.logger import RunLogger
 
@@ -154,17 +154,17 @@ def test_a_checkpoint_that_training_replaces_meanwhile_is_no_error(stopped, monk
         return restore_checkpoint(checkpoints, step, like)
 
     monkeypatch.setattr(Checkpoints, "restore", replace_first)
-    assert restore(stopped).step == 16
+    assert load_run(stopped).step == 16
 
 
 def test_lines_before_their_checkpoint_are_not_taken_for_the_best(stopped):
     set_status(stopped, "running")
     shutil.rmtree(stopped / "checkpoints" / "24")
-    assert restore(stopped).step == 16
+    assert load_run(stopped).step == 16
     set_status(stopped, "finished")
     for checkpoint in ("best", "last"):
         with pytest.raises(CheckpointError, match=r"a checkpoint of step 24 expected, found \[16\]"):
-            restore(stopped, checkpoint)
+            load_run(stopped, checkpoint).evaluate("valid")
 
 
 @pytest.mark.slow

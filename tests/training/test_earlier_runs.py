@@ -15,7 +15,7 @@ from rich.console import Console
 from nlstm_jax import settings
 from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.runs import read_run
-from nlstm_jax.training import fit, restore
+from nlstm_jax.training import fit, load_run
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "fixtures" / "runs_of_0.1.tar.gz"
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
@@ -55,7 +55,7 @@ def test_a_run_of_an_earlier_version_goes_on_and_ends_as_undisturbed(earlier, na
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_run_of_an_earlier_version_is_evaluated_as_its_training_did(earlier, name):
-    restored = restore(earlier / name)
+    restored = load_run(earlier / name)
     assert restored.step == 4
     recorded = next(row for row in rows(earlier / name / "metrics.jsonl") if row["split"] == "valid")
     report = restored.evaluate("valid")

@@ -12,7 +12,7 @@ from interruptions import interrupt_soon
 from configs import poems, sales
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
 from nlstm_jax.tasks.poems import PoemTask
-from nlstm_jax.training import fit, restore
+from nlstm_jax.training import fit, load_run
 from nlstm_jax.training.checkpoint import Checkpoints
 
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
@@ -55,7 +55,7 @@ def test_every_evaluation_writes_a_line_a_split(finished) -> None:
 
 def test_evaluate_says_what_training_said(finished) -> None:
     workdir, summary = finished
-    restored = restore(workdir)
+    restored = load_run(workdir)
     assert restored.step == 24
     for split in ("train", "valid"):
         report = restored.evaluate(split)
@@ -191,7 +191,7 @@ def test_seeds_are_apart(tmp_path) -> None:
         config = smoke(train__steps=1, eval__every_steps=1)
         config.seeds.update(changed)
         fit(config, tmp_path / name)
-        trained[name] = restore(tmp_path / name).parameters
+        trained[name] = load_run(tmp_path / name).params
     base = trained.pop("same")
     for name, parameters in trained.items():
         assert any(not np.array_equal(parameters[key], base[key]) for key in base), name

@@ -14,7 +14,7 @@ from configs import stocks
 from nlstm_jax.errors import DivergedError, InterruptedRunError
 from nlstm_jax.runs import read_run
 from nlstm_jax.tasks.stocks import PriceWindows, StocksTask
-from nlstm_jax.training import fit, fit_together, restore
+from nlstm_jax.training import fit, fit_together, load_run
 
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 BAD = 7
@@ -89,7 +89,7 @@ def test_a_run_stops_at_the_first_bad_step_and_says_which_batch_and_parameter(tm
     last = lines(tmp_path / "run")[-1]
     assert (last["step"], last["diverged"]) == (11, True)
     assert checkpoint_steps(tmp_path / "run") == [8]
-    assert all(np.isfinite(value).all() for value in restore(tmp_path / "run", "last").parameters.values())
+    assert all(np.isfinite(value).all() for value in load_run(tmp_path / "run", "last").params.values())
 
 
 def test_a_gradient_that_is_not_finite_stops_a_run_whose_loss_is_finite(tmp_path, poison):
@@ -107,12 +107,12 @@ def test_a_skipped_update_leaves_the_state_as_it_was(tmp_path, poison, gradient,
     poison({5}, gradient=gradient)
     for steps in (4, 5):
         fit(config(nonfinite="skip", steps=steps, steps_per_call=2), tmp_path / str(steps))
-    before, after = (restore(tmp_path / str(steps), "last") for steps in (4, 5))
+    before, after = (load_run(tmp_path / str(steps), "last") for steps in (4, 5))
     assert (before.step, after.step) == (4, 5)
     jax.tree.map(np.testing.assert_array_equal, before.parameters, after.parameters)
     poison(set())
     fit(config(nonfinite="skip", steps=5, steps_per_call=2), tmp_path / "good")
-    other = restore(tmp_path / "good", "last").parameters
+    other = load_run(tmp_path / "good", "last").params
     assert any(not np.array_equal(other[name], value) for name, value in after.parameters.items())
 
 
@@ -140,7 +140,7 @@ def test_a_run_gives_up_after_so_many_in_a_row(tmp_path, poison, steps_per_call)
 def test_without_a_bad_step_a_run_that_would_skip_is_one_that_would_stop(tmp_path):
     for nonfinite in ("stop", "skip"):
         fit(config(nonfinite=nonfinite), tmp_path / nonfinite)
-    stop, skip = (restore(tmp_path / name, "last").parameters for name in ("stop", "skip"))
+    stop, skip = (load_run(tmp_path / name, "last").params for name in ("stop", "skip"))
     for name, value in stop.items():
         np.testing.assert_allclose(skip[name], value, rtol=1e-6, atol=1e-7)
 

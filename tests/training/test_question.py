@@ -9,7 +9,7 @@ from rich.console import Console
 
 from configs import ptb, stocks
 from nlstm_jax.errors import ConfigError, DataError
-from nlstm_jax.training import fit, restore
+from nlstm_jax.training import fit, load_run
 
 QUIET = Console(quiet=True)
 
@@ -51,7 +51,7 @@ def test_other_data_are_refused_before_anything_is_written(trained) -> None:
     with pytest.raises(DataError, match=message):
         fit(config_of(text, 4), run, console=QUIET)
     with pytest.raises(DataError, match=message):
-        restore(run)
+        load_run(run).evaluate("valid")
     assert contents(run) == before
 
     summary = fit(config_of(text, 4), run, overwrite=True, console=QUIET)
@@ -68,7 +68,7 @@ def test_a_question_whose_meaning_has_changed_is_refused(trained) -> None:
     with pytest.raises(ConfigError, match=message):
         fit(config_of(text, 4), run, console=QUIET)
     with pytest.raises(ConfigError, match=message):
-        restore(run).evaluate("valid")
+        load_run(run).evaluate("valid")
 
 
 def test_an_online_pass_does_not_go_on_with_other_data(tmp_path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from configs import sales
 from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, RunFinishedError
-from nlstm_jax.training import fit, fit_together, restore
+from nlstm_jax.training import fit, fit_together, load_run
 from nlstm_jax.training.logger import RunLogger
 
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
@@ -58,12 +58,12 @@ def test_on_a_cpu_each_equals_its_own_run_bit_for_bit(alone, tmp_path):
         assert lines(tmp_path / name) == lines(alone / name)
         written = json.loads((tmp_path / name / "summary.json").read_text("utf-8"))
         assert written == {"schema": 1, **summary}
-        assert without_clock(summary) == without_clock(restore(alone / name).run.summary)
+        assert without_clock(summary) == without_clock(load_run(alone / name).summary)
         files = {path.name for path in (tmp_path / name).iterdir()}
         assert files == {path.name for path in (alone / name).iterdir()}
-        for parameter, value in restore(tmp_path / name).parameters.items():
-            np.testing.assert_array_equal(value, restore(alone / name).parameters[parameter])
-    assert restore(tmp_path / "first").run.environment["trained_together"] == 3
+        for parameter, value in load_run(tmp_path / name).params.items():
+            np.testing.assert_array_equal(value, load_run(alone / name).params[parameter])
+    assert load_run(tmp_path / "first").environment["trained_together"] == 3
     assert (tmp_path / "first" / "log.txt").read_text("utf-8").count("\nstep ") == 3
 
 
@@ -184,7 +184,7 @@ def test_devices_share_the_runs(run_code, alone, tmp_path, devices, how):
     for name in CONFIGS:
         assert_close(lines(tmp_path / name), lines(alone / name))
         assert how == "vmap" or lines(tmp_path / name) == lines(alone / name)
-    assert restore(tmp_path / "first").run.environment["devices"]["count"] == devices
+    assert load_run(tmp_path / "first").environment["devices"]["count"] == devices
 
 
 @pytest.mark.slow

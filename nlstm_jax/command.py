@@ -13,7 +13,7 @@ from typing import NoReturn
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
-from nlstm_jax import process, settings
+from nlstm_jax import installation, process, settings
 from nlstm_jax.errors import ConfigError, InterruptedRunError, StorageError, UserError
 from nlstm_jax.types import Config
 
@@ -75,6 +75,8 @@ def run(main: Callable[[list[str]], None]) -> None:
         except KeyboardInterrupt:
             _leave(InterruptedRunError("interrupted"))
 
+    script = sys.modules["__main__"]
+    script.__doc__ = installation.as_installed(script.__doc__ or "")  # --help prints it
     app.run(guarded, flags_parser=_parse)
 
 
@@ -102,7 +104,8 @@ def _parse(arguments: list[str]) -> list[str]:
     """Parse the flags, and return the remaining arguments. End the process for a mistake in the flags."""
     try:
         _check_one_config(arguments)
-        return flags.FLAGS([_with_home(argument) for argument in arguments])
+        arguments = _with_config_path(arguments)
+        return flags.FLAGS(arguments)
     except SystemExit:
         # absl ends --help, and nothing else here, with 1.
         sys.exit(0)
@@ -125,12 +128,25 @@ def _check_one_config(arguments: list[str]) -> None:
         raise ConfigError(f"--config: one config file expected, found {' and '.join(configs)}")
 
 
-def _with_home(argument: str) -> str:
-    """Return the argument --config=~/FILE with the home folder in the place of `~`, which the shell leaves there."""
-    name, _, value = argument.partition("=")
-    if name not in ("--config", "-config"):
-        return argument
-    return f"{name}={os.path.expanduser(value)}" if value else argument
+def _with_config_path(arguments: list[str]) -> list[str]:
+    """Return the arguments with a path in the place of the name of a built-in config file, and of a leading `~`."""
+    changed = list(arguments)
+    for index, argument in enumerate(arguments):
+        match = re.fullmatch(r"(--?config)(?:=(.*))?", argument)
+        if match and match[2]:
+            changed[index] = f"{match[1]}={_config_path(match[2])}"
+        elif match and match[2] is None and index + 1 < len(arguments):
+            changed[index + 1] = _config_path(arguments[index + 1])
+    return changed
+
+
+def _config_path(text: str) -> str:
+    """Return the value of the flag --config, a config file and its argument, with the path of the file."""
+    name, colon, argument = text.partition(":")
+    try:
+        return f"{installation.find_config(name)}{colon}{argument}"
+    except ConfigError as error:
+        raise ConfigError(f"--config: {error}") from None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

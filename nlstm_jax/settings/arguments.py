@@ -5,20 +5,21 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.settings.setting import Setting
+from nlstm_jax.settings.table import defaults
 
-ARGUMENTS: dict[str, settings.Setting] = {
-    "cell": settings.Setting("lstm", "a cell's name, or package.module:factory"),
-    "depth": settings.Setting(2, "nesting levels of an nlstm", low=1, high=64),
-    "layers": settings.Setting(1, "stacked layers of the cell", low=1, high=64),
-    "features": settings.Setting(0, "hidden units; if not given, the config's own", low=1, high=65_536),
-    "params": settings.Setting(0, "the width is chosen so that the cell has as many parameters", low=1),
-    "model_params": settings.Setting(0, "widths are chosen so that the whole model has as many parameters", low=1),
-    "flops": settings.Setting(0, "the width is chosen so that a step has as many operations", low=1),
-    "state": settings.Setting(0, "the width is chosen so that the cell carries as many numbers", low=1),
-    "seed": settings.Setting(0, "of initial values, batches and dropout", low=0, high=2**31 - 1),
-    "smoke": settings.Setting(False, "seconds on two cores"),
+ARGUMENTS: dict[str, Setting] = {
+    "cell": Setting("lstm", "a cell's name, or package.module:factory"),
+    "depth": Setting(2, "nesting levels of an nlstm", low=1, high=64),
+    "layers": Setting(1, "stacked layers of the cell", low=1, high=64),
+    "features": Setting(0, "hidden units; if not given, the config's own", low=1, high=65_536),
+    "params": Setting(0, "the width is chosen so that the cell has as many parameters", low=1),
+    "model_params": Setting(0, "widths are chosen so that the whole model has as many parameters", low=1),
+    "flops": Setting(0, "the width is chosen so that a step has as many operations", low=1),
+    "state": Setting(0, "the width is chosen so that the cell carries as many numbers", low=1),
+    "seed": Setting(0, "of initial values, batches and dropout", low=0, high=2**31 - 1),
+    "smoke": Setting(False, "seconds on two cores"),
 }
 BUDGETS = {
     "params": "cell.parameters",
@@ -48,7 +49,7 @@ def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
     """
     known = dict(ARGUMENTS)
     if variants:
-        known["variant"] = settings.Setting(variants[0], "what is asked", choices=variants)
+        known["variant"] = Setting(variants[0], "what is asked", choices=variants)
 
     parsed: dict[str, Any] = {}
     for part in filter(None, text.split(",")):
@@ -83,7 +84,7 @@ def start(task: str, values: dict[str, Any], variants: tuple[str, ...] = ("",)) 
         values: The values of the arguments, from `parse`.
         variants: The variants of the config file. The configuration's name ends in the variant unless it is the first.
     """
-    config = settings.defaults(task, values["cell"])
+    config = defaults(task, values["cell"])
     config.name = values["cell"].rpartition(":")[2]
     if values["cell"] == "nlstm":
         config.cell.depth = values["depth"]
@@ -108,7 +109,7 @@ def has_budget(values: dict[str, Any]) -> bool:
     return any(values[name] for name in BUDGETS)
 
 
-def _parse_value(name: str, setting: settings.Setting, text: str) -> Any:
+def _parse_value(name: str, setting: Setting, text: str) -> Any:
     """Return the value of an argument in the type of its default.
 
     Raises:

@@ -1,0 +1,74 @@
+"""The places of the scripts and the built-in configs, in a checkout and in an installed wheel.
+
+In a checkout, `experiments/` and `configs/` are beside this package. A wheel has them as the package
+`nlstm_experiments` and the folder `nlstm_jax/configs`, so that it installs no package of a general name.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+from nlstm_jax.errors import ConfigError
+
+_PACKAGE = Path(__file__).resolve().parent
+ROOT = _PACKAGE.parent
+"""The checkout, or the folder in which the wheel is installed."""
+IS_WHEEL = (_PACKAGE / "configs").is_dir()
+"""True if this package was installed from a wheel, False in a checkout."""
+SCRIPTS = "nlstm_experiments" if IS_WHEEL else "experiments"
+"""The name of the package of the scripts."""
+CONFIGS = _PACKAGE / "configs" if IS_WHEEL else ROOT / "configs"
+"""The folder of the built-in config files."""
+SWEEPS = CONFIGS / "sweeps"
+"""The folder of the built-in sweep files."""
+
+
+def find_config(path: str, folder: Path = CONFIGS) -> Path:
+    """Return the path of a config file that is given by its path, or by its name if it is built in.
+
+    A file of that name in the current folder comes first.
+
+    Args:
+        path: A path, such as `~/mine.py`, or the name of a built-in file, such as `poems`.
+        folder: The folder of the built-in files, `CONFIGS` or `SWEEPS`.
+
+    Raises:
+        ConfigError: A name without a suffix is neither a file nor built in.
+
+    >>> find_config("poems") == CONFIGS / "poems.py"
+    True
+    """
+    found = Path(path).expanduser()
+    is_name = re.fullmatch(r"\w+", path) is not None
+    if not is_name or found.is_file():
+        return found
+    names = sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
+    if path not in names:
+        raise ConfigError(f"a path of a Python file, or one of {', '.join(names)}, expected, found {path!r}")
+    return folder / f"{path}.py"
+
+
+def import_file(path: Path) -> ModuleType:
+    """Import a Python file as a module that is in no package.
+
+    Raises:
+        ConfigError: The file has not the suffix of a Python file.
+    """
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"a Python file expected, found {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def as_installed(text: str) -> str:
+    """Return a text with the commands of a checkout as they are written where a wheel is installed.
+
+    In a checkout the text stays as it is.
+    """
+    if not IS_WHEEL:
+        return text
+    text = text.replace("python -m experiments.", "nlstm ")
+    return re.sub(r"\bconfigs/(?:sweeps/)?(\w+)\.py\b", r"\1", text)
