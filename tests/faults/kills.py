@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -68,36 +69,35 @@ def cases() -> list[Case]:
 def _go_on(bench: Bench, command: tuple[str, ...], workdir: Path, name: str) -> None:
     """Start a killed run again, and compare it with the undisturbed one."""
     ended = bench.run(*command, f"--workdir={workdir}")
-    assert ended.code in (0, ALREADY_FINISHED), f"exit code {ended.code}: {ended.err[-500:]}"
+    assert ended.code in (0, ALREADY_FINISHED), f"exit code {ended.code}: {(ended.out + ended.err)[-500:]}"
     assert_equal_metrics(workdir, bench.undisturbed(name, *command))
 
 
-def _kill(name: str, command: tuple[str, ...], number: int, bench: Bench, folder: Path) -> str:
+def _kill_at_a_random_moment(name: str, command: tuple[str, ...], number: int, bench: Bench, workdir: Path) -> None:
+    """Start a process and kill it; one that ends first is started anew and killed earlier."""
     bench.undisturbed(name, *command)
-    moment = random.Random(f"{name} {number}").uniform(0.1, 1.0) * bench.seconds(name)
-    process = bench.start(*command, f"--workdir={folder}/run")
-    time.sleep(moment)
-    is_running = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    draw = random.Random(f"{name} {number}")
+    latest = bench.seconds(name)
+    code = 0
+    while code != -signal.SIGKILL:
+        shutil.rmtree(workdir, ignore_errors=True)
+        process = bench.start(*command, f"--workdir={workdir}")
+        latest = draw.uniform(0.1, latest)
+        time.sleep(latest)
+        process.send_signal(signal.SIGKILL)
+        code = process.wait().code
+
+
+def _kill(name: str, command: tuple[str, ...], number: int, bench: Bench, folder: Path) -> str:
+    _kill_at_a_random_moment(name, command, number, bench, folder / "run")
     _go_on(bench, command, folder / "run", name)
-    return f"killed after {moment:.1f} s{'' if is_running else ', when it had ended'}; equal"
+    return f"{name}: killed; equal"
 
 
 def _kill_sweep(name: str, text: str, number: int, bench: Bench, folder: Path) -> str:
     file = bench.work / f"{name}.py"
     file.write_text(text, "utf-8")
-    command = ("sweep", f"--sweep={file}")
-    bench.undisturbed(name, *command)
-    moment = random.Random(f"{name} {number}").uniform(0.1, 1.0) * bench.seconds(name)
-    process = bench.start(*command, f"--workdir={folder}/run")
-    time.sleep(moment)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    ended = bench.run(*command, f"--workdir={folder}/run")
-    assert ended.code in (0, ALREADY_FINISHED), f"exit code {ended.code}: {(ended.out + ended.err)[-500:]}"
-    assert_equal_metrics(folder / "run", bench.undisturbed(name, *command))
-    return f"killed after {moment:.1f} s; equal"
+    return _kill(name, ("sweep", f"--sweep={file}"), number, bench, folder)
 
 
 def _kill_hosts(number: int, bench: Bench, folder: Path) -> str:
@@ -115,7 +115,7 @@ def _kill_hosts(number: int, bench: Bench, folder: Path) -> str:
     codes = {finish(process).code for process in _start_hosts(bench, command, workdir)}
     assert codes <= {0, ALREADY_FINISHED}, f"exit codes {codes}"
     assert_equal_metrics(workdir, bench.undisturbed("two hosts", *command, "--cpu_devices=1"))
-    return "both killed; equal to one process"
+    return "two hosts: both killed; equal to one process"
 
 
 def _start_hosts(bench: Bench, command: tuple[str, ...], workdir: Path) -> list[Process]:
@@ -155,7 +155,7 @@ def _kill_in_checkpoint(
                 process.send_signal(signal.SIGKILL)
                 process.wait()
                 _go_on(bench, TRAIN, folder / "run", "train")
-                return f"killed at checkpoint {number + 1}; equal"
+                return "killed; equal"
             if condition is _has_new_checkpoint:
                 seen |= set(names)
     raise AssertionError(f"the run ended before checkpoint {number + 1} was hit")
