@@ -1,6 +1,5 @@
 """Checkpoints, by orbax, each with a manifest: the last one, the one before, and the best one."""
 
-import json
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -371,7 +370,7 @@ def _check_shapes(folder: Path, saved: dict[str, tuple[int, ...]], like: PyTree)
 def _older_metric(path: Path) -> float | None:
     """Return the metric in a file that orbax's manager wrote for older versions; None if there is none."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = files.parse_json(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     metric = content.get("metric") if isinstance(content, dict) else None

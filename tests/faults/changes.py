@@ -1,4 +1,4 @@
-"""Rows 8 and 13: what changed between two starts, and readers of a run that is being trained."""
+"""Rows 8, 9 and 13: changes between two starts, NaN in the data, and readers of a run that is being trained."""
 
 import random
 import re
@@ -16,6 +16,21 @@ READERS = {
     "sample": ("sample", "--count=1"),
     "compare": ("compare",),
 }
+BAD_DATA = {
+    "prices": (
+        "configs/stocks.py:cell=lstm,variant=sequence,smoke",
+        "prices.csv",
+        ["Date,Open,High,Low,Close,Volume", *(f"{year}-01-02,9,12,8,10,5" for year in range(1700, 2000))],
+        "2000-01-02,9,12,8,NaN,5",
+    ),
+    "sales": (
+        "configs/sales.py:cell=lstm,smoke",
+        "sales_train.csv",
+        ["date,shop_id,item_id,item_price,item_cnt_day", *(f"01.12.2020,{shop},7,9.5,1" for shop in range(300))],
+        "02.12.2020,5,7,NaN,1",
+    ),
+}
+"""For each kind of data: the configuration, the name of the file, its valid lines, and a last one with NaN."""
 
 
 def cases() -> list[Case]:
@@ -28,6 +43,8 @@ def cases() -> list[Case]:
         Case(8, "loop of unroll", partial(_change, ("--config.unroll.mode=scan",), 2, "unroll.mode")),
         Case(8, "version and code", _change_version),
     ]
+    for name in BAD_DATA:
+        made += [Case(9, f"NaN in {name}, {rule}", partial(_train_on_nan, name, rule)) for rule in ("stop", "skip")]
     names = list(READERS)
     made += [Case(13, f"{names[n % 3]} {n // 3}", partial(_read_while_training, names[n % 3])) for n in range(100)]
     return made
@@ -92,6 +109,20 @@ def _change_version(bench: Bench, folder: Path) -> str:
     assert ended.code == 0, ended.err[-300:]
     assert "0.0.1" in ended.out, f"a line about the version expected: {ended.out[:300]}"
     return "goes on; one line"
+
+
+def _train_on_nan(name: str, rule: str, bench: Bench, folder: Path) -> str:
+    config, file, lines, bad_line = BAD_DATA[name]
+    path = folder / "data" / file
+    path.parent.mkdir()
+    path.write_text("\n".join([*lines, bad_line]) + "\n", "utf-8")
+    data = path if name == "prices" else path.parent
+    options = (f"--config.data.path={data}", f"--config.train.nonfinite={rule}", f"--workdir={folder}/run")
+    line = one_line(bench.run("train", f"--config={config}", *options), 3)
+    assert f"{path} line {len(lines) + 1}" in line, line
+    assert "NaN" in line, line
+    assert not (folder / "run" / "metrics.jsonl").exists(), "no training expected"
+    return "exit 3, the file and the line"
 
 
 def _read_while_training(reader: str, bench: Bench, folder: Path) -> str:
