@@ -41,7 +41,8 @@ def cases() -> list[Case]:
         Case(8, "devices", _change_devices),
         Case(8, "devices with train.shards", partial(_change_devices, shards=2)),
         Case(8, "loop of unroll", partial(_change, ("--config.unroll.mode=scan",), 2, "unroll.mode")),
-        Case(8, "version and code", _change_version),
+        Case(8, "version", partial(_change_environment, r'"jax": "[^"]*"', '"jax": "0.0.1"', "begun with 0.0.1")),
+        Case(8, "code", partial(_change_environment, r'"commit": "\w{7}', '"commit": "0000000', "begun with 0000000")),
     ]
     for name in BAD_DATA:
         made += [Case(9, f"NaN in {name}, {rule}", partial(_train_on_nan, name, rule)) for rule in ("stop", "skip")]
@@ -101,13 +102,14 @@ def _change_devices(bench: Bench, folder: Path, shards: int = 1) -> str:
     return "goes on; equal"
 
 
-def _change_version(bench: Bench, folder: Path) -> str:
+def _change_environment(pattern: str, recorded: str, expected: str, bench: Bench, folder: Path) -> str:
     _stop_early(bench, folder / "run")
     path = folder / "run" / "environment.json"
-    path.write_text(re.sub(r'"jax": "[^"]*"', '"jax": "0.0.1"', path.read_text("utf-8")), "utf-8")
+    path.write_text(re.sub(pattern, recorded, path.read_text("utf-8")), "utf-8")
     ended = _go_on(bench, folder / "run")
     assert ended.code == 0, ended.err[-300:]
-    assert "0.0.1" in ended.out, f"a line about the version expected: {ended.out[:300]}"
+    lines = [line for line in ended.out.splitlines() if expected in line]
+    assert len(lines) == 1, f"a line with {expected!r} expected: {ended.out[:300]}"
     return "goes on; one line"
 
 

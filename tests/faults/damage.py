@@ -27,7 +27,7 @@ def cases() -> list[Case]:
     ]
     made += [Case(3, f"bit {number}", partial(_damage_newest, partial(_flip, number))) for number in range(256)]
     made += [
-        Case(3, f"file {number} missing", partial(_damage_newest, partial(_remove, number))) for number in range(14)
+        Case(3, f"file {number} missing", partial(_damage_newest, partial(_remove, number))) for number in range(16)
     ]
     for name, damage in (
         ("bits", partial(_flip, 0)),
