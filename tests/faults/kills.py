@@ -1,5 +1,6 @@
 """Rows 1, 2 and 10: kills at any moment, kills in a checkpoint, and several writers."""
 
+import importlib.util
 import os
 import random
 import shutil
@@ -18,10 +19,12 @@ TRAIN = (
     "train",
     "--config=configs/poems.py:cell=nlstm,smoke",
     "--cpu_devices=1",
-    "--config.train.epochs=10.0",
+    "--config.train.epochs=4.0",
     "--config.train.steps_per_call=3",
     "--config.eval.every_epochs=0.5",
 )
+LONG = (*TRAIN, "--config.train.epochs=10.0")
+"""A run with more checkpoints, so that each case can hit another one."""
 ONLINE = ("train", "--config=configs/stocks.py:cell=lstm,features=4", "--config.data.days=3000")
 SWEEP = """
 def sweep(add):
@@ -44,17 +47,12 @@ HOSTS = ("--config.train.shards=4", "--config.train.steps=60", "--config.eval.ev
 
 def cases() -> list[Case]:
     """Return the cases of the three rows."""
-    made = [Case(1, f"train {number}", partial(_kill, "train", TRAIN, number)) for number in range(30)]
+    made = [Case(1, f"train {number}", partial(_kill, "one run", TRAIN, number)) for number in range(30)]
     together = (*TRAIN, "--vmap_seeds=2")
     made += [Case(1, f"together {number}", partial(_kill, "together", together, number)) for number in range(10)]
     made += [Case(1, f"online {number}", partial(_kill, "online", ONLINE, number)) for number in range(10)]
     made += [Case(1, f"sweep {number}", partial(_kill_sweep, "sweep", SWEEP, number)) for number in range(10)]
-    try:
-        import optuna  # noqa: F401
-
-        reason = ""
-    except ModuleNotFoundError:
-        reason = "optuna is not installed"
+    reason = why_no_search()
     made += [Case(1, f"search {n}", partial(_kill_sweep, "search", SEARCH, n), reason) for n in range(10)]
     made += [Case(1, f"two hosts {number}", partial(_kill_hosts, number)) for number in range(5)]
     for moment, condition in (("while it is written", _is_saving), ("after its rename", _has_new_checkpoint)):
@@ -64,6 +62,11 @@ def cases() -> list[Case]:
     made += [Case(10, f"2 writers {number}", partial(_several_writers, 2)) for number in range(20)]
     made += [Case(10, f"10 writers {number}", partial(_several_writers, 10)) for number in range(20)]
     return made
+
+
+def why_no_search() -> str:
+    """Return the reason why no search can be run; empty if one can."""
+    return "" if importlib.util.find_spec("optuna") else "optuna is not installed"
 
 
 def _go_on(bench: Bench, command: tuple[str, ...], workdir: Path, name: str) -> None:
@@ -137,8 +140,8 @@ def _has_new_checkpoint(names: list[str], before: set[str]) -> bool:
 def _kill_in_checkpoint(
     condition: Callable[[list[str], set[str]], bool], number: int, bench: Bench, folder: Path
 ) -> str:
-    bench.undisturbed("train", *TRAIN)
-    process = bench.start(*TRAIN, f"--workdir={folder}/run")
+    bench.undisturbed("train", *LONG)
+    process = bench.start(*LONG, f"--workdir={folder}/run")
     checkpoints = folder / "run" / "checkpoints"
     # The checkpoint that is hit is another one in each case.
     hits = 0
@@ -154,7 +157,7 @@ def _kill_in_checkpoint(
             if hits > number:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                _go_on(bench, TRAIN, folder / "run", "train")
+                _go_on(bench, LONG, folder / "run", "train")
                 return "killed; equal"
             if condition is _has_new_checkpoint:
                 seen |= set(names)
