@@ -13,7 +13,7 @@ from processes import Ended
 
 from faults.cases import Bench, Case, assert_equal_metrics, one_line
 
-SHORT = ("train", "--config=configs/poems.py:cell=nlstm,depth=2,smoke", "--cpu_devices=1")
+SHORT = ("train", "--config=configs/poems.py:cell=lstm,smoke", "--cpu_devices=1")
 STOPPED = 16
 """The step of the newest checkpoint of the run that is damaged; the one before is of step 8."""
 Damage = Callable[[Path], str]
