@@ -77,7 +77,7 @@ class Checkpoints:
         names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def save(self, step: int, state: TrainState, metric: float | None, rows: int = 0) -> None:
+    def save(self, step: int, state: TrainState, metric: float | None, rows: int = 0, loop: str | None = None) -> None:
         """Save the state after `step`, and delete the checkpoints that are no longer kept.
 
         The last one is kept, the one before, and the best of all but the last. If the last is damaged later, what is
@@ -88,6 +88,7 @@ class Checkpoints:
             state: The state.
             metric: The validation metric, lower is better; None without an evaluation.
             rows: The number of lines of `metrics.jsonl` that belong to these steps.
+            loop: The loop over time that trains the run.
 
         Raises:
             StorageError: the disk is full, or cannot be written for another reason.
@@ -108,7 +109,7 @@ class Checkpoints:
                 # Tensorstore reports a disk that cannot be written as a ValueError.
                 raise StorageError(f"{target}: cannot be written: {_one_line(error)}") from None
             leaves = {name: describe_leaf(leaf) for name, leaf in named_leaves(fields).items()}
-            Manifest(step, run, metric, rows, file_checksums(partial), leaves).write(partial)
+            Manifest(step, run, metric, rows, file_checksums(partial), leaves, loop).write(partial)
             files.sync_tree(partial)
             if target.exists():
                 self._delete(step)

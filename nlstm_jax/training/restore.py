@@ -19,6 +19,7 @@ from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.question import check_same_data, check_same_version
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
+from nlstm_jax.training.unroll_loop import choose_loop, recorded_loop
 
 _ATTEMPTS = 5
 """The number of checkpoints that are tried while a run that is being trained replaces them."""
@@ -80,7 +81,8 @@ def restore(workdir: Path | str, checkpoint: str = "best") -> LoadedRun:
     workdir = Path(workdir)
     run = read_run(workdir)
     config = settings.with_defaults(run.config)
-    # All loops compute the same, and the one that the run was trained with may not be available here.
+    loop = recorded_loop(workdir, config)
+    # All loops compute the same to rounding, and the one that the run was trained with may not be available here.
     config["unroll"]["mode"] = "auto"
     if not (workdir / CHECKPOINTS).is_dir():
         raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
@@ -88,6 +90,7 @@ def restore(workdir: Path | str, checkpoint: str = "best") -> LoadedRun:
     task = tasks.build(config)
     check_same_data(workdir, run.environment, task)
     model = models.build(config, task.model_dims)
+    choose_loop(config, [model], loop, one_device=True)
     schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
     optimizer = OptimizerFactory.from_config(config, schedule)
     steps = CompiledSteps.from_model(model, task, optimizer, make_mesh({}), skip_limit=skip_limit(config))
