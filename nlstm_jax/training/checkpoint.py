@@ -76,7 +76,7 @@ class Checkpoints:
         names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def save(self, step: int, state: TrainState, metric: float | None, rows: int = 0) -> None:
+    def save(self, step: int, state: TrainState, metric: float | None, rows: int = 0, loop: str | None = None) -> None:
         """Save the state after `step`, and delete the checkpoints that are no longer kept.
 
         The last one is kept, the one before, and the best of all but the last. If the last is damaged later, what is
@@ -87,6 +87,7 @@ class Checkpoints:
             state: The state.
             metric: The validation metric, lower is better; None without an evaluation.
             rows: The number of lines of `metrics.jsonl` that belong to these steps.
+            loop: The loop over time that trains the run.
 
         Raises:
             StorageError: the disk is full, or cannot be written for another reason.
@@ -106,7 +107,7 @@ class Checkpoints:
             except ValueError as error:
                 # Tensorstore reports a disk that cannot be written as a ValueError.
                 raise StorageError(f"{target}: cannot be written: {_one_line(error)}") from None
-            Manifest(step, run, metric, rows, file_checksums(partial), describe_leaves(fields)).write(partial)
+            Manifest(step, run, metric, rows, file_checksums(partial), describe_leaves(fields), loop).write(partial)
             files.sync_tree(partial)
             if target.exists():
                 self._delete(step)

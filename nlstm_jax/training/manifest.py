@@ -31,6 +31,7 @@ class Manifest:
         files: The CRC-32 of every file, by its path in the checkpoint's folder. It is checked before orbax opens
             the files, as orbax prints a long traceback for each array of a damaged file.
         leaves: The shape, dtype and SHA-256 of every array, by its path in the tree.
+        loop: The loop over time that trained the last steps; None in a checkpoint of an earlier version.
     """
 
     step: int
@@ -39,6 +40,7 @@ class Manifest:
     rows: int
     files: Mapping[str, int]
     leaves: Mapping[str, JsonObject]
+    loop: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
