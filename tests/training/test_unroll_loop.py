@@ -12,7 +12,7 @@ from nlstm_jax import models
 from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import LSTM
 from nlstm_jax.models import LoopChoice
-from nlstm_jax.training import fit, restore, unroll_loop
+from nlstm_jax.training import fit, load_run, unroll_loop
 from nlstm_jax.training.manifest import MANIFEST
 from nlstm_jax.unroll import rules
 from nlstm_jax.unroll.native import CompilerError, library
@@ -175,8 +175,8 @@ def test_a_run_that_began_fused_goes_on_fused_although_new_runs_are_native(nativ
     fit(smoke(2.0), tmp_path / "run")
     assert read_loops(tmp_path / "run") == ("fused", {8: "fused", 16: "fused"})
     assert notes(tmp_path / "run") == []
-    for name, value in restore(tmp_path / "undisturbed", "last").parameters.items():
-        assert jnp.array_equal(restore(tmp_path / "run", "last").parameters[name], value)
+    for name, value in load_run(tmp_path / "undisturbed", "last").params.items():
+        assert jnp.array_equal(load_run(tmp_path / "run", "last").params[name], value)
 
 
 @pytest.mark.slow
