@@ -148,3 +148,17 @@ def test_every_help_of_a_wheel_has_commands_that_exist_there(installed: Path) ->
         description = done.stdout.partition("\nflags:")[0]
         assert f"nlstm {script}" in description, script
         assert not re.search(r"python -m experiments|configs/", description), script
+
+
+@pytest.mark.slow
+def test_a_wheel_says_how_its_own_extras_are_installed(installed: Path) -> None:
+    """pip takes the extra from the metadata of the installed package, without a registry."""
+    code = "import sys; sys.modules['optuna'] = None; sys.argv = ['nlstm', 'sweep', *sys.argv[1:]]"
+    code += "; from nlstm_experiments.__main__ import main; main()"
+    (installed / "search.py").write_text("TRIALS = 2\n\n\ndef suggest(trial, add):\n    pass\n", "utf-8")
+    program = [str(installed / "venv" / "bin" / "python"), "-c", code, "--sweep=search.py", "--workdir=search"]
+    done = subprocess.run(program, cwd=installed, capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        'a search expects Optuna: pip install "nlstm_jax[sweep]"',
+    )
