@@ -76,7 +76,7 @@ def as_installed(text: str) -> str:
 
 
 def help_as_installed(text: str) -> str:
-    """Return the help of a script with the commands and the names of the configs of a wheel, where one is installed."""
+    """Return the help of a script with the commands and the config names of a wheel, where one is installed."""
     if not IS_WHEEL:
         return text
     return re.sub(r"\bconfigs/(?:sweeps/)?(\w+)\.py\b", r"\1", as_installed(text))
