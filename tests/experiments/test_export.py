@@ -115,7 +115,7 @@ def test_an_exported_model_equals_ours_on_ragged_batches_and_from_call_to_call(t
     else:
         inputs = random.integers(0, len(run.task.symbols), (7, 4)).astype(np.int32)
         if name == "classes":
-            carry, outputs = run.model(inputs, jnp.asarray(lengths))
+            carry, outputs = run.model(jnp.asarray(inputs), jnp.asarray(lengths))
         else:
             carry, outputs = run.model(jnp.asarray(inputs), lengths=jnp.asarray(lengths))
 
