@@ -1,6 +1,7 @@
 """Setup of a test run: quick compilation, a cache of compiled programs, array annotations checked at run time.
 
-The option `--unroll=scan` makes the mode "auto" of `unroll` the plain scan.
+The option `--unroll=scan` makes the mode "auto" of `unroll` the plain scan. With `--unroll=native` the runs of tests
+choose their loop by `nlstm_jax.unroll.rules`, which depends on the machine; without it they use the fused loop.
 """
 
 import os
@@ -51,11 +52,18 @@ with install_import_hook(
 
 
 def pytest_addoption(parser):
-    parser.addoption("--unroll", choices=("fused", "scan"), default="fused", help="what mode='auto' of unroll is")
+    parser.addoption(
+        "--unroll", choices=("fused", "scan", "native"), default="fused", help="what mode='auto' of unroll is"
+    )
 
 
 def pytest_configure(config):
-    sys.modules["nlstm_jax.unroll.dispatch"].AUTO = config.getoption("--unroll")
+    auto = config.getoption("--unroll")
+    if auto == "native":
+        sys.modules["nlstm_jax.unroll.native"].load_library()
+    else:
+        os.environ["NLSTM_JAX_NATIVE"] = "0"
+        sys.modules["nlstm_jax.unroll.dispatch"].AUTO = auto
     # A program that another worker is writing at the moment is compiled again.
     unreadable = "ignore:Error (reading|writing) persistent compilation cache:UserWarning"
     config.addinivalue_line("filterwarnings", unreadable)

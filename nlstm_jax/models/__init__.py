@@ -17,6 +17,7 @@ from nlstm_jax.models.build import (
 from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
+from nlstm_jax.models.loops import LoopChoice, fastest_loop, recurrent_layers, set_loop
 from nlstm_jax.models.parameters import Parameters, count_parameters, is_recurrent, merge, split
 from nlstm_jax.models.seq2seq import Seq2Seq
 from nlstm_jax.models.vectors import load_vectors
@@ -25,6 +26,7 @@ __all__ = [
     "Classifier",
     "Forecaster",
     "LanguageModel",
+    "LoopChoice",
     "Parameters",
     "Seq2Seq",
     "build",
@@ -34,10 +36,13 @@ __all__ = [
     "build_seq2seq",
     "check_budget",
     "count_parameters",
+    "fastest_loop",
     "fit_budget",
     "is_recurrent",
     "load_cell",
     "load_vectors",
     "merge",
+    "recurrent_layers",
+    "set_loop",
     "split",
 ]

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 
 from nlstm_jax import cells
 from nlstm_jax.adapters import weights
-from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models.classifier import Classifier
 from nlstm_jax.models.forecaster import Forecaster
 from nlstm_jax.models.language_model import LanguageModel
+from nlstm_jax.models.loops import check_loop, recurrent_layers
 from nlstm_jax.models.seq2seq import Seq2Seq, decoder_width
 from nlstm_jax.models.sizing import Widths, cache_key, count_model, fit_model, resize
 from nlstm_jax.settings.tasks import find_task
@@ -52,18 +51,10 @@ def build(config: Config, model_dims: _ModelDims) -> Any:
     except (ValueError, TypeError) as error:
         raise ConfigError(f"config.cell or config.model: {error}") from error
 
-    for module in vars(model).values():
-        if isinstance(module, Recurrent) and module.mode != "auto":
-            _check_unroll_mode(module)
+    for layer in recurrent_layers(model):
+        if layer.mode != "auto":
+            check_loop(layer)
     return model
-
-
-def _check_unroll_mode(recurrent: Recurrent) -> None:
-    """Raise a ConfigError unless the mode of `unroll` can run the cell of the layer."""
-    try:
-        jax.eval_shape(recurrent, jax.ShapeDtypeStruct((1, 1, recurrent.in_features), jnp.float32))
-    except ValueError as error:
-        raise ConfigError(f"config.unroll: {error}") from error
 
 
 def fit_budget(config: Config, model_dims: _ModelDims) -> tuple[Widths, int]:
@@ -207,7 +198,7 @@ def load_cell(model: Any, path: Path) -> None:
         ConfigError: The model has two cells.
         DataError: There is no such file, or its layer computes something else than the model's cell without noise.
     """
-    recurrent = [module for module in vars(model).values() if isinstance(module, Recurrent)]
+    recurrent = recurrent_layers(model)
     if len(recurrent) != 1:
         raise ConfigError(f"config.cell.weights: a model with one cell expected, found {len(recurrent)}")
     (cell,) = recurrent

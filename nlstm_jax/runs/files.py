@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import UnionType
+from typing import Any
 
 from nlstm_jax.errors import ConfigError, DataError, StorageError
 from nlstm_jax.types import JsonObject
@@ -131,7 +132,7 @@ def read_json(path: Path) -> JsonObject:
         DataError: The file does not exist, is not JSON, or has another schema.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = parse_json(path.read_text("utf-8"))
     except OSError as error:
         raise DataError(f"{path}: a file expected: {error.strerror}") from None
     except ValueError as error:
@@ -173,15 +174,30 @@ def type_name(expected_type: type | UnionType) -> str:
     return " or ".join(dict.fromkeys(names))
 
 
+def parse_json(text: str) -> Any:
+    """Return the value that a text in JSON stands for.
+
+    Raises:
+        ValueError: It is not JSON, or its brackets are nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def parse_metrics(text: str) -> list[JsonObject]:
     """Parse the lines of a metrics file.
 
     A last line that was cut off by a crash is left out. One that lacks nothing but its newline is whole.
+
+    Raises:
+        ValueError: Another line is not JSON.
     """
     *lines, rest = text.split("\n")
-    rows = [json.loads(line) for line in lines]
+    rows = [parse_json(line) for line in lines]
     try:
-        last_row = json.loads(rest)
+        last_row = parse_json(rest)
     except ValueError:
         return rows
     # A number that was cut off is still a number, but an object ends with its brace.

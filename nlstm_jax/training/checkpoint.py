@@ -1,6 +1,5 @@
 """Checkpoints, by orbax, each with a manifest: the last one, the one before, and the best one."""
 
-import json
 import shutil
 import uuid
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from orbax.checkpoint.options import MultiprocessingOptions
 from nlstm_jax.errors import CheckpointError, DamagedCheckpointError, DataError, StorageError, UserError
 from nlstm_jax.runs import files
 from nlstm_jax.training import hosts
-from nlstm_jax.training.manifest import MANIFEST, Manifest, describe_leaf, file_checksums, named_leaves
+from nlstm_jax.training.manifest import MANIFEST, Manifest, describe_leaves, file_checksums, named_leaves
 from nlstm_jax.training.parallel import device_put_global
 from nlstm_jax.training.steps import TrainState
 from nlstm_jax.types import PyTree
@@ -77,7 +76,7 @@ class Checkpoints:
         names = [path.name for path in self._folder.iterdir()] if self._folder.is_dir() else []
         return sorted(int(name) for name in names if name.isdecimal())
 
-    def save(self, step: int, state: TrainState, metric: float | None, rows: int = 0) -> None:
+    def save(self, step: int, state: TrainState, metric: float | None, rows: int = 0, loop: str | None = None) -> None:
         """Save the state after `step`, and delete the checkpoints that are no longer kept.
 
         The last one is kept, the one before, and the best of all but the last. If the last is damaged later, what is
@@ -88,6 +87,7 @@ class Checkpoints:
             state: The state.
             metric: The validation metric, lower is better; None without an evaluation.
             rows: The number of lines of `metrics.jsonl` that belong to these steps.
+            loop: The loop over time that trains the run.
 
         Raises:
             StorageError: the disk is full, or cannot be written for another reason.
@@ -107,8 +107,7 @@ class Checkpoints:
             except ValueError as error:
                 # Tensorstore reports a disk that cannot be written as a ValueError.
                 raise StorageError(f"{target}: cannot be written: {_one_line(error)}") from None
-            leaves = {name: describe_leaf(leaf) for name, leaf in named_leaves(fields).items()}
-            Manifest(step, run, metric, rows, file_checksums(partial), leaves).write(partial)
+            Manifest(step, run, metric, rows, file_checksums(partial), describe_leaves(fields), loop).write(partial)
             files.sync_tree(partial)
             if target.exists():
                 self._delete(step)
@@ -371,7 +370,7 @@ def _check_shapes(folder: Path, saved: dict[str, tuple[int, ...]], like: PyTree)
 def _older_metric(path: Path) -> float | None:
     """Return the metric in a file that orbax's manager wrote for older versions; None if there is none."""
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = files.parse_json(path.read_text("utf-8"))
     except (OSError, ValueError):
         return None
     metric = content.get("metric") if isinstance(content, dict) else None

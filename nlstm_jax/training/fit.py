@@ -25,6 +25,7 @@ from nlstm_jax.training.record import RunRecord
 from nlstm_jax.training.run import TrainingRun
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.setup import as_mapping, make_groups, unfinished_runs
+from nlstm_jax.training.unroll_loop import choose_loop, recorded_loop
 from nlstm_jax.types import Config, JsonObject
 
 
@@ -123,11 +124,15 @@ def fit_together(
             schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
             optimizer = OptimizerFactory.from_config(config, schedule)
             models = [initial_model(run.config, task) for run in pending]
-            one_program = jax.default_backend() != "cpu" if vmap is None else vmap
-            # A group that has shrunk to one run keeps the mode it started in, so that its numbers do not change.
-            groups = make_groups(
-                config, task, optimizer, models, separate_devices=len(configs) > 1 and not one_program
-            )
+        recorded = hosts.gather(None if overwrite else recorded_loop(pending[0].workdir, config))[0]
+        one_program = jax.default_backend() != "cpu" if vmap is None else vmap
+        # A group that has shrunk to one run keeps the mode it started in, so that its numbers do not change.
+        separate_devices = len(configs) > 1 and not one_program
+        has_own_device = separate_devices or (len(configs) == 1 and jax.device_count() == 1)
+        one_device = has_own_device and config["train"]["shards"] == 1
+        loop = choose_loop(config, models, recorded, one_device=one_device)
+        with hosts.raise_everywhere():
+            groups = make_groups(config, task, optimizer, models, separate_devices=separate_devices)
         checksums = {f"sha256 of {name}": digest for name, digest in task.metadata["checksums"].items()}
         hosts.assert_equal_across_processes(checksums)
 
@@ -139,6 +144,7 @@ def fit_together(
                         run.workdir,
                         run.config,
                         task,
+                        loop,
                         overwrite=overwrite,
                         console=run_console,
                         metric_writers=metric_writers,

@@ -4,6 +4,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,6 +31,7 @@ class Manifest:
         files: The CRC-32 of every file, by its path in the checkpoint's folder. It is checked before orbax opens
             the files, as orbax prints a long traceback for each array of a damaged file.
         leaves: The shape, dtype and SHA-256 of every array, by its path in the tree.
+        loop: The loop over time that trained the last steps; None in a checkpoint of an earlier version.
     """
 
     step: int
@@ -38,6 +40,7 @@ class Manifest:
     rows: int
     files: Mapping[str, int]
     leaves: Mapping[str, JsonObject]
+    loop: str | None = None
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -87,11 +90,11 @@ class Manifest:
         Raises:
             DamagedCheckpointError: an array is missing or differs.
         """
-        leaves = named_leaves(tree)
+        leaves = describe_leaves(tree)
         for name, expected in self.leaves.items():
             if name not in leaves:
                 raise DamagedCheckpointError(f"{folder}: the checkpoint is damaged: {name} is missing")
-            if str(leaves[name].dtype) == expected["dtype"] and describe_leaf(leaves[name]) != expected:
+            if leaves[name]["dtype"] == expected["dtype"] and leaves[name] != expected:
                 raise DamagedCheckpointError(f"{folder}: the checkpoint is damaged: {name} is not as it was saved")
 
 
@@ -99,6 +102,15 @@ def named_leaves(tree: PyTree) -> dict[str, Array]:
     """Return every leaf by its path in the tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def describe_leaves(tree: PyTree) -> dict[str, JsonObject]:
+    """Return what `describe_leaf` says of every array, by its path in the tree."""
+    leaves = named_leaves(tree)
+    # SHA-256 runs without the interpreter's lock, so that several arrays have theirs computed at once.
+    with ThreadPoolExecutor() as threads:
+        described = threads.map(describe_leaf, leaves.values())
+        return dict(zip(leaves, described, strict=True))
 
 
 def describe_leaf(leaf: AnyArray) -> JsonObject:

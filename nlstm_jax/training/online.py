@@ -24,6 +24,7 @@ from nlstm_jax.training.question import check_same_question
 from nlstm_jax.training.record import RunRecord
 from nlstm_jax.training.setup import as_mapping
 from nlstm_jax.training.steps import CompiledSteps
+from nlstm_jax.training.unroll_loop import choose_loop, recorded_loop
 from nlstm_jax.types import Config, JsonObject
 
 STEPS = 200
@@ -55,11 +56,14 @@ def fit_online(
         check_same_question(workdir, config, task)
     with jax.enable_x64(True):
         model = draw_model(config, task)
+        recorded = None if overwrite else recorded_loop(workdir, config)
+        loop = choose_loop(config, [model], recorded, one_device=jax.device_count() == 1)
         with (
             RunRecord.in_folder(
                 workdir,
                 config,
                 task,
+                loop,
                 overwrite=overwrite,
                 console=console or Console(),
                 metric_writers=metric_writers,

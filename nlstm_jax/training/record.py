@@ -10,6 +10,7 @@ from typing import Self
 from rich.console import Console
 
 from nlstm_jax import settings
+from nlstm_jax.models import LoopChoice
 from nlstm_jax.runs import RunFolder, read_environment
 from nlstm_jax.tasks import AnyTask
 from nlstm_jax.training import hosts
@@ -19,6 +20,7 @@ from nlstm_jax.training.logger import RunLogger, count_cell_parameters
 from nlstm_jax.training.own_code import describe_own_code, explain_changes
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import TrainState
+from nlstm_jax.training.unroll_loop import explain_loop, recorded_loop
 from nlstm_jax.types import Config, JsonObject
 
 Row = JsonObject
@@ -35,6 +37,7 @@ class RunRecord:
         folder: The run folder.
         checkpoints: The checkpoints of the run.
         logger: The log of the run.
+        loop: The loop over time that trains the run, and what is to be said about it.
         rows: The metric rows so far, ascending by step.
         summary: The summary that the run ended with; None while it goes on.
     """
@@ -47,6 +50,7 @@ class RunRecord:
         folder: RunFolder,
         checkpoints: Checkpoints,
         logger: RunLogger,
+        loop: LoopChoice,
     ) -> None:
         """Take up what the record consists of; nothing is read or written yet."""
         self.config = config
@@ -55,6 +59,7 @@ class RunRecord:
         self.folder = folder
         self.checkpoints = checkpoints
         self.logger = logger
+        self.loop = loop
         self.rows: list[Row] = []
         self.summary: JsonObject | None = None
         self._started = time.monotonic()
@@ -66,6 +71,7 @@ class RunRecord:
         workdir: Path,
         config: Config,
         task: AnyTask,
+        loop: LoopChoice,
         *,
         overwrite: bool,
         console: Console,
@@ -77,6 +83,7 @@ class RunRecord:
             workdir: The run folder.
             config: The configuration of the run.
             task: The task, with its data.
+            loop: See `unroll_loop.choose_loop`.
             overwrite, console, metric_writers: See `fit.fit`.
 
         Raises:
@@ -94,7 +101,7 @@ class RunRecord:
             Checkpoints(folder.checkpoints) as checkpoints,
             RunLogger(folder.log, console) as logger,
         ):
-            yield cls(config, task, schedule, folder, checkpoints, logger)
+            yield cls(config, task, schedule, folder, checkpoints, logger, loop)
 
     def open(self, state: TrainState, environment: JsonObject) -> tuple[int, TrainState]:
         """Write the environment, and find out where the run stands.
@@ -118,7 +125,9 @@ class RunRecord:
         recorded = read_environment(self.folder.path)
         changes = explain_changes(recorded.get("own_code", {}), own_code)
         changes += explain_environment(recorded, environment, self.config)
+        changes += explain_loop(recorded_loop(self.folder.path, self.config), self.loop)
         declared = {
+            "loop": self.loop.name,
             "own_code": own_code,
             "metrics": settings.describe_metrics(self.config["task"]),
             "question": settings.describe_question(self.config, checksums),
@@ -157,7 +166,7 @@ class RunRecord:
     def save(self, step: int, state: TrainState, metric: float | None) -> None:
         """Save a checkpoint, after the metric rows of its steps are on the disk; see `Checkpoints.save`."""
         self.folder.sync_metrics()
-        self.checkpoints.save(step, state, metric, len(self.rows))
+        self.checkpoints.save(step, state, metric, len(self.rows), self.loop.name)
 
     def append_divergence(self, step: int, clock: Mapping[str, float] = MappingProxyType({})) -> None:
         """Append the row of a step whose loss is not finite; it counts as no evaluation."""

@@ -26,6 +26,7 @@ from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.question import check_same_data, check_same_version
 from nlstm_jax.training.schedule import TrainingSchedule
 from nlstm_jax.training.steps import CompiledSteps
+from nlstm_jax.training.unroll_loop import choose_loop, recorded_loop
 from nlstm_jax.types import Float, JsonObject
 
 _ATTEMPTS = 5
@@ -291,7 +292,8 @@ def _restore(workdir: Path, checkpoint: str) -> _Checkpoint:
         CheckpointError: no checkpoint that can be restored.
     """
     run = read_run(workdir, settings.with_defaults)
-    # All loops compute the same, and the one that the run was trained with may not be available here.
+    loop = recorded_loop(workdir, run.config)
+    # All loops compute the same to rounding, and the one that the run was trained with may not be available here.
     config = {**run.config, "unroll": {**run.config["unroll"], "mode": "auto"}}
     if not (workdir / CHECKPOINTS).is_dir():
         raise CheckpointError(f"{workdir}: a run with a checkpoint expected, found none")
@@ -299,6 +301,7 @@ def _restore(workdir: Path, checkpoint: str) -> _Checkpoint:
     task = tasks.build(config)
     check_same_data(workdir, run.environment, task)
     model = models.build(config, task.model_dims)
+    choose_loop(config, [model], loop, one_device=True)
     schedule = TrainingSchedule.from_config(config, task.splits["train"].size)
     optimizer = OptimizerFactory.from_config(config, schedule)
     steps = CompiledSteps.from_model(model, task, optimizer, make_mesh({}), skip_limit=skip_limit(config))

@@ -138,6 +138,7 @@ def test_a_rounding_error_between_prices_of_a_day_is_accepted(tmp_path: Path) ->
         ),
         ([HEADER, *days("2020-02-30")], "line 2, column date: '2020-02-30' found, a date written %Y-%m-%d or %Y%m%d"),
         ([HEADER, "2020-01-02,10,12,9,null,100"], "line 2, column close: 'null' found, a number from 1e-12 to 1e+15"),
+        ([HEADER, "2020-01-02,10,12,9,NaN,100"], "line 2, column close: 'NaN' found, a number from 1e-12 to 1e+15"),
         ([HEADER, "2020-01-02,10,12,9,,100"], "line 2, column close: '' found, a number from 1e-12 to 1e+15 accepted"),
         (
             [HEADER, "2020-01-02,10,12,0,11,100"],

@@ -3,6 +3,8 @@
 import pytest
 from requirements import requires
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def ended(trained_runs, run_scripts):

@@ -7,6 +7,8 @@ import pytest
 
 from nlstm_jax.data.sales import read_sales
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def forecasts(trained, run_scripts, tmp_path_factory):

@@ -88,6 +88,7 @@ def others(trained_runs, run_scripts, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_passages_go_on_from_the_prompt(others):
     ended = others[1]
     assert (ended["text"].code, ended["text"].err) == (0, "")
@@ -99,6 +100,7 @@ def test_passages_go_on_from_the_prompt(others):
     assert len(ended["text"].out.split()) > 40
 
 
+@pytest.mark.slow
 def test_the_echo_is_shown_beside_what_was_given(others):
     folder, ended = others
     assert (ended["echo"].code, ended["echo"].err) == (0, "")
@@ -109,5 +111,6 @@ def test_the_echo_is_shown_beside_what_was_given(others):
     assert written.read_text("utf-8").count(" of 2 ") == 5
 
 
+@pytest.mark.slow
 def test_a_prompt_of_unknown_words_is_refused(others, refused):
     refused(others[1]["unknown"], 2, "--prompt: words of the training text expected, found 'xyzzy'")

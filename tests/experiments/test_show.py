@@ -129,7 +129,13 @@ def test_poems_are_shown_as_they_stand_in_the_file(run_scripts, tmp_path):
     """A symbol that only a later poem has is unknown to the training poems. It is counted, and shown as <R>."""
     poems = [f"a rose is rose {number}\nit stands by stone {number}" for number in range(100)]
     (tmp_path / "mine.txt").write_text("\n\n".join(poems), "utf-8")
-    command = ["show", "data", "--config=poems:features=8", f"--config.data.path={tmp_path}/mine.txt", "--examples=100"]
+    command = [
+        "show",
+        "data",
+        "--config=poems:features=8",
+        f"--config.data.path={tmp_path}/mine.txt",
+        "--examples=100",
+    ]
     ended = run_scripts({"data": command})["data"]
     assert (ended.code, ended.err) == (0, "")
     examples = shown_examples(ended.out)

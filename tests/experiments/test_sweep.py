@@ -63,6 +63,7 @@ def test_a_sweep_leaves_run_folders_and_says_how_to_compare_them(undisturbed) ->
     assert "s beside its training (median of 2)" in said
 
 
+@pytest.mark.slow
 def test_a_trial_is_the_run_that_train_makes_of_the_same_options(
     run_scripts, monkeypatch, undisturbed, tmp_path
 ) -> None:
@@ -194,6 +195,7 @@ def test_together_in_one_process_trials_are_the_same(run_scripts, monkeypatch, f
     assert found["smoke,seed=1,cell=nlstm,depth=2,learning_rate=0.01"] == metrics(tmp_path)["run"]
 
 
+@pytest.mark.slow
 def test_a_cell_of_the_user_s_own_is_found_where_train_finds_it(tmp_path) -> None:
     (tmp_path / "mine.py").write_text(
         "from benchmarks.own_cell import Coupled\n\ndef make(features): return Coupled(features)\n"
@@ -206,6 +208,7 @@ def test_a_cell_of_the_user_s_own_is_found_where_train_finds_it(tmp_path) -> Non
     assert sorted(metrics(tmp_path / "sweep")) == ["cell=mine_make,smoke"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_is_shown_with_its_last_lines(files, tmp_path) -> None:
     file = tmp_path / "file.py"
     file.write_text(SMALL.replace("smoke=True", "smoke=True, settings={'data.path': 'nowhere'}"), "utf-8")

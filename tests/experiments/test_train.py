@@ -197,6 +197,7 @@ def test_a_file_that_cannot_be_written_is_one_line(run_scripts, refused, tmp_pat
     refused(ended["full"], 2, f"{tmp_path / 'full'}: cannot be read or written: No space left on device")
 
 
+@pytest.mark.slow
 def test_a_run_folder_is_refused_to_another_run(trained, run_scripts, refused, tmp_path):
     done = tmp_path / "done"
     shutil.copytree(trained / "poems", done)

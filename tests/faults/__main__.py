@@ -18,7 +18,7 @@ from faults import changes, damage, inputs, kills, suites
 from faults.cases import Bench, Case, spread
 from faults.report import ROWS, page
 
-SAMPLE = {1: 3, 2: 2, 3: 6, 4: 1, 5: 3, 6: 2, 7: 1, 8: 3, 10: 1, 12: 6, 13: 3}
+SAMPLE = {1: 3, 2: 2, 3: 6, 4: 1, 5: 3, 6: 2, 7: 1, 8: 3, 10: 1, 12: 10, 13: 3}
 """The number of cases of each row in a sample; other rows are in the slow tests."""
 
 

@@ -1,4 +1,4 @@
-"""Rows 8 and 13: what changed between two starts, and readers of a run that is being trained."""
+"""Rows 8, 9 and 13: changes between two starts, NaN in the data, and readers of a run that is being trained."""
 
 import random
 import re
@@ -16,6 +16,21 @@ READERS = {
     "sample": ("sample", "--count=1"),
     "compare": ("compare",),
 }
+BAD_DATA = {
+    "prices": (
+        "configs/stocks.py:cell=lstm,variant=sequence,smoke",
+        "prices.csv",
+        ["Date,Open,High,Low,Close,Volume", *(f"{year}-01-02,9,12,8,10,5" for year in range(1700, 2000))],
+        "2000-01-02,9,12,8,NaN,5",
+    ),
+    "sales": (
+        "configs/sales.py:cell=lstm,smoke",
+        "sales_train.csv",
+        ["date,shop_id,item_id,item_price,item_cnt_day", *(f"01.12.2020,{shop},7,9.5,1" for shop in range(300))],
+        "02.12.2020,5,7,NaN,1",
+    ),
+}
+"""For each kind of data: the configuration, the name of the file, its valid lines, and a last one with NaN."""
 
 
 def cases() -> list[Case]:
@@ -26,8 +41,11 @@ def cases() -> list[Case]:
         Case(8, "devices", _change_devices),
         Case(8, "devices with train.shards", partial(_change_devices, shards=2)),
         Case(8, "loop of unroll", partial(_change, ("--config.unroll.mode=scan",), 2, "unroll.mode")),
-        Case(8, "version and code", _change_version),
+        Case(8, "version", partial(_change_environment, r'"jax": "[^"]*"', '"jax": "0.0.1"', "begun with 0.0.1")),
+        Case(8, "code", partial(_change_environment, r'"commit": "\w{7}', '"commit": "0000000', "begun with 0000000")),
     ]
+    for name in BAD_DATA:
+        made += [Case(9, f"NaN in {name}, {rule}", partial(_train_on_nan, name, rule)) for rule in ("stop", "skip")]
     names = list(READERS)
     made += [Case(13, f"{names[n % 3]} {n // 3}", partial(_read_while_training, names[n % 3])) for n in range(100)]
     return made
@@ -84,14 +102,29 @@ def _change_devices(bench: Bench, folder: Path, shards: int = 1) -> str:
     return "goes on; equal"
 
 
-def _change_version(bench: Bench, folder: Path) -> str:
+def _change_environment(pattern: str, recorded: str, expected: str, bench: Bench, folder: Path) -> str:
     _stop_early(bench, folder / "run")
     path = folder / "run" / "environment.json"
-    path.write_text(re.sub(r'"jax": "[^"]*"', '"jax": "0.0.1"', path.read_text("utf-8")), "utf-8")
+    path.write_text(re.sub(pattern, recorded, path.read_text("utf-8")), "utf-8")
     ended = _go_on(bench, folder / "run")
     assert ended.code == 0, ended.err[-300:]
-    assert "0.0.1" in ended.out, f"a line about the version expected: {ended.out[:300]}"
+    lines = [line for line in ended.out.splitlines() if expected in line]
+    assert len(lines) == 1, f"a line with {expected!r} expected: {ended.out[:300]}"
     return "goes on; one line"
+
+
+def _train_on_nan(name: str, rule: str, bench: Bench, folder: Path) -> str:
+    config, file, lines, bad_line = BAD_DATA[name]
+    path = folder / "data" / file
+    path.parent.mkdir()
+    path.write_text("\n".join([*lines, bad_line]) + "\n", "utf-8")
+    data = path if name == "prices" else path.parent
+    options = (f"--config.data.path={data}", f"--config.train.nonfinite={rule}", f"--workdir={folder}/run")
+    line = one_line(bench.run("train", f"--config={config}", *options), 3)
+    assert f"{path} line {len(lines) + 1}" in line, line
+    assert "NaN" in line, line
+    assert not (folder / "run" / "metrics.jsonl").exists(), "no training expected"
+    return "exit 3, the file and the line"
 
 
 def _read_while_training(reader: str, bench: Bench, folder: Path) -> str:

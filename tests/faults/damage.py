@@ -13,7 +13,7 @@ from processes import Ended
 
 from faults.cases import Bench, Case, assert_equal_metrics, one_line
 
-SHORT = ("train", "--config=configs/poems.py:cell=nlstm,depth=2,smoke", "--cpu_devices=1")
+SHORT = ("train", "--config=configs/poems.py:cell=lstm,smoke", "--cpu_devices=1")
 STOPPED = 16
 """The step of the newest checkpoint of the run that is damaged; the one before is of step 8."""
 Damage = Callable[[Path], str]
@@ -27,7 +27,7 @@ def cases() -> list[Case]:
     ]
     made += [Case(3, f"bit {number}", partial(_damage_newest, partial(_flip, number))) for number in range(256)]
     made += [
-        Case(3, f"file {number} missing", partial(_damage_newest, partial(_remove, number))) for number in range(14)
+        Case(3, f"file {number} missing", partial(_damage_newest, partial(_remove, number))) for number in range(16)
     ]
     for name, damage in (
         ("bits", partial(_flip, 0)),
@@ -117,9 +117,9 @@ def _damage_all(damage: Damage, bench: Bench, folder: Path) -> str:
         damage(workdir / "checkpoints" / str(step))
     before = (workdir / "metrics.jsonl").read_bytes()
     for _ in range(2):
-        line = one_line(_train_third_epoch(bench, workdir), 5)
+        one_line(_train_third_epoch(bench, workdir), 5)
     assert (workdir / "metrics.jsonl").read_bytes() == before, "the metrics have changed"
-    return f"exit 5, twice; the metrics stay; {len(line)} characters in one line"
+    return "exit 5 with one line, twice; the metrics stay"
 
 
 def _damage_metrics(kind: str, bench: Bench, folder: Path) -> str:

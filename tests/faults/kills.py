@@ -1,7 +1,9 @@
 """Rows 1, 2 and 10: kills at any moment, kills in a checkpoint, and several writers."""
 
+import importlib.util
 import os
 import random
+import shutil
 import signal
 import socket
 import time
@@ -17,10 +19,12 @@ TRAIN = (
     "train",
     "--config=configs/poems.py:cell=nlstm,smoke",
     "--cpu_devices=1",
-    "--config.train.epochs=10.0",
+    "--config.train.epochs=4.0",
     "--config.train.steps_per_call=3",
     "--config.eval.every_epochs=0.5",
 )
+LONG = (*TRAIN, "--config.train.epochs=10.0")
+"""A run with more checkpoints, so that each case can hit another one."""
 ONLINE = ("train", "--config=configs/stocks.py:cell=lstm,features=4", "--config.data.days=3000")
 SWEEP = """
 def sweep(add):
@@ -43,17 +47,12 @@ HOSTS = ("--config.train.shards=4", "--config.train.steps=60", "--config.eval.ev
 
 def cases() -> list[Case]:
     """Return the cases of the three rows."""
-    made = [Case(1, f"train {number}", partial(_kill, "train", TRAIN, number)) for number in range(30)]
+    made = [Case(1, f"train {number}", partial(_kill, "one run", TRAIN, number)) for number in range(30)]
     together = (*TRAIN, "--vmap_seeds=2")
     made += [Case(1, f"together {number}", partial(_kill, "together", together, number)) for number in range(10)]
     made += [Case(1, f"online {number}", partial(_kill, "online", ONLINE, number)) for number in range(10)]
     made += [Case(1, f"sweep {number}", partial(_kill_sweep, "sweep", SWEEP, number)) for number in range(10)]
-    try:
-        import optuna  # noqa: F401
-
-        reason = ""
-    except ModuleNotFoundError:
-        reason = "optuna is not installed"
+    reason = why_no_search()
     made += [Case(1, f"search {n}", partial(_kill_sweep, "search", SEARCH, n), reason) for n in range(10)]
     made += [Case(1, f"two hosts {number}", partial(_kill_hosts, number)) for number in range(5)]
     for moment, condition in (("while it is written", _is_saving), ("after its rename", _has_new_checkpoint)):
@@ -65,39 +64,43 @@ def cases() -> list[Case]:
     return made
 
 
+def why_no_search() -> str:
+    """Return the reason why no search can be run; empty if one can."""
+    return "" if importlib.util.find_spec("optuna") else "optuna is not installed"
+
+
 def _go_on(bench: Bench, command: tuple[str, ...], workdir: Path, name: str) -> None:
     """Start a killed run again, and compare it with the undisturbed one."""
     ended = bench.run(*command, f"--workdir={workdir}")
-    assert ended.code in (0, ALREADY_FINISHED), f"exit code {ended.code}: {ended.err[-500:]}"
+    assert ended.code in (0, ALREADY_FINISHED), f"exit code {ended.code}: {(ended.out + ended.err)[-500:]}"
     assert_equal_metrics(workdir, bench.undisturbed(name, *command))
 
 
-def _kill(name: str, command: tuple[str, ...], number: int, bench: Bench, folder: Path) -> str:
+def _kill_at_a_random_moment(name: str, command: tuple[str, ...], number: int, bench: Bench, workdir: Path) -> None:
+    """Start a process and kill it; one that ends first is started anew and killed earlier."""
     bench.undisturbed(name, *command)
-    moment = random.Random(f"{name} {number}").uniform(0.1, 1.0) * bench.seconds(name)
-    process = bench.start(*command, f"--workdir={folder}/run")
-    time.sleep(moment)
-    is_running = process.poll() is None
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    draw = random.Random(f"{name} {number}")
+    latest = bench.seconds(name)
+    code = 0
+    while code != -signal.SIGKILL:
+        shutil.rmtree(workdir, ignore_errors=True)
+        process = bench.start(*command, f"--workdir={workdir}")
+        latest = draw.uniform(0.1, latest)
+        time.sleep(latest)
+        process.send_signal(signal.SIGKILL)
+        code = process.wait().code
+
+
+def _kill(name: str, command: tuple[str, ...], number: int, bench: Bench, folder: Path) -> str:
+    _kill_at_a_random_moment(name, command, number, bench, folder / "run")
     _go_on(bench, command, folder / "run", name)
-    return f"killed after {moment:.1f} s{'' if is_running else ', when it had ended'}; equal"
+    return f"{name}: killed; equal"
 
 
 def _kill_sweep(name: str, text: str, number: int, bench: Bench, folder: Path) -> str:
     file = bench.work / f"{name}.py"
     file.write_text(text, "utf-8")
-    command = ("sweep", f"--sweep={file}")
-    bench.undisturbed(name, *command)
-    moment = random.Random(f"{name} {number}").uniform(0.1, 1.0) * bench.seconds(name)
-    process = bench.start(*command, f"--workdir={folder}/run")
-    time.sleep(moment)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    ended = bench.run(*command, f"--workdir={folder}/run")
-    assert ended.code in (0, ALREADY_FINISHED), f"exit code {ended.code}: {(ended.out + ended.err)[-500:]}"
-    assert_equal_metrics(folder / "run", bench.undisturbed(name, *command))
-    return f"killed after {moment:.1f} s; equal"
+    return _kill(name, ("sweep", f"--sweep={file}"), number, bench, folder)
 
 
 def _kill_hosts(number: int, bench: Bench, folder: Path) -> str:
@@ -115,7 +118,7 @@ def _kill_hosts(number: int, bench: Bench, folder: Path) -> str:
     codes = {finish(process).code for process in _start_hosts(bench, command, workdir)}
     assert codes <= {0, ALREADY_FINISHED}, f"exit codes {codes}"
     assert_equal_metrics(workdir, bench.undisturbed("two hosts", *command, "--cpu_devices=1"))
-    return "both killed; equal to one process"
+    return "two hosts: both killed; equal to one process"
 
 
 def _start_hosts(bench: Bench, command: tuple[str, ...], workdir: Path) -> list[Process]:
@@ -137,8 +140,8 @@ def _has_new_checkpoint(names: list[str], before: set[str]) -> bool:
 def _kill_in_checkpoint(
     condition: Callable[[list[str], set[str]], bool], number: int, bench: Bench, folder: Path
 ) -> str:
-    bench.undisturbed("train", *TRAIN)
-    process = bench.start(*TRAIN, f"--workdir={folder}/run")
+    bench.undisturbed("train", *LONG)
+    process = bench.start(*LONG, f"--workdir={folder}/run")
     checkpoints = folder / "run" / "checkpoints"
     # The checkpoint that is hit is another one in each case.
     hits = 0
@@ -154,8 +157,8 @@ def _kill_in_checkpoint(
             if hits > number:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-                _go_on(bench, TRAIN, folder / "run", "train")
-                return f"killed at checkpoint {number + 1}; equal"
+                _go_on(bench, LONG, folder / "run", "train")
+                return "killed; equal"
             if condition is _has_new_checkpoint:
                 seen |= set(names)
     raise AssertionError(f"the run ended before checkpoint {number + 1} was hit")

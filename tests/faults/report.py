@@ -21,8 +21,8 @@ ROWS = {
     ),
     6: ("disk full, folder read-only", "one line; goes on after room is made"),
     7: ("order of sync and rename; each sync taken out", "as promised; a test fails without any of them"),
-    8: ("config, data, version, devices, loop changed between two starts", "refused, or goes on with one line"),
-    9: ("a poisoned batch, all later ones, a bad gradient", "stop or skip, as set"),
+    8: ("config, data, code, version, devices, loop changed between two starts", "refused, or goes on with one line"),
+    9: ("a poisoned batch, all later ones, a bad gradient, NaN in the data", "stop or skip, as set, or refused"),
     10: (
         "two and ten writers on one folder, through a symlink",
         "one goes on, the others exit 6 and name its process",

@@ -87,6 +87,7 @@ def test_a_folder_without_a_configuration_is_none(tmp_path, name):
         ("[1]", "schema 1 expected, None found"),
         ('{"schema": 1,', "JSON expected: "),
         ("", "JSON expected: "),
+        ("[" * 100_000, "JSON expected: nested too deeply"),
     ],
 )
 def test_a_file_that_is_not_of_the_form_is_named(folder, name, text, message):
@@ -96,7 +97,7 @@ def test_a_file_that_is_not_of_the_form_is_named(folder, name, text, message):
     assert str(caught.value).startswith(f"{folder / name}: {message}")
 
 
-@pytest.mark.parametrize("line", [b"step 16\n", b'{"step": 16\n', b"\n", b'{"step": "\xff"}\n'])
+@pytest.mark.parametrize("line", [b"step 16\n", b'{"step": 16\n', b"\n", b'{"step": "\xff"}\n', b"[" * 99_999 + b"\n"])
 def test_a_whole_line_that_is_not_json_is_refused(folder, line):
     with (folder / "metrics.jsonl").open("ab") as file:
         file.write(line)

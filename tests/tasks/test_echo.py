@@ -89,6 +89,7 @@ def test_a_sequence_of_ones_own_is_echoed() -> None:
         assert str(caught.value) == message + description
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_pretrained_vectors_and_is_used_without_their_file(tmp_path: Path) -> None:
     vectors = np.random.default_rng(0).normal(size=(10, 3)).astype(np.float32)
     file = tmp_path / "vectors.txt"

@@ -83,6 +83,7 @@ def test_a_corpus_that_gives_enough_steps_stays_as_it_is_until_it_has_changed(tm
     assert settings_for_short_run(config, set()) != {}
 
 
+@pytest.mark.slow
 def test_train_and_a_trial_of_the_same_options_are_one_configuration(corpus: str, run_scripts, tmp_path: Path) -> None:
     # A step of this size diverges at once; the run folder has the configuration by then.
     changes = {"data.path": corpus, "optimizer.learning_rate": 1e30, "optimizer.name": "sgd"}

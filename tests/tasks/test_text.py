@@ -65,7 +65,7 @@ def test_windows_in_turn_are_the_rows_of_the_text(rows, window, drop_remainder) 
     np.testing.assert_array_equal(order.batches(0, 2 * len(batches)), np.concatenate([batches, batches]))
 
 
-@pytest.mark.parametrize("window", [1, 4, 56, 80])
+@pytest.mark.parametrize("window", [pytest.param(1, marks=pytest.mark.slow), 4, 56, 80])
 def test_a_split_read_in_windows_has_the_log_loss_of_one_long_sequence(window) -> None:
     config = smoke("cell=nlstm", data__window=window)
     task = TextTask(text(), rows=2, window=window)

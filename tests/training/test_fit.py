@@ -98,6 +98,7 @@ def test_an_interrupted_run_goes_on_and_ends_like_an_undisturbed_one(finished, t
     assert {k: v for k, v in again.items() if k not in CLOCK} == {k: v for k, v in summary.items() if k not in CLOCK}
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_trained_longer_as_if_it_had_never_stopped(finished, tmp_path) -> None:
     undisturbed, _ = finished
     assert fit(smoke(train__epochs=1.0), tmp_path / "run")["steps"] == 8
@@ -110,6 +111,7 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_never_stopped(finished, t
         fit(smoke(train__epochs=2.0), tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_longer_run_that_is_stopped_before_its_first_step_has_not_ended(tmp_path, monkeypatch) -> None:
     def stop(*arguments):
         raise KeyboardInterrupt

@@ -101,7 +101,8 @@ def test_a_gradient_that_is_not_finite_stops_a_run_whose_loss_is_finite(tmp_path
     assert checkpoint_steps(tmp_path / "run") == [8]
 
 
-@pytest.mark.parametrize("gradient", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", [False, True])
 def test_a_skipped_update_leaves_the_state_as_it_was(tmp_path, poison, gradient, monkeypatch):
     poison({5}, gradient=gradient)
     for steps in (4, 5):

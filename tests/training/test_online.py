@@ -167,7 +167,7 @@ def test_a_pass_over_a_generated_series_is_numpys(tmp_path: Path) -> None:
     replayed(tmp_path / "walk.csv", tmp_path)
 
 
-@pytest.mark.parametrize("learn_after", [1, 5, 700])
+@pytest.mark.parametrize("learn_after", [1, 5, pytest.param(700, marks=pytest.mark.slow)])
 def test_what_is_learnt_later_is_learnt_later(tmp_path: Path, learn_after: int) -> None:
     """The errors are those of NumPy's loop that learns from an example when so many more have been forecast."""
     config = online(data__days=600, data__inputs="standard", data__fit_rows=250, train__learn_after=learn_after)
@@ -255,6 +255,7 @@ def test_an_interrupted_pass_ends_as_one_that_was_not(tmp_path: Path, monkeypatc
         fit(config, tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_killed_pass_goes_on_from_its_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = online("cell=nlstm,features=4", data__days=700)
     fit(config, tmp_path / "whole")

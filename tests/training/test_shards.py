@@ -69,7 +69,8 @@ np.savez(sys.argv[2], *trained(**json.loads(sys.argv[1])))
 """
 
 
-@pytest.mark.parametrize("devices", [4, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", [4, 2])
 def test_the_number_of_devices_changes_no_bit(on_devices, devices):
     for found, expected in zip(on_devices(devices=devices, shards=4), trained(devices=1, shards=4), strict=True):
         np.testing.assert_array_equal(found, expected)

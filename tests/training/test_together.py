@@ -15,7 +15,6 @@ from nlstm_jax.errors import ConfigError, DivergedError, InterruptedRunError, Ru
 from nlstm_jax.training import fit, fit_together, load_run
 from nlstm_jax.training.logger import RunLogger
 
-SLOW = pytest.mark.slow
 CLOCK = ("wall_seconds", "examples_per_second", "tokens_per_second")
 AUTO = sys.modules["nlstm_jax.unroll.dispatch"].AUTO
 
@@ -82,7 +81,7 @@ def assert_close(found: list[dict], expected: list[dict]) -> None:
             assert ours[key] == (value if isinstance(value, str) else pytest.approx(value, rel=1e-5)), (key, ours)
 
 
-@SLOW
+@pytest.mark.slow
 @pytest.mark.parametrize("vmap", [False, True])
 def test_runs_that_are_ahead_wait_for_the_others(alone, tmp_path, monkeypatch, vmap):
     """After an interruption, one that was then trained alone for a while, and one that has ended."""
@@ -115,7 +114,8 @@ def test_runs_that_are_ahead_wait_for_the_others(alone, tmp_path, monkeypatch, v
         together(tmp_path, vmap=vmap)
 
 
-@pytest.mark.parametrize("vmap", [True, pytest.param(False, marks=SLOW)])
+@pytest.mark.slow
+@pytest.mark.parametrize("vmap", [True, False])
 def test_one_that_diverges_or_stops_early_does_not_disturb_the_others(tmp_path, vmap):
     rates = {"wild": 1e30, "calm": 1e-3, "still": 1e-30}
     settings = {"name": "sgd", "schedule": "constant", "clip_norm": 0.0}
@@ -175,7 +175,7 @@ together(Path(sys.argv[2]), vmap=sys.argv[3] == "vmap")
 """
 
 
-@SLOW
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["vmap", "apart"])
 @pytest.mark.parametrize("devices", [2, 3])
 def test_devices_share_the_runs(run_code, alone, tmp_path, devices, how):

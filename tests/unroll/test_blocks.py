@@ -32,7 +32,6 @@ def outcome(cell, mode, **options):
 # With steps left over in both directions, with none left over, and a block longer than the sequence.
 REMAT_BY_DEFAULT = (
     ("bidirectional", "forward", "root"),
-    ("zoneout_dropped_nested", "reverse", "root"),
     ("lstm_options", "reverse", "20"),
 )
 REMAT = {"none": False, "root": True, "1": 1, "20": 20}
@@ -55,7 +54,7 @@ def test_what_is_computed_anew_is_the_same(name, direction, blocks):
         references.assert_trees_close(found, expected, 1e-12)
 
 
-TRUNCATE_BY_DEFAULT = ((4, "fused", True), (4, "scan", 0), (1, "scan", 0), (20, "fused", 0))
+TRUNCATE_BY_DEFAULT = ((4, "fused", True), (4, "scan", 0), (20, "fused", 0))
 
 
 @pytest.mark.parametrize(

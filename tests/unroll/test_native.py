@@ -26,6 +26,11 @@ def _compiler():
         pytest.skip(str(error))
 
 
+@pytest.fixture(autouse=True)
+def _switched_on(monkeypatch):
+    monkeypatch.delenv(library.SWITCH, raising=False)
+
+
 def value_and_gradients(layer, mode, dtype=jnp.float32):
     """Return the outputs, the last carry and all gradients of a run with lengths, resets and noise."""
     keys = jax.random.split(jax.random.key(0), 4)
@@ -171,6 +176,15 @@ def test_a_missing_compiler_is_one_line(cache, monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(CompilerError, match=r"^unroll: mode='native': no C\+\+ compiler found \(tried no-such"):
         library.build()
+
+
+def test_a_variable_switches_it_off(monkeypatch):
+    assert library.load_library().exists()
+    assert library.is_compiled()
+    monkeypatch.setenv(library.SWITCH, "0")
+    assert not library.is_compiled()
+    with pytest.raises(CompilerError, match=r"^unroll: mode='native': switched off by NLSTM_JAX_NATIVE=0$"):
+        library.load_library()
 
 
 @pytest.mark.parametrize("script", ["echo 'fatal error: out of luck' >&2; exit 1", "kill -9 $$"])

@@ -49,7 +49,9 @@ def over(names, keyed=()):
 
 
 every = over(CELLS, NOISY)
-in_both_directions = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+in_both_directions = pytest.mark.parametrize(
+    "reverse", [pytest.param(False, id="forward"), pytest.param(True, id="reverse", marks=pytest.mark.slow)]
+)
 
 FULL, LENGTHS = np.full(B, T), np.array([5, 4, 0])
 ALL, NONE = np.ones((T, B), bool), np.zeros((T, B), bool)

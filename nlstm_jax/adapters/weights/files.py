@@ -107,7 +107,7 @@ def load(path: str | Path) -> Converted:
         specification = json.loads(metadata[_SPECIFICATION])
         layer = _from_json(specification["layer"])
         expected_params = jax.eval_shape(lambda: layer.init(jax.random.key(0), specification["in_features"]))
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: the specification of a layer of this version expected: {error}") from error
 
     source = Tensors(stored.tensors, str(path), "")

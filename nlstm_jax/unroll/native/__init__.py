@@ -12,11 +12,20 @@ takes its rows of the batch through all steps.
 """
 
 from nlstm_jax.unroll.fused import Loop, apply_each_gate
-from nlstm_jax.unroll.native.library import CompilerError
+from nlstm_jax.unroll.native.library import CompilerError, find_compiler, is_compiled, is_switched_off, load_library
 from nlstm_jax.unroll.native.scan import scan
 from nlstm_jax.unroll.native.values import UnsupportedError
 
 LOOP = Loop(scan, apply_each_gate)
 """The loop as `fused.scan` takes it."""
 
-__all__ = ["LOOP", "CompilerError", "UnsupportedError", "scan"]
+__all__ = [
+    "LOOP",
+    "CompilerError",
+    "UnsupportedError",
+    "find_compiler",
+    "is_compiled",
+    "is_switched_off",
+    "load_library",
+    "scan",
+]

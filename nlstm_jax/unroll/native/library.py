@@ -33,6 +33,8 @@ FLAGS = (
 )
 """No `-ffast-math`: a NaN remains a NaN."""
 COMPILE_SECONDS = 300
+SWITCH = "NLSTM_JAX_NATIVE"
+"""The environment variable that switches the native loop off if it is 0."""
 
 
 class CompilerError(ValueError):
@@ -40,9 +42,9 @@ class CompilerError(ValueError):
 
     def __init__(self, reason: str):
         super().__init__(f"unroll: mode='native': {reason}")
+        self.reason = reason
 
 
-@functools.cache
 def load_library() -> Path:
     """Compile the library if the cache folder has none for this machine, load it, and register it with JAX.
 
@@ -50,10 +52,41 @@ def load_library() -> Path:
         The path of the library.
 
     Raises:
-        CompilerError: The backend is no CPU, there is no compiler, it fails, or others can write to the folder.
+        CompilerError: The loop is switched off, the backend is no CPU, there is no compiler, it fails, or others can
+            write to the folder.
     """
+    _require_served()
+    return _load()
+
+
+def is_compiled() -> bool:
+    """Return True if the library is there for this machine, so that `load_library` compiles nothing."""
+    try:
+        _require_served()
+        path = _path(find_compiler())
+        _require_private(path.parent)
+        _require_private(path)
+    except (CompilerError, OSError):
+        return False
+    return True
+
+
+def is_switched_off() -> bool:
+    """Return True if the environment variable `NLSTM_JAX_NATIVE` is 0."""
+    return os.environ.get(SWITCH) == "0"
+
+
+def _require_served() -> None:
+    """Raise if the loop is switched off, or the backend is no CPU."""
+    if is_switched_off():
+        raise CompilerError(f"switched off by {SWITCH}=0")
     if jax.default_backend() != "cpu":
         raise CompilerError(f"a CPU expected, found the backend {jax.default_backend()}")
+
+
+@functools.cache
+def _load() -> Path:
+    """Build, load and register the library, once a process."""
     path = build()
     try:
         library = ctypes.CDLL(str(path))
@@ -101,7 +134,7 @@ def build() -> Path:
     except OSError as error:
         raise CompilerError(f"{folder}: {error.strerror}") from error
     _require_private(folder)
-    path = folder / f"loop-{_key(compiler)}.so"
+    path = _path(compiler)
     with open(folder / "lock", "w") as lock:
         # A second process waits here, and then finds the library.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -109,6 +142,11 @@ def build() -> Path:
             _compile(compiler, path)
     _require_private(path)
     return path
+
+
+def _path(compiler: str) -> Path:
+    """Return the path of the library that this compiler makes on this machine."""
+    return cache_folder() / f"loop-{_key(compiler)}.so"
 
 
 def _key(compiler: str) -> str:

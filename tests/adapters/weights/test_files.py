@@ -172,6 +172,7 @@ def test_a_damaged_file_is_told_in_one_line(reader, change, message, tmp_path) -
         '{"layer": {"type": "LSTMCarry", "c": 0.0, "h": 0.0}, "in_features": 3}',
         '{"layer": {"type": "spelled", "layer": 4}, "in_features": 3}',
         '{"layer": {"type": "LSTM", "features": 4}, "in_features": "three"}',
+        pytest.param("[" * 100_000, id="nested"),
     ],
 )
 def test_a_specification_that_is_none_is_told(specification, tmp_path) -> None:

@@ -337,12 +337,13 @@ def test_an_option_of_the_caller_precedes_that_of_the_file(tmp_path) -> None:
     assert converted.told == ["recurrent_activation=sigmoid"]
 
 
-def test_a_configuration_of_no_keras_model_is_refused(tmp_path) -> None:
+@pytest.mark.parametrize("config", ["[1]", '{"config": {"layers": [{"class_name": "LSTM", "config": {}}]}}'])
+def test_a_configuration_of_no_keras_model_is_refused(tmp_path, config) -> None:
     h5py = pytest.importorskip("h5py")
     weights = io.BytesIO()
     with h5py.File(weights, "w") as file:
         file["layers/lstm/cell/vars/0"] = np.zeros((3, 16))
-    members = {"config.json": "[1]", "metadata.json": "{}", "model.weights.h5": weights.getvalue()}
+    members = {"config.json": config, "metadata.json": "{}", "model.weights.h5": weights.getvalue()}
     path = zip_of(tmp_path / "m.keras", members)
     with pytest.raises(DataError, match=f"^{path}: the configuration of a Keras model expected: "):
         read_tensors(path)

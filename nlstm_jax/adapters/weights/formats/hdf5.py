@@ -94,7 +94,7 @@ def _read_by_layers(path: Path, file: Any, datasets: Mapping[str, Any]) -> Store
         config = json.loads(_to_text(file.attrs["model_config"]))
         version = _to_text(root.attrs.get("keras_version", file.attrs.get("keras_version", "")))
         model = keras_config.read_model_config(path, config, version)
-        layers = keras_config.recurrent_layers(model)
+        layers = keras_config.recurrent_layers(path, model)
         in_layer_order = keras_config.is_sequential(config)
     return StoredWeights(tensors, in_layer_order=in_layer_order, keras_layers=layers)
 

@@ -27,7 +27,7 @@ def read_keras_archive(path: Path, archive: zipfile.ZipFile) -> StoredWeights:
     try:
         config = json.loads(read_member(path, archive, "config.json"))
         version = str(json.loads(read_member(path, archive, "metadata.json")).get("keras_version", ""))
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise DataError(f"{path}: a Keras archive expected: {error}") from error
     stored = read_hdf5(path, read_member(path, archive, WEIGHTS))
 
@@ -45,5 +45,5 @@ def read_keras_archive(path: Path, archive: zipfile.ZipFile) -> StoredWeights:
     return StoredWeights(
         tensors | unnamed,
         in_layer_order=bool(tensors) and is_complete and keras_config.is_sequential(config),
-        keras_layers=keras_config.recurrent_layers(model) if is_complete else (),
+        keras_layers=keras_config.recurrent_layers(path, model) if is_complete else (),
     )

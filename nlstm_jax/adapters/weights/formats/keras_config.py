@@ -75,8 +75,22 @@ def read_model_config(path: Path, model: Any, keras_version: str) -> list[ModelL
         ) from error
 
 
-def recurrent_layers(layers: Sequence[ModelLayer]) -> tuple[KerasLayer, ...]:
-    """Return the recurrent layers among those of a model, with the options that their configurations tell."""
+def recurrent_layers(path: Path, layers: Sequence[ModelLayer]) -> tuple[KerasLayer, ...]:
+    """Return the recurrent layers among those of a model, with the options that their configurations tell.
+
+    Raises:
+        DataError: The configuration of a layer lacks an argument.
+    """
+    try:
+        return _recurrent_layers(layers)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: the configuration of a Keras model expected: {type(error).__name__} {error}"
+        ) from error
+
+
+def _recurrent_layers(layers: Sequence[ModelLayer]) -> tuple[KerasLayer, ...]:
+    """See `recurrent_layers`."""
     described: list[KerasLayer] = []
     between: list[str] = []
     for layer in layers:
