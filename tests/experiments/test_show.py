@@ -126,8 +126,9 @@ def shown_examples(out: str) -> dict[str, list[str]]:
 
 
 def test_poems_are_shown_as_they_stand_in_the_file(run_scripts, tmp_path):
-    """A symbol that only a later poem has is unknown to the training poems. It is counted, and shown as <R>."""
-    poems = [f"a rose is rose {number}\nit stands by stone {number}" for number in range(100)]
+    """Each poem has a symbol of its own, which the training poems lack if it validates: counted, and shown as <R>."""
+    signs = [chr(ord("一") + number) for number in range(100)]
+    poems = [f"a rose is rose {sign}\nit stands by stone {sign}" for sign in signs]
     (tmp_path / "mine.txt").write_text("\n\n".join(poems), "utf-8")
     command = [
         "show",
