@@ -35,7 +35,7 @@ results: $(INSTALLED)  ## draw the pictures and write the tables of docs/results
 
 install: $(INSTALLED)
 
-$(INSTALLED): setup.cfg pyproject.toml
+$(INSTALLED): setup.cfg setup.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer expected, found none; PYTHON=/path/to/python names one" >&2; exit 2; }
 	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'

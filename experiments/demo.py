@@ -26,7 +26,7 @@ _OUT = command.define_path("out", "", "where the runs and the comparison go; emp
 _CELLS = {"lstm": "cell=lstm", "lstm2": "cell=lstm,layers=2", "nlstm2": "cell=nlstm,depth=2"}
 _SEEDS = (0, 1, 2)
 _NEXT = """Next: train for longer or on more,
-  python -m experiments.train --config=configs/poems.py:cell=nlstm,depth=3 --workdir=runs/nlstm3
+  python -m experiments.train --config=poems:cell=nlstm,depth=3 --workdir=runs/nlstm3
 or bring your own poems,
   python -m experiments.demo --data=my_poems.txt
 or your own cell (README, "Train your own cell")."""

@@ -76,7 +76,7 @@ def run(main: Callable[[list[str]], None]) -> None:
             _leave(InterruptedRunError("interrupted"))
 
     script = sys.modules["__main__"]
-    script.__doc__ = installation.as_installed(script.__doc__ or "")  # --help prints it
+    script.__doc__ = installation.help_as_installed(script.__doc__ or "")  # --help prints it
     app.run(guarded, flags_parser=_parse)
 
 
@@ -219,7 +219,7 @@ def _config_overrides(arguments: list[str]) -> list[tuple[str, str]]:
 
 def _leave(error: UserError) -> NoReturn:
     """Print the error's message, and end the process with its exit code."""
-    print(error, file=sys.stderr, flush=True)
+    print(installation.as_installed(str(error)), file=sys.stderr, flush=True)
     sys.stdout.flush()
     process.shutdown_distributed()
     # The interpreter is not shut down in the ordinary way, as orbax would then print many lines about a checkpoint

@@ -64,11 +64,19 @@ def import_file(path: Path) -> ModuleType:
 
 
 def as_installed(text: str) -> str:
-    """Return a text with the commands of a checkout as they are written where a wheel is installed.
+    """Return a message with the commands of a checkout as they are written where a wheel is installed.
 
     In a checkout the text stays as it is.
     """
     if not IS_WHEEL:
         return text
     text = text.replace("python -m experiments.", "nlstm ")
-    return re.sub(r"\bconfigs/(?:sweeps/)?(\w+)\.py\b", r"\1", text)
+    # pip takes the extra of a package that is installed from its own metadata.
+    return re.sub(r"pip install -e ([\"'])\.\[", rf"pip install \1{_PACKAGE.name}[", text)
+
+
+def help_as_installed(text: str) -> str:
+    """Return the help of a script with the commands and the config names of a wheel, where one is installed."""
+    if not IS_WHEEL:
+        return text
+    return re.sub(r"\bconfigs/(?:sweeps/)?(\w+)\.py\b", r"\1", as_installed(text))

@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 EXTRAS = {
+    "flatbuffers": "export",
     "h5py": "export",
     "keras": "peers",
     "optuna": "sweep",

@@ -21,7 +21,7 @@ MAY_KNOW = {
     "tasks": {"cells", "data", "models", "process", "runs", "settings"},
     "runs": set(),
     "settings": {"cells", "runs"},
-    "training": {"models", "process", "runs", "settings", "tasks"},
+    "training": {"adapters", "cells", "models", "process", "runs", "settings", "tasks"},
     "sweeps": {"cells", "installation", "models", "runs", "settings", "tasks"},
     "analysis": {"runs"},
 }

@@ -87,13 +87,18 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(installed: Path, *command: str) -> str:
-    """Run a program of the environment in a folder outside of the checkout, and return what it prints."""
+def end_of(installed: Path, *command: str) -> subprocess.CompletedProcess:
+    """Run a program of the environment in a folder outside of the checkout."""
     folder = installed / "work"
     folder.mkdir(exist_ok=True)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     program = [str(installed / "venv" / "bin" / command[0]), *command[1:]]
-    done = subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
+    return subprocess.run(program, cwd=folder, env=environment, capture_output=True, text=True, timeout=250)
+
+
+def run(installed: Path, *command: str) -> str:
+    """Run a program of the environment, which must succeed, and return what it prints."""
+    done = end_of(installed, *command)
     assert (done.returncode, done.stderr) == (0, ""), command
     return done.stdout
 
@@ -141,10 +146,19 @@ def test_a_wheel_sweeps_with_a_copy_of_its_own_packages_alone(installed: Path) -
 @pytest.mark.slow
 def test_every_help_of_a_wheel_has_commands_that_exist_there(installed: Path) -> None:
     for script in set(SCRIPTS) - {"trials"}:
-        environment = {**os.environ, "PYTHONPATH": ""}
-        command = [str(installed / "venv" / "bin" / "nlstm"), script, "--help"]
-        done = subprocess.run(command, cwd=installed, env=environment, capture_output=True, text=True, timeout=60)
+        done = end_of(installed, "nlstm", script, "--help")
         assert done.returncode == 0, script
         description = done.stdout.partition("\nflags:")[0]
         assert f"nlstm {script}" in description, script
         assert not re.search(r"python -m experiments|configs/", description), script
+
+
+@pytest.mark.slow
+def test_a_wheel_says_how_its_own_extras_are_installed(installed: Path) -> None:
+    """pip takes the extra from the metadata of the installed package, without a registry."""
+    code = "import sys; sys.modules['optuna'] = None; sys.argv = ['nlstm', 'sweep', *sys.argv[1:]]"
+    code += "; from nlstm_experiments.__main__ import main; main()"
+    search = installed / "search.py"
+    search.write_text("TRIALS = 2\n\n\ndef suggest(trial, add):\n    pass\n", "utf-8")
+    done = end_of(installed, "python", "-c", code, f"--sweep={search}", "--workdir=search")
+    assert (done.returncode, done.stderr) == (2, 'a search expects Optuna: pip install "nlstm_jax[sweep]"\n')

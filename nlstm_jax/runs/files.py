@@ -74,7 +74,12 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_text_atomically(path: Path, text: str) -> None:
-    """Replace the contents of `path` by `text`. A crash or a power cut leaves the old file or the complete new one.
+    """Replace the contents of `path` by `text` in UTF-8. See `write_atomically`."""
+    write_atomically(path, text.encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace the contents of `path`. A crash or a power cut leaves the old file or the complete new one.
 
     Raises:
         StorageError: The file cannot be written. The old one is left as it was.
@@ -82,8 +87,8 @@ def write_text_atomically(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with writing(path):
         try:
-            with temporary.open("w", encoding="utf-8") as file:
-                file.write(text)
+            with temporary.open("wb") as file:
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)

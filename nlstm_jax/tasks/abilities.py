@@ -89,6 +89,17 @@ class Forecasts(Protocol):
 
 
 @runtime_checkable
+class HasSymbols(Protocol):
+    """The ability to name what the numbers in the model's inputs stand for.
+
+    Attributes:
+        symbols: The symbols, in the order of their indices.
+    """
+
+    symbols: Sequence[str]
+
+
+@runtime_checkable
 class ShowsExamples(Protocol):
     """The ability to show examples by `experiments.show data`."""
 

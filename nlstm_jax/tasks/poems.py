@@ -86,6 +86,7 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
 
     Attributes:
         vocabulary: The vocabulary of the training poems.
+        symbols: The symbols of the vocabulary, in the order of their indices.
         separator: The text between two symbols of a line when a poem is written out.
         form: The length of every line, if all training poems have the same line lengths. Otherwise None.
     """
@@ -116,6 +117,7 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         """
         train_poems = corpus.splits["train"]
         self.vocabulary = Vocabulary.from_poems(train_poems)
+        self.symbols = self.vocabulary.symbols
         self.separator = corpus.separator
         self.form = _common_form(train_poems)
 

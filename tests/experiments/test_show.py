@@ -126,10 +126,17 @@ def shown_examples(out: str) -> dict[str, list[str]]:
 
 
 def test_poems_are_shown_as_they_stand_in_the_file(run_scripts, tmp_path):
-    """A symbol that only a later poem has is unknown to the training poems. It is counted, and shown as <R>."""
-    poems = [f"a rose is rose {number}\nit stands by stone {number}" for number in range(100)]
+    """Each poem has a symbol of its own, which the training poems lack if it validates: counted, and shown as <R>."""
+    signs = [chr(ord("一") + number) for number in range(100)]
+    poems = [f"a rose is rose {sign}\nit stands by stone {sign}" for sign in signs]
     (tmp_path / "mine.txt").write_text("\n\n".join(poems), "utf-8")
-    command = ["show", "data", "--config=poems:features=8", f"--config.data.path={tmp_path}/mine.txt", "--examples=90"]
+    command = [
+        "show",
+        "data",
+        "--config=poems:features=8",
+        f"--config.data.path={tmp_path}/mine.txt",
+        "--examples=100",
+    ]
     ended = run_scripts({"data": command})["data"]
     assert (ended.code, ended.err) == (0, "")
     examples = shown_examples(ended.out)
@@ -187,21 +194,20 @@ def test_generated_examples_obey_the_rule_of_their_task(run_scripts, config, che
 def test_prices_are_shown_with_their_change_and_the_longest_gap(run_scripts, tmp_path):
     days = [date(2001, 1, 1) + timedelta(days=number) for number in range(400)]
     days = [day for day in days if not date(2001, 3, 1) <= day < date(2001, 4, 1)]
-    rows = [f"{day},{value},{value},{value},{value},100" for value, day in enumerate(days, start=10)]
+    close_of = {str(day): 100 + number * number % 97 for number, day in enumerate(days)}
+    rows = [f"{day},{close},{close},{close},{close},100" for day, close in close_of.items()]
     (tmp_path / "share.csv").write_text("date,open,high,low,close,volume\n" + "\n".join(rows) + "\n", "utf-8")
     command = ["show", "data", "--config=stocks:variant=sequence", f"--config.data.path={tmp_path}/share.csv"]
     ended = run_scripts({"data": [*command, "--config.data.target=change"]})["data"]
     assert (ended.code, ended.err) == (0, "")
     assert "gaps of more than 14 days: 1; the longest time between two rows is 32 days from 2001-02-28\n" in ended.out
-    for texts in shown_examples(ended.out).values():
-        for text in texts:
-            first, last, opening, close, change, end, later = re.fullmatch(
-                r"(\S+) to (\S+), close (\d+) to (\d+) → \+(\d+) until (\S+), close (\d+)", text
-            ).groups()
-            assert int(later) - int(close) == int(change) == 5
-            assert int(close) - int(opening) == 19
-            assert [days.index(date.fromisoformat(day)) + 10 for day in (first, last, end)] == [
-                int(opening),
-                int(close),
-                int(later),
-            ]
+
+    pattern = r"(\S+) to (\S+), close (\d+) to (\d+) → ([+-]\d+) until (\S+), close (\d+)"
+    dates = list(close_of)
+    examples = shown_examples(ended.out)
+    assert [len(examples[split]) for split in ("train", "valid")] == [2, 2]
+    for text in (*examples["train"], *examples["valid"]):
+        first, last, opening, close, change, end, later = re.fullmatch(pattern, text).groups()
+        assert [close_of[day] for day in (first, last, end)] == [int(opening), int(close), int(later)]
+        assert int(change) == int(later) - int(close)
+        assert (dates.index(last) - dates.index(first), dates.index(end) - dates.index(last)) == (19, 5)

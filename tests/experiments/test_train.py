@@ -141,7 +141,7 @@ MISTAKES = {
         "{folder}/sales/sales_train.csv line 3, column item_id: 'x' found, a whole number from 0 to 9999999 accepted",
     ),
 }
-SCRIPTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if path.stem not in ("__init__", "command"))
+SCRIPTS = sorted(path.stem for path in (ROOT / "experiments").glob("*.py") if not path.stem.startswith("_"))
 
 
 @pytest.fixture(scope="module")

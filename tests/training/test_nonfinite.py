@@ -109,11 +109,11 @@ def test_a_skipped_update_leaves_the_state_as_it_was(tmp_path, poison, gradient,
         fit(config(nonfinite="skip", steps=steps, steps_per_call=2), tmp_path / str(steps))
     before, after = (load_run(tmp_path / str(steps), "last") for steps in (4, 5))
     assert (before.step, after.step) == (4, 5)
-    jax.tree.map(np.testing.assert_array_equal, before.parameters, after.parameters)
+    jax.tree.map(np.testing.assert_array_equal, before.params, after.params)
     poison(set())
     fit(config(nonfinite="skip", steps=5, steps_per_call=2), tmp_path / "good")
     other = load_run(tmp_path / "good", "last").params
-    assert any(not np.array_equal(other[name], value) for name, value in after.parameters.items())
+    assert any(not np.array_equal(other[name], value) for name, value in after.params.items())
 
 
 def test_skipped_updates_are_counted_and_the_first_is_logged(tmp_path, poison):
