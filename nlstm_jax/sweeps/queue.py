@@ -1,5 +1,6 @@
 """The queue of a sweep: it starts one job after the other until all trials have ended."""
 
+import contextlib
 import itertools
 import os
 import time
@@ -135,7 +136,9 @@ class Queue:
             while self._running_jobs:
                 self._show(self.entries)
                 time.sleep(_POLL_INTERVAL)
-                self._update_jobs(stopping=True)
+                # A source that cannot take a result has it in the next call, from the run folder.
+                with contextlib.suppress(UserError):
+                    self._update_jobs(stopping=True)
             raise type(error)(f"{error}; the processes of the sweep were stopped: {stopped_count}") from None
 
     def _run(self, interrupted: Callable[[], bool]) -> bool:

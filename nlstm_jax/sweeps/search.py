@@ -1,15 +1,16 @@
 """A hyperparameter search: trials that Optuna proposes from the results of earlier trials."""
 
+import contextlib
 import copy
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
-from nlstm_jax.errors import ConfigError, UserError
+from nlstm_jax.errors import ConfigError, StorageError, UserError
 from nlstm_jax.settings import find_metric
 from nlstm_jax.sweeps.folder import SweepFolder, refuse_other_config
 from nlstm_jax.sweeps.progress import TrialProgress
@@ -93,8 +94,11 @@ def connect(url: str, *, retries: int) -> OptunaStorage:
     try:
         try:
             return optuna.storages.RDBStorage(url, **options)
-        except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.ProgrammingError):
-            # Another sweep was creating the tables of a new database at the same time.
+        except sqlalchemy.exc.DatabaseError as error:
+            # Another sweep was creating the tables of a new database at the same time. SQLite has no own error for it.
+            is_known = isinstance(error, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.ProgrammingError)
+            if not is_known and "already exists" not in str(error):
+                raise
             time.sleep(_DATABASE_RETRY_PAUSE)
             return optuna.storages.RDBStorage(url, **options)
     except ImportError as error:
@@ -104,9 +108,29 @@ def connect(url: str, *, retries: int) -> OptunaStorage:
         raise ConfigError(f"--storage={url}: a database expected: {reason}") from None
 
 
+@contextlib.contextmanager
+def _one_line_of_database_errors() -> Iterator[None]:
+    """Turn an error of the database into one line.
+
+    Raises:
+        StorageError: The database cannot be read or written any more.
+    """
+    optuna = _import_optuna()
+    import sqlalchemy
+
+    try:
+        yield
+    except (optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        raise StorageError(
+            f"the database of the search cannot be read or written: {reason}; the same command goes on"
+        ) from None
+
+
 class Search:
     """An Optuna study as the source of a queue's trials. Several sweeps can share one study through its storage."""
 
+    @_one_line_of_database_errors()
     def __init__(
         self, spec: SearchSpec, *, name: str, storage: OptunaStorage, folder: SweepFolder, seed: int = 0
     ) -> None:
@@ -122,6 +146,7 @@ class Search:
 
         Raises:
             ConfigError: The sweep file no longer makes the trials that the study has.
+            StorageError: The database cannot be read or written. All methods raise it.
         """
         optuna = _import_optuna()
         self._trial_states = optuna.trial.TrialState
@@ -147,6 +172,7 @@ class Search:
         self._earlier_trials = self._load_earlier_trials()
         """The trials of an earlier call of this sweep that `next_trials` has not returned yet."""
 
+    @_one_line_of_database_errors()
     def next_trials(self, free_slots: int) -> list[list[Trial]]:
         """Return the trials of an earlier call first, then new trials, one for each free slot.
 
@@ -161,6 +187,7 @@ class Search:
         return [[trial] for trial in trials]
 
     @property
+    @_one_line_of_database_errors()
     def done(self) -> bool:
         """True if the trials of all sweeps of the study have ended.
 
@@ -168,6 +195,7 @@ class Search:
         """
         return self._count_trials(include_running=False) >= self._spec.count
 
+    @_one_line_of_database_errors()
     def should_prune(self, trial: Trial, progress: TrialProgress) -> bool:
         """Report the values of a running trial to the study, and return True if its pruner stops the trial."""
         self._send_heartbeats()
@@ -179,6 +207,7 @@ class Search:
             optuna_trial.report(sign * value, step)
         return bool(progress.values) and bool(optuna_trial.should_prune())
 
+    @_one_line_of_database_errors()
     def report_result(self, trial: Trial, state: str, progress: TrialProgress) -> None:
         """Report the final state of a trial to the study. A trial that diverged is reported as pruned."""
         optuna_trial = self._running.pop(trial.name, None)

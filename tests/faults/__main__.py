@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from rich.console import Console
 from rich.progress import Progress
 
-from faults import changes, damage, inputs, kills, suites
+from faults import changes, damage, inputs, kills, searches, suites
 from faults.cases import Bench, Case, spread
 from faults.report import ROWS, page
 
@@ -36,7 +36,8 @@ def main() -> None:
     work = (options.work / ("sample" if options.sample else "whole")).resolve()
     work.mkdir(parents=True, exist_ok=True)
     os.environ.setdefault("NLSTM_JAX_CACHE", str(work / "cache"))
-    cases = kills.cases() + damage.cases() + suites.cases() + changes.cases() + inputs.cases(options.sample)
+    cases = kills.cases() + damage.cases() + suites.cases() + changes.cases() + searches.cases()
+    cases += inputs.cases(options.sample)
     cases.sort(key=lambda case: case.row)
     if options.sample:
         cases = [case for row, count in SAMPLE.items() for case in spread([c for c in cases if c.row == row], count)]

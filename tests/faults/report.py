@@ -27,7 +27,10 @@ ROWS = {
         "two and ten writers on one folder, through a symlink",
         "one goes on, the others exit 6 and name its process",
     ),
-    11: ("searches: choices changed, `suggest` raises, database gone, folder moved", "no hang, no repeated trial"),
+    11: (
+        "searches: choices changed, `suggest` raises, database gone, two workers, folder moved",
+        "no hang, no repeated trial, no foreign result",
+    ),
     12: ("10,000 files for each reader, half of them valid", "valid ones round-trip; only documented errors"),
     13: ("evaluate, compare and sample while a run trains", "never a wrong figure, never exit 5"),
 }

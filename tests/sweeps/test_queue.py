@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nlstm_jax.errors import ConfigError
+from nlstm_jax.errors import ConfigError, StorageError
 from nlstm_jax.sweeps import queue as queues
 from nlstm_jax.sweeps import table
 from nlstm_jax.sweeps.folder import SweepFolder, contrast_of
@@ -264,6 +264,28 @@ def test_an_engine_that_refuses_a_job_stops_the_jobs_that_run(tmp_path) -> None:
     with pytest.raises(ConfigError, match=r"^no room for job c; the processes of the sweep were stopped: 1$"):
         sweep(tmp_path, engine.codes, engine=engine)
     assert engine.started == ["a", "b"]
+    assert engine.stopped == ["b"]
+    assert engine.running_count == 0
+
+
+def test_a_source_that_takes_no_results_any_more_stops_the_jobs_that_run(tmp_path, monkeypatch) -> None:
+    def refuse(*arguments) -> None:
+        raise StorageError("no database")
+
+    class LongB(ScriptedEngine):
+        def _start(self, job):
+            process = super()._start(job)
+            if job.name == "b":
+                process.polls = -1_000_000
+            return process
+
+    monkeypatch.setattr(FixedTrials, "report_result", refuse)
+    monkeypatch.setattr(FixedTrials, "should_prune", refuse)
+    write_run(tmp_path / "sweep" / "trials" / "b", "running")
+    (tmp_path / "sweep" / "sweep.json").write_text('{"schema": 1, "trials": {}}')
+    engine = LongB({"a": [0], "b": [0]}, capacity=2)
+    with pytest.raises(StorageError, match=r"^no database; the processes of the sweep were stopped: 1$"):
+        sweep(tmp_path, engine.codes, engine=engine)
     assert engine.stopped == ["b"]
     assert engine.running_count == 0
 

@@ -8,7 +8,7 @@ from requirements import requires
 
 optuna = requires("optuna")
 
-from nlstm_jax.errors import ConfigError  # noqa: E402
+from nlstm_jax.errors import ConfigError, StorageError  # noqa: E402
 from nlstm_jax.sweeps import load  # noqa: E402
 from nlstm_jax.sweeps import search as searches  # noqa: E402
 from nlstm_jax.sweeps.folder import SweepFolder  # noqa: E402
@@ -281,6 +281,42 @@ def test_a_mistake_in_the_file_is_found_before_there_is_a_study(tmp_path, text, 
     path.write_text(text, "utf-8")
     with pytest.raises(ConfigError, match=message):
         load(path)
+
+
+def test_a_database_that_is_gone_for_a_while_is_one_line_and_the_same_search_goes_on(spec, tmp_path) -> None:
+    source = search(spec, tmp_path)
+    trials = next_trials(source, tmp_path / "sweep", 2)
+    database = tmp_path / "study.db"
+    database.rename(tmp_path / "away.db")
+    for call in (
+        lambda: source.should_prune(trials[1], reached(4.0)),
+        lambda: source.report_result(trials[0], "finished", reached(3.0)),
+        lambda: source.next_trials(9),
+    ):
+        with pytest.raises(StorageError, match=r"^the database of the search cannot be read or written: [^\n]+$"):
+            call()
+    (tmp_path / "away.db").rename(database)
+    again = search(spec, tmp_path)
+    assert [group[0] for group in again.next_trials(0)] == trials
+    again.report_result(trials[0], "finished", reached(3.0))
+    assert study(tmp_path).trials[0].value == 3.0
+    assert len(again.next_trials(9)) == 2
+
+
+def test_two_searches_may_make_the_tables_of_a_database_at_once(tmp_path, monkeypatch) -> None:
+    sqlalchemy = pytest.importorskip("sqlalchemy")
+    opened = []
+
+    def open_storage(url, **options):
+        opened.append(url)
+        if len(opened) == 1:
+            raise sqlalchemy.exc.OperationalError("CREATE TABLE", {}, Exception("table trials already exists"))
+        return url
+
+    monkeypatch.setattr(optuna.storages, "RDBStorage", open_storage)
+    monkeypatch.setattr(searches, "_DATABASE_RETRY_PAUSE", 0)
+    url = f"sqlite:///{tmp_path}/study.db"
+    assert connect(url, retries=1) == url
 
 
 @pytest.mark.parametrize(
