@@ -69,7 +69,7 @@ def reported(task, model) -> dict[str, dict[str, float]]:
 @pytest.mark.parametrize("variant", timescales.VARIANTS)
 @pytest.mark.parametrize("noise", [0.1, 0.0])
 def test_a_model_that_is_told_the_hidden_state_reaches_the_optimum(variant: str, noise: float) -> None:
-    # The metrics are sums in float32. Without noise every move reveals the slow state, so that the model is told the state itself.
+    # Without noise every move reveals the slow state, so that the model is told the state itself. Sums are in float32.
     task = tasks.build(config_of(variant, data__noise=noise))
     report = reported(task, Filter(variant, switch=0.02, noise=noise))
     process = slow_and_fast(variant, noise=noise)
