@@ -3,9 +3,9 @@
     python -m benchmarks.margins --out=docs/results/margins.md     two minutes on one core
     python -m benchmarks.margins --simulations=100                 to try it
 
-Simulates comparisons of two groups of six seeds, and judges each by `analysis.margin.judge`. The values are normal with
-equal or unequal spreads, or are drawn from recorded runs (docs/results/verdicts.json, see `benchmarks.verdicts`). Steps
-to solve are geometric, in evaluations of 100 steps, and censored at 6,000 steps.
+Simulates comparisons of two groups of six seeds, and judges each by `analysis.margin.judge`. The values are normal
+with equal or unequal spreads, or are drawn from recorded runs (docs/results/verdicts.json, see `benchmarks.verdicts`).
+Steps to solve are geometric, in evaluations of 100 steps, and censored at 6,000 steps.
 """
 
 import argparse
@@ -146,6 +146,11 @@ def false_log_rank(probability: float, simulations: int, generator: np.random.Ge
     return rate_of(judged, "better")
 
 
+def _skewness(values: Float[np.ndarray, "R"]) -> float:
+    """Return the skewness of values."""
+    return float(np.mean((values - values.mean()) ** 3) / values.std() ** 3)
+
+
 def page(simulations: int) -> str:
     """Simulate all comparisons, and return the page of results in Markdown."""
     generator = np.random.default_rng(0)
@@ -163,9 +168,10 @@ def page(simulations: int) -> str:
         "# How often a verdict with a margin errs",
         "",
         "Written by `python -m benchmarks.margins --out=docs/results/margins.md`. Two groups of "
-        f"{SEEDS} seeds, {simulations:,} simulated comparisons for each entry, with its standard error. The verdicts are "
-        "those of `experiments.compare --margin`. The recorded runs are those of [verdicts](verdicts.md), at the "
-        f"learning rates with the best and the worst mean; their spreads are 1 : {worst.std() / best.std():.2f}.",
+        f"{SEEDS} seeds, {simulations:,} simulated comparisons for each entry, with its standard error. The verdicts "
+        "are those of `experiments.compare --margin`. The recorded runs are those of [verdicts](verdicts.md), at the "
+        f"learning rates with the best and the worst mean; their spreads are 1 : {worst.std() / best.std():.2f}, "
+        f"and their skewness is {_skewness(best):.1f} and {_skewness(worst):.1f}. The first group has the best mean.",
         "",
         '| values | false "better" at no difference, ≤ 5 % |',
         "| --- | ---: |",
@@ -183,18 +189,20 @@ def page(simulations: int) -> str:
         "seeds are the fewest of each group with so much power in the simulation. The last column is what "
         f"`seeds_for_equivalence` says of {_MANY} draws.",
         "",
-        '| values | margin | false "equivalent" at a difference of the margin, ≤ 5 % | power of "equivalent" at no '
+        '| values | margin | false "equivalent" at a difference of the margin, ≤ 5 %: first group higher | first group '
+        'lower | power of "equivalent" at no '
         f"difference, {SEEDS} seeds | seeds for {100 * POWER:.0f} % | by the formula |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, draw in cases.items():
         for margin in MARGINS:
-            false = rate_of(verdicts(draw, margin, margin, SEEDS, simulations, generator), "within")
+            above = rate_of(verdicts(draw, margin, margin, SEEDS, simulations, generator), "within")
+            below = rate_of(verdicts(draw, margin, -margin, SEEDS, simulations, generator), "within")
             power = rate_of(verdicts(draw, margin, 0.0, SEEDS, simulations, generator), "within")
             seeds = seeds_for_power(draw, margin, simulations, generator)
             first, second = draw(generator, _MANY)
             formula = seeds_for_equivalence(first.tolist(), second.tolist(), margin)
-            lines.append(f"| {name} | {margin:g} | {false} | {power} | {seeds} | {formula} |")
+            lines.append(f"| {name} | {margin:g} | {above} | {below} | {power} | {seeds} | {formula} |")
     return "\n".join([*lines, "", f"{date.today()}, commit {commit}.", ""])
 
 

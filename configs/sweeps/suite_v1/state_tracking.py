@@ -2,8 +2,8 @@
 
 The steps to solve are compared, task by task:
 
-    python -m experiments.compare 'sweeps/suite_v1/state_tracking/trials/s5-*' --group_by=cell.name,cell.layers \\
-        --solved=token_accuracy --margin=0.5
+    python -m experiments.compare 'sweeps/suite_v1/state_tracking/trials/s5-*' --metric=token_accuracy --reach=0.99 \\
+        --margin=0.5 --group_by=name --contrast='name=nlstm depth=2 s5 vs name=lstm layers=2 s5'
 
     python -m experiments.sweep --sweep=configs/sweeps/suite_v1/state_tracking.py \\
         --workdir=sweeps/suite_v1/state_tracking
@@ -15,10 +15,8 @@ See docs/results/suite_v1/protocol.md.
 
 from collections.abc import Callable
 
-from configs.sweeps.suite_v1.designs import CONTRAST, add_solving
+from configs.sweeps.suite_v1.designs import add_solving
 from configs.sweeps.suite_v1.tasks import STATE_TRACKING
-
-__all__ = ["CONTRAST", "sweep"]
 
 
 def sweep(add: Callable[..., None]) -> None:

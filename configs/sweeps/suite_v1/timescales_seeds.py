@@ -3,6 +3,8 @@
 The runs of timescales_draws.py and timescales_full.py must have ended. The two processes are compared one by one:
 
     python -m experiments.compare 'sweeps/suite_v1/timescales_seeds/trials/gates-*' --metric=excess --margin=0.01
+    python -m experiments.compare 'sweeps/suite_v1/timescales_seeds/trials/feeds-*' --metric=excess --margin=0.01 \\
+        --contrast='nlstm depth=2 feeds vs lstm layers=2 feeds'
 
     python -m experiments.sweep --sweep=configs/sweeps/suite_v1/timescales_seeds.py \\
         --workdir=sweeps/suite_v1/timescales_seeds
