@@ -4,6 +4,7 @@
     python -m experiments.compare 'runs/*' --metric=perplexity --out=comparison --log_y
     python -m experiments.compare 'sweeps/depth/trials/*' --group_by=cell.name,cell.layers --facet=data.window
     python -m experiments.compare 'sweeps/length/trials/*' --metric=token_accuracy --against=data.length
+    python -m experiments.compare 'runs/*' --margin=0.02 --contrast='nlstm depth=2 vs lstm layers=2'
     python -m experiments.compare 'runs/*' --tuned=optimizer.learning_rate --reach=2.6 --along=seconds --watch=30
 
 Takes run folders and patterns; a pattern in quotes skips what is no run. Runs that differ in nothing but their seeds
@@ -12,6 +13,7 @@ come. Prints the table and what the difference is worth; docs/comparing.md has m
     compare.png, compare.html   for a paper: validation solid, test dotted; one page, no network: hover, metrics, axes
     compare.md                  to keep: picture, table, verdict, commits and versions, notes
     table.csv, table.tex        numbers in full; the table for a paper (needs booktabs)
+    forest.png, margin.json     with --margin: the differences in units of the margin, and their verdicts
 With --archive also runs.tar.gz and request.json, from which experiments.results draws all of it anew.
 """
 
@@ -42,6 +44,10 @@ _AGAINST = flags.DEFINE_string("against", "", "A setting, against which the pict
 _TUNED = flags.DEFINE_list("tuned", [], "Settings that were tuned: every model is shown at its best ones.")
 _TAG = flags.DEFINE_list("tag", [], "Only runs with these tags, see experiments.annotate.")
 _REACH = flags.DEFINE_float("reach", None, "A level of the metric: how soon was it reached?")
+_MARGIN = flags.DEFINE_float(
+    "margin", None, "The largest difference that does not matter: better, equivalent or undecided. With --reach: log2."
+)
+_PAIRED = flags.DEFINE_bool("paired", False, "With --margin: runs with the same seeds are a pair.")
 _ALONG = flags.DEFINE_enum("along", "step", list(AXES), "What the curves are drawn along.")
 _OUT = command.define_path("out", "comparison", "Folder for picture, page and tables.")
 _LOG_Y = flags.DEFINE_bool("log_y", False, "A logarithmic axis in the picture.")
@@ -83,6 +89,8 @@ def main(arguments: list[str]) -> None:
             tuned=_TUNED.value,
             tags=_TAG.value,
             level=_REACH.value,
+            margin=_MARGIN.value,
+            paired=_PAIRED.value,
         )
         report = run_comparison(runs, request)
 

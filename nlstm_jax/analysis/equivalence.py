@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from scipy.special import ndtri, stdtr, stdtrit
 
-from nlstm_jax.analysis.statistics import LEVEL, POWER, welch
+from nlstm_jax.analysis.statistics import LEVEL, POWER, paired, welch
 
 
 class Equivalence(NamedTuple):
@@ -27,7 +27,12 @@ class Equivalence(NamedTuple):
 
 
 def two_one_sided_tests(
-    first: Sequence[float], second: Sequence[float], margin: float, level: float = LEVEL
+    first: Sequence[float],
+    second: Sequence[float],
+    margin: float,
+    level: float = LEVEL,
+    *,
+    is_paired: bool = False,
 ) -> Equivalence | None:
     """Test whether two means differ by less than a margin, without assuming equal variances.
 
@@ -42,9 +47,10 @@ def two_one_sided_tests(
         second: The values of the second group.
         margin: The margin, positive, in the unit of the values.
         level: One minus the level of each test.
+        is_paired: True if the values at the same position are a pair.
 
     Returns:
-        None if there is no interval: a group has one value, or neither group has any spread.
+        None if there is no interval: a group has one value, or there is no spread.
 
     Raises:
         ValueError: The margin is not positive.
@@ -53,7 +59,8 @@ def two_one_sided_tests(
     True
     """
     _check_margin("two_one_sided_tests", margin)
-    difference = welch(first, second, 2 * level - 1)
+    test = paired if is_paired else welch
+    difference = test(first, second, 2 * level - 1)
     if difference is None:
         return None
     error = difference.half_width / float(stdtrit(difference.degrees, level))

@@ -36,7 +36,12 @@ _PLOT = '<div class="plot" role="img" aria-label="curves of the metric; the tabl
 
 
 def render(
-    facets: Mapping[str, Comparison], look: PlotOptions, *, level: float | None = None, refresh: float = 0
+    facets: Mapping[str, Comparison],
+    look: PlotOptions,
+    *,
+    level: float | None = None,
+    refresh: float = 0,
+    judged: Sequence[str] = (),
 ) -> str:
     """Return the whole page, in which a reader can choose the metric and the horizontal axis.
 
@@ -45,6 +50,7 @@ def render(
         look: The metric, the axis and the options that are shown at first.
         level: A level of that metric, if the table is to show how soon it was reached.
         refresh: The seconds after which the page reloads itself. 0 means never.
+        judged: The verdicts with a margin, on that metric.
     """
     comparisons = list(facets.values())
     metrics = _metric_names(comparisons, look.metric)
@@ -57,7 +63,10 @@ def render(
         return _table(facets, metric, None)
 
     def verdicts(metric: str) -> str:
-        return "".join(_verdict(title, comparison, metric) for title, comparison in facets.items())
+        paragraphs = [_verdict(title, comparison, metric) for title, comparison in facets.items()]
+        if metric == look.metric:
+            paragraphs += [f'<p class="verdict">{html.escape(text)}</p>' for text in judged]
+        return "".join(paragraphs)
 
     parts = {
         "title": html.escape(_page_title(labels)),

@@ -9,10 +9,10 @@ from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import read_notes
 
 
-def report(facets: Mapping[str, Comparison], rows: Sequence[Row], metric: str) -> str:
+def report(facets: Mapping[str, Comparison], rows: Sequence[Row], metric: str, judged: Sequence[str] = ()) -> str:
     """Return the page of one comparison without a title, or of several with titles.
 
-    The page shows the picture `compare.png` in the same folder.
+    The page shows the picture `compare.png` in the same folder. `judged` are the verdicts with a margin.
     """
     groups = [group for comparison in facets.values() for group in comparison.groups]
     labels = dict.fromkeys(group.label for group in groups)
@@ -24,6 +24,7 @@ def report(facets: Mapping[str, Comparison], rows: Sequence[Row], metric: str) -
         for line in (verdict(comparison, metric), *comparison.remarks):
             lines.append(f"{title}: {line}" if title else line)
 
+    lines += judged
     parts = [
         *(f"**{markdown_text(line)}**" for line in code_lines(facets)),
         "Written by `python -m experiments.compare`.",

@@ -1,5 +1,6 @@
 """A whole comparison, from run folders to remarks, tables and files."""
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from matplotlib.figure import Figure
 from nlstm_jax.analysis import figure, page, table, tuning
 from nlstm_jax.analysis.comparison import Comparison, check_keys, code_lines, compare, faceted
 from nlstm_jax.analysis.curves import Group
+from nlstm_jax.analysis.forest import draw_forest
+from nlstm_jax.analysis.margin import MarginOptions, judge_all, sentence
 from nlstm_jax.analysis.report import report
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, make_folder, read_notes
+from nlstm_jax.types import JsonObject
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class ComparisonRequest:
         tuned: The settings that were tuned. Every model is shown at its best values of them.
         tags: The tags that a run must have.
         level: A level of the metric, to show how soon it was reached.
+        margin: The largest difference that does not matter. None for no verdicts with a margin. With `level` the
+            verdicts are on the steps until it is reached, and the margin is in log₂ of steps.
+        paired: True if runs with the same seeds are a pair in the verdicts with a margin.
     """
 
     look: figure.PlotOptions
@@ -43,6 +50,8 @@ class ComparisonRequest:
     tuned: Sequence[str] = ()
     tags: Sequence[str] = ()
     level: float | None = None
+    margin: float | None = None
+    paired: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,6 +64,7 @@ class ComparisonReport:
         rows: The rows of the table.
         warnings: Lines to show before all others: the runs are not of one commit.
         lines: Remarks and verdicts.
+        judgements: The verdicts with a margin, see `margin.judge_all`, each with the title of its comparison.
     """
 
     question: ComparisonRequest
@@ -62,6 +72,7 @@ class ComparisonReport:
     rows: list[table.Row]
     warnings: list[str]
     lines: list[str]
+    judgements: list[JsonObject]
 
     def write(self, out: Path, refresh: float = 0) -> list[str]:
         """Write picture, page and tables into a folder, which is created if necessary.
@@ -77,17 +88,23 @@ class ComparisonReport:
         picture = self.draw()
         make_folder(out, "--out")
         figure.save(picture, out / "compare.png")
-        html = page.render(self.facets, look, level=self.question.level, refresh=refresh)
+        judged = [sentence(judgement) for judgement in self.judgements]
+        html = page.render(self.facets, look, level=self.question.level, refresh=refresh, judged=judged)
         texts = {"compare.html": html, **self.tables()}
+        pictures = ["compare.png"]
+        if self.judgements:
+            figure.save(draw_forest(self.judgements), out / "forest.png")
+            pictures.append("forest.png")
+            texts["margin.json"] = json.dumps(self.judgements, indent=1, ensure_ascii=False) + "\n"
         for name, text in texts.items():
             (out / name).write_text(text, "utf-8")
-        return ["compare.png", *texts]
+        return [*pictures, *texts]
 
     def tables(self) -> dict[str, str]:
         """Return the Markdown page and the tables by their file names."""
         metric = self.question.look.metric
         return {
-            "compare.md": report(self.facets, self.rows, metric),
+            "compare.md": report(self.facets, self.rows, metric, list(map(sentence, self.judgements))),
             "table.csv": table.csv_text(self.rows, metric),
             "table.tex": table.latex(self.rows, metric),
         }
@@ -141,8 +158,34 @@ def run_comparison(runs: Sequence[Run], question: ComparisonRequest) -> Comparis
     for title, comparison in facets.items():
         lines.append(f"{title}: {verdict(comparison, look.metric)}".removeprefix(": "))
 
+    judgements = _judge_facets(facets, question)
+    lines += map(sentence, judgements)
+
     rows = table.facet_rows(facets, look.metric, question.level)
-    return ComparisonReport(question, facets, rows, code_lines(facets), lines)
+    return ComparisonReport(question, facets, rows, code_lines(facets), lines, judgements)
+
+
+def _judge_facets(facets: Mapping[str, Comparison], question: ComparisonRequest) -> list[JsonObject]:
+    """Return the verdicts with a margin of all comparisons. There are none without a margin.
+
+    Raises:
+        ConfigError: The margin is not positive, pairs were asked for without one, or groups have other seeds.
+    """
+    if question.margin is None:
+        if question.paired:
+            raise ConfigError("--paired: --margin beside it expected, found none")
+        return []
+    if not (math.isfinite(question.margin) and question.margin > 0):
+        raise ConfigError(f"--margin: a positive number expected, found {question.margin}")
+    if question.paired and question.level is not None:
+        raise ConfigError("--paired or --reach: one of them expected beside --margin, found both")
+    options = MarginOptions(question.margin, question.paired, question.level)
+    judgements = []
+    for title, comparison in facets.items():
+        task = comparison.groups[0].runs[0].config.get("task", "")
+        for judgement in judge_all(comparison, question.look.metric, options):
+            judgements.append({"title": title or task, **judgement})
+    return judgements
 
 
 def _with_tags(runs: Sequence[Run], tags: Sequence[str]) -> Sequence[Run]:

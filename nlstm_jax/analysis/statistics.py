@@ -91,6 +91,35 @@ def welch(first: Sequence[float], second: Sequence[float], level: float = LEVEL)
     return Difference(value, _quantile(level, degrees) * error, degrees, p)
 
 
+def paired(first: Sequence[float], second: Sequence[float], level: float = LEVEL) -> Difference | None:
+    """Return the mean difference of pairs with its t-interval, e.g. of runs that share seed and batches.
+
+    Args:
+        first: The values of the first group.
+        second: The values of the second group. Those at the same position are a pair.
+        level: The confidence level.
+
+    Returns:
+        None if there is no interval: there is one pair, or all differences are equal.
+
+    Raises:
+        ValueError: The groups are of unequal size.
+
+    >>> paired([1.0, 2.0, 3.0], [0.0, 1.5, 1.5]).degrees
+    2.0
+    """
+    if len(first) != len(second):
+        raise ValueError(f"paired: groups of one size expected, found {len(first)} and {len(second)}")
+    differences = [a - b for a, b in zip(first, second, strict=True)]
+    if len(differences) < 2 or _variance(differences) == 0:
+        return None
+    degrees = float(len(differences) - 1)
+    value = _mean(differences)
+    error = math.sqrt(_variance(differences) / len(differences))
+    p = 2 * float(stdtr(degrees, -abs(value) / error))
+    return Difference(value, _quantile(level, degrees) * error, degrees, p)
+
+
 def holm(values: Sequence[float]) -> list[float]:
     """Return p-values corrected for multiple tests, in the order of `values`.
 

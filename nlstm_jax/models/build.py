@@ -98,18 +98,20 @@ def check_budget(config: Config, model_dims: _ModelDims) -> None:
         raise ConfigError(f"config.cell or config.model: {error}") from error
 
 
-def build_language_model(config: Config, vocabulary: int) -> LanguageModel:
+def build_language_model(config: Config, vocabulary: int, outputs: int | None = None) -> LanguageModel:
     """Build a `LanguageModel` from the settings `settings.models.LANGUAGE_MODEL`.
 
     Args:
         config: The configuration, whose widths are known.
         vocabulary: The number of symbols V.
+        outputs: The number of symbols or classes that are predicted. None means V.
     """
     options = config["model"]
     return LanguageModel(
         vocabulary,
         options["embedding"],
         cells.build(config["cell"], options["embedding"], options["dropout_between"]),
+        outputs=outputs,
         projection=options["projection"] or None,
         tied=options["tied"],
         dropout_input=options["dropout_input"],

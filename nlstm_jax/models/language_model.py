@@ -30,6 +30,7 @@ class LanguageModel(nnx.Module):
         embedding: int,
         cell: MinimalCell,
         *,
+        outputs: int | None = None,
         projection: int | None = None,
         tied: bool = False,
         dropout_input: float = 0.0,
@@ -45,6 +46,7 @@ class LanguageModel(nnx.Module):
             vocabulary: The number of symbols V.
             embedding: The width E of the vectors of the symbols.
             cell: The cell, of any kind. Dropout between the layers of a stack is an option of the stack.
+            outputs: The number of symbols or classes that are predicted. None means V.
             projection: The width of a linear layer between cell and softmax. None means no such layer.
             tied: True if the softmax uses the embedding matrix as its weights. Its input must then have width E.
             dropout_input: The dropout rate of the embedded symbols.
@@ -56,15 +58,19 @@ class LanguageModel(nnx.Module):
             key: The random key of the initial values.
 
         Raises:
-            ValueError: The input of a tied softmax does not have width E, or the scheme is unknown.
+            ValueError: The input of a tied softmax does not have width E, or its outputs are not the V symbols, or the
+                scheme is unknown.
         """
         cell = complete(cell)
+        outputs = vocabulary if outputs is None else outputs
         width = cell.out_features if projection is None else projection
         if tied and width != embedding:
             raise ValueError(
                 f"tied embedding: an input of the embedding's width {embedding} to the softmax expected, found "
                 f"{width}; a projection to that width serves"
             )
+        if tied and outputs != vocabulary:
+            raise ValueError(f"tied embedding: as many outputs as symbols, {vocabulary}, expected, found {outputs}")
 
         def rngs(name: str) -> nnx.Rngs:
             return nnx.Rngs(params=fold_in_name(key, name))
@@ -90,7 +96,7 @@ class LanguageModel(nnx.Module):
         if tied:
             tied_bias = nnx.Param(jnp.zeros(vocabulary))
         else:
-            softmax_layer = nnx.Linear(width, vocabulary, rngs=rngs("softmax"), **linear_options)
+            softmax_layer = nnx.Linear(width, outputs, rngs=rngs("softmax"), **linear_options)
         self.softmax = softmax_layer
         self.tied_bias = tied_bias
 

@@ -21,6 +21,8 @@ TASKS: dict[str, str] = {
     "echo": "nlstm_jax.tasks.echo:EchoTask",
     "stocks": "nlstm_jax.tasks.stocks:StocksTask",
     "classify": "nlstm_jax.tasks.classify:ClassifyTask",
+    "timescales": "nlstm_jax.tasks.timescales:TimescalesTask",
+    "state_tracking": "nlstm_jax.tasks.state_tracking:StateTrackingTask",
 }
 """The classes of the tasks of this package, by name."""
 

@@ -7,7 +7,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from experiments import annotate, compare
+from experiments import annotate, compare, forest
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs.lock import acquire_lock
 
@@ -168,3 +168,33 @@ def test_a_mistake_is_one_line_on_stderr_and_an_exit_code(run_scripts, refused, 
     ended = run_scripts({"typo": command})["typo"]
     refused(ended, 2, "--metric=log_lss: these runs have log_loss, perplexity; did you mean log_loss?")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_margin_gives_verdicts_a_forest_plot_and_json(runs, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    run(runs / "*", out=str(out), margin=0.5, contrast="nlstm vs lstm")
+    words = "Margin 0.5, valid: nlstm − lstm = -0.200 ± "
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert words in (out / "compare.md").read_text("utf-8")
+    assert words in (out / "compare.html").read_text("utf-8")
+    (judgement,) = json.loads((out / "margin.json").read_text("utf-8"))
+    assert judgement["better"] == "nlstm"
+    assert judgement["verdict"] == "better, but within the margin"
+    assert (out / "forest.png").read_bytes().startswith(b"\x89PNG")
+    with flagsaver.flagsaver(out=str(tmp_path / "forest")):
+        forest.main(["forest", str(out / "margin.json")])
+    assert words in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "forest" / "forest.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"margin": -1.0}, "--margin: a positive number expected, found -1.0"),
+        ({"paired": True}, "--paired: --margin beside it expected, found none"),
+        ({"margin": 1.0, "paired": True, "reach": 3.0}, "--paired or --reach: one of them expected beside --margin"),
+    ],
+)
+def test_a_margin_that_does_not_serve_is_named(runs, tmp_path, settings, message) -> None:
+    with pytest.raises(ConfigError, match=f"^{message}"):
+        run(runs / "*", out=str(tmp_path / "out"), **settings)

@@ -8,13 +8,18 @@ import numpy as np
 import pytest
 
 from configs.sweeps.suite_v1 import tasks as suite_tasks
-from configs.sweeps.suite_v1.designs import DESIGNS, DRAWS, JUDGING_SEEDS, draws
+from configs.sweeps.suite_v1.designs import DESIGNS, JUDGING_SEEDS, SOLVING_SEED, Suite, draws
 from nlstm_jax import models
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps import Trial, load
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs/sweeps/suite_v1"
-SUITES = (suite_tasks.PTB, suite_tasks.QUATRAINS, suite_tasks.SALES)
+SUITES = (suite_tasks.PTB, suite_tasks.QUATRAINS, suite_tasks.SALES, *suite_tasks.TIMESCALES)
+SUITE_IDS = [suite.prefix + suite.name for suite in SUITES]
+SUITES_TO_LOAD = [
+    pytest.param(suite, id=suite.prefix + suite.name, marks=pytest.mark.slow if suite.prefix else ())
+    for suite in SUITES
+]
 DIMENSIONS = {"vocabulary": 5000, "channels": 1, "outputs": 2}
 
 
@@ -30,14 +35,20 @@ def trials(name: str) -> list[Trial]:
     return load(FOLDER / f"{name}.py").trials
 
 
+def trials_of(suite: Suite, stage: str) -> list[Trial]:
+    """Return the trials of one task in a sweep that other tasks may share."""
+    return [trial for trial in trials(f"{suite.name}_{stage}") if trial.name.startswith(suite.prefix)]
+
+
 def write_run(folder: Path, trial: Trial, value: float | None, status: str) -> None:
     """Write a run folder with one validation value."""
     run = folder / "trials" / trial.name
     run.mkdir(parents=True)
     (run / "config.json").write_text(json.dumps({"schema": 1} | dict(trial.config)), "utf-8")
     lines = [{"schema": 1, "step": 0, "split": "valid", "wall_seconds": 0.0}]
+    metric = trial.config["eval"]["metric"]
     if value is not None:
-        lines.append({"schema": 1, "step": 1, "split": "valid", "log_loss": value, "wall_seconds": 1.0})
+        lines.append({"schema": 1, "step": 1, "split": "valid", metric: value, "wall_seconds": 1.0})
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     (run / "summary.json").write_text(json.dumps({"schema": 1, "status": status}), "utf-8")
 
@@ -54,60 +65,90 @@ def test_the_draws_cover_the_prior_evenly(count) -> None:
         assert np.abs(np.sort(values) * count - strata).max() < 0.7
 
 
-@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+@pytest.mark.parametrize("suite", SUITES_TO_LOAD)
 def test_all_designs_have_the_same_draws_and_differ_only_in_the_cell(suite) -> None:
-    short = trials(f"{suite.name}_draws")
-    assert len(short) == DRAWS * len(DESIGNS)
-    for index in range(DRAWS):
+    short = trials_of(suite, "draws")
+    assert len(short) == suite.draw_count * len(DESIGNS)
+    for index in range(suite.draw_count):
         of_draw = [trial.config for trial in short if f"-draw{index}-" in trial.name]
         for section in ("optimizer", "model", "data", "train", "eval", "seeds"):
             assert all(config[section] == of_draw[0][section] for config in of_draw)
         assert len({config["cell"]["forget_bias"] for config in of_draw}) == 1
-    assert len({trial.config["optimizer"]["learning_rate"] for trial in short}) == DRAWS
+    assert len({trial.config["optimizer"]["learning_rate"] for trial in short}) == suite.draw_count
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
-def test_all_designs_have_equal_models_within_a_percent(suite) -> None:
+def check_sizes(suite: Suite, one_of_each: list[Trial], dimensions: dict[str, int]) -> None:
+    """Check that the models of all designs are as large as the task says, as far as whole widths allow.
+
+    A small model of design D may miss its size by up to 1.6 %, see the changes of the protocol.
+    """
+    tolerance = 0.016 if suite.prefix else 0.01
     counts = []
-    for trial in trials(f"{suite.name}_draws")[: len(DESIGNS)]:
-        parameters = models.split(models.build(trial.config, DIMENSIONS))[1]
+    for trial in one_of_each:
+        parameters = models.split(models.build(trial.config, dimensions))[1]
         counts.append(sum(value.size for value in jax.tree.leaves(parameters)))
-    assert np.abs(np.array(counts) / suite.model_params - 1).max() < 0.01
-    assert max(counts) / min(counts) < 1.01
+    differences = np.abs(np.array(counts) / suite.model_params - 1)
+    is_deep_transition = np.array(["D-draw" in trial.name for trial in one_of_each])
+    assert differences[~is_deep_transition].max() < 0.01
+    assert differences[is_deep_transition].max() < tolerance
+    assert max(counts) / min(counts) < 1.01 or suite.prefix
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
+@pytest.mark.parametrize("suite", SUITES, ids=SUITE_IDS)
+def test_all_designs_have_equal_models_within_a_percent(suite) -> None:
+    dimensions = {"vocabulary": 14} if suite.prefix else DIMENSIONS
+    check_sizes(suite, trials_of(suite, "draws")[: len(DESIGNS)], dimensions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", SUITES, ids=SUITE_IDS)
 def test_the_best_draws_are_run_in_full_and_the_best_of_these_is_judged(suite, suite_folder) -> None:
     for trial in trials(f"{suite.name}_draws"):
-        design, draw, _ = trial.name.split("-")
+        design, draw, _ = trial.name.split("-")[-3:]
         # Design W is best with draw 5, then 4; the best value of draw 6 is that of a run that diverged.
         distance = abs(int(draw.removeprefix("draw")) - 5.1) if design == "W" else int(draw.removeprefix("draw"))
-        status = "diverged" if trial.name.startswith("W-draw6") else "finished"
+        status = "diverged" if (design, draw) == ("W", "draw6") else "finished"
         value = 0.0 if status == "diverged" else 1.0 + distance
         write_run(suite_folder / f"{suite.name}_draws", trial, value, status)
 
-    full = trials(f"{suite.name}_full")
-    assert [trial.name for trial in full if trial.name[0] in "WN"] == [
+    full = [trial.name.removeprefix(suite.prefix) for trial in trials_of(suite, "full")]
+    assert [name for name in full if name[0] in "WN"] == [
         "W-draw5-seed1",
         "W-draw4-seed1",
         "N-draw0-seed1",
         "N-draw1-seed1",
     ]
-    for trial in full:
+    for trial in trials(f"{suite.name}_full"):
         # In full the second-best draw of each design is the better one.
         value = 0.5 if "draw1" in trial.name or "draw4" in trial.name else 0.7
         write_run(suite_folder / f"{suite.name}_full", trial, value, "finished")
 
-    judging = trials(f"{suite.name}_seeds")
-    names = {trial.name for trial in judging}
+    judging = trials_of(suite, "seeds")
+    names = {trial.name.removeprefix(suite.prefix) for trial in judging}
     assert names == {
         f"{design}-draw{draw}-seed{seed}"
         for design, draw in (("W", 4), ("S", 1), ("N", 1), ("D", 1))
         for seed in JUDGING_SEEDS
     }
     assert all(trial.config["train"]["epochs"] == suite.full_epochs for trial in judging)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", suite_tasks.STATE_TRACKING, ids=lambda suite: suite.prefix)
+def test_where_steps_to_solve_are_compared_each_draw_has_a_seed_that_all_designs_share(suite) -> None:
+    solving = [trial for trial in trials("state_tracking") if trial.name.startswith(suite.prefix)]
+    assert len(solving) == 80
+    pairs = set()
+    for trial in solving:
+        optimizer = trial.config["optimizer"]
+        pairs.add((trial.config["seeds"]["init"], optimizer["learning_rate"], trial.config["cell"]["forget_bias"]))
+        assert optimizer["schedule"] == "constant"
+        assert trial.config["model"]["dropout_between"] == trial.config["model"]["dropout_output"] == 0
+    assert {seed for seed, _, _ in pairs} == set(range(SOLVING_SEED, SOLVING_SEED + 20))
+    assert len(pairs) == 20
+    dimensions = {"recall": {"vocabulary": 10, "classes": 9}, "s5": {"vocabulary": 3, "classes": 120}}
+    check_sizes(suite, solving[: len(DESIGNS)], dimensions[suite.arguments["variant"]])
 
 
 @pytest.mark.parametrize("stage", ["full", "seeds"])

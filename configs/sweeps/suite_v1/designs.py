@@ -10,6 +10,7 @@ later stages read the earlier ones in `$NLSTM_JAX_SUITE`, or in `sweeps/suite_v1
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -33,7 +34,7 @@ CONTRAST = ("nlstm depth=2", "lstm layers=2")
 """The primary contrast, N − S, by the labels of `compare`."""
 
 DRAWS = 8
-"""The number of settings that are drawn. All designs of a task have the same ones."""
+"""The number of settings that are drawn, unless a task says otherwise. All designs of a task have the same ones."""
 FULL = 2
 """The number of best draws of a design that are run in full."""
 
@@ -43,6 +44,8 @@ FULL_SEED = 1
 """The seed of the full runs that choose among the best draws."""
 JUDGING_SEEDS = (10, 11, 12, 13, 14, 15)
 """The seeds of the runs that are compared."""
+SOLVING_SEED = 100
+"""The seed of the first draw where the steps to solve a task are compared. Each draw has the next seed."""
 
 _DROPOUT = (0.0, 0.5)
 _FORGET_BIAS = (0.0, 2.0)
@@ -68,7 +71,7 @@ class Suite(NamedTuple):
     """One task of the suite.
 
     Attributes:
-        name: The name of the task, with which the folders of its sweeps begin.
+        name: The name with which the folders of its sweeps begin.
         config: The path of the config file.
         model_params: The number of parameters of the whole model.
         learning_rates: The bounds of the prior of the learning rate.
@@ -76,6 +79,9 @@ class Suite(NamedTuple):
         full_epochs: The epochs of a full run.
         dropout_keys: The settings that share the drawn dropout rate.
         settings: Further settings of all runs.
+        arguments: Further arguments of the config file.
+        draw_count: The number of settings that are drawn.
+        prefix: The beginning of the names of the task's trials. It tells tasks apart that share a sweep.
     """
 
     name: str
@@ -86,6 +92,9 @@ class Suite(NamedTuple):
     full_epochs: float
     dropout_keys: tuple[str, ...]
     settings: Mapping[str, Value]
+    arguments: Mapping[str, Value] = MappingProxyType({})
+    draw_count: int = DRAWS
+    prefix: str = ""
 
 
 def deep_transition(features: int, forget_bias: float = 1.0, init_scheme: str = "default") -> DeepTransition:
@@ -121,7 +130,7 @@ def draws(learning_rates: tuple[float, float], count: int = DRAWS) -> list[Draw]
 
 def add_draws(add: Callable[..., None], suite: Suite) -> None:
     """Add the short runs: every draw with every design. A sweep cut short has all designs on some draws."""
-    for index in range(DRAWS):
+    for index in range(suite.draw_count):
         for design in DESIGNS:
             _add_run(add, suite, design, index, DRAW_SEED, suite.short_epochs)
 
@@ -133,7 +142,7 @@ def add_full(add: Callable[..., None], suite: Suite) -> None:
         ConfigError: The short runs of a design have not all ended.
     """
     for design in DESIGNS:
-        ranked = _rank(suite, "draws", design, range(DRAWS), DRAW_SEED)
+        ranked = _rank(suite, "draws", design, range(suite.draw_count), DRAW_SEED)
         for index in ranked[:FULL]:
             _add_run(add, suite, design, index, FULL_SEED, suite.full_epochs)
 
@@ -146,11 +155,18 @@ def add_seeds(add: Callable[..., None], suite: Suite) -> None:
     """
     best = {}
     for design in DESIGNS:
-        candidates = _rank(suite, "draws", design, range(DRAWS), DRAW_SEED)[:FULL]
+        candidates = _rank(suite, "draws", design, range(suite.draw_count), DRAW_SEED)[:FULL]
         best[design] = _rank(suite, "full", design, candidates, FULL_SEED)[0]
     for seed in JUDGING_SEEDS:
         for design in DESIGNS:
             _add_run(add, suite, design, best[design], seed, suite.full_epochs)
+
+
+def add_solving(add: Callable[..., None], suite: Suite) -> None:
+    """Add the runs whose steps to solve the task are compared: every draw with every design, each draw with a seed."""
+    for index in range(suite.draw_count):
+        for design in DESIGNS:
+            _add_run(add, suite, design, index, SOLVING_SEED + index, suite.full_epochs)
 
 
 def data_path(name: str) -> str:
@@ -160,15 +176,15 @@ def data_path(name: str) -> str:
 
 def _add_run(add: Callable[..., None], suite: Suite, design: str, index: int, seed: int, epochs: float) -> None:
     """Add one run with the settings of a draw."""
-    draw = draws(suite.learning_rates)[index]
+    draw = draws(suite.learning_rates, suite.draw_count)[index]
     settings = dict(suite.settings)
     settings["optimizer.learning_rate"] = draw.learning_rate
     for key in suite.dropout_keys:
         settings[key] = draw.dropout
     settings["cell.forget_bias"] = draw.forget_bias
     settings["train.epochs"] = epochs
-    arguments = DESIGNS[design]
-    name = _trial_name(design, index, seed)
+    arguments = {**DESIGNS[design], **suite.arguments}
+    name = _trial_name(suite, design, index, seed)
     add(suite.config, **arguments, model_params=suite.model_params, seed=seed, settings=settings, name=name)
 
 
@@ -188,7 +204,7 @@ def _rank(suite: Suite, stage: str, design: str, indices: Sequence[int], seed: i
     root = Path(os.environ.get("NLSTM_JAX_SUITE", "sweeps/suite_v1"))
     keys = {}
     for index in indices:
-        folder = root / f"{suite.name}_{stage}" / "trials" / _trial_name(design, index, seed)
+        folder = root / f"{suite.name}_{stage}" / "trials" / _trial_name(suite, design, index, seed)
         progress = read_progress(folder)
         if not progress.ended:
             raise ConfigError(
@@ -199,13 +215,9 @@ def _rank(suite: Suite, stage: str, design: str, indices: Sequence[int], seed: i
     return sorted(keys, key=keys.__getitem__)
 
 
-def _trial_name(design: str, index: int, seed: int) -> str:
-    """Return the name of a trial, which is that of its run folder.
-
-    >>> _trial_name("N", 3, 10)
-    'N-draw3-seed10'
-    """
-    return f"{design}-draw{index}-seed{seed}"
+def _trial_name(suite: Suite, design: str, index: int, seed: int) -> str:
+    """Return the name of a trial, which is that of its run folder, e.g. `N-draw3-seed10`."""
+    return f"{suite.prefix}{design}-draw{index}-seed{seed}"
 
 
 def _scale(quantile: float, bounds: tuple[float, float]) -> float:

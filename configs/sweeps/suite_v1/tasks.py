@@ -1,4 +1,4 @@
-"""The tasks of `suite_v1` that run on real data: their config files, budgets, priors and lengths."""
+"""The tasks of `suite_v1`: their config files, budgets, priors and lengths."""
 
 from configs.sweeps.suite_v1.designs import Suite, data_path
 
@@ -45,3 +45,39 @@ SALES = Suite(
     },
 )
 """Monthly sales of shops."""
+
+_GATES = Suite(
+    name="timescales",
+    config="configs/timescales.py",
+    model_params=20_000,
+    learning_rates=(1e-3, 2e-2),
+    # An epoch has 62.5 steps, so these are 1,500 and 4,000 steps.
+    short_epochs=24.0,
+    full_epochs=64.0,
+    dropout_keys=("model.dropout_between", "model.dropout_output"),
+    settings={},
+    arguments={"variant": "gates"},
+    draw_count=20,
+    prefix="gates-",
+)
+
+TIMESCALES = (_GATES, _GATES._replace(arguments={"variant": "feeds"}, prefix="feeds-"))
+"""The two processes, which share each sweep. The interaction of design and process is a result of its own."""
+
+_RECALL = Suite(
+    name="state_tracking",
+    config="configs/state_tracking.py",
+    model_params=60_000,
+    learning_rates=(1e-3, 2e-2),
+    # One epoch has 6,000 steps. There are no short runs.
+    short_epochs=1.0,
+    full_epochs=1.0,
+    dropout_keys=(),
+    settings={},
+    arguments={"variant": "recall"},
+    draw_count=20,
+    prefix="recall-",
+)
+
+STATE_TRACKING = (_RECALL, _RECALL._replace(arguments={"variant": "s5"}, prefix="s5-"))
+"""Delayed recall and the word problem of S5, which share a sweep."""
