@@ -120,7 +120,7 @@ class RunRecord:
         changes += explain_environment(recorded, environment, self.config)
         declared = {
             "own_code": own_code,
-            "metrics": settings.describe_metrics(self.config["task"]),
+            "metrics": settings.describe_metrics(self.config),
             "question": settings.describe_question(self.config, checksums),
         }
         self.folder.write_environment({**environment, **declared})
