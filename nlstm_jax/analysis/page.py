@@ -143,9 +143,8 @@ def _script_data(comparisons: Sequence[Comparison], labels: Sequence[str], metri
 
 
 def _plotly_style(style: GroupStyle) -> JsonObject:
-    """Return the color and the symbol of a group, as Plotly names them."""
-    symbol = SYMBOLS[MARKERS.index(style.marker)]
-    return {"color": style.color, "symbol": f"{symbol}-open" if style.hollow else symbol}
+    """Return the color and the marker of a group, as Plotly names them."""
+    return {"color": style.color, "symbol": SYMBOLS[MARKERS.index(style.marker)], "hollow": style.hollow}
 
 
 def _panel_data(comparison: Comparison, labels: Sequence[str], metrics: Sequence[str]) -> JsonObject:

@@ -144,7 +144,7 @@ def test_markers_have_their_names_in_plotly(make_run) -> None:
     cell = {"name": "nlstm", "depth": 2}
     runs = [make_run(name, 0, valid=[3.0], config={"cell": cell}) for name in ("first", "second")]
     styles = embedded(render({"": compare(runs)}, PlotOptions("log_loss")))["styles"]
-    assert [style["symbol"] for style in styles] == ["square", "square-open"]
+    assert [(style["symbol"], style["hollow"]) for style in styles] == [("square", False), ("square", True)]
     assert styles[0]["color"] == "#d55e00" != styles[1]["color"]
 
 

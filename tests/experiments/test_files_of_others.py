@@ -57,7 +57,7 @@ def write_prices(path: Path, *, factor: float = 1.0, gap: int = 0, flat: bool = 
 
 
 def write_sales(folder: Path, months: int, year: int) -> str:
-    """Write `months` months of sales of 4 pairs from January of a year, and return the setting that names the folder."""
+    """Write months of sales of 4 pairs from January of a year, and return the setting that names their folder."""
     folder.mkdir()
     rows = ["date,date_block_num,shop_id,item_id,item_price,item_cnt_day"]
     for month in range(months):
@@ -256,4 +256,4 @@ def test_weights_of_tensorflow_and_keras_are_converted_or_named(run_scripts, tmp
         assert (name, results[name].code) == (name, 0)
         assert results[name].out.startswith(layer + "\n")
     _, params = weights.load(tmp_path / "stack.ours.safetensors")
-    np.testing.assert_allclose(params[1].w_x[:, :4], stack["sequential/lstm_1/lstm_cell/kernel"][:, :4])
+    np.testing.assert_allclose(params.layers[1].w_x[:, :4], stack["sequential/lstm_1/lstm_cell/kernel"][:, :4])
