@@ -100,7 +100,7 @@ def ended(run_scripts, tmp_path_factory):
 
     trained = run_scripts(
         {
-            "bom": train("bom", TEXT, write_texts(folder / "bom", "{split}.txt", 60 * "the cat\n", "utf-8-sig")),
+            "bom": train("bom", TEXT, write_texts(folder / "bom", "{split}.txt", 150 * "the cat\n", "utf-8-sig")),
             "ptb_char": train("ptb_char", TEXT, write_texts(folder / "char", "{split}.txt", 60 * characters)),
             "ptb_char as characters": train(
                 "none", TEXT, f"--config.data.path={folder / 'char'}", "--config.data.unit=characters"
