@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.settings.suggestions import similar_setting
 
 ARGUMENTS: dict[str, settings.Setting] = {
     "cell": settings.Setting("lstm", "a cell's name, or package.module:factory"),
@@ -54,11 +55,7 @@ def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         if name not in known:
-            similar_names = difflib.get_close_matches(name, known, n=1)
-            hint = f"; there are {', '.join(known)}"
-            if similar_names:
-                hint = f"; did you mean {similar_names[0]!r}?"
-            raise ConfigError(f"config argument {name!r}: no such argument{hint}")
+            raise ConfigError(f"config argument {name!r}: no such argument; {_hint(name, list(known))}")
         if name in parsed:
             raise ConfigError(f"config argument {name!r}: given twice")
         parsed[name] = _parse_value(name, known[name], value if equals else "true")
@@ -73,6 +70,17 @@ def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
     if len(widths) > 1:
         raise ConfigError(f"config arguments {' and '.join(map(repr, widths))}: one of them expected, found both")
     return values
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """Return what an unknown argument may mean: another argument, a setting, or else all arguments."""
+    similar_names = difflib.get_close_matches(name, known, n=1)
+    if similar_names:
+        return f"did you mean {similar_names[0]!r}?"
+    similar = similar_setting(name, list(settings.COMMON))
+    if similar:
+        return f"did you mean the setting {similar}?"
+    return f"there are {', '.join(known)}"
 
 
 def start(task: str, values: dict[str, Any], variants: tuple[str, ...] = ("",)) -> ConfigDict:

@@ -138,6 +138,10 @@ def test_arguments_are_typed_and_have_defaults():
     [
         ("cel=lstm", "config argument 'cel': no such argument; did you mean 'cell'?"),
         (
+            "learning_rate=1",
+            "config argument 'learning_rate': no such argument; did you mean the setting optimizer.learning_rate?",
+        ),
+        (
             "lstm",
             "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, "
             "model_params, flops, state, seed, smoke",
