@@ -74,8 +74,9 @@ def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
 
 def _hint(name: str, known: list[str]) -> str:
     """Return what an unknown argument may mean: another argument, a setting, or else all arguments."""
+    is_setting = any(key.rpartition(".")[2] == name for key in settings.COMMON)
     similar_names = difflib.get_close_matches(name, known, n=1)
-    if similar_names:
+    if similar_names and not is_setting:
         return f"did you mean {similar_names[0]!r}?"
     similar = similar_setting(name, list(settings.COMMON))
     if similar:
