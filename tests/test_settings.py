@@ -60,6 +60,25 @@ def test_a_setting_by_level_takes_one_value_or_several(value: object) -> None:
     settings.check(config)
 
 
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("learning_rate", "optimizer.learning_rate"),
+        ("model.dropout", "model.dropout_input"),
+        ("dropout", "model.dropout_input"),
+        ("batch", "train.batch_size"),
+        ("train.batch", "train.batch_size"),
+        ("eval.batch", "eval.batch_size"),
+    ],
+)
+def test_a_name_of_other_libraries_is_answered_by_the_setting_that_it_means(key: str, meant: str) -> None:
+    config = settings.defaults("poems", "lstm").to_dict()
+    assert (
+        settings.explain_unknown_setting(key, config) == f"config.{key}: no such setting; did you mean config.{meant}?"
+    )
+
+
 def test_an_unknown_setting_is_named_with_the_nearest() -> None:
     config = settings.defaults("poems", "lstm").to_dict()
     config["train"]["batchsize"] = 3

@@ -1,9 +1,8 @@
 """The validation curves as a picture for a README or a paper, readable without color vision."""
 
-import itertools
 import math
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,26 +14,10 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from nlstm_jax.analysis.comparison import Comparison, facts_of
-from nlstm_jax.analysis.curves import AXES, Curve, Group, is_number
+from nlstm_jax.analysis.curves import AXES, Curve, is_number
+from nlstm_jax.analysis.group_style import GroupStyle, group_styles
 from nlstm_jax.analysis.statistics import format_estimate
 from nlstm_jax.errors import ConfigError
-
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito's palette, blue and vermilion first, without its yellow, which is too faint for a line on white."""
-
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-
-DESIGNS = (
-    "lstm",
-    "nlstm depth=2",
-    "lstm layers=2",
-    "nlstm depth=3",
-    "lstm layers=3",
-    "gru",
-    "peephole",
-    "elman",
-)
-"""The cells that have the same color and marker in every picture, in the order of `COLORS` and `MARKERS`."""
 
 STYLES: dict[str, dict[str, Any]] = {
     "valid": {"linestyle": "-", "linewidth": 1.8},
@@ -71,13 +54,13 @@ class _PlottedCurve(NamedTuple):
     """A curve in the picture.
 
     Attributes:
-        group_index: The index of its group, which decides its color and marker.
+        style: The style of its group.
         split: The split of the data.
         curve: The values.
         along: The position of each value on the horizontal axis.
     """
 
-    group_index: int
+    style: GroupStyle
     split: str
     curve: Curve
     along: tuple[float, ...]
@@ -93,11 +76,11 @@ def draw(comparison: Comparison, look: PlotOptions) -> Figure:
     height = max(4.2, 0.26 * lines_per_label * len(labels) + 1.2)
     figure = Figure(figsize=(7.2, height), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    group_indices = style_indices(comparison.groups)
+    styles = group_styles(comparison.groups)
 
-    plotted = _draw_panel(axes, comparison, look, group_indices)
+    plotted = _draw_panel(axes, comparison, look, styles)
     _draw_legend(figure, plotted)
-    _label_lines(figure, axes, dict(zip(group_indices.values(), labels, strict=True)), plotted, 0.21 * lines_per_label)
+    _label_lines(figure, axes, dict(enumerate(labels)), plotted, 0.21 * lines_per_label)
     return figure
 
 
@@ -112,14 +95,14 @@ def draw_facets(facets: Mapping[str, Comparison], look: PlotOptions) -> Figure:
     """
     columns = min(3, len(facets))
     rows = math.ceil(len(facets) / columns)
-    group_indices = style_indices(group for comparison in facets.values() for group in comparison.groups)
-    figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.22 * len(group_indices) + 0.3), layout="constrained")
+    styles = group_styles(group for comparison in facets.values() for group in comparison.groups)
+    figure = Figure(figsize=(3.6 * columns + 0.4, 3.1 * rows + 0.22 * len(styles) + 0.3), layout="constrained")
     FigureCanvasAgg(figure)
     all_axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     panels = all_axes[: len(facets)]
 
     for axes, (title, comparison) in zip(panels, facets.items(), strict=True):
-        _draw_panel(axes, comparison, look, group_indices)
+        _draw_panel(axes, comparison, look, styles)
         axes.set_title(title, fontsize=9.5, parse_math=False)
         axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 2.5, 5, 10], integer=True))
     limits = [axes.get_ylim() for axes in panels]
@@ -129,8 +112,8 @@ def draw_facets(facets: Mapping[str, Comparison], look: PlotOptions) -> Figure:
         axes.set_visible(False)
 
     handles = []
-    for label, index in group_indices.items():
-        handles.append(Line2D([], [], color=_color(index), marker=_marker(index), label=label))
+    for label, style in styles.items():
+        handles.append(Line2D([], [], color=style.color, label=label, **_marker_style(style)))
     figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8.5)
     return figure
 
@@ -153,31 +136,33 @@ def draw_against(facets: Mapping[str, Comparison], key: str, look: PlotOptions) 
     for setting in settings:
         if not is_number(setting):
             raise ConfigError(f"--against={key}: a setting that is a number expected, found {setting!r}")
-    group_indices = style_indices(group for comparison in facets.values() for group in comparison.groups)
+    styles = group_styles(group for comparison in facets.values() for group in comparison.groups)
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
     _style_axes(axes, next(iter(facets.values())), look, {"valid"})
     axes.set_xlabel(key)
 
     plotted = []
-    for label, index in group_indices.items():
+    for label, style in styles.items():
         values = _best_values(label, settings, list(facets.values()), look.metric)
         if not values:
             # Nothing has been evaluated yet, or this group has other metrics.
             continue
         means = tuple(math.fsum(seeds) / len(seeds) for seeds in values.values())
         curve = Curve(tuple(range(len(values))), means, None)
-        plotted.append(_PlottedCurve(index, "valid", curve, tuple(values)))
+        plotted.append(_PlottedCurve(style, "valid", curve, tuple(values)))
         _draw_curve(axes, plotted[-1])
         dots = [(setting, value) for setting, seeds in values.items() for value in seeds]
-        axes.plot(*zip(*dots, strict=True), ".", color=_color(index), alpha=0.6, markersize=5, gid=f"seeds {index}")
+        axes.plot(
+            *zip(*dots, strict=True), ".", color=style.color, alpha=0.6, markersize=5, gid=f"seeds {style.group_index}"
+        )
 
     handles = [
         Line2D([], [], color=GRAY, label="mean", **STYLES["valid"]),
         Line2D([], [], color=GRAY, marker=".", linestyle="", label="a seed"),
     ]
     _draw_row_of_handles(figure, handles)
-    _label_lines(figure, axes, {index: label for label, index in group_indices.items()}, plotted, 0.21)
+    _label_lines(figure, axes, {style.group_index: label for label, style in styles.items()}, plotted, 0.21)
     return figure
 
 
@@ -186,48 +171,11 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=200, bbox_inches="tight", metadata={"Software": None})
 
 
-def style_indices(groups: Iterable[Group]) -> dict[str, int]:
-    """Return the number that decides the color and the marker of each group, by its label.
-
-    A cell of `DESIGNS` has the same number in every picture. If several groups have such a cell, the first of them has
-    the number. The other groups have the numbers that are left.
-    """
-    first_groups: dict[str, Group] = {}
-    for group in groups:
-        first_groups.setdefault(group.label, group)
-
-    indices: dict[str, int] = {}
-    for label, group in first_groups.items():
-        design = _design(group)
-        if design in DESIGNS and DESIGNS.index(design) not in indices.values():
-            indices[label] = DESIGNS.index(design)
-    reserved = set(indices.values())
-    left = (index for index in itertools.count() if index not in reserved)
-    for label in first_groups:
-        if label not in indices:
-            indices[label] = next(left)
-    return {label: indices[label] for label in first_groups}
-
-
-def _design(group: Group) -> str:
-    """Return the cell of a group, its depth and its number of layers, as `DESIGNS` names them."""
-    cell = group.runs[0].config.get("cell", {})
-    design = str(cell.get("name", ""))
-    if design == "nlstm":
-        design += f" depth={cell.get('depth')}"
-    if cell.get("layers", 1) > 1:
-        design += f" layers={cell['layers']}"
-    return design
-
-
-def _color(group_index: int) -> str:
-    """Return the color of a group."""
-    return COLORS[group_index % len(COLORS)]
-
-
-def _marker(group_index: int) -> str:
-    """Return the marker of a group."""
-    return MARKERS[group_index % len(MARKERS)]
+def _marker_style(style: GroupStyle) -> dict[str, Any]:
+    """Return Matplotlib's options for the markers of a group."""
+    if style.hollow:
+        return {"marker": style.marker, "markerfacecolor": "white", "markeredgecolor": style.color}
+    return {"marker": style.marker, "markeredgecolor": "white"}
 
 
 def _best_values(
@@ -244,13 +192,13 @@ def _best_values(
 
 
 def _draw_panel(
-    axes: Axes, comparison: Comparison, look: PlotOptions, group_indices: Mapping[str, int]
+    axes: Axes, comparison: Comparison, look: PlotOptions, styles: Mapping[str, GroupStyle]
 ) -> list[_PlottedCurve]:
     """Draw all curves of a comparison and its floor, and return the curves."""
     splits = ["test", "valid"]
     if look.show_train:
         splits.insert(0, "train")
-    plotted = _curves(comparison, look, splits, group_indices) or _curves(comparison, look, ["train"], group_indices)
+    plotted = _curves(comparison, look, splits, styles) or _curves(comparison, look, ["train"], styles)
     _style_axes(axes, comparison, look, {item.split for item in plotted})
 
     floor = comparison.floor(look.metric)
@@ -268,7 +216,7 @@ def _draw_panel(
 
 
 def _curves(
-    comparison: Comparison, look: PlotOptions, splits: Sequence[str], group_indices: Mapping[str, int]
+    comparison: Comparison, look: PlotOptions, splits: Sequence[str], styles: Mapping[str, GroupStyle]
 ) -> list[_PlottedCurve]:
     """Return the curves of all groups on some splits, as far as they exist and their positions are known."""
     curves = []
@@ -279,7 +227,7 @@ def _curves(
                 continue
             along = group.along(look.axis, curve.steps)
             if along:
-                curves.append(_PlottedCurve(group_indices[group.label], split, curve, along))
+                curves.append(_PlottedCurve(styles[group.label], split, curve, along))
     return curves
 
 
@@ -341,28 +289,27 @@ def _use_plain_ticks(axes: Axes, wide: bool) -> None:
 def _draw_curve(axes: Axes, item: _PlottedCurve) -> None:
     """Draw one curve. Validation curves have markers, and a band if there are several seeds."""
     curve = item.curve
-    color = _color(item.group_index)
+    style = item.style
     is_validation = item.split == "valid"
 
     # Markers of different groups are shifted against each other, so that close curves can be told apart.
     marker_spacing = max(1, len(curve.steps) // 8)
-    first_marker = item.group_index * marker_spacing // 3 % marker_spacing
+    first_marker = style.group_index * marker_spacing // 3 % marker_spacing
     axes.plot(
         item.along,
         curve.mean,
-        color=color,
+        color=style.color,
         **STYLES[item.split],
-        marker=_marker(item.group_index) if is_validation else None,
+        **(_marker_style(style) if is_validation else {}),
         markevery=(first_marker, marker_spacing),
         markersize=5,
-        markeredgecolor="white",
-        markeredgewidth=0.6,
-        gid=f"{item.split} {item.group_index}",
+        markeredgewidth=1.2 if style.hollow else 0.6,
+        gid=f"{item.split} {style.group_index}",
     )
     if curve.half_width and is_validation:
         low = [mean - half_width for mean, half_width in zip(curve.mean, curve.half_width, strict=True)]
         high = [mean + half_width for mean, half_width in zip(curve.mean, curve.half_width, strict=True)]
-        axes.fill_between(item.along, low, high, color=color, alpha=BAND_ALPHA, linewidth=0)
+        axes.fill_between(item.along, low, high, color=style.color, alpha=BAND_ALPHA, linewidth=0)
 
 
 def _draw_floor(axes: Axes, floor: float) -> None:
@@ -386,19 +333,20 @@ def _label_lines(
     """
     figure.draw_without_rendering()
     box = axes.get_window_extent()
+    styles = {item.style.group_index: item.style for item in plotted}
     heights: dict[int, float] = {}
     for item in plotted:
         end = axes.transData.transform((0, item.curve.mean[-1]))[1]
-        heights[item.group_index] = min(max((end - box.y0) / box.height, 0.0), 1.0)
+        heights[item.style.group_index] = min(max((end - box.y0) / box.height, 0.0), 1.0)
 
     ascending = sorted(heights, key=heights.__getitem__)
     gap = gap_inches / (box.height / figure.dpi)
     spread = _spread([heights[index] for index in ascending], gap)
     for index, height in zip(ascending, spread, strict=True):
-        marker: dict[str, Any] = {"marker": _marker(index), "markersize": 6, "markeredgecolor": "white"}
-        style: dict[str, Any] = {"transform": axes.transAxes, "color": _color(index)}
-        axes.plot([1.03], [height], clip_on=False, gid="label", **style, **marker)
-        axes.text(1.05, height, labels[index], va="center", parse_math=False, **style)
+        style = styles[index]
+        place: dict[str, Any] = {"transform": axes.transAxes, "color": style.color}
+        axes.plot([1.03], [height], clip_on=False, gid="label", markersize=6, **place, **_marker_style(style))
+        axes.text(1.05, height, labels[index], va="center", parse_math=False, **place)
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:

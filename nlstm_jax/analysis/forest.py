@@ -7,11 +7,13 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from nlstm_jax.analysis.figure import COLORS, GRAY
+from nlstm_jax.analysis.figure import GRAY
 from nlstm_jax.analysis.statistics import LEVEL, holm
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import JsonObject
 
+_BLUE = "#0072B2"
+_LIGHT_BLUE = "#56B4E9"
 _ROW_HEIGHT = 0.34
 _WIDEST = 6.0
 """The largest part of the axis on each side, in margins. Intervals that go beyond it end in an arrow."""
@@ -26,14 +28,14 @@ def draw_forest(judgements: Sequence[JsonObject]) -> Figure:
     rows = [judgement for judgement in judgements if judgement["value"] is not None]
     figure = Figure(figsize=(8.6, 1.3 + _ROW_HEIGHT * max(1, len(rows))), layout="constrained")
     axes = FigureCanvasAgg(figure).figure.add_subplot()
-    axes.axvspan(-1, 1, color=COLORS[4], alpha=0.22, linewidth=0)
+    axes.axvspan(-1, 1, color=_LIGHT_BLUE, alpha=0.22, linewidth=0)
     axes.axvline(0, color=GRAY, linewidth=0.8)
 
     ends = [2.0]
     for position, row in enumerate(rows):
         value = row["value"] / row["margin"]
         half_width = (row["half_width"] or 0.0) / row["margin"]
-        color = COLORS[0] if row["named"] else GRAY
+        color = _BLUE if row["named"] else GRAY
         axes.plot([value - half_width, value + half_width], [position] * 2, color=color, linewidth=1.6)
         axes.plot([value], [position], "s" if row["named"] else "o", color=color, markersize=5)
         ends.append(min(_WIDEST, abs(value) + half_width))

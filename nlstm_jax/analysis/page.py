@@ -13,7 +13,8 @@ from plotly.offline import get_plotlyjs
 
 from nlstm_jax.analysis.comparison import CLOCKS, Comparison, code_lines
 from nlstm_jax.analysis.curves import AXES, SPLITS, Group, run_status
-from nlstm_jax.analysis.figure import COLORS, PlotOptions, style_indices
+from nlstm_jax.analysis.figure import PlotOptions
+from nlstm_jax.analysis.group_style import MARKERS, GroupStyle, group_styles
 from nlstm_jax.analysis.table import facet_rows, html_table
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import read_notes
@@ -30,7 +31,7 @@ SYMBOLS = (
     "triangle-left",
     "triangle-right",
 )
-"""Plotly's names of the markers in `figure.MARKERS`, in the same order."""
+"""Plotly's names of the markers in `group_style.MARKERS`, in the same order."""
 
 _PLOT = '<div class="plot" role="img" aria-label="curves of the metric; the table below has the numbers"></div>'
 
@@ -143,19 +144,22 @@ def _script_data(comparisons: Sequence[Comparison], labels: Sequence[str], metri
     """
     return {
         "groups": labels,
-        "looks": list(style_indices(_groups(comparisons)).values()),
-        "colours": COLORS,
-        "symbols": SYMBOLS,
+        "styles": [_plotly_style(style) for style in group_styles(_groups(comparisons)).values()],
         "axes": AXES,
         "units": {metric: comparisons[0].groups[0].runs[0].unit(metric) for metric in metrics},
         "panels": [_panel_data(comparison, labels, metrics) for comparison in comparisons],
     }
 
 
+def _plotly_style(style: GroupStyle) -> JsonObject:
+    """Return the color and the marker of a group, as Plotly names them."""
+    return {"color": style.color, "symbol": SYMBOLS[MARKERS.index(style.marker)], "hollow": style.hollow}
+
+
 def _panel_data(comparison: Comparison, labels: Sequence[str], metrics: Sequence[str]) -> JsonObject:
     """Return the data of one plot.
 
-    `place` is the index of a group's label. It is also the index of its look, the number of its color and its marker.
+    `place` is the index of a group's label and of its style.
     """
     groups = []
     for group in comparison.groups:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nlstm_jax.data.csv_columns import file_sha256
 from nlstm_jax.data.decoding import read_text
-from nlstm_jax.data.splits import SPLITS, hashed_split
+from nlstm_jax.data.splits import SPLITS, split_by_hash
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
 
@@ -103,10 +103,11 @@ def read_corpus(path: Path) -> Corpus:
     """
     if path.is_dir():
         return _read_quatrains(path)
-    splits: dict[str, list[Poem]] = {split: [] for split in SPLITS}
-    for poem in _parse_poems(path, _read_poems(path)):
-        text = "\n".join("".join(line) for line in poem)
-        splits[hashed_split(text, 0.05, 0.05)].append(poem)
+    poems = _parse_poems(path, _read_poems(path))
+    texts = ["\n".join("".join(line) for line in poem) for poem in poems]
+    splits = {}
+    for split, indices in split_by_hash(texts, 0.05, 0.05).items():
+        splits[split] = [poems[index] for index in indices]
     return Corpus(splits, "", {path.name: file_sha256(path)})
 
 

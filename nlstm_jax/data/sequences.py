@@ -10,7 +10,7 @@ import numpy as np
 
 from nlstm_jax.data.csv_columns import CsvTable, file_sha256, first_rows, match_column_names, read_columns
 from nlstm_jax.data.csv_kinds import TextColumn
-from nlstm_jax.data.splits import SPLITS, hashed_split
+from nlstm_jax.data.splits import SPLITS, split_by_hash
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
 
@@ -142,15 +142,10 @@ def _split_rows(table: CsvTable, rows: Sequence[tuple[str, ...]]) -> dict[str, l
             are required; without one, all three.
     """
     has_column = "split" in table.columns
-    rows_by_split: dict[str, list[int]] = {split: [] for split in SPLITS}
-    for row, symbols in enumerate(rows):
-        if has_column:
-            split = table.columns["split"][row].strip()
-            if split not in SPLITS:
-                raise table.error(row, "split", split, f"one of {', '.join(SPLITS)}")
-        else:
-            split = hashed_split(" ".join(symbols), 0.1, 0.1)
-        rows_by_split[split].append(row)
+    if has_column:
+        rows_by_split = _rows_by_column(table)
+    else:
+        rows_by_split = split_by_hash([" ".join(symbols) for symbols in rows], 0.1, 0.1)
 
     required = ("train", "valid") if has_column else SPLITS
     for split in required:
@@ -160,6 +155,17 @@ def _split_rows(table: CsvTable, rows: Sequence[tuple[str, ...]]) -> dict[str, l
                 message += "; a column split says which each belongs to"
             raise DataError(message)
     return {split: indices for split, indices in rows_by_split.items() if indices}
+
+
+def _rows_by_column(table: CsvTable) -> dict[str, list[int]]:
+    """Return the indices of the rows of each split by the column `split`. Raises a DataError for an unknown name."""
+    rows_by_split: dict[str, list[int]] = {split: [] for split in SPLITS}
+    for row, name in enumerate(table.columns["split"]):
+        split = name.strip()
+        if split not in SPLITS:
+            raise table.error(row, "split", split, f"one of {', '.join(SPLITS)}")
+        rows_by_split[split].append(row)
+    return rows_by_split
 
 
 def _notes(rows: Mapping[str, Sequence[tuple[str, ...]]], symbols: Sequence[str]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from nlstm_jax.runs.configuration import differences
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.lock import acquire_lock
 from nlstm_jax.runs.metric_writers import MetricWriter, open_metric_writers
-from nlstm_jax.runs.reader import ConfigTransform, keep_unchanged, read_run
+from nlstm_jax.runs.reader import ConfigTransform, Run, keep_unchanged, read_run
 from nlstm_jax.types import Config, JsonObject
 
 _RUN_FILES = (
@@ -114,7 +114,7 @@ class RunFolder:
             return False
         run = read_run(path, with_defaults)
         differing = differences(run.config, json.loads(json.dumps(config)))
-        is_longer = _is_longer(differing)
+        is_longer = _is_longer(run, differing)
         if is_longer and config["optimizer"]["schedule"] == "cosine":
             raise ConfigError(
                 f"workdir {path}: config.optimizer.schedule=cosine depends on the length of the run, so that the run "
@@ -234,13 +234,25 @@ def _may_belong_to_run(name: str) -> bool:
     return name.startswith(temporary_prefixes)
 
 
-def _is_longer(differing: Mapping[str, tuple[Any, Any]]) -> bool:
-    """Return True if two configurations differ in nothing but the length of training, and the new one is longer.
+def _is_longer(run: Run, differing: Mapping[str, tuple[Any, Any]]) -> bool:
+    """Return True if a configuration differs from a run's in nothing but the length of training, and is longer.
 
     Args:
+        run: The run in the folder.
         differing: The old and the new value of each setting that differs.
     """
-    if set(differing) not in ({"train.epochs"}, {"train.steps"}):
+    if not differing or not differing.keys() <= {"train.epochs", "train.steps"}:
         return False
-    ((old, new),) = differing.values()
-    return 0 < old < new
+    train = run.config["train"]
+    _, epochs = differing.get("train.epochs", (None, train["epochs"]))
+    old_steps, steps = differing.get("train.steps", (train["steps"], train["steps"]))
+    if old_steps and steps:
+        return bool(old_steps < steps)
+    if not old_steps and not steps:
+        return bool(train["epochs"] < epochs)
+
+    # One length is in steps and one in epochs, and the metrics of a finished run tell its length in both.
+    if not run.metrics or run.summary is None or run.summary.get("status") != "finished":
+        return False
+    last = run.metrics[-1]
+    return bool(last["step"] < steps if steps else last["epoch"] < epochs)

@@ -6,7 +6,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.settings.common import COMMON
 from nlstm_jax.settings.setting import Setting
+from nlstm_jax.settings.suggestions import similar_setting
 from nlstm_jax.settings.table import defaults
 
 ARGUMENTS: dict[str, Setting] = {
@@ -55,11 +57,7 @@ def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
     for part in filter(None, text.split(",")):
         name, equals, value = part.partition("=")
         if name not in known:
-            similar_names = difflib.get_close_matches(name, known, n=1)
-            hint = f"; there are {', '.join(known)}"
-            if similar_names:
-                hint = f"; did you mean {similar_names[0]!r}?"
-            raise ConfigError(f"config argument {name!r}: no such argument{hint}")
+            raise ConfigError(f"config argument {name!r}: no such argument; {_hint(name, list(known))}")
         if name in parsed:
             raise ConfigError(f"config argument {name!r}: given twice")
         parsed[name] = _parse_value(name, known[name], value if equals else "true")
@@ -74,6 +72,18 @@ def parse(text: str, variants: tuple[str, ...] = ()) -> dict[str, Any]:
     if len(widths) > 1:
         raise ConfigError(f"config arguments {' and '.join(map(repr, widths))}: one of them expected, found both")
     return values
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """Return what an unknown argument may mean: another argument, a setting, or else all arguments."""
+    is_setting = any(key.rpartition(".")[2] == name for key in COMMON)
+    similar_names = difflib.get_close_matches(name, known, n=1)
+    if similar_names and not is_setting:
+        return f"did you mean {similar_names[0]!r}?"
+    similar = similar_setting(name, list(COMMON))
+    if similar:
+        return f"did you mean the setting {similar}?"
+    return f"there are {', '.join(known)}"
 
 
 def start(task: str, values: dict[str, Any], variants: tuple[str, ...] = ("",)) -> ConfigDict:

@@ -19,7 +19,8 @@ _OTHER_NAMES = {
 def similar_setting(key: str, known: Sequence[str]) -> str | None:
     """Return the known setting that an unknown one most likely means.
 
-    The same name in another section comes first, then a name that begins with the unknown one, then a similar one.
+    Names that begin with the unknown one in its own section come first. The same name in another section follows, then
+    another one that begins with it, then a similar one. A seed is meant only if its section is named.
 
     Args:
         key: The dotted name of the unknown setting.
@@ -28,16 +29,20 @@ def similar_setting(key: str, known: Sequence[str]) -> str | None:
     Returns:
         The dotted name of a setting, or None if none is similar.
 
-    >>> known = ["optimizer.name", "optimizer.learning_rate", "train.batch_size", "model.dropout_input"]
-    >>> [similar_setting(key, known) for key in ("optimizer.lr", "learning_rate", "batch", "model.dropout")]
-    ['optimizer.learning_rate', 'optimizer.learning_rate', 'train.batch_size', 'model.dropout_input']
+    >>> known = ["optimizer.learning_rate", "train.batch_size", "model.dropout_input", "seeds.dropout"]
+    >>> [similar_setting(key, known) for key in ("optimizer.lr", "learning_rate", "batch")]
+    ['optimizer.learning_rate', 'optimizer.learning_rate', 'train.batch_size']
+    >>> [similar_setting(key, known) for key in ("model.dropout", "dropout", "seeds.drop")]
+    ['model.dropout_input', 'model.dropout_input', 'seeds.dropout']
     """
     section, _, name = key.rpartition(".")
     name = _OTHER_NAMES.get(name, name)
-    # Settings of the same section come first.
-    candidates = sorted(known, key=lambda candidate: candidate.rpartition(".")[0] != section)
+    own_section = [candidate for candidate in known if candidate.rpartition(".")[0] == section]
+    others = [candidate for candidate in known if candidate not in own_section and not candidate.startswith("seeds.")]
+    candidates = [*own_section, *others]
     names = [candidate.rpartition(".")[2] for candidate in candidates]
+    own_beginning = [candidate for candidate in names[: len(own_section)] if candidate.startswith(name)]
     same_name = [candidate for candidate in names if candidate == name]
     same_beginning = [candidate for candidate in names if candidate.startswith(name)]
-    similar = same_name or same_beginning or difflib.get_close_matches(name, names, n=1)
+    similar = own_beginning or same_name or same_beginning or difflib.get_close_matches(name, names, n=1)
     return candidates[names.index(similar[0])] if similar else None

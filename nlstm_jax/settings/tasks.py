@@ -27,6 +27,18 @@ TASKS: dict[str, str] = {
 """The classes of the tasks of this package, by name."""
 
 
+class UnitBySetting(NamedTuple):
+    """A unit that depends on a setting.
+
+    Attributes:
+        setting: The dotted name of the setting.
+        units: The unit for each value of the setting.
+    """
+
+    setting: str
+    units: Mapping[str, str]
+
+
 class Metric(NamedTuple):
     """A metric that a task reports.
 
@@ -37,7 +49,7 @@ class Metric(NamedTuple):
     """
 
     name: str
-    unit: str = ""
+    unit: str | UnitBySetting = ""
     higher_is_better: bool = False
 
 
@@ -130,12 +142,20 @@ def find_metric(config: Config, name: str) -> Metric:
     raise ConfigError(f"config.eval.metric: one of {names} expected, found {name!r}")
 
 
-def describe_metrics(task: str) -> dict[str, JsonObject]:
-    """Return the direction and the unit of every metric of a task, as they are written into a run folder."""
+def describe_metrics(config: Config) -> dict[str, JsonObject]:
+    """Return the direction and the unit of every metric of a run's task, as they are written into the run folder."""
     return {
-        metric.name: {"higher_is_better": metric.higher_is_better, "unit": metric.unit}
-        for metric in find_task(task).metrics
+        metric.name: {"higher_is_better": metric.higher_is_better, "unit": _resolve_unit(metric.unit, config)}
+        for metric in find_task(config["task"]).metrics
     }
+
+
+def _resolve_unit(unit: str | UnitBySetting, config: Config) -> str:
+    """Return a unit as text."""
+    if isinstance(unit, str):
+        return unit
+    section, _, key = unit.setting.partition(".")
+    return unit.units[config[section][key]]
 
 
 def describe_question(config: Config, checksums: Mapping[str, str]) -> JsonObject:

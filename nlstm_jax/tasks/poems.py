@@ -340,7 +340,7 @@ def read_poems(path: Path) -> Corpus:
             raise DataError(
                 f"poems: {path}: at least one poem in the {split} split expected, found none among "
                 f"{sum(map(len, corpus.splits.values()))} poems, which a hash of their text "
-                "splits 90/5/5; different poems, parted by blank lines, and more of them serve"
+                "splits 90/5/5; three different poems or more, parted by blank lines, serve"
             )
     return corpus
 

@@ -272,25 +272,17 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
     def baselines(self, split: str) -> dict[str, dict[str, float]]:
         """Return the errors of each baseline on a split. See `abilities.Baselines`.
 
-        All baselines see clipped counts, as the networks do. Ridge regression has α = 1, and its intercept
-        is not penalized. It is fitted on all months that the networks are trained on, and on the earlier months that
-        its shorter window allows.
-
-        Raises:
-            DataError: No training target has the months before it that ridge regression reads.
+        All baselines see clipped counts, as the networks do. Ridge regression has α = 1, and its intercept is not
+        penalized. It reads `RIDGE_MONTHS` months, or the months that the networks read if no training target has so
+        many months before it. It is fitted on all training targets that have enough months before them.
         """
         train = self.splits["train"]
         windows = self.splits[split]
-        train_months = range(RIDGE_MONTHS, train.first + train.months)
+        end = train.first + train.months
+        length = RIDGE_MONTHS if end > RIDGE_MONTHS else train.window
+        train_arrays = sales_windows.collect_months(train, range(length, end), length)
         months = range(windows.first, windows.first + windows.months)
-        if not train_months:
-            raise DataError(
-                f"baselines: a training target after {RIDGE_MONTHS} months or more expected, as ridge regression "
-                f"reads them; found the last one after {train_months.stop - 1}, as the data have "
-                f"{self.history.counts.shape[1]} months"
-            )
-        train_arrays = sales_windows.collect_months(train, train_months, RIDGE_MONTHS)
-        arrays = sales_windows.collect_months(windows, months, RIDGE_MONTHS)
+        arrays = sales_windows.collect_months(windows, months, length)
         return monthly_baselines(train_arrays, arrays, self.bounds)
 
     def _note_on_clipping(self) -> list[str]:

@@ -11,7 +11,7 @@ from nlstm_jax.data.generators.prices import generate_prices
 from nlstm_jax.data.prices import VALUES, Prices, read_prices
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models import Forecaster, build_forecaster
-from nlstm_jax.settings import Metric, Question, Setting
+from nlstm_jax.settings import Metric, Question, Setting, UnitBySetting
 from nlstm_jax.settings.setting import rate, seed
 from nlstm_jax.tasks.base import StatelessTask
 from nlstm_jax.tasks.baselines import price_baselines
@@ -88,8 +88,8 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
     }
     metrics = (
         Metric("log_loss", "nats per target"),
-        Metric("mse", "squared unit of the target"),
-        Metric("rmse", "unit of the target"),
+        Metric("mse", UnitBySetting("data.target", {"log_return": "percent²", "change": "squared price units"})),
+        Metric("rmse", UnitBySetting("data.target", {"log_return": "percent", "change": "price units"})),
         Metric("direction_accuracy", higher_is_better=True),
     )
     # Version 2: with the likelihood `mse`, the variance of the log-loss is that of all training residuals.
@@ -141,9 +141,10 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         for split, split_days in days_by_split.items():
             if not len(split_days):
                 raise ConfigError(
-                    f"config.data.window={data['window']} and config.data.horizon={self.horizon}: more than "
-                    f"{len(prices.dates):,} rows, or fewer days, expected for an example to {split}; none goes across "
-                    f"more than config.data.largest_gap={data['largest_gap']} days without a row"
+                    f"config.data.window={data['window']} and config.data.horizon={self.horizon}: longer prices or a "
+                    f"shorter window and horizon expected, found {len(prices.dates):,} days, which have no example to "
+                    f"{split}; no example extends over more than config.data.largest_gap={data['largest_gap']} days "
+                    "without a row"
                 )
 
         channels = _make_channels(prices.values, data["inputs"])

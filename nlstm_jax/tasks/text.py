@@ -254,9 +254,10 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
 def _check_length(text: Int[np.ndarray, "N"], rows: int, targets: int, source: str) -> None:
     """Raise a DataError if a text is too short for `rows` rows of `targets` targets. `source` begins the message."""
     if len(text) // rows < targets + 1:
+        advice = "; a smaller config.train.batch_size or config.data.window serves" if rows * targets > 1 else ""
         raise DataError(
             f"{source}: {rows * (targets + 1):,} symbols or more for {rows} rows of {targets} targets "
-            f"expected, found {len(text):,}"
+            f"expected, found {len(text):,}{advice}"
         )
 
 

@@ -129,7 +129,7 @@ class RunRecord:
         declared = {
             "loop": self.loop.name,
             "own_code": own_code,
-            "metrics": settings.describe_metrics(self.config["task"]),
+            "metrics": settings.describe_metrics(self.config),
             "question": settings.describe_question(self.config, checksums),
         }
         self.folder.write_environment({**environment, **declared})

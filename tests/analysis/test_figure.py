@@ -5,18 +5,17 @@ from itertools import pairwise
 
 import pytest
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import rgb_to_hsv, to_rgb
 
 from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.figure import (
-    COLORS,
-    MARKERS,
     PlotOptions,
     draw,
     draw_against,
     draw_facets,
     save,
-    style_indices,
 )
+from nlstm_jax.analysis.group_style import DESIGNS, OTHER_COLORS, group_styles
 from nlstm_jax.errors import ConfigError
 
 FLOOR = {"data": {"floor": {"valid": {"log_loss": 1.9}}}}
@@ -107,24 +106,39 @@ def test_curves_are_the_means_and_bands_the_intervals(comparison) -> None:
     assert heights.max() == pytest.approx(curve.mean[0] + curve.half_width[0])
 
 
-def test_groups_differ_in_colour_and_in_marker(comparison) -> None:
-    first, second = (lines(draw(comparison, PlotOptions("log_loss")))[f"valid {place}"] for place in (0, 1))
-    assert (first.get_color(), first.get_marker()) == ("#0072B2", "o")
-    assert (second.get_color(), second.get_marker()) == ("#D55E00", "s")
-    pairs = {(COLORS[n % len(COLORS)], MARKERS[n % len(MARKERS)]) for n in range(60)}
-    assert len(pairs) == 60
+def test_groups_differ_in_color_and_in_marker(make_run) -> None:
+    cells = {"lstm": {"name": "lstm"}, "nlstm": {"name": "nlstm", "depth": 2}}
+    runs = [make_run(name, 0, valid=[3.0, 2.0], config={"cell": cell}) for name, cell in cells.items()]
+    first, second = (lines(draw(compare(runs), PlotOptions("log_loss")))[f"valid {index}"] for index in (0, 1))
+    assert (first.get_color(), first.get_marker()) == ("#0072b2", "o")
+    assert (second.get_color(), second.get_marker()) == ("#d55e00", "s")
 
 
-def test_a_cell_looks_the_same_in_every_picture(make_run) -> None:
+def test_a_cell_has_the_same_color_in_every_picture(make_run) -> None:
     cells = {"gru": {"name": "gru"}, "mine": {"name": "mine:make"}, "lstm": {"name": "lstm", "layers": 1}}
     runs = {name: make_run(name, 0, valid=[3.0, 2.0], config={"cell": cell}) for name, cell in cells.items()}
-    again = make_run("again", 0, valid=[3.0, 2.0], config={"cell": cells["lstm"]})
-    assert style_indices(compare([runs["lstm"], runs["gru"]]).groups) == {"lstm": 0, "gru": 5}
-    alone = style_indices(compare([runs["gru"]]).groups)
-    assert alone == {"gru": 5}
-    # A user's own cell, and a second group with a cell, have the looks that are left.
-    all_groups = compare([runs["gru"], runs["mine"], runs["lstm"], again]).groups
-    assert style_indices(all_groups) == {"gru": 5, "mine": 1, "lstm": 0, "again": 2}
+    styles = group_styles(compare(list(runs.values())).groups)
+    for name, run in runs.items():
+        (alone,) = group_styles(compare([run]).groups).values()
+        assert alone == styles[name]._replace(group_index=0)
+    assert len({style.color for style in styles.values()}) == len(cells)
+    # The color of a cell outside of `DESIGNS` is that of no cell in it.
+    assert styles["mine"].color.upper() not in DESIGNS.values()
+    assert len({*DESIGNS.values(), *OTHER_COLORS}) == len(DESIGNS) + len(OTHER_COLORS)
+
+
+def test_groups_of_one_cell_share_its_hue_and_differ(make_run) -> None:
+    for cell in ({"name": "lstm"}, {"name": "gru"}):
+        runs = [make_run(f"{n}", 0, valid=[3.0, 2.0], config={"cell": cell}) for n in range(12)]
+        styles = list(group_styles(compare(runs).groups).values())
+        assert len({style[1:] for style in styles}) == 12
+        hues = [rgb_to_hsv(to_rgb(style.color))[0] for style in styles]
+        assert hues == pytest.approx([hues[0]] * 12, abs=0.02)
+
+        first, second = (lines(draw(compare(runs), PlotOptions("log_loss")))[f"valid {n}"] for n in (0, 1))
+        assert first.get_marker() == second.get_marker()
+        assert first.get_color() != second.get_color()
+        assert (first.get_markerfacecolor(), second.get_markerfacecolor()) == (first.get_color(), "white")
 
 
 def test_the_first_evaluations_do_not_set_the_height(comparison) -> None:

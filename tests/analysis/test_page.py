@@ -9,7 +9,8 @@ import subprocess
 import pytest
 
 from nlstm_jax.analysis.comparison import compare
-from nlstm_jax.analysis.figure import MARKERS, PlotOptions
+from nlstm_jax.analysis.figure import PlotOptions
+from nlstm_jax.analysis.group_style import MARKERS
 from nlstm_jax.analysis.page import SYMBOLS, render, script_json
 from nlstm_jax.analysis.verdict import verdict
 
@@ -138,8 +139,13 @@ def test_splits_that_occur_can_be_chosen(make_run) -> None:
     assert boxes.findall(page) == [("train", " checked")]
 
 
-def test_markers_have_their_names_in_plotly() -> None:
+def test_markers_have_their_names_in_plotly(make_run) -> None:
     assert len(SYMBOLS) == len(MARKERS)
+    cell = {"name": "nlstm", "depth": 2}
+    runs = [make_run(name, 0, valid=[3.0], config={"cell": cell}) for name in ("first", "second")]
+    styles = embedded(render({"": compare(runs)}, PlotOptions("log_loss")))["styles"]
+    assert [(style["symbol"], style["hollow"]) for style in styles] == [("square", False), ("square", True)]
+    assert styles[0]["color"] == "#d55e00" != styles[1]["color"]
 
 
 # Uses the controls as a reader would, and records what Plotly then shows.

@@ -136,6 +136,11 @@ def test_arguments_are_typed_and_have_defaults():
     ("text", "validation_error"),
     [
         ("cel=lstm", "config argument 'cel': no such argument; did you mean 'cell'?"),
+        ("steps=9", "config argument 'steps': no such argument; did you mean the setting train.steps?"),
+        (
+            "learning_rate=1",
+            "config argument 'learning_rate': no such argument; did you mean the setting optimizer.learning_rate?",
+        ),
         (
             "lstm",
             "config argument 'lstm': no such argument; there are cell, depth, layers, features, params, "

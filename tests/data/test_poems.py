@@ -205,6 +205,15 @@ def test_blank_lines_part_poems_and_symbols_are_code_points_after_nfc(tmp_path):
     assert sorted(poems) == [characters("été\n dû 1"), characters("夜𠮷")]
 
 
+@pytest.mark.parametrize("count", [3, 10, 40])
+def test_a_few_poems_have_all_splits_and_equal_poems_are_in_one(tmp_path, count: int) -> None:
+    poems = [f"the river waits\nfor lantern {number}" for number in range(count)]
+    splits = read_corpus(write(tmp_path / "few.txt", "\n\n".join([*poems, *poems]))).splits
+    assert all(splits[split] for split in SPLITS)
+    assert sum(len(set(part)) for part in splits.values()) == count
+    assert len(splits["train"]) >= count
+
+
 def test_adding_a_poem_moves_no_other_to_another_split(tmp_path):
     def split_of_each(poems: list[str]) -> dict[str, str]:
         corpus = read_corpus(write(tmp_path / "poems.txt", "\n\n".join(poems)))

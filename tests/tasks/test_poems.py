@@ -174,10 +174,10 @@ def test_too_few_poems_for_a_batch_or_a_split_are_told(generated, tmp_path):
         "--config.train.batch_size=50 or less serves"
     )
     path = tmp_path / "two.txt"
-    path.write_text("one\n\ntwo\n")
+    path.write_text("one\n\none\n")
     with pytest.raises(DataError) as caught:
         built({**data, "path": str(path)}, 1)
     assert str(caught.value) == (
         f"poems: {path}: at least one poem in the valid split expected, found none among 2 poems, "
-        "which a hash of their text splits 90/5/5; different poems, parted by blank lines, and more of them serve"
+        "which a hash of their text splits 90/5/5; three different poems or more, parted by blank lines, serve"
     )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from requirements import real_data
+from requirements import real_data, requires
 
 from nlstm_jax.data.generators.shop_world import ShopWorld, shop_world_history
 from nlstm_jax.data.sales import SalesHistory, TestPairs, read_sales
@@ -158,14 +158,15 @@ def test_runs_that_cut_elsewhere_answer_another_question():
     assert "data.clip" in SalesTask.question.settings
 
 
-def test_baselines_without_enough_months_are_refused():
-    task = SalesTask(history(RNG.integers(0, 9, (4, 14))), {**OPTIONS, "window": 8}, "mse")
-    with pytest.raises(DataError) as caught:
-        task.baselines("valid")
-    assert str(caught.value) == (
-        "baselines: a training target after 12 months or more expected, as ridge regression reads them; found the "
-        "last one after 11, as the data have 14 months"
-    )
+@pytest.mark.parametrize(("months", "length"), [(15, 12), (14, 2), (5, 2)])
+def test_ridge_reads_what_the_networks_read_where_the_data_are_short(months, length):
+    """What training accepts, the baselines accept."""
+    requires("sklearn")
+    counts = RNG.integers(0, 9, (4, months))
+    errors = SalesTask(history(counts), {**OPTIONS, "window": 2}, "mse").baselines("valid")
+    assert f"ridge on the last {length} months" in errors
+    expected = np.square(np.minimum(counts[:, -2], 20)).mean()
+    assert errors["always zero"]["mse"] == pytest.approx(expected)
 
 
 def test_what_does_not_go_together_is_refused():

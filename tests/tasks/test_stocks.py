@@ -14,6 +14,7 @@ from nlstm_jax import models, tasks
 from nlstm_jax.data.generators.prices import generate_prices
 from nlstm_jax.data.prices import Prices, write_prices
 from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.settings import describe_metrics
 from nlstm_jax.tasks.stocks import StocksTask
 from nlstm_jax.training import fit
 from nlstm_jax.training.parallel import make_mesh, replicate
@@ -150,6 +151,20 @@ def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
     assert abs(ridge["rmse"] / expected - 1) < 0.1
 
 
+def test_baselines_serve_a_few_examples() -> None:
+    requires("sklearn")
+    task = StocksTask(generate_prices(30, seed=2), data(window=5), "mse")
+    assert "ridge on the last 5 days (penalty 1e+06)" in task.baselines("valid")
+
+
+def test_errors_have_the_unit_of_their_target() -> None:
+    config = stocks.get_config("variant=sequence").to_dict()
+    assert describe_metrics(config)["rmse"]["unit"] == "percent"
+    config["data"]["target"] = "change"
+    assert describe_metrics(config)["rmse"]["unit"] == "price units"
+    assert describe_metrics(config)["log_loss"]["unit"] == "nats per target"
+
+
 @pytest.mark.parametrize(
     ("rows", "changes", "online", "validation_error"),
     [
@@ -157,10 +172,20 @@ def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
             60,
             {"window": 50},
             False,
-            "config.data.window=50 and config.data.horizon=3: more than 60 rows",
+            "config.data.window=50 and config.data.horizon=3: longer prices",
         ),
-        (5, {}, False, "config.data.window=4 and config.data.horizon=3: more than 5 rows"),
-        (2, {"inputs": "raw"}, True, "config.data.window=4 and config.data.horizon=3: more than 2 rows"),
+        (
+            5,
+            {},
+            False,
+            "config.data.window=4 and config.data.horizon=3: longer prices",
+        ),
+        (
+            2,
+            {"inputs": "raw"},
+            True,
+            "config.data.window=4 and config.data.horizon=3: longer prices",
+        ),
         (
             60,
             {"fit_rows": 2},

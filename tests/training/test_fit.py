@@ -112,6 +112,24 @@ def test_a_finished_run_is_trained_longer_as_if_it_had_never_stopped(finished, t
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "longer", "shorter"),
+    [({"steps": 8}, {"epochs": 3.0}, {"epochs": 1.0}), ({"epochs": 1.0}, {"steps": 24}, {"steps": 8})],
+    ids=["steps-epochs", "epochs-steps"],
+)
+def test_a_length_in_epochs_and_one_in_steps_are_compared(first, longer, shorter, finished, tmp_path) -> None:
+    def with_length(length):
+        return smoke(**{f"train__{name}": value for name, value in length.items()})
+
+    undisturbed, _ = finished
+    fit(with_length(first), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"another configuration \(train\."):
+        fit(with_length(shorter), tmp_path / "run")
+    assert fit(with_length(longer), tmp_path / "run")["steps"] == 24
+    assert lines(tmp_path / "run") == lines(undisturbed)
+
+
+@pytest.mark.slow
 def test_a_longer_run_that_is_stopped_before_its_first_step_has_not_ended(tmp_path, monkeypatch) -> None:
     def stop(*arguments):
         raise KeyboardInterrupt
