@@ -77,8 +77,11 @@ def test_every_estimate_of_a_page_stands_in_a_result(page: Path) -> None:
 
 
 def test_a_result_is_drawn_anew_without_its_runs(make_run, tmp_path: Path) -> None:
+    config = {"cell": {"name": "lstm", "features": 8}}
     runs = [
-        make_run(name, seed, valid=[3.0 + seed, best]) for name, best in (("a", 2.0), ("b", 1.0)) for seed in (0, 1)
+        make_run(name, seed, valid=[3.0 + seed, best], config=config)
+        for name, best in (("a", 2.0), ("b", 1.0))
+        for seed in (0, 1)
     ]
     request = ComparisonRequest(PlotOptions("log_loss", log_y=True), contrast=("a", "b"), level=1.5)
     folder = tmp_path / "result"

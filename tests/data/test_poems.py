@@ -210,8 +210,8 @@ def test_a_few_poems_have_all_splits_and_equal_poems_are_in_one(tmp_path, count:
     poems = [f"the river waits\nfor lantern {number}" for number in range(count)]
     splits = read_corpus(write(tmp_path / "few.txt", "\n\n".join([*poems, *poems]))).splits
     assert all(splits[split] for split in SPLITS)
+    assert sum(len(part) for part in splits.values()) == 2 * count
     assert sum(len(set(part)) for part in splits.values()) == count
-    assert len(splits["train"]) >= count
 
 
 def test_adding_a_poem_moves_no_other_to_another_split(tmp_path):

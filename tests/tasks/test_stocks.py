@@ -153,7 +153,8 @@ def test_baselines_are_judged_on_the_windows_that_the_networks_see() -> None:
 
 def test_baselines_serve_a_few_examples() -> None:
     requires("sklearn")
-    task = StocksTask(generate_prices(30, seed=2), data(window=5), "mse")
+    settings = data(window=5, valid_fraction=0.3, test_fraction=0.3)
+    task = StocksTask(generate_prices(30, seed=2), settings, "mse")
     assert "ridge on the last 5 days (penalty 1e+06)" in task.baselines("valid")
 
 
