@@ -89,9 +89,11 @@ def _kill(name: str, command: tuple[str, ...], kills: int, number: int, bench: B
         process = bench.start(*command, f"--workdir={workdir}")
         time.sleep(draw.uniform(0.1, latest))
         process.send_signal(signal.SIGKILL)
+        ended = process.wait()
         done += 1
-        if process.wait().code != -signal.SIGKILL:
+        if ended.code != -signal.SIGKILL:
             # It has ended before: once more from the start, and killed earlier.
+            assert ended.code in (0, ALREADY_FINISHED), f"exit code {ended.code}: {(ended.out + ended.err)[-500:]}"
             shutil.rmtree(workdir)
             latest /= 2
             done = 0
