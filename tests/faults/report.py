@@ -35,6 +35,9 @@ ROWS = {
     13: ("evaluate, compare and sample while a run trains", "never a wrong figure, never exit 5"),
 }
 
+_SHOWN = 8
+"""The number of different observations that a row shows."""
+
 
 def page(cases: Sequence[Case], results: Mapping[tuple[int, str], Mapping[str, object]], command: str) -> str:
     """Return the page.
@@ -53,9 +56,9 @@ def page(cases: Sequence[Case], results: Mapping[tuple[int, str], Mapping[str, o
         done = [results[row, case.name] for case in of_row if (row, case.name) in results]
         good = [result for result in done if result["ok"]]
         seen = Counter(str(result["seen"]) for result in good)
-        text = "; ".join(f"{count} × {what}" for what, count in seen.most_common(4)) or "not run"
-        if len(seen) > 4:
-            text = f"{text}; {len(seen) - 4} others"
+        text = "; ".join(f"{count} × {what}" for what, count in seen.most_common(_SHOWN)) or "not run"
+        if len(seen) > _SHOWN:
+            text = f"{text}; {len(seen) - _SHOWN} others"
         reasons = {case.left_out for case in of_row if case.left_out}
         text = "; ".join([text, *(f"left out: {reason}" for reason in sorted(reasons))])
         seconds = sum(float(str(result["seconds"])) for result in done)

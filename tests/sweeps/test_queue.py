@@ -279,10 +279,14 @@ def test_a_source_that_takes_no_results_any_more_stops_the_jobs_that_run(tmp_pat
                 process.polls = -1_000_000
             return process
 
+    stop = ScriptedProcess.stop
+
+    def stop_at_its_end(process) -> None:
+        stop(process)
+        write_run(Path(process.folders[0]), "finished")
+
     monkeypatch.setattr(FixedTrials, "report_result", refuse)
-    monkeypatch.setattr(FixedTrials, "should_prune", refuse)
-    write_run(tmp_path / "sweep" / "trials" / "b", "running")
-    (tmp_path / "sweep" / "sweep.json").write_text('{"schema": 1, "trials": {}}')
+    monkeypatch.setattr(ScriptedProcess, "stop", stop_at_its_end)
     engine = LongB({"a": [0], "b": [0]}, capacity=2)
     with pytest.raises(StorageError, match=r"^no database; the processes of the sweep were stopped: 1$"):
         sweep(tmp_path, engine.codes, engine=engine)
