@@ -324,7 +324,7 @@ _add(
     references.nested(references.lstm(), **_OUTSIDE),
 )
 
-_add("own", "single own refused_natively", lambda dtype: Own(H))
+_add("own", "single own", lambda dtype: Own(H))
 
 _add(
     "transition_elman",

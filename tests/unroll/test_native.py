@@ -2,7 +2,11 @@
 
 import multiprocessing
 import os
+import signal
 import stat
+import subprocess
+import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +17,7 @@ import zoo
 from nlstm_jax.cells import LSTM, nested_lstm
 from nlstm_jax.unroll import unroll
 from nlstm_jax.unroll.native import CompilerError, UnsupportedError, library, scan
+from nlstm_jax.unroll.native import __main__ as native_main
 
 T, B, D = 5, 6, 3
 CORE = {"nested_3_add", "gru", "lstm_options"}
@@ -56,14 +61,15 @@ def assert_all_close(expected, found, tolerance):
         np.testing.assert_allclose(other, one, rtol=0, atol=tolerance * scale)
 
 
-@zoo.parametrize(without="refused_natively", default=CORE)
+@zoo.parametrize(default=CORE)
 def test_every_cell_runs_natively_and_equals_the_scan(name):
     layer = zoo.build(name)
-    expected = value_and_gradients(layer, "scan")
+    # The gradient of a cast to bfloat16, which that cell has, is rounded at every step of the scan.
+    expected = value_and_gradients(layer, "fused" if name == "own" else "scan")
     assert_all_close(expected, value_and_gradients(layer, "native"), 3e-5)
 
 
-@zoo.parametrize(without="refused_natively", default=[])
+@zoo.parametrize(default=[])
 def test_in_float64_every_cell_equals_the_scan_to_rounding(name):
     with jax.enable_x64(True):
         layer = zoo.build(name, jnp.float64)
@@ -71,9 +77,17 @@ def test_in_float64_every_cell_equals_the_scan_to_rounding(name):
         assert_all_close(expected, value_and_gradients(layer, "native", jnp.float64), 1e-11)
 
 
-def test_a_weight_on_the_left_of_a_matmul_is_refused_by_name():
-    with pytest.raises(UnsupportedError, match=r"mode='native': .* found (dot_general|a matmul)"):
-        value_and_gradients(zoo.build("own"), "native")
+class Sorted(LSTM):
+    """An LSTM with a sorted memory, an operation that the native loop lacks."""
+
+    def step(self, params, carry, z, noise):
+        carry, y = super().step(params, carry, z, noise)
+        return carry._replace(c=jnp.sort(carry.c, axis=-1)), y
+
+
+def test_an_operation_that_it_lacks_is_refused_by_name():
+    with pytest.raises(UnsupportedError, match=r"mode='native': .* found the operation sort"):
+        value_and_gradients(Sorted(4), "native")
 
 
 def run_body(body, parts, carry, xs, reverse=False):
@@ -204,6 +218,57 @@ def test_a_folder_that_others_can_write_to_is_refused(cache, mode):
     cache.chmod(0o700 | mode)
     with pytest.raises(CompilerError, match="owned by or writable for other users"):
         library.build()
+
+
+def test_a_library_that_others_could_have_written_is_not_loaded(cache, monkeypatch):
+    cache.mkdir(parents=True, mode=0o700)
+    path = library._path(library.find_compiler())
+    path.write_bytes(b"")
+    path.chmod(0o720)
+    with pytest.raises(CompilerError, match=r"loop-\w+\.so: owned by or writable for other users"):
+        library.build()
+    assert not library.is_compiled()
+    path.chmod(0o700)
+    assert library.is_compiled()
+    monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    with pytest.raises(CompilerError, match="native: owned by or writable for other users"):
+        library.build()
+    assert not library.is_compiled()
+
+
+def test_a_cache_that_is_no_folder_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(CompilerError, match="file/nlstm_jax/native: Not a directory"):
+        library.build()
+
+
+def test_the_command_that_compiles_says_in_one_line_why_it_cannot(cache, monkeypatch, capsys):
+    monkeypatch.setattr(library, "_load", library.build)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert native_main.main() == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no C++ compiler found (tried no-such-compiler" in line
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_compiles_leaves_a_cache_that_serves(cache, tmp_path):
+    slow_compiler = tmp_path / "cxx"
+    slow_compiler.write_text("#!/bin/sh\n[ $1 = --version ] && exit 0\nexec sleep 200\n")
+    slow_compiler.chmod(0o755)
+    code = "from nlstm_jax.unroll.native import library; library.build()"
+    variables = {"CXX": str(slow_compiler), "XDG_CACHE_HOME": str(tmp_path)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=os.environ | variables, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while not list(cache.glob("*.part")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    os.killpg(process.pid, signal.SIGKILL)
+    assert library.build().exists()
+    assert sorted(path.suffix for path in cache.iterdir()) == ["", ".so"]
 
 
 @pytest.mark.slow

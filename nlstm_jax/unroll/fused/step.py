@@ -174,6 +174,7 @@ def _match_patterns(equations: list[JaxprEqn], fixed: set[Var], returned: Sequen
     uses = Counter(variables(returned))
     for equation in equations:
         uses.update(variables(equation.invars))
+    equations = _with_weights_on_the_right(equations, fixed, uses)
 
     # The activation of each variable that has one. A gate that is also used without its activation would have to be
     # stored twice, and is left out.
@@ -193,6 +194,51 @@ def _match_patterns(equations: list[JaxprEqn], fixed: set[Var], returned: Sequen
         if isinstance(operation, GateActivations):
             computed.update(operation.outputs)
     return operations
+
+
+def _with_weights_on_the_right(equations: list[JaxprEqn], fixed: set[Var], uses: Counter[Var]) -> list[JaxprEqn]:
+    """Exchange the factors of matmuls with the weight on the left whose results are transposed at once.
+
+    `jnp.matmul(w, x)` of a batch of columns x [B, n, 1] is traced as a matmul with a result [m, B, 1] and a
+    transposition to [B, m, 1]. With x on the left the batch is the first axis everywhere.
+
+    Args:
+        equations: The equations of a step.
+        fixed: The variables that depend on constants alone.
+        uses: The number of uses of each variable.
+    """
+    transpositions = {
+        equation.invars[0]: equation
+        for equation in equations
+        if equation.primitive.name == "transpose" and isinstance(equation.invars[0], Var)
+    }
+    replaced: dict[Var, JaxprEqn] = {}
+    exchanged = []
+    for equation in equations:
+        matmul = _match_weight_matmul(equation, fixed)
+        result = equation.outvars[0]
+        transposition = transpositions.get(result)
+        if matmul is None or matmul.weight is not equation.invars[0] or transposition is None or uses[result] != 1:
+            exchanged.append(replaced.get(result, equation))
+            continue
+        contracted, batch = equation.params["dimension_numbers"]
+        weight_axes = len(aval(matmul.weight).shape) - len(contracted[0]) - len(batch[0])
+        axes = list(range(len(aval(result).shape)))
+        order = [*axes[: len(batch[0])], *axes[len(batch[0]) + weight_axes :]]
+        order += axes[len(batch[0]) : len(batch[0]) + weight_axes]
+        product = Var(aval(result).update(shape=tuple(aval(result).shape[axis] for axis in order)))
+        permutation = tuple(order.index(axis) for axis in transposition.params["permutation"])
+        exchanged.append(
+            equation.replace(
+                invars=[matmul.operand, matmul.weight],
+                outvars=[product],
+                params={**equation.params, "dimension_numbers": (contracted[::-1], batch[::-1])},
+            )
+        )
+        replaced[transposition.outvars[0]] = transposition.replace(
+            invars=[product], params={**transposition.params, "permutation": permutation}
+        )
+    return exchanged
 
 
 def _match_activations(equation: JaxprEqn, activated: dict[Var, JaxprEqn]) -> GateActivations | None:

@@ -33,6 +33,7 @@ FLAGS = (
 )
 """No `-ffast-math`: a NaN remains a NaN."""
 COMPILE_SECONDS = 300
+_PARTIAL = ".so.part"
 SWITCH = "NLSTM_JAX_NATIVE"
 """The environment variable that switches the native loop off if it is 0."""
 
@@ -131,17 +132,24 @@ def build() -> Path:
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _require_private(folder)
+        path = _path(compiler)
+        with open(folder / "lock", "w") as lock:
+            # A second process waits here, and then finds the library.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _remove_partial(folder)
+                _compile(compiler, path)
+        _require_private(path)
     except OSError as error:
         raise CompilerError(f"{folder}: {error.strerror}") from error
-    _require_private(folder)
-    path = _path(compiler)
-    with open(folder / "lock", "w") as lock:
-        # A second process waits here, and then finds the library.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            _compile(compiler, path)
-    _require_private(path)
     return path
+
+
+def _remove_partial(folder: Path) -> None:
+    """Remove what processes that were killed while they compiled have left. The caller holds the lock."""
+    for partial in folder.glob(f"*{_PARTIAL}"):
+        partial.unlink(missing_ok=True)
 
 
 def _path(compiler: str) -> Path:
@@ -177,7 +185,7 @@ def _processor() -> str:
 
 def _compile(compiler: str, path: Path) -> None:
     """Compile to a file beside `path`, and rename it: an interrupted compiler leaves no library."""
-    descriptor, name = tempfile.mkstemp(suffix=".so.part", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(suffix=_PARTIAL, dir=path.parent)
     os.close(descriptor)
     partial = Path(name)
     command = [compiler, *FLAGS, "-isystem", jax.ffi.include_dir(), str(SOURCE), "-o", str(partial)]

@@ -188,8 +188,13 @@ class Lowering:
         left, right = (self.read(atom) for atom in equation.invars)
         if not isinstance(left, View) or isinstance(right, View) or right.ndim != 2 or batch != ((), ()):
             raise UnsupportedError("a matmul of other factors than (rows, n) and a weight (n, m)")
-        if tuple(contracted) != (1,) or len(aval(equation.invars[0]).shape) != 2 or right.dtype != self.dtype:
+        shape = aval(equation.invars[0]).shape
+        is_row = len(contracted) == 1 and contracted[0] > 0 and width_of(shape) == shape[contracted[0]]
+        is_widened = jnp.promote_types(right.dtype, self.dtype) == self.dtype
+        if not is_row or not is_widened or aval(equation.outvars[0]).dtype != self.dtype:
             raise UnsupportedError("a matmul of other factors than (rows, n) and a weight (n, m)")
+        if right.dtype != self.dtype:
+            right = right.astype(self.dtype)
         weight = self._weight(right, other_contracted[0])
         inner, columns = self.weights[weight].inner, self.weights[weight].columns
         if left.repeated:
@@ -211,7 +216,10 @@ class Lowering:
     def _reduction(self, equation: JaxprEqn) -> View:
         (atom,) = equation.invars
         shape = aval(atom).shape
-        if tuple(equation.params["axes"]) != tuple(range(1, len(shape))) or len(shape) == 1:
+        reduced = tuple(equation.params["axes"])
+        if reduced and 0 not in reduced and all(shape[axis] == 1 for axis in reduced):
+            return self.view(atom, shape)
+        if reduced != tuple(range(1, len(shape))) or len(shape) == 1:
             raise UnsupportedError(f"{equation.primitive.name} over other axes than the last")
         return self.emit(equation.primitive.name, width_of(shape), [self.view(atom, shape)], columns=1)
 
@@ -221,8 +229,9 @@ class Lowering:
     _lower_squeeze = _lower_expand_dims = _lower_reshape
 
     def _lower_transpose(self, equation: JaxprEqn) -> Sequence[Operand]:
-        permutation = tuple(equation.params["permutation"])
-        if permutation != tuple(range(len(permutation))):
+        shape = aval(equation.invars[0]).shape
+        wide = [axis for axis in equation.params["permutation"] if axis == 0 or shape[axis] != 1]
+        if wide != sorted(wide):
             raise UnsupportedError("transpose")
         return [self.read(equation.invars[0])]
 
@@ -291,7 +300,7 @@ class Lowering:
         operand, padding = equation.invars
         rows, columns = equation.params["padding_config"][0], equation.params["padding_config"][-1]
         two_axes = len(equation.params["padding_config"]) == 2 and tuple(rows) == (0, 0, 0)
-        low, high, interior = columns
+        low, high, interior = map(int, columns)
         if not two_axes or interior or low < 0 or high < 0 or not isinstance(padding, Literal):
             raise UnsupportedError("pad of other axes than the last")
         filled = [self._literal(float(padding.val), width) for width in (low, high)]
