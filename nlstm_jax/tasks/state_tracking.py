@@ -195,6 +195,18 @@ class StateTrackingTask(StatelessTask[LanguageModel, TrackingBatch]):
             "sequence_accuracy": WeightedSum((is_solved * weight).sum(), weight.sum()),
         }
 
+    def example_lines(self, split: str, count: int) -> list[str]:
+        """Return the first sequences with the targets that count. See `abilities.ShowsExamples`."""
+        examples = self.splits[split]
+        lines = []
+        for index in range(min(count, examples.size)):
+            first = int(examples.first[index])
+            length = int(examples.lengths[index])
+            inputs = " ".join(map(str, examples.inputs[index, :length]))
+            targets = " ".join(map(str, examples.targets[index, first:length]))
+            lines.append(f"{inputs} → {targets}")
+        return lines
+
 
 def _draw_examples(data: Config, split: str) -> TrackingExamples:
     """Draw the sequences of a split.

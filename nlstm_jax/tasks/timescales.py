@@ -160,6 +160,10 @@ class TimescalesTask(StatelessTask[LanguageModel, TimescalesBatch]):
             "excess": WeightedSum(((nats - batch.optimum) * weights).sum(), targets),
         }
 
+    def example_lines(self, split: str, count: int) -> list[str]:
+        """Return the symbols of the first sequences. See `abilities.ShowsExamples`."""
+        return [" ".join(map(str, symbols)) for symbols in np.asarray(self.splits[split].symbols)[:count]]
+
 
 def _draw_examples(process: HiddenMarkovModel, count: int, length: int, seed: int) -> TimescalesExamples:
     """Draw sequences, and compute the log-loss of the best possible predictor on them."""

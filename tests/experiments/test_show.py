@@ -1,5 +1,6 @@
 import csv
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -176,15 +177,25 @@ def test_sales_are_shown_with_their_months_and_pairs(trained_runs, run_scripts):
     assert f"{len({key[:2] for key in sold}):,} pairs of " in ended.out
 
 
+def running_parity(text: str) -> list[str]:
+    """Return the parity of the ones up to each position."""
+    return [str(total % 2) for total in itertools.accumulate(map(int, text.split()))]
+
+
 @pytest.mark.parametrize(
     ("config", "check"),
     [
         ("echo:smoke", lambda given, target: given.split()[:2] == target.split()),
         ("classify:smoke,variant=cue", lambda given, target: given.split()[0] == target),
+        (
+            "state_tracking:smoke --config.data.kind=parity",
+            lambda given, target: running_parity(given) == target.split(),
+        ),
     ],
 )
 def test_generated_examples_obey_the_rule_of_their_task(run_scripts, config, check):
-    ended = run_scripts({"data": ["show", "data", f"--config={config}", "--examples=20"]})["data"]
+    flags = f"--config={config}".split()
+    ended = run_scripts({"data": ["show", "data", *flags, "--examples=20"]})["data"]
     assert (ended.code, ended.err) == (0, "")
     for texts in shown_examples(ended.out).values():
         assert len(texts) == 20
