@@ -1,6 +1,6 @@
 """Error rates of the verdicts with a margin: false "better", false "equivalent", and the power of "equivalent".
 
-    python -m benchmarks.margins --out=docs/results/margins.md     two minutes on one core
+    python -m benchmarks.margins --out=docs/results/margins.md     a minute on one core
     python -m benchmarks.margins --simulations=100                 to try it
 
 Simulates comparisons of two groups of six seeds, and judges each by `analysis.margin.judge`. The values are normal
@@ -189,8 +189,8 @@ def page(simulations: int) -> str:
         "seeds are the fewest of each group with so much power in the simulation. The last column is what "
         f"`seeds_for_equivalence` says of {_MANY} draws.",
         "",
-        '| values | margin | false "equivalent" at a difference of the margin, ≤ 5 %: first group higher | '
-        'first group lower | power of "equivalent" at no '
+        '| values | margin | false "equivalent" at a difference of the margin, ≤ 5 %: first group higher | first '
+        'group lower | power of "equivalent" at no '
         f"difference, {SEEDS} seeds | seeds for {100 * POWER:.0f} % | by the formula |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]

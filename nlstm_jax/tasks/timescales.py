@@ -3,6 +3,7 @@
 See `data.generators.timescales`. The loss of the best possible predictor is known, and is reported beside the model's.
 """
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nlstm_jax.data.generators.timescales import HiddenMarkovModel, optimal_log_loss, sample, slow_and_fast
+from nlstm_jax.data.generators.timescales import Variant, optimal_log_loss, sample, slow_and_fast
 from nlstm_jax.data.splits import SPLITS
 from nlstm_jax.models import LanguageModel, build_language_model
 from nlstm_jax.settings import Metric, Question, Setting
@@ -109,11 +110,11 @@ class TimescalesTask(StatelessTask[LanguageModel, TimescalesBatch]):
         Args:
             data: The section `data` of a configuration.
         """
-        process = slow_and_fast(data["process"], data["positions"], data["switch"], data["noise"])
+        rules = (data["process"], data["positions"], data["switch"], data["noise"])
         self.splits = {}
         for offset, split in enumerate(SPLITS):
             count = data[f"{split}_sequences"]
-            self.splits[split] = _draw_examples(process, count, data["length"], data["seed"] + offset)
+            self.splits[split] = _draw_examples(rules, count, data["length"], data["seed"] + offset)
 
         optima = {split: float(examples.optimum.mean()) for split, examples in self.splits.items()}
         sizes = ", ".join(f"{split} {examples.size:,}" for split, examples in self.splits.items())
@@ -122,7 +123,7 @@ class TimescalesTask(StatelessTask[LanguageModel, TimescalesBatch]):
             f"{optima['valid']:.4f} nats per symbol on the validation split",
         )
         self.targets_per_example = float(data["length"] - 1)
-        self.model_dims = {"vocabulary": process.emission.shape[1]}
+        self.model_dims = {"vocabulary": 2 * data["positions"]}
         checksum = hashlib.sha256()
         for examples in self.splits.values():
             checksum.update(np.asarray(examples.symbols).tobytes())
@@ -165,8 +166,14 @@ class TimescalesTask(StatelessTask[LanguageModel, TimescalesBatch]):
         return [" ".join(map(str, symbols)) for symbols in np.asarray(self.splits[split].symbols)[:count]]
 
 
-def _draw_examples(process: HiddenMarkovModel, count: int, length: int, seed: int) -> TimescalesExamples:
-    """Draw sequences, and compute the log-loss of the best possible predictor on them."""
+@functools.lru_cache(maxsize=6)
+def _draw_examples(rules: tuple[Variant, int, float, float], count: int, length: int, seed: int) -> TimescalesExamples:
+    """Draw sequences, and compute the log-loss of the best possible predictor on them.
+
+    They are drawn once in this process, as all trials of a sweep have them in common. `rules` are the arguments of
+    `slow_and_fast`.
+    """
+    process = slow_and_fast(*rules)
     symbols = sample(process, count, length, seed)
     optimum = optimal_log_loss(process, symbols)[:, 1:]
     return TimescalesExamples(symbols, optimum.astype(np.float32))
