@@ -41,7 +41,6 @@ class Protection:
 _CHECKPOINTS = "tests/training/test_checkpoint.py"
 _DAMAGE = "tests/training/test_damage.py"
 _FOLDER = "tests/runs/test_folder.py"
-_EARLIER = ("tests/sweeps/test_earlier_search.py", "-m", "slow or not slow")
 _SYNC = (_CHECKPOINTS, _DAMAGE, _FOLDER, "-k", "disk or crash")
 PROTECTIONS = (
     Protection("sync of a checkpoint's files", "training/checkpoint.py", "files.sync_tree(partial)", "pass", _SYNC, 7),
@@ -121,15 +120,9 @@ def cases() -> list[Case]:
     """Return the cases of the rows."""
     made = [Case(7, "order of sync and rename", partial(_pass_tests, _SYNC))]
     made.append(Case(9, "steps that are not finite", partial(_pass_tests, ("tests/training/test_nonfinite.py",))))
-    searches = ("tests/sweeps/test_search.py", "-m", "slow or not slow")
-    made.append(Case(11, "searches", partial(_pass_tests, searches)))
-    made.append(
-        Case(
-            11,
-            "searches of an earlier version",
-            partial(_pass_tests, _EARLIER),
-        )
-    )
+    made.append(Case(11, "searches", partial(_pass_tests, ("tests/sweeps/test_search.py",))))
+    earlier = ("tests/sweeps/test_earlier_search.py",)
+    made.append(Case(11, "searches of an earlier version", partial(_pass_tests, earlier)))
     for protection in PROTECTIONS:
         name = protection.name if protection.row == TAKEN_OUT else f"taken out: {protection.name}"
         made.append(Case(protection.row, name, partial(_take_out, protection)))
@@ -146,7 +139,7 @@ def _run_tests(tree: Path, arguments: tuple[str, ...]) -> tuple[int, str]:
 
 
 def _pass_tests(arguments: tuple[str, ...], bench: Bench, folder: Path) -> str:
-    code, output = _run_tests(ROOT, arguments)
+    code, output = _run_tests(ROOT, (*arguments, "-m", "slow or not slow"))
     counts = output.strip().splitlines()[-1].strip("= ")
     assert code == 0, counts
     return re.sub(r" in [\d.]+s.*", "", counts)
