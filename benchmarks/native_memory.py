@@ -41,7 +41,17 @@ def main() -> None:
         for kind in KINDS:
             table.append(row(kind, shape))
             print(table[-1], flush=True)
-    measure.finish("benchmarks.native_memory", table, arguments.out)
+    if arguments.out is not None:
+        arguments.out.write_text(page(table), "utf-8")
+
+
+def page(table: list[str]) -> str:
+    """Return the page of results: the command, the machine and the table."""
+    machine = ", ".join(f"{name} {value}" for name, value in measure.machine_description().items())
+    command = " ".join(["python -m benchmarks.native_memory", *sys.argv[1:]])
+    return "\n".join(
+        [f"Written by `{command}`.", "", f"{machine}.", "Every entry has a process of its own.", "", *table, ""]
+    )
 
 
 def row(kind: str, shape: Shape) -> str:
