@@ -3,7 +3,8 @@
 runs.tar.gz      the metrics of the runs
 request.json     what is compared, and how it is drawn
 baselines*.json  the errors of forecasts without a network, if there are any
-compare.png, compare.md, table.csv, table.tex and baselines*.md follow from them by `write_result`
+compare.png, compare.md, table.csv, table.tex and baselines*.md follow from them by `write_result`, and with a margin
+forest.png and margin.json
 """
 
 from collections.abc import Mapping
@@ -85,10 +86,12 @@ def write_result(folder: Path, with_defaults: ConfigTransform) -> list[str]:
         runs = _read_runs(folder, Path(scratch), with_defaults)
         report = run_comparison(runs, _read_request(folder))
         texts = _texts(folder, runs, report)
-        figure.save(report.draw(), folder / "compare.png")
+        pictures = report.pictures()
+    for name, picture in pictures.items():
+        figure.save(picture, folder / name)
     for name, text in texts.items():
         files.write_text_atomically(folder / name, text)
-    return ["compare.png", *texts]
+    return [*pictures, *texts]
 
 
 def _texts(folder: Path, runs: list[Run], report: ComparisonReport) -> dict[str, str]:

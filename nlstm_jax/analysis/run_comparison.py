@@ -85,29 +85,35 @@ class ComparisonReport:
             The names of the files.
         """
         look = self.question.look
-        picture = self.draw()
+        pictures = self.pictures()
         make_folder(out, "--out")
-        figure.save(picture, out / "compare.png")
+        for name, picture in pictures.items():
+            figure.save(picture, out / name)
         judged = [sentence(judgement) for judgement in self.judgements]
         html = page.render(self.facets, look, level=self.question.level, refresh=refresh, judged=judged)
         texts = {"compare.html": html, **self.tables()}
-        pictures = ["compare.png"]
-        if self.judgements:
-            figure.save(draw_forest(self.judgements), out / "forest.png")
-            pictures.append("forest.png")
-            texts["margin.json"] = json.dumps(self.judgements, indent=1, ensure_ascii=False) + "\n"
         for name, text in texts.items():
             (out / name).write_text(text, "utf-8")
         return [*pictures, *texts]
 
     def tables(self) -> dict[str, str]:
-        """Return the Markdown page and the tables by their file names."""
+        """Return the Markdown page, the tables and the verdicts with a margin by their file names."""
         metric = self.question.look.metric
-        return {
+        texts = {
             "compare.md": report(self.facets, self.rows, metric, list(map(sentence, self.judgements))),
             "table.csv": table.csv_text(self.rows, metric),
             "table.tex": table.latex(self.rows, metric),
         }
+        if self.judgements:
+            texts["margin.json"] = json.dumps(self.judgements, indent=1, ensure_ascii=False) + "\n"
+        return texts
+
+    def pictures(self) -> dict[str, Figure]:
+        """Draw the picture that was requested, and the forest plot if there is a margin, by their file names."""
+        pictures = {"compare.png": self.draw()}
+        if self.judgements:
+            pictures["forest.png"] = draw_forest(self.judgements)
+        return pictures
 
     def draw(self) -> Figure:
         """Draw the picture that was requested."""

@@ -59,7 +59,7 @@ def test_the_pair_that_was_named_comes_first_and_is_not_corrected(make_run) -> N
     ]
     assert valid[0]["p"] == pytest.approx(stats.ttest_ind(HIGH, LOW, equal_var=False).pvalue, rel=1e-9)
     assert [report["p"] for report in valid[1:]] == pytest.approx(holm(uncorrected), rel=1e-9)
-    assert sentence(valid[0]).startswith("Margin 0.1, valid: b − a = 0.202 ± 0.0")
+    assert sentence(valid[0]).startswith("Margin 0.1, valid: b − a = 0.20")
     assert ": a is better (p = " in sentence(valid[0])
     # The test values are those of the best steps.
     test = next(report for report in reports if report["split"] == "test")
