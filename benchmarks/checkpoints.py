@@ -1,7 +1,7 @@
 """Seconds to save and to restore a checkpoint: with manifests, and by orbax's own manager without them.
 
 python -m benchmarks.checkpoints                   the state of the default poem model, 21 rounds of each
-python -m benchmarks.checkpoints --cell=lstm,layers=2,params=2000000
+python -m benchmarks.checkpoints --cell=cell=lstm,layers=2,params=2000000
 
 Both alternate in one process, and the folder is opened anew for each restoring. What is saved is on the disk
 when the save with manifests returns.

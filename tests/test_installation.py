@@ -53,6 +53,7 @@ def test_a_config_is_found_by_its_name_after_a_file_of_that_name(monkeypatch, tm
         installation.find_config("poem")
 
 
+@pytest.mark.slow
 def test_the_built_in_sweeps_load_in_any_folder(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for path in installation.SWEEPS.glob("*.py"):

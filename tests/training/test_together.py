@@ -52,6 +52,7 @@ def together(folder: Path, **options) -> list[dict]:
     return fit_together(list(CONFIGS.values()), [folder / name for name in CONFIGS], **options)
 
 
+@pytest.mark.slow
 def test_on_a_cpu_each_equals_its_own_run_bit_for_bit(alone, tmp_path):
     summaries = together(tmp_path)
     for name, summary in zip(CONFIGS, summaries, strict=True):
