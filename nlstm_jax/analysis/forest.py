@@ -14,6 +14,24 @@ from nlstm_jax.types import JsonObject
 
 _BLUE = "#0072B2"
 _LIGHT_BLUE = "#56B4E9"
+_KEYS = {
+    *(
+        "title",
+        "split",
+        "metric",
+        "unit",
+        "margin",
+        "level",
+        "named",
+        "first",
+        "second",
+        "runs",
+        "value",
+        "half_width",
+    ),
+    *("p", "p_equivalence", "seeds", "seeds_equivalence", "verdict", "better", "corrected"),
+}
+"""What a verdict says, see `margin.judge_all`."""
 _ROW_HEIGHT = 0.34
 _WIDEST = 6.0
 """The largest part of the axis on each side, in margins. Intervals that go beyond it end in an arrow."""
@@ -70,9 +88,12 @@ def read_judgements(paths: Sequence[Path]) -> list[JsonObject]:
     judgements: list[JsonObject] = []
     for path in paths:
         try:
-            rows = json.loads(path.read_text("utf-8"))
-            judgements += [{**row, "value": row["value"], "margin": float(row["margin"])} for row in rows]
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            for row in json.loads(path.read_text("utf-8")):
+                missing = sorted(_KEYS - set(row))
+                if missing:
+                    raise ValueError(f"{', '.join(missing)} missing in a verdict")
+                judgements.append({**row, "margin": float(row["margin"])})
+        except (OSError, ValueError, TypeError) as error:
             raise DataError(f"{path}: what `experiments.compare --margin` writes expected: {error}") from None
     return judgements
 

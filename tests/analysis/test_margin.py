@@ -100,6 +100,13 @@ def judgement(title: str, value: float, margin: float, p: float, verdict: str) -
     return {
         "title": title,
         "split": "valid",
+        "metric": "log_loss",
+        "unit": "nats",
+        "level": None,
+        "runs": [6, 6],
+        "p_equivalence": None,
+        "seeds": None,
+        "seeds_equivalence": None,
         "named": True,
         "first": "a",
         "second": "b",

@@ -10,8 +10,10 @@ pytestmark = pytest.mark.slow
 
 
 def judgement(title: str, p: float) -> dict:
-    row = {"title": title, "split": "valid", "named": True, "first": "nlstm", "second": "lstm", "better": "lstm"}
-    return row | {"value": 0.04, "half_width": 0.01, "margin": 0.02, "p": p, "corrected": False, "verdict": "better"}
+    row = {"title": title, "split": "valid", "metric": "log_loss", "unit": "nats", "level": None, "named": True}
+    row |= {"first": "nlstm", "second": "lstm", "runs": [6, 6], "better": "lstm", "verdict": "better"}
+    row |= {"value": 0.04, "half_width": 0.01, "margin": 0.02, "p": p, "p_equivalence": 0.9, "corrected": False}
+    return row | {"seeds": 3, "seeds_equivalence": 6}
 
 
 def test_several_tasks_are_one_picture_and_their_p_values_are_corrected(run_scripts, refused, tmp_path) -> None:
@@ -19,7 +21,7 @@ def test_several_tasks_are_one_picture_and_their_p_values_are_corrected(run_scri
     files = {"poems": tmp_path / "poems.json", "sales": tmp_path / "sales.json"}
     for name, p in (("poems", 0.001), ("sales", 0.03)):
         files[name].write_text(json.dumps([judgement(name, p)]), "utf-8")
-    (tmp_path / "torn.json").write_text("[{", "utf-8")
+    (tmp_path / "torn.json").write_text('[{"title": "poems"}]', "utf-8")
     ended = run_scripts(
         {
             "both": ["forest", *files.values(), f"--out={tmp_path / 'out'}"],
@@ -35,7 +37,9 @@ def test_several_tasks_are_one_picture_and_their_p_values_are_corrected(run_scri
     assert (tmp_path / "out" / "forest.png").read_bytes().startswith(b"\x89PNG")
 
     assert ended["torn"].code == 3
-    assert ended["torn"].err.startswith(f"{tmp_path / 'torn.json'}: what `experiments.compare --margin` writes expected: ")
+    assert ended["torn"].err.startswith(
+        f"{tmp_path / 'torn.json'}: what `experiments.compare --margin` writes expected: "
+    )
     assert ended["torn"].err.count("\n") == 1
     refused(ended["nothing"], 2, "forest: files margin.json expected, found none")
     refused(ended["test"], 2, "forest: differences that were named in advance, on test, expected, found none")
