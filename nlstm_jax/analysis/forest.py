@@ -15,21 +15,25 @@ from nlstm_jax.types import JsonObject
 _BLUE = "#0072B2"
 _LIGHT_BLUE = "#56B4E9"
 _KEYS = {
-    *(
-        "title",
-        "split",
-        "metric",
-        "unit",
-        "margin",
-        "level",
-        "named",
-        "first",
-        "second",
-        "runs",
-        "value",
-        "half_width",
-    ),
-    *("p", "p_equivalence", "seeds", "seeds_equivalence", "verdict", "better", "corrected"),
+    "title",
+    "split",
+    "metric",
+    "unit",
+    "margin",
+    "level",
+    "named",
+    "first",
+    "second",
+    "runs",
+    "value",
+    "half_width",
+    "p",
+    "p_equivalence",
+    "seeds",
+    "seeds_equivalence",
+    "verdict",
+    "better",
+    "corrected",
 }
 """What a verdict says, see `margin.judge_all`."""
 _ROW_HEIGHT = 0.34
