@@ -2,7 +2,8 @@
 
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -149,13 +150,10 @@ class Checkpoints:
             return "older than manifests, not verified"
         manifest.check_files(folder)
         item = folder.resolve() / _ITEM
-        try:
+        with _reading(folder):
             described = self._orbax.metadata(item).item_metadata.tree
             like = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), described)
             saved = self._orbax.restore(item, args=ocp.args.StandardRestore(like))
-        # See `_restore`.
-        except Exception as error:
-            raise DamagedCheckpointError(f"{folder}: the checkpoint cannot be read: {_one_line(error)}") from error
         manifest.check_arrays(folder, saved)
         missing = self._missing_rows(step, row_steps)
         return f"whole, but {missing} of its lines of metrics are missing" if missing > 0 else "whole"
@@ -218,17 +216,12 @@ class Checkpoints:
         if manifest is not None:
             manifest.check_files(folder)
             _check_shapes(folder, manifest.shapes, expected)
-        try:
+        with _reading(folder):
             if manifest is None:
                 leaves = named_leaves(self._orbax.metadata(item).item_metadata.tree)
                 _check_shapes(folder, {name: tuple(leaf.shape) for name, leaf in leaves.items()}, expected)
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
             saved = self._orbax.restore(item, args=ocp.args.StandardRestore(abstract))
-        except UserError:
-            raise
-        # Orbax raises a bare Exception for an array that cannot be read.
-        except Exception as error:
-            raise DamagedCheckpointError(f"{folder}: the checkpoint cannot be read: {_one_line(error)}") from error
         if manifest is not None:
             manifest.check_arrays(folder, saved)
         fields = {name: getattr(like, name) for name in like._fields if _SAVED_NAMES.get(name, name) in saved}
@@ -354,6 +347,18 @@ def _without_empty(state: TrainState) -> dict[str, PyTree]:
         if not (isinstance(value, tuple) and not value):
             fields[_SAVED_NAMES.get(name, name)] = value
     return jax.tree.map(lambda leaf: leaf if leaf.size else None, fields)
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Raise a DamagedCheckpointError for what orbax raises while it reads a checkpoint."""
+    try:
+        yield
+    except UserError:
+        raise
+    # Orbax raises a bare Exception for an array that cannot be read.
+    except Exception as error:
+        raise DamagedCheckpointError(f"{folder}: the checkpoint cannot be read: {_one_line(error)}") from error
 
 
 def _check_shapes(folder: Path, saved: dict[str, tuple[int, ...]], like: PyTree) -> None:

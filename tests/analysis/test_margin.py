@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from judgements import judgement
 from scipy import stats
 
 from nlstm_jax.analysis.comparison import compare
@@ -94,30 +95,6 @@ def test_pairs_need_the_same_seeds(make_run) -> None:
     runs += [make_run("b", seed + 1, valid=[value]) for seed, value in enumerate(CLOSE)]
     with pytest.raises(ConfigError, match=r"^--paired: the same seeds in a and b expected, found others"):
         judge_all(compare(runs, contrast=("a", "b")), "log_loss", MarginOptions(0.1, is_paired=True))
-
-
-def judgement(title: str, value: float, margin: float, p: float, verdict: str) -> dict:
-    return {
-        "title": title,
-        "split": "valid",
-        "metric": "log_loss",
-        "unit": "nats",
-        "level": None,
-        "runs": [6, 6],
-        "p_equivalence": None,
-        "seeds": None,
-        "seeds_equivalence": None,
-        "named": True,
-        "first": "a",
-        "second": "b",
-        "better": "b",
-        "value": value,
-        "half_width": margin / 2,
-        "margin": margin,
-        "p": p,
-        "corrected": False,
-        "verdict": verdict,
-    }
 
 
 def test_the_forest_has_each_difference_in_its_margin_and_corrects_over_the_tasks(tmp_path) -> None:

@@ -3,24 +3,18 @@
 import json
 
 import pytest
+from judgements import judgement
 
 from nlstm_jax.analysis.statistics import holm
 
 pytestmark = pytest.mark.slow
 
 
-def judgement(title: str, p: float) -> dict:
-    row = {"title": title, "split": "valid", "metric": "log_loss", "unit": "nats", "level": None, "named": True}
-    row |= {"first": "nlstm", "second": "lstm", "runs": [6, 6], "better": "lstm", "verdict": "better"}
-    row |= {"value": 0.04, "half_width": 0.01, "margin": 0.02, "p": p, "p_equivalence": 0.9, "corrected": False}
-    return row | {"seeds": 3, "seeds_equivalence": 6}
-
-
 def test_several_tasks_are_one_picture_and_their_p_values_are_corrected(run_scripts, refused, tmp_path) -> None:
     pytest.importorskip("matplotlib")
     files = {"poems": tmp_path / "poems.json", "sales": tmp_path / "sales.json"}
     for name, p in (("poems", 0.001), ("sales", 0.03)):
-        files[name].write_text(json.dumps([judgement(name, p)]), "utf-8")
+        files[name].write_text(json.dumps([judgement(name, 0.04, 0.02, p, "better")]), "utf-8")
     (tmp_path / "torn.json").write_text('[{"title": "poems"}]', "utf-8")
     ended = run_scripts(
         {
