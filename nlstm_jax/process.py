@@ -7,6 +7,7 @@ import socket
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -151,9 +152,11 @@ def shutdown_distributed() -> None:
 def silence_orbax() -> None:
     """Suppress what orbax logs about checkpoints.
 
-    It warns about every checkpoint that is opened only for reading, and logs every error that it also raises.
+    It warns about every checkpoint that is opened only for reading, and logs every error that it also raises. After
+    a checkpoint that cannot be written, it drops the writes that it has not begun, about which Python warns.
     """
     logging.set_verbosity(logging.FATAL)
+    warnings.filterwarnings("ignore", message="coroutine '.*' was never awaited", category=RuntimeWarning)
     sys.unraisablehook = _ignore_closed_event_loop
 
 
