@@ -10,8 +10,9 @@ ARGS ?=
 
 comma := ,
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
+SITE := docs/_build/html
 
-.PHONY: demo test slow faults lint install results
+.PHONY: demo test slow faults lint docs install results
 
 demo: $(INSTALLED)  ## train three cells on poems, compare their curves, write a verse (DATA=my_poems.txt for yours)
 	$(VENV)/bin/python -m experiments.demo --data=$(DATA) $(if $(OUT),--out=$(OUT))
@@ -30,13 +31,17 @@ lint: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
+docs: $(VENV)/installed-docs  ## the documentation site; a warning is an error, as is a link or an anchor that leads nowhere
+	JAX_PLATFORMS=cpu $(VENV)/bin/python -m sphinx --quiet --fail-on-warning --keep-going -d docs/_build/doctrees docs $(SITE)
+	@echo "$(SITE)/index.html"
+
 results: $(INSTALLED)  ## draw the pictures and write the tables of docs/results anew, from the metrics beside them
 	$(VENV)/bin/python -m experiments.results
 
 install: $(INSTALLED)
 
-$(INSTALLED): setup.cfg setup.py pyproject.toml
+$(VENV)/installed-%: setup.cfg setup.py pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer expected, found none; PYTHON=/path/to/python names one" >&2; exit 2; }
 	test -x $(VENV)/bin/python || "$(PYTHON)" -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(subst -,$(comma),$*)]'
 	@touch $@

@@ -1,9 +1,9 @@
 """Types at the boundaries of the library, and the legend of the dimension letters of arrays.
 
-T  time steps              B  batch, examples           D  input features of a cell
-H  hidden units            O  output width of a cell    V  vocabulary
-L  stacked layers          N  examples of a split       C  channels a month (sales)
-S  symbols of a poem, with its beginning: T + 1         P, M  pairs and months (sales)
+    T  time steps              B  batch, examples           D  input features of a cell
+    H  hidden units            O  output width of a cell    V  vocabulary
+    L  stacked layers          N  examples of a split       C  channels a month (sales)
+    S  symbols of a poem, with its beginning: T + 1         P, M  pairs and months (sales)
 
 Arrays inside the library are time-major: `Float[Array, "T B D"]`. The tests check the annotations at run time.
 """

@@ -4,6 +4,7 @@ import configparser
 import importlib
 import os
 import re
+import runpy
 import subprocess
 import sys
 import types
@@ -129,11 +130,55 @@ def test_every_optional_method_does_what_is_documented(documented: types.ModuleT
     assert np.allclose(y, jnp.tanh(xs[0] @ leaky_params.w_x + leaky_params.w_h.sum(0)), atol=1e-6)
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as repository viewers make them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
-        if not target.startswith(("http:", "https:")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+        if target.startswith(("http:", "https:")):
+            continue
+        name, _, anchor = target.partition("#")
+        linked = page.parent / name if name else page
+        assert linked.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(linked), f"{page.name}: {target}"
+
+
+def test_the_site_has_every_page_once() -> None:
+    """The lists of docs/index.md, and what stands below a page, are the table of contents of `make docs`."""
+    configuration = runpy.run_path(str(ROOT / "docs" / "conf.py"))
+    source = [(ROOT / "docs" / "index.md").read_text("utf-8")]
+    configuration["add_toctrees"](None, "index", source)
+    found = re.findall(r"^/(.+)$", source[0], re.MULTILINE)
+    for page, patterns in configuration["BELOW"].items():
+        if page != "index":
+            for pattern in patterns:
+                found += configuration["pages"](pattern, without={page})
+    pages = [path for path in (ROOT / "docs").rglob("*") if path.suffix in (".md", ".ipynb")]
+    names = [
+        path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in pages if "_build" not in path.parts
+    ]
+    assert sorted(found) == sorted(set(names) - {"index"})
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    for module in ("myst_nb", "furo"):
+        pytest.importorskip(module)
+    command = [sys.executable, "-m", "sphinx", "--quiet", "--fail-on-warning", "-d", tmp_path / "trees"]
+    built = subprocess.run(
+        [*command, ROOT / "docs", tmp_path / "site"], cwd=ROOT, capture_output=True, text=True, timeout=240
+    )
+    assert built.returncode == 0, built.stderr
+    page = (tmp_path / "site" / "api" / "cells.html").read_text("utf-8")
+    assert 'id="nlstm_jax.cells.LSTM"' in page
+    assert (
+        "<title>suite v1: sales" in (tmp_path / "site" / "results" / "suite_v1" / "sales" / "compare.html").read_text()
+    )
 
 
 def test_extras_are_installed_from_a_clone_and_exist() -> None:

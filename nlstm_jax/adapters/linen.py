@@ -48,7 +48,7 @@ class RNNCell(linen.RNNCellBase):
 
         Args:
             rng: Ignored, as the initial carry is not random.
-            input_shape: The shape of the inputs, [*b, D].
+            input_shape: The shape of the inputs, `[*b, D]`.
         """
         return self.cell.initial_carry(input_shape[:-1])
 

@@ -208,7 +208,7 @@ class RNNCell(nnx.RNNCellBase):
         """Return the cell's initial carry, or a random one.
 
         Args:
-            input_shape: The shape of the inputs, [*b, D].
+            input_shape: The shape of the inputs, `[*b, D]`.
             rngs: The streams, of which `carry` is used, or one stream. Used only with `carry_init`.
             carry_init: The initializer that draws every array of the carry. Without it the carry is the cell's own.
         """

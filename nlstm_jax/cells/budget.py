@@ -74,7 +74,7 @@ def fit_features(
 
     Args:
         make_cell: a cell of a given width; what is counted must grow with the width.
-        in_features: D.
+        in_features: The number of input features, D.
         parameters: as `count_parameters` counts.
         operations: as `count_flops` counts.
         state: as `count_state` counts.

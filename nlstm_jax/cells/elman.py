@@ -40,7 +40,7 @@ class Elman:
     Parameters: H(D + H + 1).
 
     Attributes:
-        features: H.
+        features: The number of hidden units, H.
         activation: in place of tanh, by name.
         use_bias: whether there is a b.
         init_scheme: initial values by name (`cells.initializers`).

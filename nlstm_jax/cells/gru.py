@@ -47,7 +47,7 @@ class GRU:
     Parameters: 3H(D + H + 1), and H more with `reset_after`.
 
     Attributes:
-        features: H.
+        features: The number of hidden units, H.
         reset_after: which of the two forms of n.
         candidate_activation: in place of n's tanh, by name.
         gate_activation: in place of σ, by name.

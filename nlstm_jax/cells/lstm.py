@@ -63,7 +63,7 @@ class LSTM:
     normalisation adds 18H.
 
     Attributes:
-        features: H.
+        features: The number of hidden units, H.
         forget_bias: put into b's forget block when it is drawn, not added in the forward pass.
         gating: "multiply", or "add" for the innermost level of the Keras Nested LSTM (see `Nested`).
         candidate_activation: of g, by name.

@@ -55,7 +55,7 @@ class Nested:
     LSTM layers.
 
     Attributes:
-        features: H.
+        features: The number of hidden units, H.
         inner: the cell that is the memory; its `out_features` must be H.
         candidate_activation: φ, by name.
         gating: "multiply" is the paper's; "add" the widely copied Keras layer's.

@@ -60,11 +60,11 @@ class Layer(Protocol):
         Args:
             params: The parameters from `init`.
             key: The random key that the noise is drawn from. Without a key there is no noise.
-            shape: The shape of the inputs, [T, *batch_shape, D].
+            shape: The shape of the inputs, `[T, *batch_shape, D]`.
 
         Returns:
             The prepared parameters, which include the noise that is constant over the sequence, and the noise of
-            every time step: a pytree with leading axes [T, *batch_shape], or `()` if there is none.
+            every time step: a pytree with leading axes `[T, *batch_shape]`, or `()` if there is none.
         """
 
 

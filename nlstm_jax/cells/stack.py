@@ -23,7 +23,7 @@ class StackCarry(NamedTuple):
 
 
 class StackNoise(NamedTuple):
-    """Every layer's noise, and the dropout masks (0 or 1/(1−rate)) between layer l and l+1, [T, *b, O_l]."""
+    """Every layer's noise, and the dropout masks (0 or 1/(1−rate)) between layer l and l+1, `[T, *b, O_l]`."""
 
     layers: tuple[Noise, ...]
     dropout: tuple[Float[Array, "*b O"], ...]

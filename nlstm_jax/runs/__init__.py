@@ -2,16 +2,16 @@
 
 Only this package knows the layout of a run folder.
 
-config.json        the resolved configuration, as it was when the run was made
-environment.json   command line, versions, git commit and uncommitted diff, devices, data checksums, the question,
-                   and the direction and unit of each metric
-metrics.jsonl      one JSON object a line, appended at every evaluation
-summary.json       the outcome of the run, written last
-checkpoints/       checkpoints, written by orbax
-examples_*.npz     the sum and the weight of every example of a split, for each metric, if requested
-notes.json         a note and tags, if there are any
-log.txt            the console output
-lock               held by the process that writes
+    config.json        the resolved configuration, as it was when the run was made
+    environment.json   command line, versions, git commit and uncommitted diff, devices, data checksums, the question,
+                       and the direction and unit of each metric
+    metrics.jsonl      one JSON object a line, appended at every evaluation
+    summary.json       the outcome of the run, written last
+    checkpoints/       checkpoints, written by orbax
+    examples_*.npz     the sum and the weight of every example of a split, for each metric, if requested
+    notes.json         a note and tags, if there are any
+    log.txt            the console output
+    lock               held by the process that writes
 """
 
 from nlstm_jax.runs.archive import unpack_archive, write_archive

@@ -1,0 +1,125 @@
+"""The configuration of the documentation site (`make docs`).
+
+The site is the Markdown of this folder, as a plain repository viewer shows it, and the docstrings of the package. The
+lists of links in `index.md` are its table of contents, so that neither repeats the other.
+"""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+HERE = Path(__file__).resolve().parent
+
+project = "nlstm_jax"
+copyright = "the authors of nlstm_jax, Apache License 2.0"
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+
+# Pages.
+html_theme = "furo"
+html_title = "nlstm_jax"
+html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+highlight_language = "none"
+myst_heading_anchors = 4
+nb_execution_mode = "off"
+
+# Docstrings: Google style, with code in single backticks.
+default_role = "py:obj"
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True}
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False
+
+# An annotation links to every public name of this package. Words in backticks link where there is such a name.
+nitpicky = True
+nitpick_ignore_regex = [
+    ("py:obj", ".*"),
+    ("py:.*", r"(?!nlstm_jax\.).*"),
+    # Type variables.
+    ("py:class", r"nlstm_jax\..*\.(\w+T|Model|Outputs|TaskClass)"),
+    # Types that are seen in an annotation alone.
+    ("py:class", r"nlstm_jax\..*\.(CellLayer|StackProjected|WeightMatmul|GateActivations|Widths|Sweep)"),
+    ("py:class", r"nlstm_jax\..*\.(ShuffledSampler|BatchSampler|Notes|ExampleSums)"),
+]
+
+# The pages that belong below another page, beside those that `index.md` lists.
+BELOW = {
+    "cells": ["cells/*"],
+    "results/README": ["results/*", "results/*/*", "results/*/*/*"],
+    "api/README": ["api/*"],
+    "index": ["notebooks/*"],
+}
+
+
+def pages(pattern: str, *, without: set[str]) -> list[str]:
+    """Return the names of all pages that match a pattern, sorted."""
+    paths = [path for path in HERE.glob(pattern) if path.suffix in (".md", ".ipynb")]
+    names = {path.relative_to(HERE).with_suffix("").as_posix() for path in paths}
+    return sorted(names - without)
+
+
+def toctree(caption: str, names: list[str]) -> str:
+    """Return a hidden table of contents in MyST's Markdown."""
+    options = [":hidden:"]
+    if caption:
+        options.append(f":caption: {caption}")
+    entries = [f"/{name}" for name in names]
+    return "\n".join(["", "", "```{toctree}", *options, "", *entries, "```", ""])
+
+
+def title(name: str) -> str:
+    """Return the title of a page that a command has written without one, e.g. `stocks: baselines`."""
+    *folders, page = name.removeprefix("results/").split("/")
+    if page != "compare":
+        folders.append(page)
+    return ": ".join(folders).replace("_", " ")
+
+
+def linked(section: str) -> list[str]:
+    """Return the names of the pages that begin the items of a section's list."""
+    return re.findall(r"^- \[[^\]]+\]\(([^):#]+)\.(?:md|ipynb)\)", section, re.MULTILINE)
+
+
+def add_toctrees(app: "Sphinx", name: str, source: list[str]) -> None:
+    """Append the tables of contents to a page that has any, when it is read."""
+    if name.startswith("results/") and not re.search("^# ", source[0], re.MULTILINE):
+        source[0] = f"# {title(name)}\n\n{source[0]}"
+    listed = set()
+    if name == "index":
+        for section in source[0].split("\n## ")[1:]:
+            names = linked(section)
+            listed.update(names)
+            if names:
+                source[0] += toctree(section.partition("\n")[0], names)
+    below = [page for pattern in BELOW.get(name, []) for page in pages(pattern, without={name} | listed)]
+    if below:
+        source[0] += toctree("Notebooks" if name == "index" else "", below)
+
+
+def indented_code(app: "Sphinx", what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Make an indented paragraph of a docstring code, as it is in Markdown."""
+    text = "\n".join(lines)
+    text = re.sub(r"(?<=\n\n)((?:    .*\n)+)", r"::\n\n\1", text)
+    lines[:] = text.split("\n")
+
+
+def is_field_of_named_tuple(
+    app: "Sphinx", what: str, name: str, value: object, skip: bool, options: object
+) -> bool | None:
+    """Leave out the fields of a NamedTuple, which its signature shows with their shapes."""
+    return True if type(value).__name__ == "_tuplegetter" else None
+
+
+def setup(app: "Sphinx") -> None:
+    app.connect("source-read", add_toctrees)
+    app.connect("autodoc-skip-member", is_field_of_named_tuple)
+    app.connect("autodoc-process-docstring", indented_code, priority=400)
