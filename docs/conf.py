@@ -4,6 +4,7 @@ The site is the Markdown of this folder, as a plain repository viewer shows it, 
 lists of links in `index.md` are its table of contents, so that neither repeats the other.
 """
 
+import inspect
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +34,8 @@ default_role = "py:obj"
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True}
+autodoc_default_options = {"members": True, "special-members": "__call__"}
+autoclass_content = "both"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
@@ -112,6 +114,27 @@ def indented_code(app: "Sphinx", what: str, name: str, value: object, options: o
     lines[:] = text.split("\n")
 
 
+def signature(
+    app: "Sphinx", what: str, name: str, value: type, options: object, arguments: str | None, returned: str | None
+) -> tuple[str | None, str | None]:
+    """Show a module of Flax with the arguments of its own `__init__`, and array types as they are written."""
+    if what == "class" and arguments == "(*args: Any, **kwargs: Any)":
+        from sphinx.util.inspect import stringify_signature
+
+        own = inspect.signature(value.__init__)
+        without_self = own.replace(parameters=list(own.parameters.values())[1:], return_annotation=own.empty)
+        arguments = stringify_signature(without_self, unqualified_typehints=True)
+    return written(arguments), written(returned)
+
+
+def written(annotations: str | None) -> str | None:
+    """Return annotations with the names of `nlstm_jax.types`."""
+    if annotations is None:
+        return None
+    annotations = annotations.replace("jaxlib._jax.Array", "Array").replace("~jaxtyping.", "")
+    return annotations.replace("Key[Array, ''] | UInt32[Array, '2'] | UInt32[Array, '4']", "PRNGKeyArray")
+
+
 def is_field_of_named_tuple(
     app: "Sphinx", what: str, name: str, value: object, skip: bool, options: object
 ) -> bool | None:
@@ -119,7 +142,19 @@ def is_field_of_named_tuple(
     return True if type(value).__name__ == "_tuplegetter" else None
 
 
+def forget_overloads(app: "Sphinx") -> None:
+    """Show functions with overloads with the signature of their definition, which has the shapes."""
+    from sphinx.pycode import ModuleAnalyzer
+
+    for module in ("nlstm_jax.unroll.api", "nlstm_jax.cells.protocol"):
+        analyzer = ModuleAnalyzer.for_module(module)
+        analyzer.analyze()
+        analyzer.overloads.clear()
+
+
 def setup(app: "Sphinx") -> None:
+    app.connect("builder-inited", forget_overloads)
     app.connect("source-read", add_toctrees)
+    app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", is_field_of_named_tuple)
     app.connect("autodoc-process-docstring", indented_code, priority=400)
