@@ -1,7 +1,9 @@
 """What the documentation promises: its cell trains, its files exist, its results are those of the commands."""
 
 import configparser
+import doctest
 import importlib
+import inspect
 import os
 import re
 import runpy
@@ -18,6 +20,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from experiments import compare
+from nlstm_jax import training
 from nlstm_jax.cells import Stack, StackParams
 from nlstm_jax.unroll import unroll
 
@@ -130,6 +133,34 @@ def test_every_optional_method_does_what_is_documented(documented: types.ModuleT
     assert np.allclose(y, jnp.tanh(xs[0] @ leaky_params.w_x + leaky_params.w_h.sum(0)), atol=1e-6)
 
 
+PUBLIC = [
+    *("nlstm_jax", "nlstm_jax.cells", "nlstm_jax.unroll", "nlstm_jax.adapters.weights", "nlstm_jax.models"),
+    *("nlstm_jax.tasks", "nlstm_jax.settings", "nlstm_jax.training", "nlstm_jax.runs", "nlstm_jax.sweeps"),
+]
+"""The packages that a program of a user imports from."""
+
+
+def test_every_public_function_is_in_an_example() -> None:
+    """The examples are those that tests run: in docstrings, in the pages, and the code of docs/extending.md."""
+    examples: list[str] = []
+    for path in [*(ROOT / "nlstm_jax").rglob("*.py"), *PAGES]:
+        examples += re.findall(r"^ *(?:>>>|\.\.\.) (.*)$", path.read_text("utf-8"), re.MULTILINE)
+    words = set(re.findall(r"\w+", "\n".join([*examples, *BLOCKS])))
+    for package in map(importlib.import_module, PUBLIC):
+        functions = {name for name in package.__all__ if inspect.isfunction(getattr(package, name))}
+        assert functions <= words, f"{package.__name__}: without an example: {sorted(functions - words)}"
+
+
+@pytest.mark.slow
+def test_the_example_of_training_runs() -> None:
+    """It trains three runs, so that the default tests skip it."""
+    text = str(training.__doc__).replace("# doctest: +SKIP", "")
+    example = doctest.DocTestParser().get_doctest(text, dict(vars(training)), "nlstm_jax.training", None, 0)
+    results = doctest.DocTestRunner(verbose=False).run(example)
+    assert results.attempted > 10
+    assert results.failed == 0
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as repository viewers make them."""
     text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
@@ -202,7 +233,7 @@ def test_one_version_is_named_everywhere() -> None:
         for name, pattern in (
             ("setup.cfg", r"^version = (.*)$"),
             ("CITATION.cff", r"^version: (.*)$"),
-            ("CHANGELOG.md", r"^## (\S+) "),
+            ("CHANGELOG.md", r"^## (\d\S*)"),
         )
     ]
     assert len({found[1] for found in versions if found}) == 1

@@ -50,7 +50,12 @@ def leaves_with_names(tree: PyTree) -> list[tuple[str, Any]]:
 
 
 def is_stochastic(layer: Layer | MinimalCell, in_features: int) -> bool:
-    """Return True if `layer` draws any noise when `sample_noise` gets a key."""
+    """Return True if `layer` draws any noise when `sample_noise` gets a key.
+
+    >>> from nlstm_jax import LSTM, Zoneout
+    >>> is_stochastic(LSTM(4), in_features=3), is_stochastic(Zoneout(LSTM(4), rates=0.1), in_features=3)
+    (False, True)
+    """
     layer = complete(layer)
     params = jax.eval_shape(lambda: layer.init(jax.random.key(0), in_features))
     sample_noise = jax.make_jaxpr(lambda params, key: layer.sample_noise(params, key, (1, 1, in_features)))

@@ -140,6 +140,12 @@ def build_forecaster(config: Config, channels: int, outputs: int) -> Forecaster:
         config: The configuration, whose widths are known.
         channels: The number of input channels.
         outputs: The number of outputs of the head.
+
+    >>> from nlstm_jax import settings
+    >>> config = settings.defaults("sales", "nlstm").to_dict()
+    >>> config["cell"]["features"] = 4
+    >>> build_forecaster(config, channels=1, outputs=1).cell.cell.features
+    4
     """
     options = config["model"]
     return Forecaster(
@@ -158,6 +164,12 @@ def build_seq2seq(config: Config, vocabulary: int) -> Seq2Seq:
     Args:
         config: The configuration, whose widths are known.
         vocabulary: The number of symbols V.
+
+    >>> from nlstm_jax import settings
+    >>> config = settings.defaults("echo", "gru").to_dict()
+    >>> config["cell"]["features"] = 4
+    >>> build_seq2seq(config, vocabulary=6).feed
+    'context'
     """
     options = config["model"]
     width = options["embedding"] or vocabulary

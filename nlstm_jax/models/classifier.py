@@ -18,6 +18,13 @@ class Classifier(nnx.Module):
 
     Arrays are time-major. The initial values of an embedding are N(0, 1/E), those of the dense layer are Flax's
     defaults (LeCun normal, zero bias), and those of the cell follow its own scheme.
+
+    >>> import jax
+    >>> from nlstm_jax import LSTM
+    >>> model = Classifier(vocabulary=3, classes=2, cell=LSTM(4), key=jax.random.key(0))
+    >>> carry, logits = model(jnp.zeros((7, 5), int), lengths=jnp.full(5, 7))
+    >>> carry.h.shape, logits.shape
+    ((5, 4), (5, 2))
     """
 
     def __init__(

@@ -17,6 +17,11 @@ class Forecaster(nnx.Module):
 
     Arrays are time-major. The initial values of the head are glorot uniform with a zero bias (as in Keras' `Dense`),
     and those of the cell follow its own scheme.
+
+    >>> from nlstm_jax import nested_lstm
+    >>> model = Forecaster(channels=1, cell=nested_lstm(features=4, depth=2), key=jax.random.key(0))
+    >>> model(jax.numpy.ones((24, 5, 1))).shape
+    (5, 1)
     """
 
     def __init__(

@@ -22,6 +22,13 @@ class LanguageModel(nnx.Module):
     Arrays are time-major. The initial values of the embedding are N(0, 1/E), those of the dense layers are Flax's
     defaults (LeCun normal, zero bias). Alternatively, all of these are uniform. The initial values of the cell follow
     its own scheme.
+
+    >>> import jax
+    >>> from nlstm_jax import LSTM
+    >>> model = LanguageModel(vocabulary=6, embedding=3, cell=LSTM(4), key=jax.random.key(0))
+    >>> carry, logits = model(jnp.zeros((7, 5), int))
+    >>> carry.h.shape, logits.shape
+    ((5, 4), (7, 5, 6))
     """
 
     def __init__(

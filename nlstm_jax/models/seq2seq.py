@@ -35,6 +35,11 @@ class Seq2Seq(nnx.Module):
 
     Source: Sutskever, Vinyals & Le 2014, "Sequence to sequence learning with neural networks" (arXiv 1409.3215);
     `context` is that of Cho et al. 2014 (arXiv 1406.1078).
+
+    >>> from nlstm_jax import GRU
+    >>> model = Seq2Seq(vocabulary=6, cell=GRU(4), key=jax.random.key(0))
+    >>> model(jnp.zeros((7, 5), int), jnp.zeros((2, 5), int)).shape
+    (2, 5, 6)
     """
 
     def __init__(

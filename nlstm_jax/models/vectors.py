@@ -29,6 +29,16 @@ def load_vectors(model: Seq2Seq | Classifier, path: Path, symbols: Sequence[str]
     Raises:
         ConfigError: The vectors of the model have another width, or they are one-hot.
         DataError: The file is invalid, see `read_vectors`.
+
+    >>> import jax, tempfile
+    >>> from nlstm_jax import LSTM
+    >>> model = Classifier(vocabulary=2, classes=2, cell=LSTM(4), embedding=3, key=jax.random.key(0))
+    >>> with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+    ...     _ = file.write("up 1 2 3\\ndown 4 5 6\\n")
+    ...     file.flush()
+    ...     load_vectors(model, Path(file.name), ["down", "up"])
+    >>> model.symbols(jax.numpy.array([1])).tolist()
+    [[1.0, 2.0, 3.0]]
     """
     vectors = read_vectors(path, symbols)
     width = vectors.shape[1]

@@ -12,6 +12,43 @@ Only this package knows the layout of a run folder.
     notes.json         a note and tags, if there are any
     log.txt            the console output
     lock               held by the process that writes
+
+>>> import tempfile
+>>> import numpy as np
+>>> from pathlib import Path
+>>> root = Path(tempfile.mkdtemp())
+>>> check_metric_writers([])
+>>> make_folder(root / "runs", "workdir")
+>>> folder = root / "runs" / "lstm"
+>>> with RunFolder(folder, {"task": "poems", "seeds": {"init": 0}}) as run_folder:
+...     run_folder.write_environment(describe_environment(["cpu"], data={}))
+...     run_folder.append_metrics([{"step": 10, "split": "valid", "log_loss": 2.5}])
+...     run_folder.write_summary({"status": "finished", "steps": 10, "valid": {"log_loss": 2.5}})
+...     is_locked(folder)
+True
+>>> run = read_run(folder)
+>>> flatten(run.config), run.metrics[0]["log_loss"], is_locked(folder)
+({'task': 'poems', 'seeds.init': 0}, 2.5, False)
+>>> read_environment(folder)["devices"]
+{'kind': 'cpu', 'count': 1, 'processes': 1}
+
+The test split can be looked at once the run has ended. Every look is counted:
+
+>>> check_test_look(run)["status"], record_test_look(folder, {"log_loss": 2.6}, step=10)
+('finished', 1)
+
+Notes, the contribution of every example, and an archive of several runs:
+
+>>> write_notes(folder, text="a first try", tags=["paper"])
+Notes(text='a first try', tags=('paper',))
+>>> write_examples(folder, "valid", step=10, means={"log_loss": (np.array([2.0, 3.0]), np.array([1.0, 1.0]))}).name
+'examples_valid.npz'
+>>> read_examples(folder, "valid", "log_loss").sums.tolist()
+[2.0, 3.0]
+>>> runs, skipped = find_runs([f"{root}/runs/*"])
+>>> write_archive(root / "runs.tar.gz", runs)
+>>> [read_notes(path).tags for path in unpack_archive(root / "runs.tar.gz", root / "copy")], skipped
+([('paper',)], [])
 """
 
 from nlstm_jax.runs.archive import unpack_archive, write_archive

@@ -2,6 +2,21 @@
 
 Configurations are made from the table and checked against it, and their documentation is written from it. The settings
 of a cell are the cell's own options (`cells.build.cell_options`).
+
+>>> config = defaults("poems", "lstm").to_dict()
+>>> check(config)
+>>> with_defaults(config) == config, describe().startswith("# Settings")
+(True, True)
+>>> explain_invalid_value("model.dropout_output", 2.0, config)
+'config.model.dropout_output: a finite number ≥ 0 and < 1 expected, found 2.0'
+>>> explain_unknown_setting("learning_rate", config)
+'config.learning_rate: no such setting; did you mean config.optimizer.learning_rate?'
+>>> find_metric(config, "log_loss").unit, describe_metrics(config)["log_loss"]["higher_is_better"]
+('nats per target', False)
+>>> find_task("poems").question.version == describe_question(config, checksums={})["version"]
+True
+>>> "optimizer.learning_rate" in compile_key(config), "cell.features" in compile_key(config)
+(False, True)
 """
 
 from nlstm_jax.settings.common import COMMON

@@ -30,6 +30,9 @@ def to_means(totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[
 
     Returns:
         The means by split and name.
+
+    >>> to_means({"valid": {"log_loss": WeightedSum(jnp.array(6.0), jnp.array(4.0))}})
+    {'valid': {'log_loss': 1.5}}
     """
     means = {}
     for split, sums in totals.items():

@@ -37,6 +37,9 @@ def fastest_loop(*, one_device: bool) -> LoopChoice:
 
     Args:
         one_device: True if no batch is split and no runs are stacked in one program.
+
+    >>> fastest_loop(one_device=False).name in ("fused", "scan")
+    True
     """
     default = LoopChoice(dispatch.AUTO)
     if dispatch.AUTO != "fused" or native.is_switched_off():

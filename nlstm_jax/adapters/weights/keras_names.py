@@ -60,6 +60,11 @@ def check_order(tensors: NamedTensors, prefix: str = "") -> None:
 
     Raises:
         DataError: The names do not tell the order.
+
+    >>> import numpy as np
+    >>> shapes = {"kernel": (3, 16), "recurrent_kernel": (4, 16), "bias": (16,)}
+    >>> layer = {f"lstm_cell/{name}": np.zeros(shape) for name, shape in shapes.items()}
+    >>> check_order({f"{name}/{path}": value for name in ("lstm", "lstm_1") for path, value in layer.items()})
     """
     source = Tensors(normalize_names(tensors), "from_keras", prefix)
     names = _recurrent_layers(source, find_layers(source))
