@@ -43,10 +43,10 @@ Notes, the contribution of every example, and an archive of several runs:
 Notes(text='a first try', tags=('paper',))
 >>> write_examples(folder, "valid", step=10, means={"log_loss": (np.array([2.0, 3.0]), np.array([1.0, 1.0]))}).name
 'examples_valid.npz'
->>> read_examples(folder, "valid", "log_loss").sums.tolist()
-[2.0, 3.0]
+>>> read_examples(folder, "valid", "log_loss").sums.tolist(), examples_path(folder, "valid").name
+([2.0, 3.0], 'examples_valid.npz')
 >>> runs, skipped = find_runs([f"{root}/runs/*"])
->>> write_archive(root / "runs.tar.gz", runs)
+>>> write_archive(root / "runs.tar.gz", runs, "log_loss")
 >>> [read_notes(path).tags for path in unpack_archive(root / "runs.tar.gz", root / "copy")], skipped
 ([('paper',)], [])
 """
