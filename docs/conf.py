@@ -91,25 +91,37 @@ def linked(section: str) -> list[str]:
     return re.findall(r"^- \[[^\]]+\]\(([^):#]+)\.(?:md|ipynb)\)", section, re.MULTILINE)
 
 
-def add_toctrees(app: "Sphinx", name: str, source: list[str]) -> None:
-    """Append the tables of contents to a page that has any, when it is read."""
+def add_title(app: "Sphinx", name: str, source: list[str]) -> None:
+    """Put a title above the page of a result that has none, when it is read."""
     if name.startswith("results/") and not re.search("^# ", source[0], re.MULTILINE):
         source[0] = f"# {title(name)}\n\n{source[0]}"
-    listed = set()
+
+
+def add_toctrees(app: "Sphinx", name: str, source: list[str]) -> None:
+    """Append the tables of contents to a page that has any, when it is read."""
+    sections = {}
     if name == "index":
         for section in source[0].split("\n## ")[1:]:
-            names = linked(section)
-            listed.update(names)
-            if names:
-                source[0] += toctree(section.partition("\n")[0], names)
+            sections[section.partition("\n")[0]] = linked(section)
+    listed = {page for names in sections.values() for page in names}
     below = [page for pattern in BELOW.get(name, []) for page in pages(pattern, without={name} | listed)]
-    if below:
-        source[0] += toctree("Notebooks" if name == "index" else "", below)
+    caption = "Notebooks" if name == "index" else ""
+    for heading, names in {caption: below, **sections}.items():
+        if names:
+            source[0] += toctree(heading, names)
+
+
+def pages_with_toctrees(app: "Sphinx", *_: object) -> list[str]:
+    """Have the pages with tables of contents read in every build, as other pages come and go."""
+    return [*BELOW]
 
 
 def indented_code(app: "Sphinx", what: str, name: str, value: object, options: object, lines: list[str]) -> None:
-    """Make an indented paragraph of a docstring code, as it is in Markdown."""
-    text = "\n".join(lines)
+    """Make an indented paragraph of a docstring code, as it is in Markdown.
+
+    What Python says about the constructor of a NamedTuple is left out.
+    """
+    text = "\n".join(line for line in lines if not line.startswith("Create new instance of "))
     text = re.sub(r"(?<=\n\n)((?:    .*\n)+)", r"::\n\n\1", text)
     lines[:] = text.split("\n")
 
@@ -154,6 +166,8 @@ def forget_overloads(app: "Sphinx") -> None:
 
 def setup(app: "Sphinx") -> None:
     app.connect("builder-inited", forget_overloads)
+    app.connect("env-get-outdated", pages_with_toctrees)
+    app.connect("source-read", add_title)
     app.connect("source-read", add_toctrees)
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", is_field_of_named_tuple)
