@@ -1,4 +1,4 @@
-"""What a cell costs, and how wide it may be for that: equal cost is the basis of comparison."""
+"""The cost of a cell, and the width at which a cell has a given cost."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,11 @@ _WIDEST = 1 << 20
 
 
 def count_parameters(cell: Layer, in_features: int) -> int:
-    """The number of parameters of `cell`, or another layer, on `in_features` inputs.
+    """Return the number of parameters of a layer. No initial values are drawn.
+
+    Args:
+        cell: The cell or layer.
+        in_features: The number of input features, D.
 
     >>> from nlstm_jax.cells import LSTM, nested_lstm
     >>> count_parameters(LSTM(128), in_features=1), count_parameters(nested_lstm(40, depth=2), in_features=1)
@@ -26,9 +30,14 @@ def count_parameters(cell: Layer, in_features: int) -> int:
 
 
 def count_flops(cell: Cell, in_features: int) -> int:
-    """The floating-point operations of the matrix products of one step on one sequence, forward.
+    """Return the number of floating-point operations of one forward step on one sequence.
 
-    A multiplication and an addition are two; what is element-wise is not counted. The step back has twice as many.
+    Only matrix products are counted; a multiplication and an addition are two operations. The backward step has twice
+    as many.
+
+    Args:
+        cell: The cell.
+        in_features: The number of input features, D.
 
     >>> from nlstm_jax.cells import LSTM
     >>> count_flops(LSTM(128), in_features=1) == 2 * 4 * 128 * (1 + 128)
@@ -43,7 +52,7 @@ def count_flops(cell: Cell, in_features: int) -> int:
 
 
 def count_state(cell: Layer) -> int:
-    """The numbers that `cell`, or another layer, carries from step to step for one sequence.
+    """Return the number of values that a layer carries from step to step for one sequence.
 
     >>> from nlstm_jax.cells import LSTM, nested_lstm
     >>> count_state(LSTM(128)), count_state(nested_lstm(40, depth=2))
@@ -58,7 +67,7 @@ BUDGETS: dict[str, Callable[[Any, int], int]] = {
     "operations": count_flops,
     "state": lambda cell, in_features: count_state(cell),
 }
-"""What cells can be made equal in."""
+"""The functions that count parameters, operations and carried values, by the names of `fit_features`."""
 
 
 def fit_features(
@@ -70,19 +79,19 @@ def fit_features(
     state: int = 0,
     decoder_in_features: Callable[[Any], int] | None = None,
 ) -> int:
-    """The width H at which `make_cell(H)` comes nearest to a budget; one of the three is to be given.
+    """Return the width H at which `make_cell(H)` comes nearest to a budget. Exactly one of three budgets is given.
 
     Args:
-        make_cell: a cell of a given width; what is counted must grow with the width.
+        make_cell: The function that makes a cell of a given width. What is counted must grow with the width.
         in_features: The number of input features, D.
-        parameters: as `count_parameters` counts.
-        operations: as `count_flops` counts.
-        state: as `count_state` counts.
-        decoder_in_features: where a second cell of the same kind and width takes over the first one's carry (a
-            decoder), the D that it reads; its parameters and operations count too.
+        parameters: The number of parameters, see `count_parameters`.
+        operations: The number of operations per step, see `count_flops`.
+        state: The number of carried values, see `count_state`.
+        decoder_in_features: The number of input features of a second cell of the same kind and width (a decoder),
+            whose parameters and operations count too; None: there is no second cell.
 
     Raises:
-        ValueError: no budget or several, or no width comes within 1 %.
+        ValueError: There is no budget or several, or no width comes within 1 %.
 
     >>> from nlstm_jax.cells import LSTM
     >>> fit_features(LSTM, in_features=1, parameters=66_560), fit_features(LSTM, in_features=1, state=256)

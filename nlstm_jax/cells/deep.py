@@ -41,6 +41,11 @@ class DeepTransition:
     Attributes:
         cells: The cells in the order of computation. They are single cells whose carries have the same type and shape.
 
+    Raises:
+        ValueError: There is no cell, a cell is not single, or the carries differ.
+
+    Source: Pascanu et al. 2013, "How to construct deep recurrent neural networks" (arXiv 1312.6026).
+
     >>> from nlstm_jax.cells import Elman
     >>> cell = DeepTransition((Elman(4), Elman(4)))
     >>> params = cell.init(jax.random.key(0), in_features=3)
@@ -168,6 +173,11 @@ class DeepOutput:
         cell: The single cell below the dense layers.
         widths: The widths of the dense layers, lowest first. The last one is the output width.
         activation: The name of φ.
+
+    Raises:
+        ValueError: The cell is not single, there is no width, or the activation is unknown.
+
+    Source: Pascanu et al. 2013, "How to construct deep recurrent neural networks" (arXiv 1312.6026).
 
     >>> from nlstm_jax.cells import LSTM
     >>> cell = DeepOutput(LSTM(4), widths=(8, 5))

@@ -35,16 +35,21 @@ class ElmanCarry(NamedTuple):
 
 @dataclass(frozen=True)
 class Elman:
-    """h_t = tanh(x_t W_x + h_{t−1} W_h + b).
+    """A simple recurrent network.
+
+        h_t = tanh(x_t W_x + h_{t−1} W_h + b)
 
     Parameters: H(D + H + 1).
 
     Attributes:
         features: The number of hidden units, H.
-        activation: in place of tanh, by name.
-        use_bias: whether there is a b.
-        init_scheme: initial values by name (`cells.initializers`).
-        dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
+        activation: The name of the activation in place of tanh.
+        use_bias: True if there is a b.
+        init_scheme: The name of the scheme of the initial values (`cells.initializers`).
+        dtype: The dtype of the factors of matrix products, such as `jnp.bfloat16`; parameters and carry keep theirs.
+
+    Raises:
+        ValueError: A field has an invalid value. The message names the field, the value and what is accepted.
 
     Source: Elman 1990, "Finding structure in time".
 

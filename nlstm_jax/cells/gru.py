@@ -36,7 +36,7 @@ class GRUCarry(NamedTuple):
 
 @dataclass(frozen=True)
 class GRU:
-    """Gated recurrent unit; gate order r, z, n.
+    """A gated recurrent unit; gate order r, z, n.
 
         r = σ(x W_xr + h W_hr + b_r)
         z = σ(x W_xz + h W_hz + b_z)
@@ -48,12 +48,15 @@ class GRU:
 
     Attributes:
         features: The number of hidden units, H.
-        reset_after: which of the two forms of n.
-        candidate_activation: in place of n's tanh, by name.
-        gate_activation: in place of σ, by name.
-        use_bias: whether there are biases.
-        init_scheme: initial values by name (`cells.initializers`).
-        dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
+        reset_after: True for the first of the two forms of n.
+        candidate_activation: The name of the activation in place of tanh.
+        gate_activation: The name of the activation in place of σ.
+        use_bias: True if there are biases.
+        init_scheme: The name of the scheme of the initial values (`cells.initializers`).
+        dtype: The dtype of the factors of matrix products, such as `jnp.bfloat16`; parameters and carry keep theirs.
+
+    Raises:
+        ValueError: A field has an invalid value. The message names the field, the value and what is accepted.
 
     Source: Cho et al. 2014, arXiv 1406.1078.
 

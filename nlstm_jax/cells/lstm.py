@@ -51,7 +51,7 @@ class LSTMCarry(NamedTuple):
 
 @dataclass(frozen=True)
 class LSTM:
-    """Long short-term memory; gate order i, f, g, o.
+    """A long short-term memory; gate order i, f, g, o.
 
         [i f g o] = x_t W_x + h_{t−1} W_h + b        layer_norm: LN(x_t W_x) + LN(h_{t−1} W_h) + b
         i, f     += p_i ⊙ c_{t−1}, p_f ⊙ c_{t−1}     peephole
@@ -64,18 +64,22 @@ class LSTM:
 
     Attributes:
         features: The number of hidden units, H.
-        forget_bias: put into b's forget block when it is drawn, not added in the forward pass.
-        gating: "multiply", or "add" for the innermost level of the Keras Nested LSTM (see `Nested`).
-        candidate_activation: of g, by name.
-        output_activation: of c_t, by name.
-        gate_activation: in place of σ, by name.
-        peephole: diagonal weights from the memory to the gates; o sees the new memory.
-        projection: O, the width that h is projected to; None: no projection.
-        layer_norm: normalise as above, every normalisation with its own gain and shift.
-        norm_epsilon: added to the variance.
-        use_bias: whether there is a b.
-        init_scheme: initial values by name (`cells.initializers`).
-        dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
+        forget_bias: The initial value of b's forget block. It is not added in the forward pass.
+        gating: The input of the memory: "multiply", or "add" for the innermost level of the Keras Nested LSTM, see
+            `Nested`.
+        candidate_activation: The name of the activation of g.
+        output_activation: The name of the activation of c_t.
+        gate_activation: The name of the activation in place of σ.
+        peephole: True for diagonal weights from the memory to the gates; o sees the new memory.
+        projection: The width O that h is projected to; None: no projection.
+        layer_norm: True to normalize as above, every normalization with its own gain and shift.
+        norm_epsilon: The number that is added to the variance.
+        use_bias: True if there is a b.
+        init_scheme: The name of the scheme of the initial values (`cells.initializers`).
+        dtype: The dtype of the factors of matrix products, such as `jnp.bfloat16`; parameters and carry keep theirs.
+
+    Raises:
+        ValueError: A field has an invalid value. The message names the field, the value and what is accepted.
 
     Sources: Hochreiter & Schmidhuber 1997; forget gate and peepholes: Gers & Schmidhuber 2000; projection: Sak
     et al. 2014, arXiv 1402.1128; layer normalisation: Ba et al. 2016, arXiv 1607.06450.

@@ -56,15 +56,18 @@ class Nested:
 
     Attributes:
         features: The number of hidden units, H.
-        inner: the cell that is the memory; its `out_features` must be H.
-        candidate_activation: φ, by name.
-        gating: "multiply" is the paper's; "add" the widely copied Keras layer's.
-        output_activation: of c_t, by name.
-        gate_activation: in place of σ, by name.
-        forget_bias: put into b's forget block when it is drawn.
-        use_bias: whether there is a b.
-        init_scheme: initial values by name (`cells.initializers`).
-        dtype: of the matrix products, e.g. `jnp.bfloat16`; parameters and memory stay as they are.
+        inner: The cell that is the memory; its `out_features` must be H.
+        candidate_activation: The name of φ.
+        gating: The input of the memory: "multiply" as in the paper, or "add" as in the widely copied Keras layer.
+        output_activation: The name of the activation of c_t.
+        gate_activation: The name of the activation in place of σ.
+        forget_bias: The initial value of b's forget block.
+        use_bias: True if there is a b.
+        init_scheme: The name of the scheme of the initial values (`cells.initializers`).
+        dtype: The dtype of the factors of matrix products, such as `jnp.bfloat16`; parameters and carry keep theirs.
+
+    Raises:
+        ValueError: A field has an invalid value. The message names the field, the value and what is accepted.
 
     Source: Moniz & Krueger 2017, "Nested LSTMs", arXiv 1801.10308.
 
@@ -169,21 +172,23 @@ def nested_lstm(
     init_scheme: str = "default",
     dtype: DTypeLike | None = None,
 ) -> LSTM | Nested:
-    """A Nested LSTM of `depth` levels, all of the same width, as in the paper.
+    """Return the Nested LSTM of the paper: `depth` levels, all of the same width.
 
     Depth 1 is the LSTM whose candidate is the identity; every inner level's candidate is tanh. With
     `init_scheme="keras"` the inner levels take `"keras_inner"`, as the Keras layer does.
 
     Args:
-        features: H, of every level.
-        depth: the number of levels.
-        gating: "multiply", or "add" for the Keras layer's variant.
-        candidate_activation: φ of the outermost level, by name.
-        inner_activation: φ of the levels inside.
-        output_activation, gate_activation, forget_bias, use_bias, init_scheme, dtype: of every level, as in `LSTM`.
+        features: The number of hidden units H of every level.
+        depth: The number of levels.
+        gating: The input of the memory: "multiply", or "add" for the variant of the Keras layer.
+        candidate_activation: The name of φ of the outermost level.
+        inner_activation: The name of φ of the levels inside.
+        output_activation, gate_activation, forget_bias, use_bias, init_scheme, dtype: As in `LSTM`, for every level.
 
     Raises:
         ValueError: `depth` is not a whole number ≥ 1, or a field is not what `LSTM` and `Nested` accept.
+
+    Source: Moniz & Krueger 2017, "Nested LSTMs", arXiv 1801.10308.
 
     >>> nested_lstm(features=40, depth=2).inner
     LSTM(features=40, ...)

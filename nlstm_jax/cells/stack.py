@@ -38,16 +38,19 @@ class StackProjected(NamedTuple):
 
 @dataclass(frozen=True)
 class Stack:
-    """Cells on top of each other: layer l+1 reads layer l's output y_l; widths may differ.
+    """A stack of cells: layer l+1 reads the output y_l of layer l. Widths may differ.
 
     A stack of cells is itself a cell; one with a `Bidirectional` layer cannot be stepped, but `unroll` runs it.
 
     Attributes:
-        cells: the layers, lowest first; any cells, nested ones too, or layers.
-        skip: every later layer also reads the stack's input: [y_l, x] (Graves 2013, arXiv 1308.0850).
-        residual: y_{l+1} += y_l where their widths agree (Wu et al. 2016, arXiv 1609.08144).
-        dropout: rate on what goes from layer to layer, drawn anew at every time step (Zaremba et al. 2014,
+        cells: The layers, lowest first; any cells, nested ones too, or layers.
+        skip: True if every later layer also reads the stack's input: [y_l, x] (Graves 2013, arXiv 1308.0850).
+        residual: True for y_{l+1} += y_l, for equal widths (Wu et al. 2016, arXiv 1609.08144).
+        dropout: The dropout rate of what goes from layer to layer, drawn anew at every time step (Zaremba et al. 2014,
             arXiv 1409.2329).
+
+    Raises:
+        ValueError: A field has an invalid value. The message names the field, the value and what is accepted.
 
     >>> import jax
     >>> from nlstm_jax.cells import LSTM

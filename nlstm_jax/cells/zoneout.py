@@ -41,6 +41,9 @@ class Zoneout:
         cell: The single cell to wrap, whose carry has an h.
         rates: One rate for all vectors of the carry, or a carry of rates, such as `LSTMCarry(c=0.5, h=0.05)`.
 
+    Raises:
+        ValueError: The cell cannot be wrapped, or a rate is not in [0, 1).
+
     Source: Krueger et al. 2017, arXiv 1606.01305.
 
     >>> from nlstm_jax.cells import LSTM, LSTMCarry
