@@ -10,6 +10,7 @@ import runpy
 import subprocess
 import sys
 import types
+import zlib
 from pathlib import Path
 
 import jax
@@ -205,8 +206,10 @@ def test_the_site_is_built_without_a_warning(tmp_path: Path) -> None:
         [*command, ROOT / "docs", tmp_path / "site"], cwd=ROOT, capture_output=True, text=True, timeout=240
     )
     assert built.returncode == 0, built.stderr
-    reference = (tmp_path / "site" / "api" / "cells.html").read_text("utf-8")
-    assert 'id="nlstm_jax.cells.LSTM"' in reference
+    inventory = (tmp_path / "site" / "objects.inv").read_bytes().split(b"\n", 4)[4]
+    entries = {line.split()[0].rpartition(".")[2] for line in zlib.decompress(inventory).decode().splitlines()}
+    for package in map(importlib.import_module, PUBLIC):
+        assert set(package.__all__) <= entries, f"{package.__name__}: not in the API reference"
     result = (tmp_path / "site" / "results" / "suite_v1" / "sales" / "compare.html").read_text("utf-8")
     assert "<title>suite v1: sales" in result
 

@@ -44,7 +44,7 @@ class DeepTransition:
     Raises:
         ValueError: There is no cell, a cell is not single, or the carries differ.
 
-    Source: Pascanu et al. 2013, "How to construct deep recurrent neural networks" (arXiv 1312.6026).
+    Source: Pascanu et al. 2014, "How to construct deep recurrent neural networks" (arXiv 1312.6026).
 
     >>> from nlstm_jax.cells import Elman
     >>> cell = DeepTransition((Elman(4), Elman(4)))
@@ -177,7 +177,7 @@ class DeepOutput:
     Raises:
         ValueError: The cell is not single, there is no width, or the activation is unknown.
 
-    Source: Pascanu et al. 2013, "How to construct deep recurrent neural networks" (arXiv 1312.6026).
+    Source: Pascanu et al. 2014, "How to construct deep recurrent neural networks" (arXiv 1312.6026).
 
     >>> from nlstm_jax.cells import LSTM
     >>> cell = DeepOutput(LSTM(4), widths=(8, 5))

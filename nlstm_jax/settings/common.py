@@ -88,3 +88,4 @@ COMMON: dict[str, Setting] = {
     "seeds.data": seed("of the batches"),
     "seeds.dropout": seed("of the dropout"),
 }
+"""The settings that all tasks have, by dotted name."""
