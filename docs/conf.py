@@ -56,7 +56,7 @@ nitpick_ignore_regex = [
 # The pages that belong below another page, beside those that `index.md` lists.
 BELOW = {
     "cells": ["cells/*"],
-    "results/README": ["results/*", "results/*/*", "results/*/*/*"],
+    "results/README": ["results/**/*"],
     "api/README": ["api/*"],
     "index": ["notebooks/*"],
 }

@@ -50,7 +50,11 @@ def leaves_with_names(tree: PyTree) -> list[tuple[str, Any]]:
 
 
 def is_stochastic(layer: Layer | MinimalCell, in_features: int) -> bool:
-    """Return True if `layer` draws any noise when `sample_noise` gets a key.
+    """Return True if a layer draws any noise when `sample_noise` gets a key. Nothing is computed.
+
+    Args:
+        layer: The cell or layer.
+        in_features: The number of input features, D.
 
     >>> from nlstm_jax import LSTM, Zoneout
     >>> is_stochastic(LSTM(4), in_features=3), is_stochastic(Zoneout(LSTM(4), rates=0.1), in_features=3)

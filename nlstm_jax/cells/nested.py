@@ -128,7 +128,7 @@ class Nested:
     def sample_noise(
         self, params: NestedParams, key: PRNGKeyArray | None, shape: tuple[int, ...]
     ) -> tuple[NestedParams, Noise]:
-        """The inner cell's noise."""
+        """Draw the noise of the inner cell."""
         inner_key = fold_in_name_if_key(key, "inner")
         inner, noise = self.inner.sample_noise(params.inner, inner_key, (*shape[:-1], self.features))
         return params._replace(inner=inner), noise

@@ -120,7 +120,7 @@ class Stack:
         return StackParams(tuple(prepared)), StackNoise(tuple(layer_noises), tuple(masks))
 
     def project(self, params: StackParams, x: Float[Array, "*b D"]) -> StackProjected:
-        """The first layer's projection; the later layers' inputs are not known yet."""
+        """Compute the projection of the first layer. The inputs of later layers are not known yet."""
         first = self._steppable[0].project(params.layers[0], x)
         return StackProjected(first, x if self.skip else None)
 
@@ -154,7 +154,7 @@ class Stack:
         return StackCarry(tuple(carries)), y
 
     def layer_input(self, index: int, below: Array, x: Array | None, noise: Noise) -> Array:
-        """What layer `index` ≥ 1 reads: the output below it with dropout, and the stack's input with `skip`."""
+        """Return the input of layer `index` ≥ 1: the output below it with dropout, with `skip` the stack's input too."""
         if noise and noise.dropout:
             below = below * noise.dropout[index - 1]
         if x is None or not self.skip:
@@ -162,7 +162,7 @@ class Stack:
         return jnp.concatenate([below, x], axis=-1)
 
     def layer_output(self, below: Array | None, out: Array) -> Array:
-        """A layer's output, with the output below it added where `residual` says so."""
+        """Return the output of a layer. With `residual` and equal widths, the output below it is added."""
         if self.residual and below is not None and below.shape == out.shape:
             return out + below
         return out

@@ -63,6 +63,10 @@ def build(config: Config, model_dims: _ModelDims) -> Any:
 def fit_budget(config: Config, model_dims: _ModelDims) -> tuple[Widths, int]:
     """Find the widths that match the budget `config.model.parameters`.
 
+    Args:
+        config: The configuration.
+        model_dims: The dimensions that the task's data determine, see `build`.
+
     Returns:
         The widths, and the number of parameters of the model with these widths.
 
@@ -94,6 +98,10 @@ def fit_budget(config: Config, model_dims: _ModelDims) -> tuple[Widths, int]:
 
 def check_budget(config: Config, model_dims: _ModelDims) -> None:
     """Check that some width meets the budget of a configuration, without drawing initial values.
+
+    Args:
+        config: The configuration.
+        model_dims: The dimensions that the task's data determine, see `build`.
 
     Raises:
         ConfigError: No width meets the budget. The message is that of `build`.
@@ -217,6 +225,10 @@ def _init_key(config: Config) -> PRNGKeyArray:
 
 def load_cell(model: Any, path: Path) -> None:
     """Replace the initial parameters of the model's cell by those of a layer saved with `adapters.weights.save`.
+
+    Args:
+        model: The model, which has one recurrent layer. It is changed in place.
+        path: The file that `save` wrote.
 
     Raises:
         ConfigError: The model has two cells.

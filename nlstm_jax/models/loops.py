@@ -26,6 +26,10 @@ def recurrent_layers(model: Any) -> list[Recurrent]:
 def set_loop(model: Any, loop: str) -> None:
     """Have all recurrent layers of a model run in this loop.
 
+    Args:
+        model: The model. It is changed in place.
+        loop: The name of the loop, a `mode` of `unroll`.
+
     Raises:
         ConfigError: The loop cannot run a cell, or its gradient, or is not available on this machine.
     """

@@ -24,7 +24,12 @@ def split(model: Model) -> tuple[nnx.GraphDef[Model], Parameters]:
 
 
 def merge(graph: nnx.GraphDef[Model], parameters: Parameters) -> Model:
-    """Combine a graph and parameters into a model. This costs little inside a traced function."""
+    """Combine a graph and parameters into a model. This costs little inside a traced function.
+
+    Args:
+        graph: The graph from `split`.
+        parameters: The parameters by name, such as those from `split` after training.
+    """
     flat = [(_path(name), nnx.Param(value)) for name, value in parameters.items()]
     return nnx.merge(graph, nnx.from_flat_state(flat))
 

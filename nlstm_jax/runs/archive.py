@@ -72,6 +72,10 @@ def write_archive(path: Path, runs: Sequence[Run], metric: str) -> None:
 def unpack_archive(path: Path, folder: Path) -> list[Path]:
     """Unpack the run folders of an archive, and return them in the order of the archive.
 
+    Args:
+        path: The file that `write_archive` wrote.
+        folder: The folder in which the run folders are made.
+
     Raises:
         DataError: The file is missing, or no archive.
     """

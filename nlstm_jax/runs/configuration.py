@@ -31,7 +31,9 @@ def flatten(config: Config, prefix: str = "") -> JsonObject:
 def differences(old: Config, new: Config) -> dict[str, tuple[object, object]]:
     """Return the dotted keys whose values differ, each with its old and its new value.
 
-    The value of a key that one configuration lacks is `"(absent)"`.
+    Args:
+        old: The one configuration.
+        new: The other one. The value of a key that one of them lacks is `"(absent)"`.
 
     >>> differences({"seeds": {"init": 0}}, {"seeds": {"init": 1}})
     {'seeds.init': (0, 1)}

@@ -63,6 +63,11 @@ def encode_examples(step: int, means: Mapping[str, tuple[AnyArray, AnyArray]]) -
 def read_examples(folder: Path, split: str, metric: str) -> ExampleSums | None:
     """Read the sums and weights that `write_examples` has written.
 
+    Args:
+        folder: The run folder.
+        split: The name of the split.
+        metric: The name of the metric.
+
     Returns:
         The sums and weights, or None if there is no file for the split or the file lacks the metric.
 

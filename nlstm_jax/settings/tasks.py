@@ -131,6 +131,10 @@ def _check_declarations(name: str, task: TaskClass) -> None:
 def find_metric(config: Config, name: str) -> Metric:
     """Return the declaration of a metric of a configuration's task.
 
+    Args:
+        config: The configuration.
+        name: The name of the metric, as in `metrics.jsonl`.
+
     Raises:
         ConfigError: The task cannot be found, or it has no such metric.
     """
