@@ -154,7 +154,7 @@ class Stack:
         return StackCarry(tuple(carries)), y
 
     def layer_input(self, index: int, below: Array, x: Array | None, noise: Noise) -> Array:
-        """Return the input of layer `index` ≥ 1: the output below it with dropout, with `skip` the stack's input too."""
+        """Return the input of layer `index` ≥ 1: the output below it with dropout, and with `skip` the stack's own."""
         if noise and noise.dropout:
             below = below * noise.dropout[index - 1]
         if x is None or not self.skip:
