@@ -34,7 +34,7 @@ default_role = "py:obj"
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "special-members": "__call__"}
+autodoc_default_options = {"members": True, "special-members": "__call__", "no-value": True}
 autoclass_content = "both"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
@@ -60,6 +60,9 @@ BELOW = {
     "api/README": ["api/*"],
     "index": ["notebooks/*"],
 }
+
+HIDDEN_COLON = "\ue000"
+"""A character that no docstring has."""
 
 
 def pages(pattern: str, *, without: set[str]) -> list[str]:
@@ -124,6 +127,14 @@ def indented_code(app: "Sphinx", what: str, name: str, value: object, options: o
     text = "\n".join(line for line in lines if not line.startswith("Create new instance of "))
     text = re.sub(r"(?<=\n\n)((?:    .*\n)+)", r"::\n\n\1", text)
     lines[:] = text.split("\n")
+    if what in ("attribute", "data", "property"):
+        # Napoleon takes what is before a colon in the first line of an attribute for its type.
+        lines[0] = lines[0].replace(":", HIDDEN_COLON)
+
+
+def show_colons(app: "Sphinx", what: str, name: str, value: object, options: object, lines: list[str]) -> None:
+    """Put back the colons that `indented_code` has hidden from napoleon."""
+    lines[:] = [line.replace(HIDDEN_COLON, ":") for line in lines]
 
 
 def signature(
@@ -172,3 +183,4 @@ def setup(app: "Sphinx") -> None:
     app.connect("autodoc-process-signature", signature)
     app.connect("autodoc-skip-member", is_field_of_named_tuple)
     app.connect("autodoc-process-docstring", indented_code, priority=400)
+    app.connect("autodoc-process-docstring", show_colons, priority=600)
