@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 project = "nlstm_jax"
 copyright = "the authors of nlstm_jax, Apache License 2.0"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
 exclude_patterns = ["_build"]
 
 # Pages.
@@ -41,17 +41,9 @@ napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_attr_annotations = False
 
-# An annotation links to every public name of this package. Words in backticks link where there is such a name.
+# Names in annotations and in backticks link where there is such a public name. Every other reference must be found.
 nitpicky = True
-nitpick_ignore_regex = [
-    ("py:obj", ".*"),
-    ("py:.*", r"(?!nlstm_jax\.).*"),
-    # Type variables.
-    ("py:class", r"nlstm_jax\..*\.(\w+T|Model|Outputs|TaskClass)"),
-    # Types that are seen in an annotation alone.
-    ("py:class", r"nlstm_jax\..*\.(CellLayer|StackProjected|WeightMatmul|GateActivations|Widths|Sweep)"),
-    ("py:class", r"nlstm_jax\..*\.(ShuffledSampler|BatchSampler|Notes|ExampleSums)"),
-]
+nitpick_ignore_regex = [("py:(class|obj)", ".*")]
 
 # The pages that belong below another page, beside those that `index.md` lists.
 BELOW = {
