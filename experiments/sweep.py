@@ -55,7 +55,7 @@ _TOGETHER = flags.DEFINE_integer(
 )
 _STORAGE = flags.DEFINE_string("storage", "", "a search's database, as an SQLAlchemy URL; empty: SQLite in the folder")
 _STUDY = flags.DEFINE_string("study", "", "a search's name in the database; empty: the sweep file's")
-_MIRROR = flags.DEFINE_list("mirror", [], "where the trials' metrics are also shown: tensorboard, wandb")
+_MIRROR = flags.DEFINE_list("mirror", [], "where the trials' metrics are also shown: tensorboard, wandb, trackio")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the trials and leave")
 
 

@@ -16,8 +16,10 @@ EXTRAS = {
     "safetensors": "export",
     "sklearn": "report",
     "submitit": "sweep",
+    "tensorboard": "tensorboard",
     "tensorboardX": "tensorboard",
     "torch": "peers",
+    "trackio": "trackio",
     "wandb": "wandb",
 }
 """The extra of this project that installs each optional package."""
