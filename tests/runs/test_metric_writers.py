@@ -99,7 +99,7 @@ def seen_by_tensorboard(folder: Path) -> tuple[Points, Points, list[tuple[dict, 
     sessions = []
     for group in groups:
         settings = {key: getattr(value, value.WhichOneof("kind")) for key, value in group.hparams.items()}
-        values = {value.name.tag: value.value for value in group.metric_values}
+        values = {value.name.tag: value.value for value in group.metric_values if value.name.tag.startswith("best/")}
         sessions.append((settings, values, group.sessions[0].status))
     return points, best, sessions
 
