@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from nlstm_jax.analysis.comparison import Facts, check_keys, facts_of, labels_of
-from nlstm_jax.analysis.curves import is_number, run_best
+from nlstm_jax.analysis.curves import run_best
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import Run
+from nlstm_jax.runs import Run, is_number
 
 Setting: TypeAlias = tuple[object, ...]
 """The values of the tuned settings, in the order of their keys. Lists are stored as tuples."""
