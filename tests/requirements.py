@@ -11,6 +11,7 @@ EXTRAS = {
     "h5py": "export",
     "keras": "peers",
     "optuna": "sweep",
+    "plotly": "report",
     "psycopg": "postgres",
     "ray": "sweep",
     "safetensors": "export",
