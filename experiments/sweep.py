@@ -33,6 +33,7 @@ from nlstm_jax.sweeps.queue import Queue
 from nlstm_jax.sweeps.screen import LiveDisplay
 from nlstm_jax.sweeps.search import Search, connect
 from nlstm_jax.sweeps.sources import FixedTrials, Source
+from nlstm_jax.wording import count_of
 
 _SWEEP = command.define_path("sweep", None, "the sweep file; --config, --grid and --seeds do without one")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -115,7 +116,7 @@ def main(arguments: list[str]) -> None:
     next_command = as_installed(f"python -m experiments.compare '{folder.path}/trials/*'")
     console.print(f"{table.counted(queue.entries)}: {next_command}", markup=False)
     if failed:
-        raise UserError(f"{len(failed)} of {len(queue.entries)} trials failed")
+        raise UserError(f"{len(failed)} of {count_of(len(queue.entries), 'trial')} failed")
 
 
 def _write_page(search: Search, path: Path) -> str:

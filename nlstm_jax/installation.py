@@ -89,4 +89,4 @@ def help_as_installed(text: str) -> str:
     """Return the help of a script with the commands and the config names of a wheel, where one is installed."""
     if not IS_WHEEL:
         return text
-    return re.sub(r"\bconfigs/(?:sweeps/)?(\w+)\.py\b", r"\1", as_installed(text))
+    return re.sub(r"\bconfigs/(?:sweeps/)?((?:\w+/)*\w+)\.py\b", r"\1", as_installed(text))

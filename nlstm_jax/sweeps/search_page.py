@@ -5,6 +5,8 @@ import importlib.util
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nlstm_jax.wording import count_of
+
 if TYPE_CHECKING:
     import optuna
 
@@ -77,7 +79,7 @@ def render(study: "optuna.Study", metric: str, *, higher_is_better: bool) -> str
         sections.append(_section("All trials", explained, figure.to_html(full_html=False, include_plotlyjs=False)))
     return _TEMPLATE.format(
         title=html.escape(f"Search {study.study_name}"),
-        counts=f"{len(finished):,} trials finished, {len(pruned):,} stopped early or diverged.",
+        counts=f"{count_of(len(finished), 'trial')} finished, {len(pruned):,} stopped early or diverged.",
         sections="\n".join(sections),
         plotly=get_plotlyjs(),
     )
