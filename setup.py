@@ -9,6 +9,7 @@ FOLDERS = {
     "nlstm_experiments": "experiments",
     "nlstm_jax.configs": "configs",
     "nlstm_jax.configs.sweeps": "configs/sweeps",
+    "nlstm_jax.configs.sweeps.suite_v1": "configs/sweeps/suite_v1",
 }
 """The folders of the packages that have another name here than in the wheel."""
 

@@ -1,4 +1,4 @@
-"""Duration of `experiments.compare` on hundreds of runs, and the size of the page it writes.
+"""Duration of `nlstm_jax.load_runs` and `experiments.compare` on hundreds of runs, and the size of the page.
 
 python -m benchmarks.comparing                    500 runs of 100 configurations, 40 evaluations each
 python -m benchmarks.comparing --keep=/tmp/runs   in a folder that stays
@@ -81,7 +81,7 @@ def _metric_lines(rate: float, noise: Float[np.ndarray, "E 2"]) -> list[JsonObje
 
 
 def main() -> None:
-    """Write the runs, compare them, and print how long it took."""
+    """Write the runs, load and compare them in processes of their own, and print how long each took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--evaluations", type=int, default=40)
@@ -90,14 +90,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = arguments.keep or Path(scratch)
         write_runs(folder / "runs", arguments.runs, arguments.evaluations)
+        program = f"import nlstm_jax; nlstm_jax.load_runs({str(folder / 'runs' / '*')!r})"
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-c", program], check=True)
+        seconds_to_load = time.monotonic() - start
         command = [sys.executable, "-m", "experiments.compare", str(folder / "runs" / "*"), f"--out={folder / 'out'}"]
         start = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         seconds = time.monotonic() - start
         size = (folder / "out" / "compare.html").stat().st_size
         print(
-            f"{arguments.runs} runs, {arguments.evaluations} evaluations each: {seconds:.1f} s, "
-            f"page {size / 1e6:.1f} MB"
+            f"{arguments.runs} runs, {arguments.evaluations} evaluations each: load_runs {seconds_to_load:.1f} s, "
+            f"compare {seconds:.1f} s, page {size / 1e6:.1f} MB"
         )
 
 

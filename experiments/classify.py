@@ -19,6 +19,7 @@ from nlstm_jax.data.sequences import read_sequence_texts
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.tasks.abilities import Classifies, missing_ability
 from nlstm_jax.training import load_run
+from nlstm_jax.wording import count_of
 
 _WORKDIR = command.define_path("workdir", None, "the run folder of a classification run", required=True)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "last"], "which checkpoint")
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> None:
     if _OUT.value:
         with Path(_OUT.value).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([header, *rows])
-        console.print(f"{len(rows):,} rows in {_OUT.value}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"{count_of(len(rows), 'row')} in {_OUT.value}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _check_flags() -> None:

@@ -23,15 +23,17 @@ from nlstm_jax.errors import ConfigError, InterruptedRunError, UserError
 from nlstm_jax.installation import SWEEPS, as_installed, find_config
 from nlstm_jax.process import GracefulShutdown
 from nlstm_jax.runs import check_metric_writers
-from nlstm_jax.sweeps import engines, load, table
+from nlstm_jax.runs.files import writing
+from nlstm_jax.sweeps import engines, load, search_page, table
 from nlstm_jax.sweeps.file import Sweep
-from nlstm_jax.sweeps.folder import LOGS, STUDY, SweepFolder
+from nlstm_jax.sweeps.folder import LOGS, SEARCH_PAGE, STUDY, SweepFolder
 from nlstm_jax.sweeps.grid import plan_grid
 from nlstm_jax.sweeps.grouping import grouped
 from nlstm_jax.sweeps.queue import Queue
 from nlstm_jax.sweeps.screen import LiveDisplay
 from nlstm_jax.sweeps.search import Search, connect
 from nlstm_jax.sweeps.sources import FixedTrials, Source
+from nlstm_jax.wording import count_of
 
 _SWEEP = command.define_path("sweep", None, "the sweep file; --config, --grid and --seeds do without one")
 _CONFIG = config_flags.DEFINE_config_file(
@@ -55,7 +57,7 @@ _TOGETHER = flags.DEFINE_integer(
 )
 _STORAGE = flags.DEFINE_string("storage", "", "a search's database, as an SQLAlchemy URL; empty: SQLite in the folder")
 _STUDY = flags.DEFINE_string("study", "", "a search's name in the database; empty: the sweep file's")
-_MIRROR = flags.DEFINE_list("mirror", [], "where the trials' metrics are also shown: tensorboard, wandb")
+_MIRROR = flags.DEFINE_list("mirror", [], "where the trials' metrics are also shown: tensorboard, wandb, trackio")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "print the trials and leave")
 
 
@@ -99,6 +101,7 @@ def main(arguments: list[str]) -> None:
             source = Search(sweep.search, name=name, storage=storage, folder=folder, seed=seed)
         queue = Queue(folder, source, engine, retries=_RETRIES.value, show=display)
         is_done = queue.run(lambda: shutdown.requested)
+        page_note = _write_page(source, folder.path / SEARCH_PAGE) if isinstance(source, Search) else ""
 
     failed = [entry for entry in queue.entries if entry.state == "failed"]
     for entry in failed:
@@ -106,12 +109,27 @@ def main(arguments: list[str]) -> None:
     overhead = table.overhead(queue.entries)
     if overhead:
         console.print(overhead)
+    if page_note:
+        console.print(page_note, markup=False)
     if not is_done:
         raise InterruptedRunError("interrupted; the same command goes on")
     next_command = as_installed(f"python -m experiments.compare '{folder.path}/trials/*'")
     console.print(f"{table.counted(queue.entries)}: {next_command}", markup=False)
     if failed:
-        raise UserError(f"{len(failed)} of {len(queue.entries)} trials failed")
+        raise UserError(f"{len(failed)} of {count_of(len(queue.entries), 'trial')} failed")
+
+
+def _write_page(search: Search, path: Path) -> str:
+    """Write the page of a search, and return a line about it. The line is empty if there is nothing to write yet."""
+    missing = search_page.missing_package()
+    if missing:
+        return as_installed(f'{path.name} is drawn with {missing}: pip install -e ".[report]"')
+    page = search.page()
+    if page is None:
+        return ""
+    with writing(path):
+        path.write_text(page, "utf-8")
+    return f"wrote {path}"
 
 
 def _read_sweep() -> Sweep:

@@ -43,7 +43,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
 _COORDINATOR = flags.DEFINE_string("coordinator", "", "several processes: address and port of the first, node1:9876")
 _PROCESSES = flags.DEFINE_integer("processes", 0, "several processes: how many", lower_bound=0)
 _PROCESS = flags.DEFINE_integer("process", -1, "several processes: which one this is, from 0", lower_bound=-1)
-_MIRROR = flags.DEFINE_list("mirror", [], "where the metrics are also shown: tensorboard, wandb")
+_MIRROR = flags.DEFINE_list("mirror", [], "where the metrics are also shown: tensorboard, wandb, trackio")
 flags.mark_flags_as_required(["config", "workdir"])
 
 

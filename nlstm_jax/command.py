@@ -76,7 +76,10 @@ def run(main: Callable[[list[str]], None]) -> None:
             _leave(InterruptedRunError("interrupted"))
 
     script = sys.modules["__main__"]
-    script.__doc__ = installation.help_as_installed(script.__doc__ or "")  # --help prints it
+    # --help prints the docstring and the flags.
+    script.__doc__ = installation.help_as_installed(script.__doc__ or "")
+    for name in flags.FLAGS:
+        flags.FLAGS[name].help = installation.help_as_installed(flags.FLAGS[name].help or "")
     app.run(guarded, flags_parser=_parse)
 
 

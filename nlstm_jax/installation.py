@@ -20,6 +20,8 @@ SCRIPTS = "nlstm_experiments" if IS_WHEEL else "experiments"
 """The name of the package of the scripts."""
 CONFIGS = _PACKAGE / "configs" if IS_WHEEL else ROOT / "configs"
 """The folder of the built-in config files."""
+_CONFIGS_PACKAGE = "nlstm_jax.configs" if IS_WHEEL else "configs"
+"""The name of the package of the built-in config files."""
 SWEEPS = CONFIGS / "sweeps"
 """The folder of the built-in sweep files."""
 
@@ -30,7 +32,7 @@ def find_config(path: str, folder: Path = CONFIGS) -> Path:
     A file of that name in the current folder comes first.
 
     Args:
-        path: A path, such as `~/mine.py`, or the name of a built-in file, such as `poems`.
+        path: A path, such as `~/mine.py`, or the name of a built-in file, such as `poems` or `suite_v1/sales_draws`.
         folder: The folder of the built-in files, `CONFIGS` or `SWEEPS`.
 
     Raises:
@@ -40,22 +42,30 @@ def find_config(path: str, folder: Path = CONFIGS) -> Path:
     True
     """
     found = Path(path).expanduser()
-    is_name = re.fullmatch(r"\w+", path) is not None
-    if not is_name or found.is_file():
+    if found.is_file() or not re.fullmatch(r"\w+(/\w+)*", path):
+        return found
+    built_in = folder / f"{path}.py"
+    if built_in.is_file():
+        return built_in
+    if "/" in path:
         return found
     names = sorted(file.stem for file in folder.glob("*.py") if not file.stem.startswith("_"))
-    if path not in names:
-        raise ConfigError(f"a path of a Python file, or one of {', '.join(names)}, expected, found {path!r}")
-    return folder / f"{path}.py"
+    raise ConfigError(f"a path of a Python file, or one of {', '.join(names)}, expected, found {path!r}")
 
 
 def import_file(path: Path) -> ModuleType:
-    """Import a Python file as a module that is in no package.
+    """Import a Python file as a new module.
+
+    A built-in file is in its package, so that it can import the files beside it. Any other file is in no package.
 
     Raises:
         ConfigError: The file has not the suffix of a Python file.
     """
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = path.stem
+    resolved = path.resolve()
+    if resolved.is_relative_to(CONFIGS):
+        name = ".".join([_CONFIGS_PACKAGE, *resolved.relative_to(CONFIGS).with_suffix("").parts])
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"a Python file expected, found {path}")
     module = importlib.util.module_from_spec(spec)
@@ -79,4 +89,4 @@ def help_as_installed(text: str) -> str:
     """Return the help of a script with the commands and the config names of a wheel, where one is installed."""
     if not IS_WHEEL:
         return text
-    return re.sub(r"\bconfigs/(?:sweeps/)?(\w+)\.py\b", r"\1", as_installed(text))
+    return re.sub(r"\bconfigs/(?:sweeps/)?((?:\w+/)*\w+)\.py\b", r"\1", as_installed(text))

@@ -11,13 +11,16 @@ EXTRAS = {
     "h5py": "export",
     "keras": "peers",
     "optuna": "sweep",
+    "plotly": "report",
     "psycopg": "postgres",
     "ray": "sweep",
     "safetensors": "export",
     "sklearn": "report",
     "submitit": "sweep",
+    "tensorboard": "tensorboard",
     "tensorboardX": "tensorboard",
     "torch": "peers",
+    "trackio": "trackio",
     "wandb": "wandb",
 }
 """The extra of this project that installs each optional package."""

@@ -8,7 +8,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "nlstm_jax"
 
-# A room, and the rooms it may know; `errors` and `types` are known to all but `cells`, which knows `types` alone.
+# A room, and the rooms it may know; `errors`, `types` and `wording` are known to all but `cells`, which knows `types`
+# alone.
 MAY_KNOW = {
     "cells": set(),
     "unroll": {"cells"},
@@ -25,7 +26,7 @@ MAY_KNOW = {
     "sweeps": {"cells", "installation", "models", "runs", "settings", "tasks"},
     "analysis": {"runs"},
 }
-FOR_ALL = {"errors", "types"}
+FOR_ALL = {"errors", "types", "wording"}
 CELLS_MAY_IMPORT = {"jax", "nlstm_jax.cells", "nlstm_jax.types"}
 
 

@@ -44,7 +44,10 @@ def test_a_config_is_found_by_its_name_after_a_file_of_that_name(monkeypatch, tm
     (tmp_path / "poems").mkdir()
     assert installation.find_config("poems") == ROOT / "configs" / "poems.py"
     assert installation.find_config("poems_depth", installation.SWEEPS) == ROOT / "configs/sweeps/poems_depth.py"
+    suite = ROOT / "configs/sweeps/suite_v1/sales_draws.py"
+    assert installation.find_config("suite_v1/sales_draws", installation.SWEEPS) == suite
     assert installation.find_config("mine/poems.py") == Path("mine/poems.py")
+    assert installation.find_config("mine/poems") == Path("mine/poems")
     (tmp_path / "sales").touch()
     assert installation.find_config("sales") == Path("sales")
     with pytest.raises(
@@ -56,7 +59,7 @@ def test_a_config_is_found_by_its_name_after_a_file_of_that_name(monkeypatch, tm
 @pytest.mark.slow
 def test_the_built_in_sweeps_load_in_any_folder(monkeypatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for path in installation.SWEEPS.glob("*.py"):
+    for path in (*installation.SWEEPS.glob("*.py"), installation.SWEEPS / "suite_v1/sales_draws.py"):
         assert load(path).trials, path
 
 
@@ -145,13 +148,30 @@ def test_a_wheel_sweeps_with_a_copy_of_its_own_packages_alone(installed: Path) -
 
 
 @pytest.mark.slow
+def test_a_wheel_has_the_sweeps_of_the_suite_with_the_trials_of_a_checkout(installed: Path, monkeypatch) -> None:
+    monkeypatch.setenv("NLSTM_JAX_DATA", str(installed))
+    (wheel,) = installed.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    assert names >= {f"nlstm_jax/{path.relative_to(ROOT)}" for path in installation.SWEEPS.rglob("*.py")}
+    printed = run(installed, "nlstm", "sweep", "--sweep=suite_v1/sales_draws", "--workdir=dry", "--dry_run")
+    trials = load(installation.find_config("suite_v1/sales_draws", installation.SWEEPS)).trials
+    assert len(trials) == 32
+    assert [trial.name for trial in trials if trial.name not in printed] == []
+    # A design of the suite's own cell trains from the wheel.
+    file = installed / "deep.py"
+    text = "from nlstm_jax.configs.sweeps.suite_v1.designs import DESIGNS\n\n\ndef sweep(add):\n"
+    file.write_text(text + '    add("echo", smoke=True, features=4, **DESIGNS["D"])\n', "utf-8")
+    assert "1 finished" in run(installed, "nlstm", "sweep", f"--sweep={file}", "--workdir=deep", "--slots=1")
+
+
+@pytest.mark.slow
 def test_every_help_of_a_wheel_has_commands_that_exist_there(installed: Path) -> None:
     for script in set(SCRIPTS) - {"trials"}:
         done = end_of(installed, "nlstm", script, "--help")
         assert done.returncode == 0, script
-        description = done.stdout.partition("\nflags:")[0]
-        assert f"nlstm {script}" in description, script
-        assert not re.search(r"python -m experiments|configs/", description), script
+        assert f"nlstm {script}" in done.stdout.partition("\nflags:")[0], script
+        assert not re.search(r"python -m experiments|configs/", done.stdout), script
 
 
 @pytest.mark.slow

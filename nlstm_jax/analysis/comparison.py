@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
-from nlstm_jax.analysis.curves import Group, is_number, run_status
+from nlstm_jax.analysis.curves import Group, run_status
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import Run, flatten
+from nlstm_jax.runs import Run, flatten, is_number
 from nlstm_jax.types import JsonObject
 
 CLOCKS = ("wall_seconds", "examples_per_second", "tokens_per_second")

@@ -5,12 +5,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeGuard
 
 import numpy as np
 
 from nlstm_jax.analysis.statistics import estimate
-from nlstm_jax.runs import Run, read_examples
+from nlstm_jax.runs import Run, is_number, read_examples
 from nlstm_jax.types import Float
 
 SPLITS = ("valid", "train", "test")
@@ -71,7 +70,7 @@ class Group:
 
     def curve(self, split: str, metric: str) -> Curve | None:
         """Return the mean curve over the runs that have this metric, or None if no run has it."""
-        curves = [run_curve(run, split, metric) for run in self.runs]
+        curves = [run.curve(split, metric) for run in self.runs]
         curves = [curve for curve in curves if curve]
         if not curves:
             return None
@@ -122,7 +121,7 @@ class Group:
         sign = -1 if self.higher_is_better(metric) else 1
         reached: list[tuple[int, float | None]] = []
         for run in self.runs:
-            curve = run_curve(run, "valid", metric)
+            curve = run.curve("valid", metric)
             steps = [step for step, value in curve.items() if (value - level) * sign <= 0]
             if not steps:
                 continue
@@ -193,25 +192,13 @@ class Group:
         return None
 
 
-def run_curve(run: Run, split: str, metric: str) -> dict[int, float]:
-    """Return a run's metric by step. Steps without a finite number are left out."""
-    lines = [line for line in run.metrics if line.get("split") == split]
-    return {int(line["step"]): float(line[metric]) for line in lines if is_number(line.get(metric))}
-
-
 def run_best(run: Run, metric: str) -> Best | None:
     """Return a run's best value, or None if the metric was never measured on the validation split."""
-    valid = run_curve(run, "valid", metric)
-    if not valid:
+    step = run.best_step(metric)
+    if step is None:
         return None
-    choose = max if run.higher_is_better(metric) else min
-    step = choose(valid, key=valid.__getitem__)
-    if run.config.get("train", {}).get("online"):
-        # Each line of an online run measures another example, so the smallest value is only luck. Take the last.
-        step = max(valid)
-
-    train = run_curve(run, "train", metric)
-    test = run_curve(run, "test", metric)
+    train = run.curve("train", metric)
+    test = run.curve("test", metric)
     summary = run.summary or {}
     looks = len(test)
     if "test" in summary:
@@ -219,7 +206,7 @@ def run_best(run: Run, metric: str) -> Best | None:
     test_value = summary.get("test", {}).get(metric)
     if test_value is None:
         test_value = test.get(step)
-    return Best(step, valid[step], train.get(step), test_value, looks)
+    return Best(step, run.curve("valid", metric)[step], train.get(step), test_value, looks)
 
 
 def timing_is_valid(run: Run) -> bool:
@@ -235,11 +222,6 @@ def run_status(run: Run) -> str:
     if run.summary is None:
         return "unfinished"
     return str(run.summary.get("status", "unfinished"))
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Return True if a value is a finite number. Booleans are not numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _seconds_by_step(run: Run) -> dict[int, float]:

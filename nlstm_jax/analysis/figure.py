@@ -14,10 +14,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from nlstm_jax.analysis.comparison import Comparison, facts_of
-from nlstm_jax.analysis.curves import AXES, Curve, is_number
+from nlstm_jax.analysis.curves import AXES, Curve
 from nlstm_jax.analysis.group_style import GroupStyle, group_styles
 from nlstm_jax.analysis.statistics import format_estimate
 from nlstm_jax.errors import ConfigError
+from nlstm_jax.runs import is_number
 
 STYLES: dict[str, dict[str, Any]] = {
     "valid": {"linestyle": "-", "linewidth": 1.8},

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from nlstm_jax.analysis.comparison import Comparison
-from nlstm_jax.analysis.curves import Group, run_best, run_curve, run_status
+from nlstm_jax.analysis.curves import Group, run_best, run_status
 from nlstm_jax.analysis.equivalence import seeds_for_equivalence, two_one_sided_tests
 from nlstm_jax.analysis.statistics import LEVEL, estimate, format_estimate, holm, paired, seeds_to_resolve, welch
 from nlstm_jax.analysis.survival import log_rank
@@ -187,7 +187,7 @@ def steps_to_solve(groups: tuple[Group, Group], metric: str, level: float) -> Me
         group_steps = []
         group_solved = []
         for run in group.runs:
-            curve = run_curve(run, "valid", metric)
+            curve = run.curve("valid", metric)
             reached = [step for step, value in curve.items() if (value - level) * sign <= 0]
             censored = last if run_status(run) == "diverged" else last_steps[run.path]
             # A run that reaches the level before its first step counts with one step, which has a logarithm.

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from nlstm_jax.analysis.comparison import Facts, check_keys, facts_of, labels_of
-from nlstm_jax.analysis.curves import is_number, run_best
+from nlstm_jax.analysis.curves import run_best
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.runs import Run
+from nlstm_jax.runs import Run, is_number
+from nlstm_jax.wording import count_of
 
 Setting: TypeAlias = tuple[object, ...]
 """The values of the tuned settings, in the order of their keys. Lists are stored as tuples."""
@@ -87,7 +88,10 @@ def remarks(tunings: Sequence[Tuning]) -> list[str]:
         lines += _remarks_on_model(tuning)
     budgets = {(tuning.trials, tuning.steps) for tuning in tunings}
     if len(budgets) > 1:
-        spent = [f"{tuning.label} {tuning.trials:,} trials, {tuning.steps:,} steps" for tuning in tunings]
+        spent = [
+            f"{tuning.label} {count_of(tuning.trials, 'trial')}, {count_of(tuning.steps, 'step')}"
+            for tuning in tunings
+        ]
         lines.append(f"unequal tuning budgets: {'; '.join(spent)}")
     return lines
 
@@ -98,7 +102,7 @@ def _remarks_on_model(tuning: Tuning) -> list[str]:
     trials = "the only trial,"
     if tuning.trials > 1:
         trials = f"best of {tuning.trials:,} trials"
-    lines = [f"{tuning.label}: tuned to {setting}, {trials} of {tuning.steps:,} steps"]
+    lines = [f"{tuning.label}: tuned to {setting}, {trials} of {count_of(tuning.steps, 'step')}"]
     if tuning.untried:
         lines.append(f"{tuning.label}: {tuning.untried:,} more settings were run with other seeds and had no say")
     for key, values in tuning.edges.items():

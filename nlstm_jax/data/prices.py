@@ -21,6 +21,7 @@ from nlstm_jax.data.csv_columns import (
 from nlstm_jax.data.csv_kinds import TextColumn
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.types import Float
+from nlstm_jax.wording import count_of
 
 VALUES = ("open", "high", "low", "close", "volume")
 _ROUNDING = 1e-9
@@ -232,7 +233,9 @@ def _leave_out_empty_rows(table: CsvTable, amounts: Amounts, notes: list[str]) -
         raise table.error(0, "close", "", "rows with prices")
     if not is_empty.any():
         return table, amounts
-    notes.append(f"{int(is_empty.sum()):,} rows without prices are left out, line {table.lines[is_empty.argmax()]} on")
+    notes.append(
+        f"left out: {count_of(int(is_empty.sum()), 'row')} without prices, line {table.lines[is_empty.argmax()]} on"
+    )
     kept = ~is_empty
     columns = {name: column[kept] for name, column in table.columns.items()}
     kept_table = replace(table, columns=columns, lines=table.lines[kept])

@@ -24,6 +24,7 @@ from nlstm_jax.data.sales_history import (
     pair_keys,
 )
 from nlstm_jax.errors import DataError
+from nlstm_jax.wording import count_of
 
 __all__ = [
     "JoinedPairs",
@@ -246,7 +247,9 @@ def _notes_on_rows(rows: SalesRows, has_prices: bool) -> list[str]:
     """Return notes for the log on unusual rows. Such rows are neither repaired nor left out."""
     notes = []
     if len(rows.months) != PUBLIC_ROWS:
-        notes.append(f"sales_train.csv: {len(rows.months):,} rows; the complete public file has {PUBLIC_ROWS:,}")
+        notes.append(
+            f"sales_train.csv: {count_of(len(rows.months), 'row')}; the complete public file has {PUBLIC_ROWS:,}"
+        )
     notes.append(_note_on_months(rows))
     keys = pair_keys(rows.shop_ids, rows.item_ids) * 10_000
     keys += (rows.dates - rows.dates.min()).astype(np.int64)
@@ -255,7 +258,7 @@ def _notes_on_rows(rows: SalesRows, has_prices: bool) -> list[str]:
         notes.append(f"sales_train.csv: {repeated:,} rows repeat another one exactly; each counts")
     negative = int((rows.prices < 0).sum())
     if negative:
-        notes.append(f"sales_train.csv: {negative:,} rows with a price below zero, not in any mean price")
+        notes.append(f"sales_train.csv: {count_of(negative, 'row')} with a price below zero, not in any mean price")
     low = rows.counts.min()
     high = rows.counts.max()
     prices = f"item_price up to {rows.prices.max():,.2f}" if has_prices else "no column item_price"

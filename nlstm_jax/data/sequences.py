@@ -13,6 +13,7 @@ from nlstm_jax.data.csv_kinds import TextColumn
 from nlstm_jax.data.splits import SPLITS, split_by_hash
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Int
+from nlstm_jax.wording import count_of
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)", re.ASCII)
 ABSENT = -1
@@ -183,7 +184,7 @@ def _notes(rows: Mapping[str, Sequence[tuple[str, ...]]], symbols: Sequence[str]
     for split, split_rows in rows.items():
         unknown = sum(symbol not in known for row in split_rows for symbol in row)
         if unknown:
-            notes.append(f"{split}: {unknown:,} symbols that training lacks are read as blanks")
+            notes.append(f"{split}: read as blanks: {count_of(unknown, 'symbol')} that training lacks")
         if split == "train":
             continue
         repeated = sum(row in trained for row in split_rows)

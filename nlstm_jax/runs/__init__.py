@@ -60,7 +60,7 @@ from nlstm_jax.runs.folder import RunFolder
 from nlstm_jax.runs.lock import is_locked
 from nlstm_jax.runs.metric_writers import check_metric_writers
 from nlstm_jax.runs.notes import read_notes, write_notes
-from nlstm_jax.runs.reader import Run, read_environment, read_run
+from nlstm_jax.runs.reader import Run, is_number, read_environment, read_run
 from nlstm_jax.runs.search import find_runs
 from nlstm_jax.runs.split_access import check_test_look, record_test_look
 
@@ -75,6 +75,7 @@ __all__ = [
     "find_runs",
     "flatten",
     "is_locked",
+    "is_number",
     "make_folder",
     "read_environment",
     "read_examples",

@@ -41,6 +41,7 @@ FORECAST = "forecast.csv"
 RANKING = "ranking.csv"
 TENSORBOARD = "tensorboard"
 WANDB = "wandb"
+TRACKIO = "trackio"
 LOCK = "lock"
 
 

@@ -30,6 +30,7 @@ _RUN_FILES = (
     files.RANKING,
     files.TENSORBOARD,
     files.WANDB,
+    files.TRACKIO,
 )
 """The names of all files and folders that a run may leave in its folder, except the lock."""
 
@@ -200,11 +201,16 @@ class RunFolder:
             files.write_json(self.path / files.SUMMARY, {**summary, "status": files.RUNNING})
 
     def write_summary(self, summary: JsonObject) -> None:
-        """Write the outcome of the run, and keep the number of evaluations on the test split."""
+        """Write the outcome of the run, and pass it to the metric writers.
+
+        The number of evaluations on the test split is kept.
+        """
         path = self.path / files.SUMMARY
         looks = files.read_json(path).get("test_looks") if path.exists() else None
         kept = {} if looks is None else {"test_looks": looks}
         files.write_json(path, {**summary, **kept})
+        for writer in self._metric_writers:
+            writer.write_summary(summary)
 
     def __enter__(self) -> Self:
         return self

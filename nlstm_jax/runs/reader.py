@@ -1,10 +1,11 @@
 """Reading of a run folder, in whatever state its run was left."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import files
@@ -88,6 +89,25 @@ class Run:
         default = "nats" if metric.startswith("log_loss") else ""
         return str(self._declared(metric).get("unit", default))
 
+    def curve(self, split: str, metric: str) -> dict[int, float]:
+        """Return a metric by step. Steps without a finite number are left out."""
+        lines = [line for line in self.metrics if line.get("split") == split]
+        return {int(line["step"]): float(line[metric]) for line in lines if is_number(line.get(metric))}
+
+    def best_step(self, metric: str) -> int | None:
+        """Return the first step with the best validation value, or None if the metric was never measured there.
+
+        Each line of an online run measures another example, so that the best value is only luck. Its best step is the
+        last one.
+        """
+        valid = self.curve("valid", metric)
+        if not valid:
+            return None
+        if self.config.get("train", {}).get("online"):
+            return max(valid)
+        choose = max if self.higher_is_better(metric) else min
+        return choose(valid, key=valid.__getitem__)
+
     @property
     def question(self) -> JsonObject | None:
         """The question that the run answers: task, version, settings and checksums. None in earlier versions."""
@@ -97,6 +117,11 @@ class Run:
         """Return what the task of the run has declared of a metric. Empty if that is nothing."""
         declared: JsonObject = self.environment.get("metrics", {}).get(metric, {})
         return declared
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return True if a value is a finite number. Booleans are not numbers."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_run(path: Path | str, with_defaults: ConfigTransform = keep_unchanged) -> Run:

@@ -63,17 +63,15 @@ def _summarize_so_far(run: Run) -> JsonObject:
     """Return the status and the metrics of a run without a summary, in the form of a summary."""
     summary: JsonObject = {"status": "running" if is_locked(run.path) else "stopped"}
     metric = run.config.get("eval", {}).get("metric", "log_loss")
-    rows = [line for line in run.metrics if line.get("split") == "valid" and metric in line]
+    best_step = run.best_step(metric)
     if run.metrics:
         summary["steps"] = run.metrics[-1]["step"]
-    if not rows:
+    if best_step is None:
         return summary
 
-    choose = max if run.higher_is_better(metric) else min
-    best = choose(rows, key=lambda line: line[metric])
-    summary["best_step"] = best["step"]
+    summary["best_step"] = best_step
     for line in run.metrics:
-        if line["step"] == best["step"] and line.get("split") in ("train", "valid"):
+        if line["step"] == best_step and line.get("split") in ("train", "valid"):
             summary[line["split"]] = _only_metrics(line)
     return summary
 

@@ -14,6 +14,8 @@ _OTHER_NAMES = {
     "early_stopping": "patience",
 }
 """What other libraries call some settings."""
+_OTHER_KEYS = {"seed": "seeds.init"}
+"""Names without a section that mean a setting of another name: a seed is that of the training, not of its data."""
 
 
 def similar_setting(key: str, known: Sequence[str]) -> str | None:
@@ -34,7 +36,11 @@ def similar_setting(key: str, known: Sequence[str]) -> str | None:
     ['optimizer.learning_rate', 'optimizer.learning_rate', 'train.batch_size']
     >>> [similar_setting(key, known) for key in ("model.dropout", "dropout", "seeds.drop")]
     ['model.dropout_input', 'model.dropout_input', 'seeds.dropout']
+    >>> similar_setting("seed", ["data.seed", "seeds.init", "seeds.data"])
+    'seeds.init'
     """
+    if _OTHER_KEYS.get(key) in known:
+        return _OTHER_KEYS[key]
     section, _, name = key.rpartition(".")
     name = _OTHER_NAMES.get(name, name)
     own_section = [candidate for candidate in known if candidate.rpartition(".")[0] == section]

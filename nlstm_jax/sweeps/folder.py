@@ -23,7 +23,8 @@ LOGS = "logs"
 JOBS = "jobs"
 SLURM = "slurm"
 STUDY = "study.db"
-_SWEEP_FILES = (SWEEP, CODE, TRIALS, LOGS, JOBS, SLURM, STUDY, LOCK, f".{CODE}.partial")
+SEARCH_PAGE = "search.html"
+_SWEEP_FILES = (SWEEP, CODE, TRIALS, LOGS, JOBS, SLURM, STUDY, SEARCH_PAGE, LOCK, f".{CODE}.partial")
 """The names of all files and folders that a sweep may leave in its folder."""
 
 
@@ -35,6 +36,8 @@ class SweepFolder:
     trials/NAME/    one run folder per trial
     jobs/           the runs that each process was given to train
     logs/           the output of each process
+    study.db        the study of a search, unless it is elsewhere
+    search.html     a search as a page, written at its end
     """
 
     def __init__(self, path: Path, metric_writers: Sequence[str] = ()) -> None:

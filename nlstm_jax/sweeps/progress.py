@@ -63,8 +63,7 @@ def _progress_of(run: Run) -> TrialProgress:
         return TrialProgress(status)
 
     metric = run.config["eval"]["metric"]
-    valid_lines = [line for line in run.metrics if line.get("split") == "valid"]
-    values = {line["step"]: line[metric] for line in valid_lines if metric in line}
+    values = run.curve("valid", metric)
     best_of = max if run.higher_is_better(metric) else min
     best = best_of(values.values(), default=None)
 

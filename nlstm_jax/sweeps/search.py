@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from nlstm_jax.errors import ConfigError, StorageError, UserError
 from nlstm_jax.settings import find_metric
+from nlstm_jax.sweeps import search_page
 from nlstm_jax.sweeps.folder import SweepFolder, refuse_other_config
 from nlstm_jax.sweeps.progress import TrialProgress
 from nlstm_jax.sweeps.sampler_seed import SamplerSeed
@@ -220,6 +221,16 @@ class Search:
         else:
             optuna_trial.set_user_attr(_FAILED, True)
             self._study.tell(optuna_trial, state=self._trial_states.FAIL)
+
+    @_one_line_of_database_errors()
+    def page(self) -> str | None:
+        """Return the study as an HTML page, see `search_page.render`. None if it has no trial yet."""
+        for stored_trial in self._study.get_trials(deepcopy=False):
+            config = stored_trial.user_attrs.get(_CONFIG)
+            if config is not None:
+                metric = find_metric(config, config["eval"]["metric"])
+                return search_page.render(self._study, metric.name, higher_is_better=metric.higher_is_better)
+        return None
 
     def _propose_trial(self) -> Trial:
         """Let the study propose a trial, and store with it what a later call of the sweep needs to resume it.

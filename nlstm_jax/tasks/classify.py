@@ -23,6 +23,7 @@ from nlstm_jax.tasks.base import Task, reset_where
 from nlstm_jax.tasks.sequence_windows import SequenceWindows, WindowBatch, expand_to_windows
 from nlstm_jax.tasks.sums import WeightedSum
 from nlstm_jax.types import Array, Carry, Config, Float, Int, PRNGKeyArray
+from nlstm_jax.wording import count_of
 
 
 class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
@@ -99,7 +100,7 @@ class ClassifyTask(Task[Classifier, WindowBatch, Carry]):
         sizes = ", ".join(f"{split} {windows.sequences:,}" for split, windows in self.splits.items())
         train = self.splits["train"]
         self.log_lines = (
-            f"{len(self.symbols):,} symbols, {len(self.classes):,} classes; sequences: {sizes}; windows of "
+            f"{count_of(len(self.symbols), 'symbol')}, {len(self.classes):,} classes; sequences: {sizes}; windows of "
             f"{train.window:,}",
             *data.notes,
         )

@@ -34,6 +34,7 @@ from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask
 from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
 from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Bool, Config, Float, Int, PRNGKeyArray
+from nlstm_jax.wording import count_of
 
 
 class PoemBatch(NamedTuple):
@@ -127,12 +128,12 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
             tokens, lengths, unknown = self.vocabulary.encode(poems)
             self.splits[split] = PoemExamples(tokens, lengths)
 
-            line = f"{split}: {len(poems):,} poems, {int(lengths.sum()):,} targets"
+            line = f"{split}: {count_of(len(poems), 'poem')}, {count_of(int(lengths.sum()), 'target')}"
             if unknown:
-                line += f", {unknown} symbols that training lacks read as <R>"
+                line += f", {count_of(unknown, 'symbol')} that training lacks read as <R>"
             leaks = shared_lines(train_poems, poems) if split != "train" else 0
             if leaks:
-                line += f", {leaks} poems that share two or more lines with one training poem"
+                line += f", {count_of(leaks, 'poem')} with two or more lines of one training poem"
             log_lines.append(line)
 
         self.log_lines = tuple(log_lines)

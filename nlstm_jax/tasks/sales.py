@@ -27,6 +27,7 @@ from nlstm_jax.tasks.ranking import rank_items, ranking_table, write_ranking
 from nlstm_jax.tasks.sales_windows import SalesBatch, SalesWindows
 from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import Array, Bool, Config, Float, Int, PRNGKeyArray
+from nlstm_jax.wording import count_of
 
 _BATCH = 4096
 """The number of pairs in a batch of forecasts."""
@@ -266,7 +267,7 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         names = self.history.item_names
         ranking = rank_items(self.test_pairs.item_ids, names, predictions, self.history.text_item_ids)
         write_ranking(out.with_name(RANKING), ranking)
-        line = f"{len(predictions):,} rows in {out}, all items in {out.with_name(RANKING)}"
+        line = f"{count_of(len(predictions), 'row')} in {out}, all items in {out.with_name(RANKING)}"
         return ranking_table(ranking), line
 
     def example_lines(self, split: str, count: int) -> list[str]:

@@ -48,7 +48,7 @@ def fit(
         workdir: The run folder.
         overwrite: Whether to start anew there.
         console: The console for log lines; None: standard output.
-        metric_writers: The names of further places for the metrics: `tensorboard`, `wandb`.
+        metric_writers: The names of further places for the metrics: `tensorboard`, `wandb`, `trackio`.
 
     Returns:
         The summary, as written to `summary.json`.

@@ -13,6 +13,7 @@ from nlstm_jax.runs.files import CHECKPOINTS, METRICS
 from nlstm_jax.training.checkpoint import Checkpoints
 from nlstm_jax.training.question import check_same_version
 from nlstm_jax.types import JsonObject
+from nlstm_jax.wording import count_of
 
 
 class Inspection(NamedTuple):
@@ -47,7 +48,7 @@ def inspect_run(workdir: Path) -> Inspection:
     except ConfigError as mistake:
         error = mistake
 
-    lines.append(f"{METRICS}: {len(run.metrics):,} lines{_last_step(run.metrics)}")
+    lines.append(f"{METRICS}: {count_of(len(run.metrics), 'line')}{_last_step(run.metrics)}")
     disorder = _first_disorder(run.metrics)
     if disorder is not None:
         error = error or DataError(f"{workdir / METRICS}: {disorder}")

@@ -46,7 +46,8 @@ class RunLogger:
         """
         self._console = console
         self._file = open(os.devnull, "w") if log is None else log.open("a", encoding="utf-8")  # noqa: SIM115
-        self._log = Console(file=self._file, width=119, color_system=None, force_terminal=False)
+        # In a notebook a console would write to the page, whatever its file.
+        self._log = Console(file=self._file, width=119, color_system=None, force_terminal=False, force_jupyter=False)
         self._bar = Progress(
             TextColumn("step"),
             MofNCompleteColumn(),

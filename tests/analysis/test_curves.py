@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nlstm_jax.analysis.curves import Best, Group, run_best, run_curve, run_status
+from nlstm_jax.analysis.curves import Best, Group, run_best, run_status
 from nlstm_jax.runs import write_examples
 from nlstm_jax.tasks import WeightedSum
 
@@ -41,7 +41,7 @@ def test_no_curve_where_nothing_was_measured(make_run) -> None:
 
 def test_a_diverged_run_counts_until_it_diverged(make_run) -> None:
     run = make_run("lstm", 0, valid=[4.0, 3.0, None], status="diverged")
-    assert run_curve(run, "valid", "log_loss") == {10: 4.0, 20: 3.0}
+    assert run.curve("valid", "log_loss") == {10: 4.0, 20: 3.0}
     assert run_best(run, "log_loss").valid == 3.0
     assert run_status(run) == "diverged"
 

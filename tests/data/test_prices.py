@@ -220,7 +220,7 @@ def test_what_is_missing_is_filled_and_told(tmp_path: Path) -> None:
     prices = read_prices(write(tmp_path, *lines))
     np.testing.assert_array_equal(prices.values, [[11, 12, 9, 11, 0], VALUES[2]])
     assert prices.notes == (
-        "1 rows without prices are left out, line 3 on",
+        "left out: 1 row without prices, line 3 on",
         "1 opens of 0 are read as the day's close",
         "1 missing volumes are read as 0",
     )

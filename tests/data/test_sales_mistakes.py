@@ -164,7 +164,7 @@ def test_oddities_are_noted(folder: Path) -> None:
     history = sales.read_sales(folder)
     assert history.notes[2:5] == (
         "sales_train.csv: 2 rows repeat another one exactly; each counts",
-        "sales_train.csv: 1 rows with a price below zero, not in any mean price",
+        "sales_train.csv: 1 row with a price below zero, not in any mean price",
         "sales_train.csv: item_cnt_day from -1 to 2,169, item_price up to 100.50",
     )
     assert history.counts[1, 0] == 2 + 3 * 1 + 2169

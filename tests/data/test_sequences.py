@@ -32,7 +32,7 @@ def test_rows_go_where_the_file_says(tmp_path: Path) -> None:
     np.testing.assert_array_equal(train.classes, [1, 0])
     np.testing.assert_array_equal(valid.symbols, [[1, ABSENT, 0]])
     np.testing.assert_array_equal(test.lengths, [4])
-    assert data.notes == ("columns passed over: note", "valid: 1 symbols that training lacks are read as blanks")
+    assert data.notes == ("columns passed over: note", "valid: read as blanks: 1 symbol that training lacks")
     assert list(data.checksums) == ["mine.csv"]
 
 

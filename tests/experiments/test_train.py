@@ -45,6 +45,11 @@ MISTAKES = {
         2,
         "--config.batch_size: no such setting; did you mean config.train.batch_size?",
     ),
+    "a seed without its section": (
+        ["--config.seed=1"],
+        2,
+        "--config.seed: no such setting; did you mean config.seeds.init?",
+    ),
     "wrong type": (
         ["--config.train.batch_size=many"],
         2,

@@ -1,7 +1,9 @@
-"""Metric writers: the values that they received, read back from their own files."""
+"""Metric writers: what the readers of the programs themselves find after a kill and a resume."""
 
 import json
-import struct
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,122 +14,236 @@ from requirements import requires
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import RunFolder, check_metric_writers
 
-CONFIG = {"task": "poems", "cell": {"name": "lstm"}}
+CONFIG = {"task": "poems", "cell": {"name": "lstm", "layers": 2, "units": None, "sizes": [3, 4]}}
+SUMMARY = {"status": "finished", "steps": 4, "best_step": 3, "train": {"log_loss": 1.5}, "valid": {"log_loss": 2.0}}
+BEST = {("train", "log_loss", 3): 1.5, ("valid", "log_loss", 3): 2.0}
+Points = dict[tuple[str, str, int], float]
+"""A number by split, metric and step."""
 
 
-def lines(*steps: int) -> list[dict]:
+def lines(*steps: int, shift: float = 0.0) -> list[dict]:
     return [
-        {"step": step, "split": split, "log_loss": 5.0 / step + shift, "wall_seconds": float(step), "diverged": False}
+        {"step": step, "split": split, "log_loss": 5.0 / step + loss, "wall_seconds": float(step), "diverged": False}
         for step in steps
-        for split, shift in (("train", 0.0), ("valid", 0.5))
+        for split, loss in (("train", shift), ("valid", shift + 0.5))
     ]
 
 
-def train(folder: Path, kind: str, until: int, *steps: int, overwrite: bool = False) -> None:
-    with RunFolder(folder, CONFIG, metric_writers=[kind], overwrite=overwrite) as run:
-        run.truncate_metrics(until)
-        for step in steps:
-            run.append_metrics(lines(step))
-
-
-def expected(*steps: int) -> dict[tuple[str, str, int], float]:
+def expected(*steps: int, shift: float = 0.0) -> Points:
     return {
         (line["split"], name, line["step"]): line[name]
-        for line in lines(*steps)
+        for line in lines(*steps, shift=shift)
         for name in ("log_loss", "wall_seconds")
     }
 
 
-def seen_by_tensorboard(folder: Path) -> dict[tuple[str, str, int], float]:
-    """Return all scalars of all event files. A point that appears twice fails the test."""
+def train(folder: Path, kind: str, until: int, *steps: int, overwrite: bool = False, killed: bool = False) -> None:
+    """Resume a run after the step `until` and train it, in a process of its own that ends regularly or is killed."""
+    done = call_in_process(f"train_here({str(folder)!r}, {kind!r}, {until}, {steps}, {overwrite}, {killed})")
+    assert done.returncode == (-signal.SIGKILL if killed else 0), done.stderr
+    assert done.stdout == ""
+
+
+def call_in_process(call: str) -> subprocess.CompletedProcess[str]:
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
+    program = f"import sys; sys.path[:0] = {folders}; import test_metric_writers; test_metric_writers.{call}"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+
+
+def train_here(folder: str, kind: str, until: int, steps: tuple[int, ...], overwrite: bool, killed: bool) -> None:
+    with RunFolder(Path(folder), CONFIG, metric_writers=[kind], overwrite=overwrite) as run:
+        run.truncate_metrics(until)
+        for step in steps:
+            run.append_metrics(lines(step))
+        if killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        run.write_summary(SUMMARY)
+
+
+def read_json_lines(*command: str) -> Iterator[dict]:
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120, check=True)
+    return map(json.loads, done.stdout.splitlines())
+
+
+def seen_by_tensorboard(folder: Path) -> tuple[Points, Points, list[tuple[dict, dict, int]]]:
+    """Return the points, the best values, and the sessions of the HPARAMS tab: settings, best values and status."""
     requires("tensorboardX")
-    from tensorboardX.proto import event_pb2
+    requires("tensorboard")
+    from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+    from tensorboard.context import RequestContext
+    from tensorboard.plugins.base_plugin import TBContext
+    from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
-    points: dict[tuple[str, str, int], float] = {}
-    for file in sorted((folder / "tensorboard").iterdir()):
-        data = file.read_bytes()
-        offset = 0
-        while offset < len(data):
-            (length,) = struct.unpack_from("<Q", data, offset)
-            event = event_pb2.Event.FromString(data[offset + 12 : offset + 12 + length])
-            offset += length + 16
-            for value in event.summary.value:
-                name, split = value.tag.split("/")
-                assert (split, name, event.step) not in points
-                points[split, name, event.step] = value.simple_value
-    return points
+    scalars = EventAccumulator(str(folder / "tensorboard")).Reload()
+    points: Points = {}
+    best: Points = {}
+    for tag in scalars.Tags()["scalars"]:
+        *prefix, name, split = tag.split("/")
+        for event in scalars.Scalars(tag):
+            seen = best if prefix == ["best"] else points
+            assert (split, name, event.step) not in seen
+            seen[split, name, event.step] = event.value
+
+    events = EventMultiplexer().AddRunsFromDirectory(str(folder)).Reload()
+    provider = MultiplexerDataProvider(events, str(folder))
+    context = backend_context.Context(TBContext(data_provider=provider))
+    names = [api_pb2.MetricName(tag=f"best/log_loss/{split}") for split in ("train", "valid")]
+    request = api_pb2.ListSessionGroupsRequest(
+        slice_size=10,
+        allowed_statuses=list(api_pb2.Status.values()),
+        col_params=[api_pb2.ColParams(metric=name) for name in names],
+    )
+    groups = list_session_groups.Handler(RequestContext(), context, "", request).run().session_groups
+    sessions = []
+    for group in groups:
+        settings = {key: getattr(value, value.WhichOneof("kind")) for key, value in group.hparams.items()}
+        values = {value.name.tag: value.value for value in group.metric_values if value.name.tag.startswith("best/")}
+        sessions.append((settings, values, group.sessions[0].status))
+    return points, best, sessions
 
 
-def seen_by_wandb(folder: Path) -> tuple[dict[tuple[str, str, int], float], set[str]]:
-    """Return all points of all offline runs, and the ids of the runs. A point that appears twice fails the test."""
+def seen_by_wandb(folder: Path) -> tuple[Points, list[dict], dict, set[str]]:
+    """Return the points of all offline files, their configs, the summary, and the ids of the runs."""
     requires("wandb")
-    import wandb
-    from wandb.proto import wandb_internal_pb2 as record_pb2
-
-    # A process of W&B closes the file of the run after `finish` has returned. This waits for the end of the process.
-    wandb.teardown()
-    points: dict[tuple[str, str, int], float] = {}
+    points: Points = {}
+    configs = []
+    summary: dict = {}
     ids = set()
     for file in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb")):
-        ids.add(file.stem.removeprefix("run-"))
-        for data in leveldb_records(file.read_bytes()):
-            record = record_pb2.Record.FromString(data)
-            for item in record.history.item:
-                key = item.key or "/".join(item.nested_key)
-                if "/" in key:
+        for record in read_json_lines("-m", "wandb", "leet", "inspect", "--json", str(file)):
+            if record["type"] == "run":
+                ids.add(record["run"]["run_id"])
+                configs.append(record["run"]["config"]["update"])
+            if record["type"] == "summary":
+                summary |= record["summary"]["update"]
+            if record["type"] == "history":
+                step = record["history"]["step"]["num"]
+                values = {key: value for key, value in record["history"]["item"].items() if "/" in key}
+                for key, value in values.items():
                     split, name = key.split("/")
-                    assert (split, name, record.history.step.num) not in points
-                    points[split, name, record.history.step.num] = json.loads(item.value_json)
-    return points, ids
+                    assert (split, name, step) not in points
+                    points[split, name, step] = value
+    return points, configs, summary, ids
 
 
-def leveldb_records(data: bytes) -> Iterator[bytes]:
-    """Yield the records of a log in LevelDB's format, after W&B's header of 7 bytes.
+def seen_by_trackio() -> tuple[dict[str, Points], dict[str, Points], dict[str, dict]]:
+    """Return the points, the best values and the configs of all runs on this machine, by the names of the runs."""
+    requires("trackio")
+    script = (
+        "import json; from trackio import Api; from trackio.sqlite_storage import SQLiteStorage as s; "
+        "[print(json.dumps([r.name, r.config, s.get_logs('nlstm_jax', r.name, run_id=r.id)])) "
+        "for r in Api().runs('nlstm_jax')]"
+    )
+    points: dict[str, Points] = {}
+    best: dict[str, Points] = {}
+    configs = {}
+    for name, config, logs in read_json_lines("-c", script):
+        configs[name] = config
+        points[name] = {}
+        best[name] = {}
+        for log in logs:
+            for key in filter(lambda key: "/" in key, log):
+                *prefix, split, metric = key.split("/")
+                seen = best[name] if prefix == ["best"] else points[name]
+                assert (split, metric, log["step"]) not in seen
+                seen[split, metric, log["step"]] = log[key]
+    return points, best, configs
 
-    The log has blocks of 32 KiB. A part of a record has a checksum (4 bytes), a length (2 bytes), a kind (1 byte) and
-    content. The kinds are 1: full, 2: first, 3: middle, 4: last.
-    """
-    offset = 7
-    parts = b""
-    while offset + 7 <= len(data):
-        if 32768 - offset % 32768 < 7:
-            offset += 32768 - offset % 32768
-            continue
-        length, kind = struct.unpack_from("<HB", data, offset + 4)
-        parts += data[offset + 7 : offset + 7 + length]
-        offset += 7 + length
-        if kind in (1, 4):
-            yield parts
-            parts = b""
 
-
-def test_tensorboard_has_every_number_once_also_when_a_run_goes_on(tmp_path) -> None:
+@pytest.mark.slow
+def test_tensorboard_has_every_number_settings_and_best_values_after_a_kill(tmp_path) -> None:
     requires("tensorboardX")
-    train(tmp_path / "run", "tensorboard", 0, 1, 2, 3)
-    assert seen_by_tensorboard(tmp_path / "run") == pytest.approx(expected(1, 2, 3))
-    train(tmp_path / "run", "tensorboard", 2, 3, 4)
-    assert seen_by_tensorboard(tmp_path / "run") == pytest.approx(expected(1, 2, 3, 4))
+    run = tmp_path / "run"
+    train(run, "tensorboard", 0, 1, 2, 3, killed=True)
+    train(run, "tensorboard", 2, 3, 4)
+    points, best, ((settings, values, status),) = seen_by_tensorboard(run)
+    assert points == pytest.approx(expected(1, 2, 3, 4))
+    assert best == BEST
+    assert settings == {"task": "poems", "cell.name": "lstm", "cell.layers": 2.0, "cell.sizes": "[3, 4]"}
+    assert values == {"best/log_loss/train": 1.5, "best/log_loss/valid": 2.0}
+    assert status == 1
 
 
-def test_wandb_offline_has_every_number_and_a_run_that_goes_on_is_the_same_run(tmp_path, monkeypatch) -> None:
+@pytest.mark.slow
+def test_wandb_offline_has_one_run_with_every_number_and_the_summary_after_a_kill(tmp_path, monkeypatch) -> None:
     requires("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
-    train(tmp_path / "run", "wandb", 0, 1, 2)
-    points, ids = seen_by_wandb(tmp_path / "run")
-    assert points == pytest.approx(expected(1, 2))
-    assert len(ids) == 1
-    # The run was interrupted after step 2 and has a checkpoint of step 1.
-    train(tmp_path / "run", "wandb", 1, 2, 3)
-    assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 2
-    again, same = seen_by_wandb(tmp_path / "run")
-    assert again == pytest.approx(expected(1, 2, 3))
-    assert same == ids
-    train(tmp_path / "run", "wandb", 0, 1, overwrite=True)
-    anew, other = seen_by_wandb(tmp_path / "run")
-    assert anew == pytest.approx(expected(1))
-    assert not other & ids
+    run = tmp_path / "run"
+    train(run, "wandb", 0, 1, 2, 3, killed=True)
+    run_id = (run / "wandb" / "id").read_text("utf-8")
+    # The newest checkpoint is of step 2.
+    train(run, "wandb", 2, 3, 4)
+    points, configs, summary, ids = seen_by_wandb(run)
+    assert points == pytest.approx(expected(1, 2, 3, 4))
+    assert ids == {run_id}
+    (config,) = configs
+    assert {key: config[key] for key in CONFIG} == CONFIG
+    assert (summary["best/train/log_loss"], summary["best/valid/log_loss"]) == (1.5, 2.0)
+    assert (summary["status"], summary["best_step"]) == ("finished", 3)
+
+    # What has been sent is not logged again.
+    (part,) = (run / "wandb").glob("offline-run-*")
+    (part / f"run-{run_id}.wandb.synced").touch()
+    (run / "summary.json").unlink()
+    train(run, "wandb", 3, 4, 5)
+    assert len(list((run / "wandb").glob("offline-run-*"))) == 2
+    points, _, _, ids = seen_by_wandb(run)
+    assert points == pytest.approx(expected(1, 2, 3, 4, 5))
+    assert ids == {run_id}
+
+    train(run, "wandb", 0, 1, overwrite=True)
+    points, _, _, ids = seen_by_wandb(run)
+    assert points == pytest.approx(expected(1))
+    assert run_id not in ids
 
 
+@pytest.mark.slow
+def test_trackio_has_one_run_with_every_number_settings_and_best_values_after_a_kill(tmp_path, monkeypatch) -> None:
+    requires("trackio")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    train(tmp_path / "run", "trackio", 0, 1, 2, 3, killed=True)
+    train(tmp_path / "run", "trackio", 2, 3, 4)
+    train(tmp_path / "other" / "run", "trackio", 0, 1)
+    points, best, configs = seen_by_trackio()
+    folders = (tmp_path / "run", tmp_path / "other" / "run")
+    first, other = (f"run-{(folder / 'trackio' / 'id').read_text('utf-8')[:6]}" for folder in folders)
+    assert points == {first: pytest.approx(expected(1, 2, 3, 4)), other: pytest.approx(expected(1))}
+    assert best == {first: BEST, other: BEST}
+    for config in configs.values():
+        assert (config["task"], config["cell.name"], config["cell.layers"]) == ("poems", "lstm", 2)
+
+
+def train_two_here(folder: str, kind: str) -> None:
+    with (
+        RunFolder(Path(folder, "a"), CONFIG, metric_writers=[kind]) as first,
+        RunFolder(Path(folder, "b"), CONFIG, metric_writers=[kind]) as second,
+    ):
+        for run in (first, second):
+            run.truncate_metrics(0)
+        for step in (1, 2):
+            first.append_metrics(lines(step))
+            second.append_metrics(lines(step, shift=9.0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["wandb", "trackio"])
+def test_runs_that_are_trained_together_are_shown_apart(tmp_path, monkeypatch, kind: str) -> None:
+    requires(kind)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    done = call_in_process(f"train_two_here({str(tmp_path)!r}, {kind!r})")
+    assert done.returncode == 0, done.stderr
+    if kind == "wandb":
+        seen = [seen_by_wandb(tmp_path / name)[0] for name in ("a", "b")]
+    else:
+        points = seen_by_trackio()[0]
+        seen = [points[name] for name in sorted(points)]
+    assert seen == [pytest.approx(expected(1, 2)), pytest.approx(expected(1, 2, shift=9.0))]
+
+
+@pytest.mark.slow
 def test_wandb_has_the_steps_from_before_it_was_asked_for(tmp_path, monkeypatch) -> None:
     requires("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -138,7 +254,7 @@ def test_wandb_has_the_steps_from_before_it_was_asked_for(tmp_path, monkeypatch)
 
 
 def test_a_mirror_that_is_not_installed_names_the_extra(monkeypatch) -> None:
-    with pytest.raises(ConfigError, match="one of tensorboard, wandb expected, found 'mlflow'"):
+    with pytest.raises(ConfigError, match="one of tensorboard, wandb, trackio expected, found 'mlflow'"):
         check_metric_writers(["mlflow"])
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(ConfigError, match=r'wandb expected: pip install -e "\.\[wandb\]"'):

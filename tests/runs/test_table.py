@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nlstm_jax.analysis.curves import run_best
 from nlstm_jax.runs import Run
 from nlstm_jax.runs.table import describe_run, tabulate
 
@@ -54,3 +55,13 @@ def test_a_run_that_goes_on_is_described_by_its_best_step_so_far(tmp_path: Path,
         assert "valid/accuracy" not in row
     else:
         assert (row["valid/accuracy"], row["train/accuracy"], row["valid/error"]) == (0.8, 0.7, 1 - 0.8)
+
+
+@pytest.mark.parametrize("online", [False, True])
+def test_the_best_step_of_a_table_is_that_of_compare(tmp_path: Path, online: bool) -> None:
+    """Of an online run, whose lines measure other examples each, it is the last."""
+    run = Run(tmp_path, {**CONFIG, "train": {"online": online}}, ENVIRONMENT, ROWS, None)
+    row = describe_run(run)
+    best = run_best(run, "accuracy")
+    assert row["best_step"] == best.step == (12 if online else 8)
+    assert (row["valid/accuracy"], row["train/accuracy"]) == (best.valid, best.train)

@@ -122,9 +122,9 @@ def test_the_log_says_what_the_data_are(task):
     assert small.log_lines == (
         "vocabulary: 8 symbols",
         "train: 2 poems, 12 targets",
-        "valid: 2 poems, 12 targets, 2 symbols that training lacks read as <R>, 1 poems that share two or more lines "
-        "with one training poem",
-        "test: 1 poems, 6 targets, 1 poems that share two or more lines with one training poem",
+        "valid: 2 poems, 12 targets, 2 symbols that training lacks read as <R>, 1 poem with two or more lines of "
+        "one training poem",
+        "test: 1 poem, 6 targets, 1 poem with two or more lines of one training poem",
     )
     assert task.form is None
 

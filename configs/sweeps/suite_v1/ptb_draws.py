@@ -7,8 +7,8 @@ See docs/results/suite_v1/protocol.md.
 
 from collections.abc import Callable
 
-from configs.sweeps.suite_v1.designs import add_draws
-from configs.sweeps.suite_v1.tasks import PTB
+from .designs import add_draws
+from .tasks import PTB
 
 
 def sweep(add: Callable[..., None]) -> None:

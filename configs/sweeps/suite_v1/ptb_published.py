@@ -8,10 +8,10 @@ Nothing is tuned: all settings are those of `configs/ptb.py`. See docs/results/s
 
 from collections.abc import Callable
 
-from configs.sweeps.suite_v1.designs import data_path
+from .designs import data_path
 
 
 def sweep(add: Callable[..., None]) -> None:
     """Add the trials."""
     for seed in range(3):
-        add("configs/ptb.py", cell="lstm", layers=2, seed=seed, settings={"data.path": data_path("ptb")})
+        add("ptb", cell="lstm", layers=2, seed=seed, settings={"data.path": data_path("ptb")})

@@ -8,7 +8,7 @@ Nothing is tuned, and nothing is concluded from it. See docs/results/suite_v1/pr
 
 from collections.abc import Callable
 
-from configs.sweeps.suite_v1.tasks import QUATRAINS
+from .tasks import QUATRAINS
 
 CELLS = (
     {"cell": "lstm"},

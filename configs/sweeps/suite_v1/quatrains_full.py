@@ -10,8 +10,8 @@ See docs/results/suite_v1/protocol.md.
 
 from collections.abc import Callable
 
-from configs.sweeps.suite_v1.designs import add_full
-from configs.sweeps.suite_v1.tasks import QUATRAINS
+from .designs import add_full
+from .tasks import QUATRAINS
 
 
 def sweep(add: Callable[..., None]) -> None:

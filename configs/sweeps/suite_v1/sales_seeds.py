@@ -9,8 +9,8 @@ See docs/results/suite_v1/protocol.md.
 
 from collections.abc import Callable
 
-from configs.sweeps.suite_v1.designs import CONTRAST, add_seeds
-from configs.sweeps.suite_v1.tasks import SALES
+from .designs import CONTRAST, add_seeds
+from .tasks import SALES
 
 __all__ = ["CONTRAST", "sweep"]
 

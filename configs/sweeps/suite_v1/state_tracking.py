@@ -15,8 +15,8 @@ See docs/results/suite_v1/protocol.md.
 
 from collections.abc import Callable
 
-from configs.sweeps.suite_v1.designs import add_solving
-from configs.sweeps.suite_v1.tasks import STATE_TRACKING
+from .designs import add_solving
+from .tasks import STATE_TRACKING
 
 
 def sweep(add: Callable[..., None]) -> None:

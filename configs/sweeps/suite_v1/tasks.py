@@ -1,12 +1,12 @@
 """The tasks of `suite_v1`: their config files, budgets, priors and lengths."""
 
-from configs.sweeps.suite_v1.designs import Suite, data_path
+from .designs import Suite, data_path
 
 _DROPOUT_KEYS = ("model.dropout_input", "model.dropout_between", "model.dropout_output")
 
 PTB = Suite(
     name="ptb",
-    config="configs/ptb.py",
+    config="ptb",
     model_params=4_651_600,
     learning_rates=(0.3, 5.0),
     short_epochs=3.0,
@@ -18,7 +18,7 @@ PTB = Suite(
 
 QUATRAINS = Suite(
     name="quatrains",
-    config="configs/poems.py",
+    config="poems",
     model_params=1_770_000,
     learning_rates=(5e-4, 1e-2),
     short_epochs=6.0,
@@ -30,7 +30,7 @@ QUATRAINS = Suite(
 
 SALES = Suite(
     name="sales",
-    config="configs/sales.py",
+    config="sales",
     model_params=19_750,
     learning_rates=(2e-4, 1e-2),
     short_epochs=4.0,
@@ -48,7 +48,7 @@ SALES = Suite(
 
 _GATES = Suite(
     name="timescales",
-    config="configs/timescales.py",
+    config="timescales",
     model_params=20_000,
     learning_rates=(1e-3, 2e-2),
     # An epoch has 62.5 steps, so these are 1,500 and 4,000 steps.
@@ -66,7 +66,7 @@ TIMESCALES = (_GATES, _GATES._replace(arguments={"variant": "feeds"}, prefix="fe
 
 _RECALL = Suite(
     name="state_tracking",
-    config="configs/state_tracking.py",
+    config="state_tracking",
     model_params=60_000,
     learning_rates=(1e-3, 2e-2),
     # One epoch has 6,000 steps. There are no short runs.

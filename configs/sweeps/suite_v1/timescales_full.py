@@ -12,8 +12,8 @@ See docs/results/suite_v1/protocol.md.
 
 from collections.abc import Callable
 
-from configs.sweeps.suite_v1.designs import add_full
-from configs.sweeps.suite_v1.tasks import TIMESCALES
+from .designs import add_full
+from .tasks import TIMESCALES
 
 
 def sweep(add: Callable[..., None]) -> None:

@@ -1,6 +1,6 @@
-"""Writers that show the metrics of a run in other programs: TensorBoard, Weights & Biases.
+"""Writers that show the metrics of a run in other programs: TensorBoard, Weights & Biases, Trackio.
 
-A writer receives the lines of `metrics.jsonl`. That file stays the authoritative record.
+A writer receives the lines of `metrics.jsonl` and the summary. These files stay the authoritative record.
 """
 
 import importlib
@@ -22,11 +22,14 @@ class MetricWriter(Protocol):
     def write(self, lines: Iterable[MetricRow]) -> None:
         """Show lines of `metrics.jsonl`, in the order of their steps."""
 
+    def write_summary(self, summary: JsonObject) -> None:
+        """Show the outcome of the run: the document `summary.json`."""
+
     def close(self) -> None:
         """Send everything that is still buffered, and close the writer."""
 
 
-_REQUIRED_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb"}
+_REQUIRED_PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "trackio": "trackio"}
 METRIC_WRITERS = tuple(_REQUIRED_PACKAGES)
 """The names of all metric writers."""
 
@@ -67,4 +70,13 @@ def scalar_values(line: MetricRow) -> dict[str, float]:
         name: value
         for name, value in line.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and name != "step"
+    }
+
+
+def best_values(summary: JsonObject) -> dict[tuple[str, str], float]:
+    """Return the metrics at the best step by split and name. They are none if no evaluation was the best."""
+    return {
+        (split, name): value
+        for split in ("train", "valid")
+        for name, value in scalar_values(summary.get(split, {})).items()
     }

@@ -1,19 +1,20 @@
 """A metric writer for Weights & Biases; `WANDB_MODE=offline` keeps all in the run folder, for `wandb sync` later."""
 
-import secrets
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from nlstm_jax.runs.files import WANDB
-from nlstm_jax.runs.metric_writers import MetricRow, MetricWriter, scalar_values
-from nlstm_jax.types import Config
+from nlstm_jax.runs.metric_writers import MetricRow, MetricWriter, best_values
+from nlstm_jax.runs.metric_writers.tracker import PROJECT, Tracker, TrackerFolder
+from nlstm_jax.types import Config, JsonObject
 
 
-class WandB:
+class WandB(Tracker):
     """A writer with one Weights & Biases run per run folder, which is resumed when the run is resumed.
 
-    The file `wandb/last_step` has the last step that was logged. A resumed run logs the steps after it alone: offline,
-    every part of a run is a file of its own, and `wandb sync` would send a step that is in two files twice.
+    A run that has been offline so far is written anew when it is resumed, so that it is one file. If a part of it has
+    been sent, a resumed run logs the steps after it alone.
     """
 
     def __init__(self, folder: Path, config: Config, lines: Sequence[MetricRow]) -> None:
@@ -27,44 +28,36 @@ class WandB:
         # Imported here, so that this module can be imported without the optional dependency.
         import wandb
 
-        (folder / WANDB).mkdir(exist_ok=True)
-        id_file = folder / WANDB / "id"
-        if not id_file.exists():
-            id_file.write_text(secrets.token_hex(8), "utf-8")
-        self._step_file = folder / WANDB / "last_step"
-        self._first_step = 0
-        if self._step_file.exists():
-            self._first_step = int(self._step_file.read_text("utf-8")) + 1
-
-        self._run = wandb.init(
-            project="nlstm_jax",
+        files = TrackerFolder(folder / WANDB)
+        earlier_parts = [path for path in files.path.glob("*run-*") if path.is_dir() and not path.is_symlink()]
+        self._wandb_run = wandb.init(
+            project=PROJECT,
             dir=str(folder.resolve()),
-            id=id_file.read_text("utf-8"),
+            id=files.run_id,
             name=folder.name,
             config=dict(config),
             resume="allow",
-            settings=wandb.Settings(silent=True, console="off"),
+            # Runs that are trained together are runs of their own.
+            settings=wandb.Settings(silent=True, console="off", reinit="create_new"),
         )
+        first_step = files.next_step
+        if self._wandb_run.offline and not any(map(_may_have_been_sent, earlier_parts)):
+            for path in earlier_parts:
+                shutil.rmtree(path)
+            first_step = 0
+        super().__init__(self._wandb_run, files, first_step)
         self.write(lines)
 
-    def write(self, lines: Iterable[MetricRow]) -> None:
-        """Log one point per step with the metrics of all splits, named `split/metric`.
+    def write_summary(self, summary: JsonObject) -> None:
+        """Put the outcome of the run into its summary there. Metrics at the best step are `best/split/metric`."""
+        values = {key: value for key, value in summary.items() if not isinstance(value, dict)}
+        best = {f"best/{split}/{name}": value for (split, name), value in best_values(summary).items()}
+        self._wandb_run.summary.update({**values, **best})
 
-        Steps that an earlier part of the run has logged are left out.
-        """
-        points: dict[int, dict[str, float]] = {}
-        for line in lines:
-            if line["step"] < self._first_step:
-                continue
-            values = {f"{line['split']}/{name}": value for name, value in scalar_values(line).items()}
-            points.setdefault(line["step"], {}).update(values)
-        for step, point in points.items():
-            self._run.log(point, step=step)
-            self._step_file.write_text(str(step), "utf-8")
 
-    def close(self) -> None:
-        """Send everything that is still buffered, and end the Weights & Biases run."""
-        self._run.finish()
+def _may_have_been_sent(part: Path) -> bool:
+    """Return True if a part of a run was online, or `wandb sync` has marked it as sent."""
+    return not part.name.startswith("offline-") or any(part.glob("*.synced"))
 
 
 def open_metric_writer(folder: Path, config: Config, lines: Sequence[MetricRow]) -> MetricWriter:
