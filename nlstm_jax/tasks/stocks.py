@@ -1,6 +1,6 @@
 """The stocks task: forecast the change of a share's price over the next days from the previous days."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -165,6 +165,9 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         self.metadata = {"name": "stocks", "checksums": prices.checksums}
         self._prices = prices
         self._lag = data["lag"]
+        first_row = len(prices.dates) - data["lag"] - data["window"] - int(data["inputs"] == "returns")
+        steps = np.diff(prices.dates[first_row:]).astype(int)
+        self._has_last_window = bool((steps <= data["largest_gap"]).all())
         rows = len(prices.dates)
         begin, end = prices.dates[[0, -1]]
         sizes = ", ".join(
@@ -240,6 +243,32 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
             if "direction" in values:
                 reports[split]["direction_accuracy"] = values["direction"]
         return reports
+
+    def predict(
+        self, model: Forecaster, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "1"]:
+        """Return the forecast change of the close from the last day of the data over the horizon.
+
+        It is in percent with `data.target=log_return`, and in the unit of the prices with `change`.
+
+        Args:
+            model: The trained model.
+            inputs: None, as the window is that of the data.
+            names: Not used, as there are no inputs.
+
+        Raises:
+            ConfigError: There are inputs.
+            DataError: There is a gap in the last window.
+        """
+        if inputs is not None:
+            raise ConfigError("predict: no inputs expected, as a run of stocks forecasts from the end of its data")
+        if not self._has_last_window:
+            raise DataError("predict: a last window without a gap expected (config.data.largest_gap)")
+        windows = self.splits["train"]
+        last = len(windows.inputs) - self._lag
+        window = np.asarray(windows.inputs)[last - windows.window : last, None]
+        mean = self.likelihood.mean(model(jnp.asarray(window)))
+        return np.asarray(mean, np.float32) * np.float32(self.unit)
 
     def example_lines(self, split: str, count: int) -> list[str]:
         """Return the first windows: days, closes and target. See `abilities.ShowsExamples`."""

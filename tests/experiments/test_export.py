@@ -301,18 +301,20 @@ def test_an_exported_model_equals_ours_on_ragged_batches_and_from_call_to_call(
 
 
 @pytest.mark.slow
-def test_the_documented_programs_run_alone(trained: Path, run_scripts, tmp_path: Path) -> None:
-    assert len(BLOCKS) == 2
-    assert len(BLOCKS[0].splitlines()) <= 20
-    assert len(BLOCKS[1].splitlines()) <= 42
-    (tmp_path / "exported").symlink_to(trained / "lstm" / "export")
-    assert len(run_alone(BLOCKS[0], folder=tmp_path).split()) > 20
+@pytest.mark.parametrize(("position", "file_format"), enumerate(("stablehlo", "onnx")))
+def test_the_documented_programs_draw_a_poem(exported, tmp_path: Path, position: int, file_format: str) -> None:
+    assert len(BLOCKS[position].splitlines()) <= 20
+    (tmp_path / file_format).symlink_to(exported("lstm", file_format))
+    drawn = run_alone(BLOCKS[position], folder=tmp_path, without=FORMATS[file_format][2])
+    assert len(drawn.split()) > 20
 
-    requires("safetensors")
-    out = tmp_path / "weights"
-    command = ["export", f"--workdir={trained / 'lstm'}", "--format=safetensors", f"--out={out}"]
-    assert run_scripts({"export": command})["export"].code == 0
-    run = nlstm_jax.load_run(trained / "lstm")
+
+@pytest.mark.slow
+def test_the_documented_loop_in_numpy_computes_our_logits(trained, exported, tmp_path: Path) -> None:
+    assert len(BLOCKS) == 3
+    assert len(BLOCKS[2].splitlines()) <= 42
+    (tmp_path / "weights").symlink_to(exported("lstm", "safetensors"))
+    run = nlstm_jax.load_run(trained("lstm"))
     numbers = [1, 5, 9, 2]
     _, expected = run.model(jnp.asarray(numbers)[:, None])
     loop = f"""
@@ -322,9 +324,8 @@ for number in {numbers}:
     c, h, y = step(params, [number], c, h)
     logits.append(y)
 np.save("logits.npy", logits)
-assert "jax" not in sys.modules
 """
-    run_alone(BLOCKS[1] + loop, folder=tmp_path)
+    run_alone(BLOCKS[2] + loop, folder=tmp_path, without=["jax", "safetensors", "onnx"])
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), expected, atol=1e-5)
 
 

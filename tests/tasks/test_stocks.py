@@ -14,6 +14,7 @@ from nlstm_jax import models, tasks
 from nlstm_jax.data.generators.prices import generate_prices
 from nlstm_jax.data.prices import Prices, write_prices
 from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.models import Forecaster
 from nlstm_jax.settings import describe_metrics
 from nlstm_jax.tasks.stocks import StocksTask
 from nlstm_jax.training import fit
@@ -54,6 +55,27 @@ def test_parts_follow_each_other_and_no_horizon_reaches_into_the_next(lag: int) 
         now = [last + lag for _, last in read]
         assert now == list(range(max(low, 3 + lag), high - 3))
         assert all(first == last - 3 for first, last in read)
+
+
+class Reads(Forecaster):
+    """A model that returns the volume of the last and the first day that it reads."""
+
+    def __init__(self):
+        pass
+
+    def __call__(self, xs):
+        return jnp.stack([xs[-1, :, 4], xs[0, :, 4]], axis=-1)
+
+
+def test_the_forecast_is_made_from_the_last_window_in_the_unit_of_the_targets() -> None:
+    for lag in (0, 2):
+        task = StocksTask(numbered(100), data(inputs="raw", lag=lag), "gaussian")
+        # The close grows by 3 % in three days.
+        assert task.predict(Reads()) == pytest.approx([(100 - lag) * task.unit])
+    with pytest.raises(ConfigError, match=r"^predict: no inputs expected, .* forecasts from the end of its data$"):
+        task.predict(Reads(), ["share.csv"])
+    with pytest.raises(DataError, match=r"^predict: a last window without a gap expected"):
+        StocksTask(numbered(100, gap_before=98), data(inputs="raw", test_fraction=0.3), "mse").predict(Reads())
 
 
 def test_targets_are_the_moves_of_the_close() -> None:
