@@ -17,7 +17,7 @@ from nlstm_jax.models.interface import describe_interface
 from nlstm_jax.models.onnx import export_onnx
 from nlstm_jax.runs import make_folder
 from nlstm_jax.runs.files import write_atomically, write_json
-from nlstm_jax.tasks.abilities import HasSymbols
+from nlstm_jax.tasks.abilities import HasScaling, HasSymbols
 from nlstm_jax.training.restore import LoadedRun
 from nlstm_jax.types import JsonObject
 
@@ -105,6 +105,8 @@ def _describe(run: LoadedRun) -> JsonObject:
     }
     if isinstance(run.task, HasSymbols):
         description["symbols"] = list(run.task.symbols)
+    if isinstance(run.task, HasScaling):
+        description["scaling"] = dict(run.task.scaling)
     return description
 
 

@@ -115,11 +115,14 @@ def test_standard_units_are_those_of_the_training_rows_alone(inputs: str) -> Non
 
 def test_returns_are_logarithmic_changes_from_the_close_before() -> None:
     values = generate_prices(200, seed=1).values
-    rows = np.asarray(StocksTask(generate_prices(200, seed=1), data(), "mse").splits["train"].inputs)
+    task = StocksTask(generate_prices(200, seed=1), data(), "mse")
+    rows = np.asarray(task.splits["train"].inputs)
     changes = np.log(values[1:, :4] / values[:-1, 3:4])
     changes = np.concatenate([changes, np.log1p(values[1:, 4:]) - np.log1p(values[:-1, 4:])], axis=1)
     expected = (changes - changes[:139].mean(0)) / changes[:139].std(0)
     np.testing.assert_allclose(rows[1:], expected, rtol=1e-9, atol=1e-9)
+    unscaled = rows[1:] * task.scaling["deviation"] + task.scaling["mean"]
+    np.testing.assert_allclose(unscaled, changes, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("likelihood", ["mse", pytest.param("gaussian", marks=pytest.mark.slow)])
