@@ -1,5 +1,7 @@
 """Graphs of ONNX equal the models that they were made of, in onnxruntime."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,7 @@ from nlstm_jax.cells import (
     Zoneout,
     nested_lstm,
 )
+from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Classifier, Forecaster, LanguageModel, Seq2Seq, merge, split
 from nlstm_jax.models.interface import describe_interface
 from nlstm_jax.models.onnx import export_onnx
@@ -171,3 +174,9 @@ def test_a_seq2seq_writes_what_ours_writes(feed: str) -> None:
 def test_a_cell_that_onnx_lacks_is_refused_by_name(cell, message: str) -> None:
     with pytest.raises(ValueError, match=f"^{message}$"):
         to_onnx(cell, jax.eval_shape(lambda: cell.init(KEY, E)))
+
+
+def test_without_onnx_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ConfigError, match=r"^--format=onnx: the package onnx expected: pip install -e '\.\[onnx\]'$"):
+        export_onnx(Forecaster(E, Elman(H), key=KEY))
