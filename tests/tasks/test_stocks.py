@@ -69,8 +69,8 @@ class Reads(Forecaster):
 
 def test_the_forecast_is_made_from_the_last_window_in_the_unit_of_the_targets() -> None:
     for lag in (0, 2):
-        task = StocksTask(numbered(100), data(inputs="raw", lag=lag), "gaussian")
-        # The close grows by 3 % in three days.
+        task = StocksTask(numbered(100), data(inputs="raw", target="change", lag=lag), "gaussian")
+        assert task.unit > 0.001
         assert task.predict(Reads()) == pytest.approx([(100 - lag) * task.unit])
     with pytest.raises(ConfigError, match=r"^predict: no inputs expected, .* forecasts from the end of its data$"):
         task.predict(Reads(), ["share.csv"])
