@@ -1,11 +1,13 @@
 """The whole model of a trained run for other programs: embedding, cell and head.
 
-    python -m experiments.export --workdir=runs/lstm --format=stablehlo --out=exported
+    python -m experiments.export --workdir=runs/lstm --format=stablehlo --out=stablehlo
+    python -m experiments.export --workdir=runs/lstm --format=onnx --out=onnx
     python -m experiments.export --workdir=runs/lstm --format=safetensors --out=weights
 
 `stablehlo` writes a function of a sequence and one of a step, with the parameters inside. They run wherever JAX runs,
-without this package. `safetensors` writes the parameters by name. model.json beside them has the architecture and the
-symbols. docs/serving.md shows how to use both. `experiments.convert` writes one layer in another framework's layout.
+without this package. `onnx` writes both as graphs of the standard operators LSTM, GRU and RNN, for models of these
+cells. `safetensors` writes the parameters by name. model.json beside them has the architecture and the symbols.
+docs/serving.md shows how to use all three. `experiments.convert` writes one layer in another framework's layout.
 """
 
 from pathlib import Path

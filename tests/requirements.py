@@ -10,6 +10,8 @@ EXTRAS = {
     "flatbuffers": "export",
     "h5py": "export",
     "keras": "peers",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
     "optuna": "sweep",
     "plotly": "report",
     "psycopg": "postgres",

@@ -86,7 +86,7 @@ class Seq2Seq(nnx.Module):
             targets: The symbols that the decoder should write.
             key: The random key of the noise. None means no noise.
         """
-        carry, context = self._encode(inputs, key)
+        carry, context = self.encode(inputs, key=key)
         if self.feed == "context":
             decoder_inputs = jnp.broadcast_to(context, (len(targets), *context.shape))
         else:
@@ -97,23 +97,35 @@ class Seq2Seq(nnx.Module):
 
     def write(self, inputs: Int[Array, "T B"], count: int) -> Int[Array, "count B"]:
         """Write `count` symbols, at every step the most probable one, without noise."""
-        carry, context = self._encode(inputs, None)
+        carry, context = self.encode(inputs)
 
-        def step(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
+        def write_symbol(state: tuple[Carry, Array], _: None) -> tuple[tuple[Carry, Array], Array]:
             carry, previous = state
             decoder_input = context if self.feed == "context" else self.symbols(previous)
-            carry, ys = self.decoder(decoder_input[None], carry)
-            symbol = self.softmax(ys[0]).argmax(-1).astype(jnp.int32)
+            carry, logits = self.step(carry, decoder_input)
+            symbol = logits.argmax(-1).astype(jnp.int32)
             return (carry, symbol), symbol
 
         before_first = jnp.full(inputs.shape[1:], _NO_SYMBOL, jnp.int32)
-        _, symbols = jax.lax.scan(step, (carry, before_first), length=count)
+        _, symbols = jax.lax.scan(write_symbol, (carry, before_first), length=count)
         return symbols
 
-    def _encode(self, inputs: Int[Array, "T B"], key: PRNGKeyArray | None) -> tuple[Carry, Float[Array, "B O"]]:
-        """Compute the last carry and the last output of the encoder."""
+    def encode(
+        self, inputs: Int[Array, "T B"], *, key: PRNGKeyArray | None = None
+    ) -> tuple[Carry, Float[Array, "B O"]]:
+        """Compute the last carry and the last output of the encoder. Without a `key` there is no noise."""
         carry, ys = self.encoder(self.symbols(inputs), key=fold_in_name_if_key(key, "encoder"))
         return carry, ys[-1]
+
+    def step(self, carry: Carry, decoder_input: Float[Array, "B E"]) -> tuple[Carry, Float[Array, "B V"]]:
+        """Compute the carry and the logits after one step of the decoder, without noise.
+
+        Args:
+            carry: The carry of the decoder. That of the first step is the last carry of the encoder.
+            decoder_input: The context, or the vectors of the symbols before, as `feed` says.
+        """
+        carry, ys = self.decoder(decoder_input[None], carry)
+        return carry, self.softmax(ys[0])
 
 
 def decoder_width(cell: Cell, width: int, feed: str) -> int:

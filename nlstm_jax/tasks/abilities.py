@@ -3,7 +3,7 @@
 A task has an ability if its class has the methods. Nothing is registered.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -97,6 +97,18 @@ class HasSymbols(Protocol):
     """
 
     symbols: Sequence[str]
+
+
+@runtime_checkable
+class HasScaling(Protocol):
+    """The ability to name the numbers of the training data that inputs and targets were scaled with.
+
+    Attributes:
+        scaling: The mean and the deviation of each channel, and the unit of the targets. An input is (value − mean) /
+            deviation, and a target is value / unit.
+    """
+
+    scaling: Mapping[str, float | Sequence[float]]
 
 
 @runtime_checkable

@@ -2,7 +2,7 @@
 
 import hashlib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -32,6 +32,7 @@ from nlstm_jax.settings.models import LANGUAGE_MODEL
 from nlstm_jax.settings.setting import seed
 from nlstm_jax.tasks.base import ShuffledExamples, StatelessTask
 from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
+from nlstm_jax.tasks.scoring import check_texts, log_probabilities
 from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.types import AnyArray, Array, Bool, Config, Float, Int, PRNGKeyArray
 from nlstm_jax.wording import count_of
@@ -223,6 +224,28 @@ class PoemTask(StatelessTask[LanguageModel, PoemBatch]):
         forced, allowed = self.sample_constraints(self.read_prompt(request.prompt))
         samples = draw_samples(model, begin, forced, allowed, request)
         return "\n\n".join(self.write(symbols) for symbols in samples)
+
+    def predict(
+        self, model: LanguageModel, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "N"]:
+        """Return the log-probability of each poem in nats, its line ends and its end included.
+
+        A newline ends a line, and empty lines are left out. Symbols that training lacks are read as `<R>`, as in an
+        evaluation. See `abilities.Predicts`.
+
+        Raises:
+            ConfigError: There are no poems.
+            DataError: A poem has no symbols.
+        """
+        poems = []
+        for index, text in enumerate(check_texts(inputs)):
+            lines = [line.rstrip() for line in unicodedata.normalize("NFC", text).split("\n")]
+            poem = tuple(tuple(self._cut_line(line)) for line in lines if line)
+            if not poem:
+                raise DataError(f"{names[index] if names else f'poem {index + 1:,}'}: symbols expected, found none")
+            poems.append(poem)
+        tokens, lengths, _ = self.vocabulary.encode(poems)
+        return log_probabilities(model, tokens, lengths)
 
     def read_prompt(self, prompt: str) -> list[str]:
         """Return the symbols that a poem should begin with. A newline in the prompt ends a line.

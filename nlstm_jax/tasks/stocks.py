@@ -1,7 +1,7 @@
 """The stocks task: forecast the change of a share's price over the next days from the previous days."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -41,6 +41,7 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
     Attributes:
         likelihood: The likelihood that interprets the outputs of the head, in multiples of `unit`.
         unit: The standard deviation of the training targets, in the unit of the targets. It is 1 online.
+        scaling: The mean and the standard deviation of each channel, and `unit`. See `abilities.HasScaling`.
         horizon: The number of days from day t to the day that is forecast.
         splits: The windows of each split.
     """
@@ -149,15 +150,19 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
                 )
 
         channels = _make_channels(prices.values, data["inputs"])
+        means = np.zeros(len(VALUES))
+        deviations = np.ones(len(VALUES))
         if data["inputs"] != "raw":
             fit_rows = data["fit_rows"] if online else bounds["train"][1]
-            channels = _standardize(channels, fit_rows, data)
+            means, deviations = _standard_units(channels, fit_rows, data)
+        channels = (channels - means) / deviations
 
         targets = _compute_targets(prices.values[:, CLOSE], data["target"], self.horizon)
         self.unit = 1.0 if online else float(targets[days_by_split["train"]].std())
         if not self.unit:
             raise DataError("stocks: a close that moves expected, found one that does not in the training days")
 
+        self.scaling = {"mean": means.tolist(), "deviation": deviations.tolist(), "unit": self.unit}
         self.splits = {}
         for split, split_days in days_by_split.items():
             ends = (split_days - data["lag"]).astype(np.int32)
@@ -166,6 +171,9 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         self.metadata = {"name": "stocks", "checksums": prices.checksums}
         self._prices = prices
         self._lag = data["lag"]
+        first_row = len(prices.dates) - data["lag"] - data["window"] - int(data["inputs"] == "returns")
+        steps = np.diff(prices.dates[first_row:]).astype(int)
+        self._has_last_window = bool((steps <= data["largest_gap"]).all())
         rows = len(prices.dates)
         begin, end = prices.dates[[0, -1]]
         sizes = ", ".join(
@@ -248,6 +256,32 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
                 reports[split]["direction_accuracy"] = values["direction_accuracy"]
         return reports
 
+    def predict(
+        self, model: Forecaster, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "1"]:
+        """Return the forecast change of the close from the last day of the data over the horizon.
+
+        It is in percent with `data.target=log_return`, and in the unit of the prices with `change`.
+
+        Args:
+            model: The trained model.
+            inputs: None, as the window is that of the data.
+            names: Not used, as there are no inputs.
+
+        Raises:
+            ConfigError: There are inputs.
+            DataError: There is a gap in the last window.
+        """
+        if inputs is not None:
+            raise ConfigError("predict: no inputs expected, as a run of stocks forecasts from the end of its data")
+        if not self._has_last_window:
+            raise DataError("predict: a last window without a gap expected (config.data.largest_gap)")
+        windows = self.splits["train"]
+        last = len(windows.inputs) - self._lag
+        window = np.asarray(windows.inputs)[last - windows.window : last, None]
+        mean = self.likelihood.mean(model(jnp.asarray(window)))
+        return np.asarray(mean, np.float32) * np.float32(self.unit)
+
     def example_lines(self, split: str, count: int) -> list[str]:
         """Return the first windows: days, closes and target. See `abilities.ShowsExamples`."""
         windows = self.splits[split]
@@ -292,11 +326,12 @@ def _make_channels(values: Float[np.ndarray, "N 5"], inputs: str) -> Float[np.nd
     return np.concatenate([np.zeros((1, 5)), log_values[1:] - references[:-1]])
 
 
-def _standardize(channels: Float[np.ndarray, "N 5"], fit_rows: int, data: Config) -> Float[np.ndarray, "N 5"]:
-    """Return the channels minus their mean, divided by their standard deviation.
+def _standard_units(
+    channels: Float[np.ndarray, "N 5"], fit_rows: int, data: Config
+) -> tuple[Float[np.ndarray, "5"], Float[np.ndarray, "5"]]:
+    """Return the mean and the standard deviation of each channel over the first `fit_rows` rows.
 
-    Mean and standard deviation are those of the first `fit_rows` rows. With returns, the first row is not among them.
-    A channel that is constant over these rows is not divided.
+    With returns, the first row is not among them. The deviation of a channel that is constant over these rows is 1.
 
     Raises:
         ConfigError: Fewer than two rows are left to compute the standard deviation from.
@@ -309,7 +344,7 @@ def _standardize(channels: Float[np.ndarray, "N 5"], fit_rows: int, data: Config
             f"{data['fit_rows']}"
         )
     deviations = fitted.std(0)
-    return (channels - fitted.mean(0)) / np.where(deviations > 0, deviations, 1)
+    return fitted.mean(0), np.where(deviations > 0, deviations, 1)
 
 
 def _compute_targets(close: Float[np.ndarray, "N"], target: str, horizon: int) -> Float[np.ndarray, "N"]:

@@ -1,7 +1,7 @@
 """Language modeling of a running text, read in windows. The carry passes from each window to the next."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from nlstm_jax.settings.models import LANGUAGE_MODEL
 from nlstm_jax.settings.setting import rate, seed
 from nlstm_jax.tasks.base import Task, reset_where
 from nlstm_jax.tasks.sampling import SampleRequest, draw_samples
+from nlstm_jax.tasks.scoring import check_texts, log_probabilities
 from nlstm_jax.tasks.sums import WeightedSum, to_means
 from nlstm_jax.tasks.text_windows import TextBatch, TextWindows
 from nlstm_jax.types import Array, Bool, Carry, Config, Float, Int, PRNGKeyArray
@@ -180,12 +181,49 @@ class TextTask(Task[LanguageModel, TextBatch, Carry]):
         Raises:
             ConfigError: The model does not know a symbol of the prompt.
         """
-        # A small vocabulary may lack the line end. Training has read it as <unk> then.
-        begin = self.symbols.index(END_OF_LINE if END_OF_LINE in self.symbols else UNKNOWN)
         prompt = self.read_prompt(request.prompt)
         forced, allowed = self.sample_constraints(prompt, request.length)
-        samples = draw_samples(model, begin, forced, allowed, request)
+        samples = draw_samples(model, self._line_end, forced, allowed, request)
         return "\n\n".join(self.write(symbols) for symbols in samples)
+
+    def predict(
+        self, model: LanguageModel, inputs: Sequence[str] | None = None, names: Sequence[str] = ()
+    ) -> Float[np.ndarray, "N"]:
+        """Return the log-probability of each passage in nats, given a line end before it.
+
+        A newline ends a line. Every line counts with its end, and empty lines are left out. Symbols that the
+        vocabulary lacks are read as `<unk>`, as in an evaluation. See `abilities.Predicts`.
+
+        Raises:
+            ConfigError: There are no passages.
+            DataError: A passage has no symbols, or one that the vocabulary lacks, and it has no `<unk>` either.
+        """
+        symbol_index = {symbol: index for index, symbol in enumerate(self.symbols)}
+        unknown_index = symbol_index.get(UNKNOWN)
+        rows = []
+        for number, text in enumerate(check_texts(inputs), start=1):
+            name = names[number - 1] if names else f"passage {number:,}"
+            lines = [line.split() for line in text.split("\n")]
+            symbols = cut([words for words in lines if words], self.unit)
+            if not symbols:
+                raise DataError(f"{name}: {self.unit} expected, found none")
+            row = [self._line_end]
+            for symbol in symbols:
+                index = symbol_index.get(symbol, unknown_index)
+                if index is None:
+                    raise DataError(f"{name}: {self.unit} of the training text expected, found {symbol!r}")
+                row.append(index)
+            rows.append(row)
+        tokens = np.full((len(rows), max(map(len, rows))), self._line_end, np.int32)
+        for row, token_row in zip(rows, tokens, strict=True):
+            token_row[: len(row)] = row
+        lengths = np.array([len(row) - 1 for row in rows], np.int32)
+        return log_probabilities(model, tokens, lengths)
+
+    @property
+    def _line_end(self) -> int:
+        """The index of the symbol that ends a line. A small vocabulary may lack it; training has read `<unk>` then."""
+        return self.symbols.index(END_OF_LINE if END_OF_LINE in self.symbols else UNKNOWN)
 
     def read_prompt(self, prompt: str) -> list[str]:
         """Return the symbols that a passage should begin with. A newline in the prompt ends a line.

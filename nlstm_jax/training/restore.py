@@ -197,13 +197,15 @@ class LoadedRun:
         """Return what the model predicts of new inputs.
 
         Args:
-            inputs: The inputs. A classification run takes sequences, each as symbols with blanks between them. A sales
-                run takes none; it predicts the pairs of `test.csv`.
+            inputs: The inputs. A classification run takes sequences, each as symbols with blanks between them. A run
+                of poems or text takes texts. A sales run takes none; it predicts the pairs of `test.csv`. A stocks run
+                takes none; it forecasts from the last day of its data.
             names: The name of each input in error messages. The default is its number, from 1.
 
         Returns:
-            float32. Of a classification run, the probability of each class in `run.task.classes`, [N, K]. Of a sales
-            run, the expected count of each pair, [N].
+            float32. Of a classification run, the probability of each class in `run.task.classes`, [N, K]. Of a run of
+            poems or text, the log-probability of each text in nats, [N]. Of a sales run, the expected count of each
+            pair, [N]. Of a stocks run, the change of the close over the horizon, [1].
 
         Raises:
             ConfigError: The task predicts nothing, or the inputs are not of its form.

@@ -111,6 +111,12 @@ def test_a_loaded_run_does_what_the_scripts_do(copied, run_scripts, tmp_path: Pa
     script = run_scripts({"sample": ["sample", f"--workdir={poems}", "--count=2", "--seed=5"]})["sample"]
     assert nlstm_jax.load_run(poems).sample(count=2, seed=5) + "\n" == script.out
 
+    # The log-probabilities of all poems of a split are its log-loss.
+    run = nlstm_jax.load_run(poems)
+    texts = run.task.example_lines("valid", run.task.splits["valid"].size)
+    log_loss = -run.predict(texts).sum() / np.sum(run.task.splits["valid"].lengths)
+    assert log_loss == pytest.approx(run.summary["valid"]["log_loss"], rel=1e-4)
+
     classify = copied("classify")
     sequences = ["0 0 2 2 0 0", "1 0 0 0 0 0"]
     flags = [f"--sequence={sequence}" for sequence in sequences]
@@ -135,8 +141,11 @@ def test_what_a_run_cannot_do_is_told(copied) -> None:
     with pytest.raises(ConfigError, match=r"^split: one of train expected, found valid$"):
         run.evaluate()
     poems = nlstm_jax.load_run(copied("poems"))
-    with pytest.raises(ConfigError, match=r"a run of sales, classify or a task with the method `predict` expected"):
+    with pytest.raises(ConfigError, match=r"^predict: a list of texts expected, found none$"):
         poems.predict()
+    echo = nlstm_jax.load_run(copied("echo"))
+    with pytest.raises(ConfigError, match=r"a run of poems, .* or a task with the method `predict` expected"):
+        echo.predict()
     with pytest.raises(ConfigError, match=r"^temperature: a number ≥ 0 expected, found -1$"):
         poems.sample(temperature=-1)
 

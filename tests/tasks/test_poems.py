@@ -5,7 +5,7 @@ import pytest
 from nlstm_jax.cells import LSTM
 from nlstm_jax.data.generators.verse import ENGLISH_VERSE
 from nlstm_jax.data.poems import Corpus
-from nlstm_jax.errors import DataError
+from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.models import LanguageModel
 from nlstm_jax.settings import defaults
 from nlstm_jax.tasks.base import eval_batches
@@ -67,6 +67,20 @@ def test_the_log_loss_is_the_mean_over_all_real_targets_of_the_split(task, model
         assert abs(metrics["log_loss"] - nats.mean()) < 1e-6
         assert abs(metrics["perplexity"] - np.exp(nats.mean())) < 1e-4
         assert abs(metrics["log_loss_per_character"] - nats[targets >= 3].mean()) < 1e-6
+
+
+@pytest.mark.slow
+def test_the_log_probability_of_a_poem_is_that_of_its_targets(task, model):
+    examples = task.splits["valid"]
+    texts = [task.write(row[1:]) for row in examples.tokens]
+    nats, _ = nats_of_each_poem(model, examples)
+    expected = [-values.sum() for values in nats]
+    np.testing.assert_allclose(task.predict(model, [*texts, f"\n{texts[0]}\n"]), [*expected, expected[0]], rtol=1e-5)
+    with pytest.raises(DataError, match=r"^poem 2: symbols expected, found none$"):
+        task.predict(model, ["ab", " \n"])
+    for inputs in (None, [], "ab"):
+        with pytest.raises(ConfigError, match=r"^predict: a list of texts expected, found (one text|none)$"):
+            task.predict(model, inputs)
 
 
 def test_neither_padding_nor_the_batch_size_changes_a_metric(task, model):

@@ -14,6 +14,7 @@ from nlstm_jax import models, tasks
 from nlstm_jax.data.generators.prices import generate_prices
 from nlstm_jax.data.prices import Prices, write_prices
 from nlstm_jax.errors import ConfigError, DataError
+from nlstm_jax.models import Forecaster
 from nlstm_jax.settings import describe_metrics
 from nlstm_jax.tasks.stocks import StocksTask
 from nlstm_jax.training import fit
@@ -56,6 +57,27 @@ def test_parts_follow_each_other_and_no_horizon_reaches_into_the_next(lag: int) 
         assert all(first == last - 3 for first, last in read)
 
 
+class Reads(Forecaster):
+    """A model that returns the volume of the last and the first day that it reads."""
+
+    def __init__(self):
+        pass
+
+    def __call__(self, xs):
+        return jnp.stack([xs[-1, :, 4], xs[0, :, 4]], axis=-1)
+
+
+def test_the_forecast_is_made_from_the_last_window_in_the_unit_of_the_targets() -> None:
+    for lag in (0, 2):
+        task = StocksTask(numbered(100), data(inputs="raw", target="change", lag=lag), "gaussian")
+        assert task.unit > 0.001
+        assert task.predict(Reads()) == pytest.approx([(100 - lag) * task.unit])
+    with pytest.raises(ConfigError, match=r"^predict: no inputs expected, .* forecasts from the end of its data$"):
+        task.predict(Reads(), ["share.csv"])
+    with pytest.raises(DataError, match=r"^predict: a last window without a gap expected"):
+        StocksTask(numbered(100, gap_before=98), data(inputs="raw", test_fraction=0.3), "mse").predict(Reads())
+
+
 def test_targets_are_the_moves_of_the_close() -> None:
     close = generate_prices(100, seed=0).values[:, 3]
     for target, move in (("log_return", lambda a, b: 100 * np.log(b / a)), ("change", lambda a, b: b - a)):
@@ -93,11 +115,14 @@ def test_standard_units_are_those_of_the_training_rows_alone(inputs: str) -> Non
 
 def test_returns_are_logarithmic_changes_from_the_close_before() -> None:
     values = generate_prices(200, seed=1).values
-    rows = np.asarray(StocksTask(generate_prices(200, seed=1), data(), "mse").splits["train"].inputs)
+    task = StocksTask(generate_prices(200, seed=1), data(), "mse")
+    rows = np.asarray(task.splits["train"].inputs)
     changes = np.log(values[1:, :4] / values[:-1, 3:4])
     changes = np.concatenate([changes, np.log1p(values[1:, 4:]) - np.log1p(values[:-1, 4:])], axis=1)
     expected = (changes - changes[:139].mean(0)) / changes[:139].std(0)
     np.testing.assert_allclose(rows[1:], expected, rtol=1e-9, atol=1e-9)
+    unscaled = rows[1:] * task.scaling["deviation"] + task.scaling["mean"]
+    np.testing.assert_allclose(unscaled, changes, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("likelihood", ["mse", pytest.param("gaussian", marks=pytest.mark.slow)])

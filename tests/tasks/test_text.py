@@ -12,7 +12,7 @@ from interruptions import interrupt_soon
 
 from configs import ptb
 from nlstm_jax import models, tasks
-from nlstm_jax.data.text import encode
+from nlstm_jax.data.text import cut, encode
 from nlstm_jax.errors import ConfigError, DataError, InterruptedRunError
 from nlstm_jax.tasks.sampling import SampleRequest
 from nlstm_jax.tasks.text import TextTask
@@ -63,6 +63,30 @@ def test_windows_in_turn_are_the_rows_of_the_text(rows, window, drop_remainder) 
     assert [bool(batch.first.all()) for batch in window_batches] == [True] + [False] * (len(window_batches) - 1)
     order = windows.order(0, rows)
     np.testing.assert_array_equal(order.batches(0, 2 * len(batches)), np.concatenate([batches, batches]))
+
+
+@pytest.mark.slow
+def test_the_log_probability_of_a_passage_is_that_of_its_symbols_after_a_line_end() -> None:
+    lines = ["w0 w1 w2", "w2 w1", "w0"]
+    symbols = cut([line.split() for line in lines], "words")
+    task = TextTask(encode(dict.fromkeys(("train", "valid", "test"), symbols)), rows=1, window=3, unit="words")
+    model = model_of(task, smoke("cell=lstm", model__dropout_input=0.0))
+    row = [task.symbols.index(symbol) for symbol in ["<eos>", *symbols]]
+    _, logits = model(jnp.asarray(row)[:, None])
+    expected = jax.nn.log_softmax(logits[:-1, 0])[np.arange(len(symbols)), jnp.asarray(row[1:])].sum()
+    first, second = task.predict(model, ["w1", "\n\n".join(lines)])
+    assert second == pytest.approx(float(expected), rel=1e-5)
+    assert second < first < 0
+    # A passage and its beginning differ by the probability of what follows.
+    begun, longer = task.predict(model, ["w0 w1 w2\nw2 w1", "\n".join(lines)])
+    _, logits = model(jnp.asarray(row[:-1])[:, None])
+    following = jax.nn.log_softmax(logits[-2:, 0])[np.arange(2), jnp.asarray(row[-2:])].sum()
+    assert longer - begun == pytest.approx(float(following), rel=1e-4)
+
+    with pytest.raises(DataError, match=r"^passage 2: words of the training text expected, found 'rose'$"):
+        task.predict(model, ["w1", "w0 rose"])
+    with pytest.raises(DataError, match=r"^a.txt: words expected, found none$"):
+        task.predict(model, [" \n"], ["a.txt"])
 
 
 @pytest.mark.parametrize("window", [pytest.param(1, marks=pytest.mark.slow), 4, 56, 80])

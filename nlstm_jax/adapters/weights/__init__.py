@@ -25,11 +25,13 @@ from nlstm_jax.adapters.weights.files import load, read_tensors, save, write_ten
 from nlstm_jax.adapters.weights.flax import from_flax, to_flax
 from nlstm_jax.adapters.weights.keras import from_keras, to_keras
 from nlstm_jax.adapters.weights.keras_names import check_order
+from nlstm_jax.adapters.weights.onnx import Operator, to_onnx
 from nlstm_jax.adapters.weights.tensorflow1 import from_tensorflow1
 from nlstm_jax.adapters.weights.torch import from_torch, to_torch
 
 __all__ = [
     "Conversion",
+    "Operator",
     "check_order",
     "convert_file",
     "from_flax",
@@ -41,6 +43,7 @@ __all__ = [
     "save",
     "to_flax",
     "to_keras",
+    "to_onnx",
     "to_torch",
     "write_tensors",
 ]

@@ -58,18 +58,18 @@ def write_tensors(path: str | Path, tensors: Mapping[str, np.ndarray], specifica
     path = Path(path)
     if path.suffix != ".safetensors" or not path.parent.is_dir():
         raise ConfigError(f"{path}: a name that ends in .safetensors, in a folder that is there, expected")
-    safetensors = import_reader("safetensors", path, "a safetensors file")
     numpy_format = import_reader("safetensors.numpy", path, "a safetensors file")
     # NumPy's ascontiguousarray turns a scalar into a vector; reshape restores its shape.
     contiguous = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in tensors.items()}
     metadata = {_SPECIFICATION: specification} if specification else None
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
-        numpy_format.save_file(contiguous, unfinished, metadata)
+        # save_file would make a file that only its owner can read.
+        unfinished.write_bytes(numpy_format.save(contiguous, metadata))
         unfinished.replace(path)
-    except (safetensors.SafetensorError, OSError) as error:
+    except OSError as error:
         unfinished.unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written: {error}") from None
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def save(path: str | Path, layer: Layer, params: Params) -> None:

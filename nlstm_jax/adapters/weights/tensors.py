@@ -16,6 +16,7 @@ from nlstm_jax.cells import (
     VariationalDropout,
     Zoneout,
 )
+from nlstm_jax.cells.protocol import class_name
 from nlstm_jax.errors import DataError
 from nlstm_jax.types import Array, Params
 
@@ -250,7 +251,7 @@ def check_options(owner: str, cell: Layer, **options: object) -> None:
 def unsupported_cell_error(owner: str, cell: Layer, accepted: str) -> ValueError:
     """Return an error for a cell that the other framework lacks."""
     reason = ", which takes part in an evaluation too" if isinstance(cell, Zoneout) else ""
-    return ValueError(f"{owner}: {accepted} expected, found {type(cell).__name__}{reason}")
+    return ValueError(f"{owner}: {accepted} expected, found {class_name(cell)}{reason}")
 
 
 def natural_sort_key(name: str) -> list[int | str]:

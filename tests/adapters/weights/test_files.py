@@ -223,6 +223,12 @@ def test_a_loaded_layer_is_the_saved_one_and_serves_in_its_place(layer, tmp_path
     jax.tree.map(np.testing.assert_array_equal, back, params)
 
 
+def test_a_file_of_weights_can_be_read_by_whom_other_files_can(tmp_path):
+    (tmp_path / "other").touch()
+    write_tensors(tmp_path / "weights.safetensors", {"w": np.ones(3)})
+    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_a_full_disk_is_one_line_and_leaves_the_earlier_file(tmp_path):
     path = tmp_path / "weights.safetensors"
     write_tensors(path, {"w": np.ones(3)})
