@@ -24,8 +24,10 @@ if jax.__version_info__[:2] == (0, 9):
     # XLA ends the process at an unknown flag, and other versions may not know these two.
     XLA_FLAGS += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", XLA_FLAGS)
-# By default XLA writes several lines to stderr for every program that it reads from the cache.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# By default XLA writes several lines to stderr for every program that it reads from the cache. The import of JAX has
+# set 1 where nothing was set.
+if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "1") == "1":
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # The first process of a test run creates the cache folder, and its workers inherit it.
 CREATED_CACHE = ""
 if "NLSTM_JAX_CACHE" not in os.environ:
