@@ -70,11 +70,7 @@ def read_results(
         if reason:
             missing[task.name] = reason
             continue
-        chance = task.chance
-        if task.name in chances:
-            chance = chances[task.name]["log_loss"]
-        if chance is not None and task.metric == "excess":
-            chance -= _optimal_log_loss(designs[spec.subject].runs[0])
+        chance = _chance(task, designs[spec.subject].runs[0], chances)
         in_order = {design: designs[design] for design in spec.designs}
         results[task.name] = TaskResult(task, in_order, chance, memory.get(task.name, {}))
     return results, missing
@@ -131,10 +127,23 @@ def incomplete_reason(task: SuiteTask, designs: Mapping[str, Group], expected: S
     return ""
 
 
-def _optimal_log_loss(run: Run) -> float:
-    """Return the log-loss of the best possible predictor on the test split, from the metrics of any run."""
+def _chance(task: SuiteTask, run: Run, measured: JsonObject) -> float | None:
+    """Return the value of the metric by chance on the test split, or None if it is unknown.
+
+    Args:
+        task: The task.
+        run: Any judging run of the task.
+        measured: The content of `CHANCE`. An entry counts if it was measured on the data of the run.
+    """
+    log_loss = task.chance
+    entry = measured.get(task.name)
+    if entry and entry["checksums"] == run.environment.get("data", {}).get("checksums"):
+        log_loss = entry["log_loss"]
+    if log_loss is None or task.metric == "log_loss":
+        return log_loss
+    # The metric is the excess over the optimum, which any run tells.
     test = (run.summary or {})["test"]
-    return float(test["log_loss"] - test["excess"])
+    return log_loss - float(test["log_loss"] - test["excess"])
 
 
 def _read_json(path: Path) -> JsonObject:

@@ -139,8 +139,15 @@ def draws(learning_rates: tuple[float, float], count: int = DRAWS) -> list[Draw]
 def add_draws(add: Callable[..., None], suite: Suite, designs: Designs = DESIGNS) -> None:
     """Add the short runs: every draw with every design. A sweep cut short has all designs on some draws."""
     for index in range(suite.draw_count):
-        for design in designs:
-            _add_run(add, suite, designs, design, index, DRAW_SEED, suite.short_epochs)
+        add_draw(add, suite, index, DRAW_SEED, suite.short_epochs, designs)
+
+
+def add_draw(
+    add: Callable[..., None], suite: Suite, index: int, seed: int, epochs: float, designs: Designs = DESIGNS
+) -> None:
+    """Add a run of every design with the settings of one draw."""
+    for design in designs:
+        _add_run(add, suite, designs, design, index, seed, epochs)
 
 
 def add_full(add: Callable[..., None], suite: Suite, designs: Designs = DESIGNS, folder: Path | None = None) -> None:
@@ -182,8 +189,7 @@ def add_seeds(add: Callable[..., None], suite: Suite, designs: Designs = DESIGNS
 def add_solving(add: Callable[..., None], suite: Suite, designs: Designs = DESIGNS) -> None:
     """Add the runs whose steps to solve the task are compared: every draw with every design, each draw with a seed."""
     for index in range(suite.draw_count):
-        for design in designs:
-            _add_run(add, suite, designs, design, index, SOLVING_SEED + index, suite.full_epochs)
+        add_draw(add, suite, index, SOLVING_SEED + index, suite.full_epochs, designs)
 
 
 def data_path(name: str) -> str:

@@ -63,7 +63,7 @@ _SMOKE_GATES = TIMESCALES[0]._replace(
     short_epochs=2.0,
     full_epochs=4.0,
     arguments={"variant": "gates", "smoke": True},
-    draw_count=2,
+    draw_count=1,
     full_count=1,
     judging_seeds=JUDGING_SEEDS[:2],
 )
@@ -71,9 +71,8 @@ SMOKE_SUITES: dict[str, Suite] = {"gates": _SMOKE_GATES}
 """Tiny runs of one task, whose results mean nothing."""
 SMOKE_TOGETHER = 2
 """The number of smoke runs that share a process."""
-SMOKE_SPEC = SPEC._replace(
-    tasks=tuple(task._replace(runs=2, hours=0.02) for task in SPEC.tasks if task.name == "gates")
-)
+_SMOKE_TASKS = tuple(task for task in SPEC.tasks if task.name in SMOKE_SUITES)
+SMOKE_SPEC = SPEC._replace(tasks=tuple(task._replace(runs=2, hours=0.02) for task in _SMOKE_TASKS))
 
 
 def stages(task: SuiteTask, suite: Suite, designs: Designs, folder: Path) -> list[Stage]:
