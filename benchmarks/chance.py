@@ -7,6 +7,7 @@ the add-½ unigram model of the training targets, on sales one negative binomial
 task whose data are missing keeps its entry in the file. `experiments.answer` reads the file.
 """
 
+import argparse
 import json
 from pathlib import Path
 
@@ -16,14 +17,12 @@ from scipy.stats import nbinom
 
 from configs.sweeps.suite_v1.designs import DRAW_SEED, add_draw, data_path
 from configs.sweeps.suite_v1.report import SPEC, SUITES
-from nlstm_jax import command, tasks
+from nlstm_jax import tasks
 from nlstm_jax.sweeps import TrialCollector
 from nlstm_jax.tasks.poems import PoemExamples
 from nlstm_jax.tasks.sales_windows import SalesWindows, collect_months
 from nlstm_jax.tasks.text_windows import TextWindows
 from nlstm_jax.types import Config, JsonObject
-
-_OUT = command.define_path("out", None, "the JSON file; it is changed if it is there", required=True)
 
 
 def unigram_log_loss(train: np.ndarray, test: np.ndarray, vocabulary: int) -> float:
@@ -82,10 +81,11 @@ def measure(config: Config) -> JsonObject:
     return {"log_loss": log_loss, "targets": test.size, "checksums": dict(task.metadata["checksums"])}
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Measure every task whose data are there, and write the file."""
-    command.reject_positional(arguments)
-    out = Path(_OUT.value)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file; entries of other tasks are kept")
+    out = parser.parse_args().out
     document = json.loads(out.read_text("utf-8")) if out.exists() else {}
     for task in SPEC.tasks:
         if not task.data or not Path(data_path(task.data)).is_dir():
@@ -99,4 +99,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    main()

@@ -15,6 +15,7 @@ from nlstm_jax.analysis.statistics import format_estimate
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import files
 from nlstm_jax.runs.reader import ConfigTransform
+from nlstm_jax.suite.published import published_text
 from nlstm_jax.suite.results import TaskResult, read_results
 from nlstm_jax.suite.rows import ROW_PAGE, ROWS, read_rows, row_page
 from nlstm_jax.suite.spec import SuiteSpec
@@ -36,6 +37,7 @@ class SuiteReport:
         missing: Why the other tasks have no result, by name.
         primary: The primary contrasts, corrected over all tasks of the suite.
         exploratory: All other contrasts of the subject, corrected together.
+        published: The text on published figures. Empty if the suite has none.
     """
 
     spec: SuiteSpec
@@ -43,10 +45,11 @@ class SuiteReport:
     missing: Mapping[str, str]
     primary: Sequence[Contrast]
     exploratory: Sequence[Contrast]
+    published: str = ""
 
     @classmethod
     def from_results(
-        cls, spec: SuiteSpec, results: Mapping[str, TaskResult], missing: Mapping[str, str]
+        cls, spec: SuiteSpec, results: Mapping[str, TaskResult], missing: Mapping[str, str], published: str = ""
     ) -> "SuiteReport":
         """Judge all contrasts of the complete tasks."""
         primary: list[Contrast] = []
@@ -59,7 +62,7 @@ class SuiteReport:
                 target.append(judged)
         count = len(spec.tasks)
         further = count * (len(spec.others) - 1)
-        return cls(spec, results, missing, corrected(primary, count), corrected(exploratory, further))
+        return cls(spec, results, missing, corrected(primary, count), corrected(exploratory, further), published)
 
     def contrasts(self, task: str) -> list[Contrast]:
         """Return the contrasts of one task, the primary one first."""
@@ -78,6 +81,7 @@ class SuiteReport:
             "signs": self._signs(),
             "interaction": self._interaction(),
             "designs": self._designs(),
+            "published": self.published,
         }
 
     def task_page(self, name: str) -> str:
@@ -110,6 +114,7 @@ class SuiteReport:
             "exploratory": "## Exploratory contrasts",
             "interaction": "## Interaction of design and process",
             "designs": "## Losses, steps and costs",
+            "published": "## Published figures" if self.published else "",
         }
         blocks = [f"# {self.spec.name}: all tasks", f"{WRITTEN_BY} Designs: {designs}."]
         for name, title in titles.items():
@@ -297,4 +302,7 @@ def fill_parts(page: str, parts: Mapping[str, str], name: str) -> str:
 def _read_report(folder: Path, spec: SuiteSpec, scratch: Path, with_defaults: ConfigTransform) -> SuiteReport:
     """Read the committed results, and judge them."""
     results, missing = read_results(folder, spec, scratch, with_defaults)
-    return SuiteReport.from_results(spec, results, missing)
+    published = ""
+    if spec.published is not None:
+        published = published_text(folder, spec.published, scratch, with_defaults)
+    return SuiteReport.from_results(spec, results, missing, published)

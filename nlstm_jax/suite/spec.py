@@ -21,6 +21,7 @@ class SuiteTask(NamedTuple):
         optimum: The least possible value of the metric. None if it is unknown.
         chance: The log-loss of chance in nats, if the protocol states it. Otherwise it is read from `CHANCE`.
         data: The name of the folder of real data. Empty if the data are generated.
+        has_bootstrap: True if an interval over seeds and examples is reported too.
     """
 
     name: str
@@ -34,6 +35,25 @@ class SuiteTask(NamedTuple):
     optimum: float | None = None
     chance: float | None = None
     data: str = ""
+    has_bootstrap: bool = False
+
+
+class Published(NamedTuple):
+    """Published figures of a model that is trained again.
+
+    Attributes:
+        folder: The folder of the runs in the suite.
+        title: The name in tables.
+        metric: The metric of the figures.
+        values: The published values, by split.
+        runs: The number of recent runs.
+    """
+
+    folder: str
+    title: str
+    metric: str
+    values: Mapping[str, float]
+    runs: int
 
 
 class SuiteSpec(NamedTuple):
@@ -45,6 +65,7 @@ class SuiteSpec(NamedTuple):
         subject: The design that is compared with the others.
         primary: The design of the primary contrast, `subject` − `primary`.
         tasks: The tasks, in the order of the tables.
+        published: Published figures beside which recent runs stand. None if there are none.
     """
 
     name: str
@@ -52,6 +73,7 @@ class SuiteSpec(NamedTuple):
     subject: str
     primary: str
     tasks: Sequence[SuiteTask]
+    published: Published | None = None
 
     @property
     def others(self) -> list[str]:

@@ -1,19 +1,17 @@
 """Markdown tables of a suite: contrasts with their verdicts, and the losses, steps and costs of the designs."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from nlstm_jax.analysis.bootstrap import two_way_bootstrap
 from nlstm_jax.analysis.curves import Group, run_curve, timing_is_valid
 from nlstm_jax.analysis.margin import steps_to_solve
 from nlstm_jax.analysis.statistics import estimate, format_estimate
 from nlstm_jax.runs import Run
+from nlstm_jax.suite.markdown import NONE, table
 from nlstm_jax.suite.results import TaskResult
 from nlstm_jax.suite.spec import SuiteTask
 from nlstm_jax.suite.verdicts import Contrast, test_values
-
-_NONE = "–"
-"""The cell of a table for a number that is not known."""
 
 
 def contrast_table(contrasts: Sequence[Contrast], missing: Sequence[str] = ()) -> str:
@@ -28,8 +26,8 @@ def contrast_table(contrasts: Sequence[Contrast], missing: Sequence[str] = ()) -
     if not rows and not missing:
         return ""
     for title in missing:
-        rows.append([title, *[_NONE] * (len(titles) - 2), "not run"])
-    return _table(titles, rows, left=(0, 1, 3, 8))
+        rows.append([title, *[NONE] * (len(titles) - 2), "not run"])
+    return table(titles, rows, left=(0, 1, 3, 8))
 
 
 def design_tables(results: Iterable[TaskResult]) -> str:
@@ -52,19 +50,22 @@ def design_tables(results: Iterable[TaskResult]) -> str:
     costs_titles = ("seconds a step", "peak MiB")
     if losses:
         loss_titles = ("task", "design", "parameters", "test", "valid", "valid, last step", "train", *costs_titles)
-        tables.append(_table(loss_titles, losses, left=(0, 1)))
+        tables.append(table(loss_titles, losses, left=(0, 1)))
     if steps:
         step_titles = ("task", "design", "parameters", "solved", "median steps", "test accuracy", *costs_titles)
-        tables.append(_table(step_titles, steps, left=(0, 1)))
+        tables.append(table(step_titles, steps, left=(0, 1)))
     return "\n\n".join(tables)
 
 
 def bootstrap_sentence(result: TaskResult, first: str, second: str) -> str:
     """Return the difference of two designs with an interval over seeds and validation examples.
 
-    The sentence says so if the sums of single examples are not committed.
+    The sentence says so if the sums of single examples are not committed. It is empty if the protocol of the task
+    asks for no such interval.
     """
     task = result.task
+    if not task.has_bootstrap:
+        return ""
     rows = [result.designs[name].by_example(task.metric) for name in (first, second)]
     opening = f"Bootstrap over seeds and validation examples, {first} − {second}"
     if rows[0] is None or rows[1] is None:
@@ -122,7 +123,7 @@ def _steps(task: SuiteTask, group: Group) -> list[str]:
     solved = sum(measured.first_solved)
     count = len(measured.first)
     # Censored runs have the most steps, so the median is known if more than half of the runs solve the task.
-    median = f"{statistics.median(measured.first):,.0f}" if 2 * solved > count else _NONE
+    median = f"{statistics.median(measured.first):,.0f}" if 2 * solved > count else NONE
     return [f"{solved} of {count}", median, _format_mean(test_values(task, group))]
 
 
@@ -139,27 +140,20 @@ def _seconds_per_step(group: Group) -> str:
         last = run.metrics[-1]
         if timing_is_valid(run) and "wall_seconds" in last and last["step"]:
             seconds.append(last["wall_seconds"] / last["step"])
-    return f"{estimate(seconds).value:.3g}" if seconds else _NONE
+    return f"{estimate(seconds).value:.3g}" if seconds else NONE
 
 
 def _format_mean(values: Sequence[float]) -> str:
     """Return a mean with its interval as text."""
     if not values:
-        return _NONE
+        return NONE
     mean = estimate(values)
     return format_estimate(mean.value, mean.half_width)
 
 
 def _format_count(count: float | None) -> str:
-    return _NONE if count is None else f"{count:,.0f}"
+    return NONE if count is None else f"{count:,.0f}"
 
 
 def _format_p(p: float | None) -> str:
-    return _NONE if p is None else f"{p:.2g}"
-
-
-def _table(titles: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
-    """Return a Markdown table. The columns whose indices are not in `left` are aligned to the right."""
-    rule = ["---" if index in left else "---:" for index in range(len(titles))]
-    join: Callable[[Sequence[str]], str] = " | ".join
-    return "\n".join(f"| {join(row)} |" for row in (titles, rule, *rows))
+    return NONE if p is None else f"{p:.2g}"

@@ -9,15 +9,17 @@ import pytest
 pytest.importorskip("matplotlib")
 
 from suite_runs import SPEC as MADE_UP
-from suite_runs import loss_group, solving_group
+from suite_runs import loss_group, loss_run, solving_group
 
 from configs.sweeps.suite_v1.report import SPEC
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.runs import Run, files, write_archive
+from nlstm_jax.suite.published import published_text
 from nlstm_jax.suite.report import SuiteReport, fill_parts, suite_texts
 from nlstm_jax.suite.results import read_designs, read_results
 from nlstm_jax.suite.rows import DESIGN, ROWS, available_tasks, read_row, row_page, write_row
+from nlstm_jax.suite.spec import Published
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "docs" / "results" / "suite_v1"
@@ -198,3 +200,24 @@ def test_an_archive_of_runs_is_read_by_design(tmp_path) -> None:
     write_archive(tmp_path / "runs.tar.gz", solving_group("N", [200, None]).runs)
     designs = read_designs(tmp_path / "runs.tar.gz", tmp_path / "scratch", keep)
     assert [run.path.name for run in designs["N"].runs] == ["s5-N-draw0-seed0", "s5-N-draw1-seed1"]
+
+
+def test_published_figures_stand_beside_the_prediction_interval_of_recent_runs(tmp_path) -> None:
+    published = Published("again", "a model", "perplexity", {"valid": 120.0, "test": 100.0}, 3)
+    assert published_text(tmp_path, published, tmp_path / "a", keep) == "a model: the runs are not committed."
+    runs = []
+    for seed, value in enumerate((119.0, 121.0, 122.0)):
+        run = loss_run(f"S-draw0-seed{seed}", value, "perplexity")
+        runs.append(Run(run.path, run.config, run.environment, run.metrics, {"test": {"perplexity": 110.0 + seed}}))
+    (tmp_path / "again").mkdir()
+    write_archive(tmp_path / "again" / "runs.tar.gz", runs)
+    text = published_text(tmp_path, published, tmp_path / "b", keep)
+    assert text == "a model: not all runs have a perplexity on test at the last step."
+
+    looked = [{**run.summary["test"], "step": 100} for run in runs]
+    runs = [Run(run.path, run.config, {}, run.metrics, {"test": test}) for run, test in zip(runs, looked, strict=True)]
+    write_archive(tmp_path / "again" / "runs.tar.gz", runs)
+    text = published_text(tmp_path, published, tmp_path / "c", keep)
+    # t is 4.303 for two degrees of freedom, and the standard deviations are √(7/3) and 1.
+    assert "| valid | 120 | 120.7 ± 7.6 | within |" in text
+    assert "| test | 100 | 111.0 ± 5.0 | not within |" in text

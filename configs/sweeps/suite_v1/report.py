@@ -14,7 +14,7 @@ from configs.sweeps.suite_v1.designs import (
     add_solving,
 )
 from configs.sweeps.suite_v1.tasks import PTB, QUATRAINS, SALES, STATE_TRACKING, TIMESCALES
-from nlstm_jax.suite.spec import Stage, SuiteSpec, SuiteTask
+from nlstm_jax.suite.spec import Published, Stage, SuiteSpec, SuiteTask
 
 _SEEDS = len(JUDGING_SEEDS)
 _SOLVING_RUNS = STATE_TRACKING[0].draw_count
@@ -34,12 +34,29 @@ SPEC = SuiteSpec(
     primary="S",
     tasks=(
         SuiteTask("ptb", "Penn Treebank", "log_loss", "nats per word", 0.02, _SEEDS, 14.7, data="ptb"),
-        SuiteTask("quatrains", "quatrains", "log_loss", "nats per target", 0.02, _SEEDS, 5.9, data="poems"),
+        SuiteTask(
+            "quatrains",
+            "quatrains",
+            "log_loss",
+            "nats per target",
+            0.02,
+            _SEEDS,
+            5.9,
+            data="poems",
+            has_bootstrap=True,
+        ),
         SuiteTask("gates", "gates", "excess", _ABOVE_OPTIMUM, 0.01, _SEEDS, 0.7, optimum=0.0, chance=_CHANCE),
         SuiteTask("feeds", "feeds", "excess", _ABOVE_OPTIMUM, 0.01, _SEEDS, 0.7, optimum=0.0, chance=_CHANCE),
         SuiteTask("recall", "delayed recall", "token_accuracy", "log₂ of steps", 0.5, _SOLVING_RUNS, 2.0, level=0.99),
         SuiteTask("s5", "word problem of S5", "token_accuracy", "log₂ of steps", 0.5, _SOLVING_RUNS, 2.0, level=0.99),
-        SuiteTask("sales", "sales", "log_loss", "nats per count", 0.01, _SEEDS, 0.4, data="sales"),
+        SuiteTask("sales", "sales", "log_loss", "nats per count", 0.01, _SEEDS, 0.4, data="sales", has_bootstrap=True),
+    ),
+    published=Published(
+        "ptb_published",
+        "Penn Treebank, two layers by the published schedule",
+        "perplexity",
+        {"train": 37.99, "valid": 121.39, "test": 115.91},
+        3,
     ),
 )
 """The tasks in the order of the protocol. It gives gates and feeds, and recall and S5, their hours together."""
@@ -72,7 +89,7 @@ SMOKE_SUITES: dict[str, Suite] = {"gates": _SMOKE_GATES}
 SMOKE_TOGETHER = 2
 """The number of smoke runs that share a process."""
 _SMOKE_TASKS = tuple(task for task in SPEC.tasks if task.name in SMOKE_SUITES)
-SMOKE_SPEC = SPEC._replace(tasks=tuple(task._replace(runs=2, hours=0.02) for task in _SMOKE_TASKS))
+SMOKE_SPEC = SPEC._replace(tasks=tuple(task._replace(runs=2, hours=0.02) for task in _SMOKE_TASKS), published=None)
 
 
 def stages(task: SuiteTask, suite: Suite, designs: Designs, folder: Path) -> list[Stage]:
