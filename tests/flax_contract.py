@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import references
 import zoo
+from flax import nnx
 from zoo import D
 
 from nlstm_jax.unroll import unroll
@@ -57,3 +58,11 @@ def by_us(cell, params, xs, start, lengths):
         "reverse": run(start, reverse=True),
         "keep_order": run(start, lengths=lengths, reverse=True),
     }
+
+
+def with_values(module, params):
+    """Set the parameters of a module to the values, and return the module."""
+    variables = jax.tree.leaves(module.params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+    for variable, value in zip(variables, jax.tree.leaves(params), strict=True):
+        variable.set_value(value)
+    return module

@@ -60,18 +60,29 @@ def two_way_bootstrap(
     if welched is None:
         raise ValueError("crossed: two runs or more in each group, which differ, expected")
     generator = np.random.default_rng(seed)
-    count = weights.size
-    examples = generator.multinomial(count, np.full(count, 1 / count), draws).astype(float)
-    targets = examples @ weights
+    sums = _resampled_sums(np.vstack([weights, first, second]), draws, generator)
+    means = sums[:, 1:] / sums[:, :1]
 
     drawn = []
-    for rows in (first, second):
-        means = examples @ rows.T / targets[:, None]
-        seeds = generator.multinomial(len(rows) - 1, np.full(len(rows), 1 / len(rows)), draws)
-        drawn.append((means * seeds).sum(1) / (len(rows) - 1))
+    for group in (means[:, : len(first)], means[:, len(first) :]):
+        runs = group.shape[1]
+        seeds = generator.multinomial(runs - 1, np.full(runs, 1 / runs), draws)
+        drawn.append((group * seeds).sum(1) / (runs - 1))
 
     error = float(np.std(drawn[0] - drawn[1], ddof=1))
-    return BootstrapDifference(welched.value, float(stdtrit(welched.degrees, (1 + level) / 2)) * error, count)
+    return BootstrapDifference(welched.value, float(stdtrit(welched.degrees, (1 + level) / 2)) * error, weights.size)
+
+
+def _resampled_sums(
+    rows: Float[np.ndarray, "K N"], draws: int, generator: np.random.Generator
+) -> Float[np.ndarray, "draws K"]:
+    """Draw N of N columns with replacement, and return the sum of every row over them, for each draw."""
+    count = rows.shape[1]
+    sums = np.empty((draws, len(rows)))
+    for draw in range(draws):
+        times = np.bincount(generator.integers(count, size=count), minlength=count)
+        sums[draw] = rows @ times
+    return sums
 
 
 def _means(rows: Float[np.ndarray, "S N"], weights: Float[np.ndarray, "N"]) -> list[float]:

@@ -30,7 +30,7 @@ def save_result(folder: Path, runs: list[Run], request: ComparisonRequest) -> li
     Raises:
         StorageError: A file cannot be written.
     """
-    write_archive(folder / ARCHIVE, runs)
+    write_archive(folder / ARCHIVE, runs, request.look.metric)
     document = asdict(request)
     document["look"] = request.look._asdict()
     files.write_json(folder / REQUEST, document)

@@ -9,7 +9,7 @@ from nlstm_jax.analysis.bootstrap import two_way_bootstrap
 from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.statistics import LEVEL, estimate, format_estimate, holm, seeds_to_resolve, welch
-from nlstm_jax.runs import Run
+from nlstm_jax.runs import Run, examples_path
 
 _MAX_LISTED = 10
 """The number of exploratory differences that are listed one by one. Any others are only counted."""
@@ -138,11 +138,10 @@ def _bootstrap_clause(better: Group, worse: Group, metric: str) -> str:
     """Return a clause with the interval over seeds and examples, if the values of all examples are known."""
     better_examples = better.by_example(metric)
     worse_examples = worse.by_example(metric)
-    if better_examples is None and worse_examples is None:
-        return ""
-    unavailable = "; no bootstrap over examples, as not all runs have those of their best step"
+    unavailable = f"; no bootstrap over examples, as not all runs have the {metric} of each at their best step"
     if better_examples is None or worse_examples is None:
-        return unavailable
+        has_examples = any(examples_path(run.path, "valid").exists() for run in (*better.runs, *worse.runs))
+        return unavailable if has_examples else ""
     better_sums, better_weights = better_examples
     worse_sums, worse_weights = worse_examples
     if not np.array_equal(better_weights, worse_weights):

@@ -26,6 +26,9 @@ _ModelDims: TypeAlias = Mapping[str, int]
 _fitted_widths: dict[str, tuple[Widths, int]] = {}
 """The results of `fit_budget` in this process, as several runs can have the same budget."""
 
+_latest_widths: dict[tuple[str, str, int, int], Widths] = {}
+"""The latest of these widths by task, cell, number of layers and budget."""
+
 
 def build(config: Config, model_dims: _ModelDims) -> Any:
     """Build a model, with initial values drawn from `config.seeds.init`.
@@ -74,11 +77,18 @@ def fit_budget(config: Config, model_dims: _ModelDims) -> tuple[Widths, int]:
     if key not in _fitted_widths:
         has_projection = bool(config["model"].get("projection")) and not config["model"].get("tied")
         task = find_task(config["task"])
+        cell = config["cell"]
+        # The trials of a sweep are alike. Most have the same widths, as they differ in rates alone.
+        kind = (config["task"], cell["name"], cell["layers"], config["model"]["parameters"])
+        start = _latest_widths.get(kind)
         try:
-            fitted = fit_model(lambda config: task.build_model(config, model_dims), config, projects=has_projection)
+            fitted = fit_model(
+                lambda config: task.build_model(config, model_dims), config, projects=has_projection, start=start
+            )
         except (ValueError, TypeError) as error:
             raise ConfigError(f"config.model.parameters: {error}") from error
         _fitted_widths[key] = fitted
+        _latest_widths[kind] = fitted[0]
     return _fitted_widths[key]
 
 

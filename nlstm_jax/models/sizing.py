@@ -45,7 +45,13 @@ def count_model(make: Callable[[], nnx.Module]) -> int:
 
 
 def fit_widths(
-    count: Callable[[Widths], int], budget: int, layers: int = 1, projection: int = 0, *, even: bool = False
+    count: Callable[[Widths], int],
+    budget: int,
+    layers: int = 1,
+    projection: int = 0,
+    *,
+    even: bool = False,
+    start: Widths | None = None,
 ) -> Widths:
     """Find the widths that bring the parameter count of a model closest to a budget.
 
@@ -60,6 +66,7 @@ def fit_widths(
         layers: The number of layers of the cell.
         projection: The initial width of the projection, or 0 if the model has no projection whose width can be chosen.
         even: True if all layers must have the same width.
+        start: The widths that are tried first, e.g. those of a similar model. They change the speed alone.
 
     Raises:
         ValueError: The model with the smallest widths has more parameters, or the one with the largest has fewer.
@@ -84,7 +91,8 @@ def fit_widths(
             f"{smallest_count:,} parameters or more, those of a cell of width 1, expected, found {budget:,}"
         )
 
-    below, above = _bracket_budget(lambda size: count(widths_at(size)), budget, smallest)
+    first = sum(start.layers) // units_per_step if start else 0
+    below, above = _bracket_budget(lambda size: count(widths_at(size)), budget, smallest, first)
     candidates = [widths_at(below), widths_at(above)]
     nearest = min(candidates, key=distance)
     if not projection or distance(nearest) <= CLOSE * budget:
@@ -97,17 +105,23 @@ def fit_widths(
     return min(candidates, key=distance)
 
 
-def _bracket_budget(count_at: Callable[[int], int], budget: int, smallest: int) -> tuple[int, int]:
+def _bracket_budget(count_at: Callable[[int], int], budget: int, smallest: int, first: int) -> tuple[int, int]:
     """Find two consecutive sizes, the first below the budget (or `smallest`), the second at or above it.
 
     Args:
         count_at: The function that returns the parameter count at a size. The count must grow with the size.
         budget: The desired number of parameters.
         smallest: The smallest size, whose count is not above the budget.
+        first: The size that is tried first, or 0.
 
     Raises:
         ValueError: The budget needs a cell of more than `WIDEST` units.
     """
+    if first > smallest:
+        below = first if count_at(first) < budget else first - 1
+        if count_at(below) < budget <= count_at(below + 1):
+            return below, below + 1
+
     below = smallest
     above = smallest + 1
     while count_at(above) < budget:
@@ -130,13 +144,16 @@ def _bracket_budget(count_at: Callable[[int], int], budget: int, smallest: int) 
     return below, above
 
 
-def fit_model(make: Callable[[Config], nnx.Module], config: Config, *, projects: bool) -> tuple[Widths, int]:
+def fit_model(
+    make: Callable[[Config], nnx.Module], config: Config, *, projects: bool, start: Widths | None = None
+) -> tuple[Widths, int]:
     """Find the widths that match the budget `config.model.parameters`.
 
     Args:
         make: The function that builds the model of a configuration, with the widths of the layers in `cell.widths`.
         config: The configuration with the budget.
         projects: True if the model has a projection whose width can be chosen.
+        start: The widths that are tried first, see `fit_widths`.
 
     Returns:
         The widths, and the number of parameters of the model with these widths.
@@ -157,6 +174,7 @@ def fit_model(make: Callable[[Config], nnx.Module], config: Config, *, projects:
         projection,
         # A residual connection adds the input and the output of a layer, so both must have the same width.
         even=bool(cell["residual"]),
+        start=start,
     )
     return widths, count(widths)
 

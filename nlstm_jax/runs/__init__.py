@@ -17,7 +17,7 @@ lock               held by the process that writes
 from nlstm_jax.runs.archive import unpack_archive, write_archive
 from nlstm_jax.runs.configuration import differences, flatten
 from nlstm_jax.runs.environment import describe_environment
-from nlstm_jax.runs.examples import read_examples, write_examples
+from nlstm_jax.runs.examples import examples_path, read_examples, write_examples
 from nlstm_jax.runs.files import make_folder
 from nlstm_jax.runs.folder import RunFolder
 from nlstm_jax.runs.lock import is_locked
@@ -34,6 +34,7 @@ __all__ = [
     "check_test_look",
     "describe_environment",
     "differences",
+    "examples_path",
     "find_runs",
     "flatten",
     "is_locked",

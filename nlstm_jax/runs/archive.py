@@ -1,7 +1,8 @@
 """The metrics of runs in one compressed file, from which their comparison can be drawn anew.
 
 The file is a `.tar.gz` of run folders. They have what a comparison reads: configurations, metrics, summaries, notes
-and the sums of single examples. Checkpoints, logs, samples, diffs, command lines and folders in paths are left out.
+and the compared metric of single validation examples. Checkpoints, logs, samples, diffs, command lines and folders in
+paths are left out.
 """
 
 import gzip
@@ -15,6 +16,7 @@ from typing import Any
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import files
+from nlstm_jax.runs.examples import encode_examples, read_examples
 from nlstm_jax.runs.reader import Run
 
 LEFT_OUT = "(left out)"
@@ -25,6 +27,7 @@ ENVIRONMENT_KEYS = (
     "commit",
     "data",
     "devices",
+    "loop",
     "metrics",
     "question",
     "tokens_per_step",
@@ -38,12 +41,13 @@ PATH_SETTINGS = (("data", "path"), ("cell", "weights"))
 """The settings that name a file or a folder, as section and name."""
 
 
-def write_archive(path: Path, runs: Sequence[Run]) -> None:
+def write_archive(path: Path, runs: Sequence[Run], metric: str) -> None:
     """Write the metrics of runs into one file, in the order of the runs. The same runs give the same bytes.
 
     Args:
         path: The file. It is replaced.
         runs: The runs, each in a folder of its own.
+        metric: The metric that is compared. Single examples have no other.
 
     Raises:
         StorageError: The file cannot be written.
@@ -57,7 +61,7 @@ def write_archive(path: Path, runs: Sequence[Run]) -> None:
     ):
         for run in runs:
             folder = run.path.resolve().relative_to(root)
-            for name, content in _contents(run).items():
+            for name, content in _contents(run, metric).items():
                 member = tarfile.TarInfo((folder / name).as_posix())
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
@@ -82,7 +86,7 @@ def unpack_archive(path: Path, folder: Path) -> list[Path]:
     return list(runs)
 
 
-def _contents(run: Run) -> dict[str, bytes]:
+def _contents(run: Run, metric: str) -> dict[str, bytes]:
     """Return the contents of a run's files by their names."""
     contents = {
         files.CONFIG: _json(_without_folders(run.config)),
@@ -91,9 +95,13 @@ def _contents(run: Run) -> dict[str, bytes]:
     }
     if run.summary is not None:
         contents[files.SUMMARY] = _json(run.summary)
-    for path in (run.path / files.NOTES, *sorted(run.path.glob(files.EXAMPLES.format(split="*")))):
-        if path.exists():
-            contents[path.name] = path.read_bytes()
+    notes = run.path / files.NOTES
+    if notes.exists():
+        contents[files.NOTES] = notes.read_bytes()
+    examples = read_examples(run.path, "valid", metric)
+    if examples is not None:
+        name = files.EXAMPLES.format(split="valid")
+        contents[name] = encode_examples(examples.step, {metric: (examples.sums, examples.weights)})
     return contents
 
 

@@ -1,5 +1,6 @@
 """Per-example sums and weights of the metrics of a trained run, stored in its run folder."""
 
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -27,6 +28,11 @@ class ExampleSums(NamedTuple):
     weights: Float[np.ndarray, "N"]
 
 
+def examples_path(folder: Path, split: str) -> Path:
+    """Return the path of the file of a split in a run folder."""
+    return folder / EXAMPLES.format(split=split)
+
+
 def write_examples(folder: Path, split: str, step: int, means: Mapping[str, tuple[AnyArray, AnyArray]]) -> Path:
     """Write the per-example sums and weights of a split, and return the path of the file.
 
@@ -36,15 +42,22 @@ def write_examples(folder: Path, split: str, step: int, means: Mapping[str, tupl
         step: The step of the checkpoint that was evaluated.
         means: For every metric the sums and the weights, both [N].
     """
+    path = examples_path(folder, split)
+    content = encode_examples(step, means)
+    with writing(path):
+        path.write_bytes(content)
+    return path
+
+
+def encode_examples(step: int, means: Mapping[str, tuple[AnyArray, AnyArray]]) -> bytes:
+    """Return the content of the file that `write_examples` writes. The same sums give the same bytes."""
     arrays: dict[str, Any] = {}
     for metric, (sums, weights) in means.items():
         arrays[f"{metric}.sum"] = sums
         arrays[f"{metric}.weight"] = weights
-
-    path = folder / EXAMPLES.format(split=split)
-    with writing(path), path.open("wb") as file:
-        np.savez_compressed(file, step=np.int64(step), **arrays)
-    return path
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, step=np.int64(step), **arrays)
+    return buffer.getvalue()
 
 
 def read_examples(folder: Path, split: str, metric: str) -> ExampleSums | None:
@@ -56,7 +69,7 @@ def read_examples(folder: Path, split: str, metric: str) -> ExampleSums | None:
     Raises:
         DataError: The file is damaged.
     """
-    path = folder / EXAMPLES.format(split=split)
+    path = examples_path(folder, split)
     if not path.exists():
         return None
     try:

@@ -90,7 +90,7 @@ def write_row(folder: Path, spec: SuiteSpec, name: str, cell: str, task: SuiteTa
     """
     make_folder(folder, "row")
     files.write_json(folder / ROW_FILE, {"suite": spec.name, "name": name, "cell": cell})
-    write_archive(folder / f"{task.name}{_ARCHIVE_SUFFIX}", runs)
+    write_archive(folder / f"{task.name}{_ARCHIVE_SUFFIX}", runs, task.metric)
 
 
 def read_rows(folder: Path, spec: SuiteSpec, scratch: Path, with_defaults: ConfigTransform) -> dict[str, SuiteRow]:

@@ -156,15 +156,19 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         return WeightedSum(losses.sum(), jnp.float32(losses.size))
 
     def measure(self, model: Forecaster, batch: SalesBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
-        """Return weighted sums of the loss, of the squared errors, and of the squared errors of clipped counts."""
+        """Return weighted sums of the log-loss, of the squared errors, and of the squared errors of clipped counts.
+
+        With the likelihood `mse`, the log-loss is no sum over targets, and is left out.
+        """
         head = model(batch.inputs)
         mean = self.likelihood.mean(head)
         target = batch.targets
         errors = {
-            "loss": self.likelihood.loss(head, target),
             "mse": jnp.square(mean - target),
             "mse_clipped": jnp.square(jnp.clip(mean, *self.bounds) - jnp.clip(target, *self.bounds)),
         }
+        if not isinstance(self.likelihood, SquaredError):
+            errors["log_loss"] = self.likelihood.loss(head, target)
         return {name: WeightedSum((error * weight).sum(), weight.sum()) for name, error in errors.items()}
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
@@ -175,9 +179,10 @@ class SalesTask(StatelessTask[Forecaster, SalesBatch]):
         means = to_means(totals)
         reports = {}
         for split, values in means.items():
-            log_loss = values["loss"]
             if isinstance(self.likelihood, SquaredError):
                 log_loss = residual_log_loss(values["mse"], means["train"]["mse"])
+            else:
+                log_loss = values["log_loss"]
             reports[split] = {
                 "log_loss": log_loss,
                 "mse": values["mse"],

@@ -1,5 +1,6 @@
 """The stocks task: forecast the change of a share's price over the next days from the previous days."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -204,41 +205,47 @@ class StocksTask(StatelessTask[Forecaster, StockBatch]):
         return WeightedSum(losses.sum(), jnp.asarray(losses.size, losses.dtype))
 
     def measure(self, model: Forecaster, batch: StockBatch, weight: Float[Array, "B"]) -> dict[str, WeightedSum]:
-        """Return weighted sums of the loss, of the squared errors, and of the forecasts with the correct sign.
+        """Return weighted sums of the log-loss, of the squared errors, and of the forecasts with the correct sign.
 
-        Only targets other than 0 count toward the sign.
+        The log-loss and the errors refer to targets in their own unit, not in multiples of `unit`. With the likelihood
+        `mse`, the log-loss is no sum over targets, and is left out. Only targets other than 0 count toward the sign.
         """
         head = model(batch.inputs)
         mean = self.likelihood.mean(head)
         target = batch.targets
         moves = weight * (target != 0)
-        return {
-            "loss": WeightedSum((self.likelihood.loss(head, target) * weight).sum(), weight.sum()),
-            "mse": WeightedSum((jnp.square(mean - target) * weight).sum(), weight.sum()),
-            "direction": WeightedSum(((mean > 0) == (target > 0)).astype(weight.dtype) @ moves, moves.sum()),
+        errors = jnp.square(self.unit * (mean - target))
+        sums = {
+            "mse": WeightedSum((errors * weight).sum(), weight.sum()),
+            "direction_accuracy": WeightedSum(((mean > 0) == (target > 0)).astype(weight.dtype) @ moves, moves.sum()),
         }
+        if not isinstance(self.likelihood, SquaredError):
+            losses = self.likelihood.loss(head, target) + math.log(self.unit)
+            sums["log_loss"] = WeightedSum((losses * weight).sum(), weight.sum())
+        return sums
 
     def report(self, totals: Mapping[str, Mapping[str, WeightedSum]]) -> dict[str, dict[str, float]]:
         """Return the log-loss in nats per target, the errors, and the share of forecasts with the correct sign.
 
-        The log-loss and the errors refer to targets in their own unit, not in multiples of `unit`. With the likelihood
-        `mse`, the log-loss is that of a Gaussian with the variance of all training residuals.
+        With the likelihood `mse`, the log-loss is that of a Gaussian with the variance of all training residuals.
         """
         means = to_means(totals)
+        variance = self.unit**2
         reports = {}
         for split, values in means.items():
-            log_loss = values["loss"]
             if isinstance(self.likelihood, SquaredError):
-                log_loss = residual_log_loss(values["mse"], means["train"]["mse"])
-            mse = values["mse"] * self.unit**2
+                log_loss = residual_log_loss(values["mse"] / variance, means["train"]["mse"] / variance)
+                log_loss += math.log(self.unit)
+            else:
+                log_loss = values["log_loss"]
             reports[split] = {
-                "log_loss": log_loss + float(np.log(self.unit)),
-                "mse": mse,
-                "rmse": mse**0.5,
+                "log_loss": log_loss,
+                "mse": values["mse"],
+                "rmse": math.sqrt(values["mse"]),
             }
             # Where no price moves, no forecast has a sign to be right about.
-            if "direction" in values:
-                reports[split]["direction_accuracy"] = values["direction"]
+            if "direction_accuracy" in values:
+                reports[split]["direction_accuracy"] = values["direction_accuracy"]
         return reports
 
     def example_lines(self, split: str, count: int) -> list[str]:

@@ -138,3 +138,7 @@ def test_a_bootstrap_over_examples_is_told_where_they_are_known(make_run) -> Non
         write_examples(run.path, "valid", 10, {"log_loss": WeightedSum(sums, weights)})
     said = verdict(compare(runs), "log_loss")
     assert re.search(r"3 and 3 seeds; crossed with a bootstrap over 50 examples it is ± 0\.\d+", said)
+    for run in runs:
+        write_examples(run.path, "valid", 10, {"mse": WeightedSum(weights, weights)})
+    said = verdict(compare(runs), "log_loss")
+    assert "no bootstrap over examples, as not all runs have the log_loss of each at their best step" in said

@@ -116,6 +116,22 @@ def test_no_other_widths_come_nearer():
         assert 4 <= fitted.projection <= 16
 
 
+def test_the_widths_that_are_tried_first_change_the_speed_alone():
+    counted = []
+
+    def count(widths):
+        counted.append(widths)
+        return sum(4 * width * (width + 5) for width in widths.layers)
+
+    for budget in (300, 1999, 4000):
+        expected = fit_widths(count, budget, layers=2)
+        for width in range(1, 40):
+            assert fit_widths(count, budget, layers=2, start=Widths((width, width), 0)) == expected
+        counted.clear()
+        assert fit_widths(count, budget, layers=2, start=expected) == expected
+        assert len(set(counted)) <= 4
+
+
 def test_layers_that_are_added_up_keep_one_width():
     config = json.loads(poems.get_config("cell=lstm,layers=2,smoke,model_params=20000").to_json())
     config["cell"]["residual"] = True

@@ -9,7 +9,7 @@ import pytest
 
 from nlstm_jax.errors import DataError
 from nlstm_jax.runs import read_examples, read_notes, read_run, unpack_archive, write_archive, write_notes
-from nlstm_jax.runs.examples import ExampleSums, write_examples
+from nlstm_jax.runs.examples import write_examples
 
 SECRET = "/home/someone/secret"
 
@@ -48,10 +48,11 @@ def make_run(folder: Path, *, summary: bool = True) -> Path:
 def test_a_run_comes_back_with_all_that_a_comparison_reads(tmp_path: Path) -> None:
     folders = [make_run(tmp_path / "b" / "seed0"), make_run(tmp_path / "a" / "seed0", summary=False)]
     write_notes(folders[0], text="a note", tags=["paper"])
-    means = {"log_loss": ExampleSums(10, np.array([0.1, 0.2], np.float32), np.array([3.0, 4.0]))}
-    write_examples(folders[0], "valid", 10, {name: (mean.sums, mean.weights) for name, mean in means.items()})
+    sums, weights = np.array([0.1, 0.2], np.float32), np.array([3.0, 4.0])
+    write_examples(folders[0], "valid", 10, {"log_loss": (sums, weights), "mse": (sums, weights)})
+    write_examples(folders[0], "test", 10, {"log_loss": (sums, weights)})
     runs = [read_run(folder) for folder in folders]
-    write_archive(tmp_path / "runs.tar.gz", runs)
+    write_archive(tmp_path / "runs.tar.gz", runs, "log_loss")
 
     unpacked = unpack_archive(tmp_path / "runs.tar.gz", tmp_path / "unpacked")
     assert [path.relative_to(tmp_path / "unpacked").as_posix() for path in unpacked] == ["b/seed0", "a/seed0"]
@@ -67,13 +68,16 @@ def test_a_run_comes_back_with_all_that_a_comparison_reads(tmp_path: Path) -> No
     examples = read_examples(unpacked[0], "valid", "log_loss")
     assert examples is not None
     assert examples.step == 10
-    np.testing.assert_array_equal(examples.sums, means["log_loss"].sums)
+    np.testing.assert_array_equal(examples.sums, sums)
+    # A comparison reads the compared metric of the validation examples alone.
+    assert read_examples(unpacked[0], "valid", "mse") is None
+    assert read_examples(unpacked[0], "test", "log_loss") is None
 
 
 def test_nothing_private_is_in_it_and_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
     for name in ("first", "second"):
-        write_archive(tmp_path / name, [run])
+        write_archive(tmp_path / name, [run], "log_loss")
     assert (tmp_path / "first").read_bytes() == (tmp_path / "second").read_bytes()
     with tarfile.open(tmp_path / "first") as archive:
         names = archive.getnames()

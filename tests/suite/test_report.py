@@ -20,6 +20,7 @@ from nlstm_jax.suite.report import SuiteReport, fill_parts, suite_texts
 from nlstm_jax.suite.results import read_designs, read_results
 from nlstm_jax.suite.rows import DESIGN, ROWS, available_tasks, read_row, row_page, write_row
 from nlstm_jax.suite.spec import Published
+from nlstm_jax.suite.tables import contrast_table
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "docs" / "results" / "suite_v1"
@@ -80,7 +81,7 @@ def write_made_up(folder: Path) -> None:
     steps = [*solving_group("S", [None, 400, 500]).runs, *solving_group("N", [200, 300, 400]).runs]
     for name, runs in (("words", losses), ("gates", gates), ("s5", steps)):
         (folder / name).mkdir(parents=True)
-        write_archive(folder / name / "runs.tar.gz", runs)
+        write_archive(folder / name / "runs.tar.gz", runs, "log_loss")
 
 
 def test_incomplete_tasks_are_named_and_the_others_are_judged(tmp_path) -> None:
@@ -100,12 +101,12 @@ def test_a_run_of_another_name_or_without_a_look_at_the_test_split_is_named(tmp_
     (tmp_path / "words").mkdir()
     unseen = Run(first.path, first.config, first.environment, first.metrics, {**first.summary, "test": {}})
     runs = [unseen, second, third, *loss_group("S", [1.0, 1.1, 1.3]).runs]
-    write_archive(tmp_path / "words" / "runs.tar.gz", runs)
+    write_archive(tmp_path / "words" / "runs.tar.gz", runs, "log_loss")
     _, missing = read_results(tmp_path, MADE_UP, tmp_path / "a", keep)
     assert missing["words"] == "N-draw0-seed0 has not been evaluated on the test split"
 
     renamed = Run(Path("mine"), first.config, first.environment, first.metrics, first.summary)
-    write_archive(tmp_path / "words" / "runs.tar.gz", [renamed])
+    write_archive(tmp_path / "words" / "runs.tar.gz", [renamed], "log_loss")
     with pytest.raises(DataError, match=r"runs with names like N-draw3-seed10 expected, found mine"):
         read_results(tmp_path, MADE_UP, tmp_path / "b", keep)
 
@@ -138,7 +139,7 @@ def test_a_copy_of_a_design_is_equal_to_it_and_differs_from_others_as_it_does(co
     lines = [line.split(" | ") for line in page.splitlines() if line.startswith("| sales | copy −")]
     cells = {line[1]: line for line in lines}
     assert cells["copy − N"][2].startswith("0.0000 ± ")
-    table = committed.task_page("sales")
+    table = contrast_table(committed.contrasts("sales"))
     for other in ("S", "W", "D"):
         [line] = [line for line in table.splitlines() if line.startswith(f"| sales | N − {other} |")]
         assert cells[f"copy − {other}"][2:6] == line.split(" | ")[2:6]
@@ -197,7 +198,7 @@ def test_tasks_without_results_or_data_are_left_out_or_refused(tmp_path) -> None
 
 
 def test_an_archive_of_runs_is_read_by_design(tmp_path) -> None:
-    write_archive(tmp_path / "runs.tar.gz", solving_group("N", [200, None]).runs)
+    write_archive(tmp_path / "runs.tar.gz", solving_group("N", [200, None]).runs, "token_accuracy")
     designs = read_designs(tmp_path / "runs.tar.gz", tmp_path / "scratch", keep)
     assert [run.path.name for run in designs["N"].runs] == ["s5-N-draw0-seed0", "s5-N-draw1-seed1"]
 
@@ -210,13 +211,13 @@ def test_published_figures_stand_beside_the_prediction_interval_of_recent_runs(t
         run = loss_run(f"S-draw0-seed{seed}", value, "perplexity")
         runs.append(Run(run.path, run.config, run.environment, run.metrics, {"test": {"perplexity": 110.0 + seed}}))
     (tmp_path / "again").mkdir()
-    write_archive(tmp_path / "again" / "runs.tar.gz", runs)
+    write_archive(tmp_path / "again" / "runs.tar.gz", runs, "perplexity")
     text = published_text(tmp_path, published, tmp_path / "b", keep)
     assert text == "a model: not all runs have a perplexity on test at the last step."
 
     looked = [{**run.summary["test"], "step": 100} for run in runs]
     runs = [Run(run.path, run.config, {}, run.metrics, {"test": test}) for run, test in zip(runs, looked, strict=True)]
-    write_archive(tmp_path / "again" / "runs.tar.gz", runs)
+    write_archive(tmp_path / "again" / "runs.tar.gz", runs, "perplexity")
     text = published_text(tmp_path, published, tmp_path / "c", keep)
     # t is 4.303 for two degrees of freedom, and the standard deviations are √(7/3) and 1.
     assert "| valid | 120 | 120.7 ± 7.6 | within |" in text

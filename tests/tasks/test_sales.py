@@ -244,6 +244,9 @@ def test_a_likelihood_reports_its_own_log_loss():
         loss = task.loss(model, batch, None)
         assert float(loss.weight) == examples.size
         assert abs(float(loss.sum) / examples.size - reports[split]["log_loss"]) < 1e-5
+        # The bootstrap over examples takes the sum with the name of a metric.
+        log_loss = task.measure(model, batch, jnp.ones(examples.size))["log_loss"]
+        assert abs(float(log_loss.sum / log_loss.weight) - reports[split]["log_loss"]) < 1e-5
 
 
 def test_a_generated_world_is_its_own_checksum():

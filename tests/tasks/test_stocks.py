@@ -126,6 +126,11 @@ def test_the_report_is_numpys_in_the_unit_of_the_targets(likelihood: str) -> Non
             "direction_accuracy": ((heads[split][:, 0] > 0) == (targets[split] > 0))[moved].mean(),
         }
         assert metrics == pytest.approx(expected, rel=1e-4)
+        # The bootstrap over examples takes a sum with the name of a metric for the sum of the metric.
+        for name in metrics.keys() & totals[split].keys():
+            total = totals[split][name]
+            assert float(total.sum / total.weight) == pytest.approx(metrics[name], rel=1e-6), name
+        assert ("log_loss" in totals[split]) == (likelihood != "mse")
 
 
 def test_a_close_that_does_not_move_is_refused() -> None:
