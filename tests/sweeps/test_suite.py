@@ -224,5 +224,8 @@ def test_a_cell_without_a_forget_bias_gets_the_other_draws() -> None:
     rates = [trial.config["optimizer"]["learning_rate"] for trial in collector.trials]
     assert rates == [draw.learning_rate for draw in draws((2e-4, 1e-2), 2)]
     assert "forget_bias" not in collector.trials[0].config["cell"]
+    add_draws(collector.add, suite_tasks.SALES._replace(draw_count=2), {"W": DESIGNS["W"]})
+    biases = [trial.config["cell"]["forget_bias"] for trial in collector.trials[2:]]
+    assert biases == [draw.forget_bias for draw in draws((2e-4, 1e-2), 2)]
     with pytest.raises(ConfigError, match=r"'mine:missing' cannot be imported"):
         add_draws(collector.add, suite_tasks.SALES, {"X": {"cell": "mine:missing"}})
