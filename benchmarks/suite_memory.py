@@ -2,8 +2,8 @@
 
     NLSTM_JAX_DATA=data python -m benchmarks.suite_memory --tasks=sales --out=docs/results/suite_v1/memory.json
 
-The measure is the maximum resident set size, see docs/results/suite_v1/protocol.md, with the settings of the first draw.
-`experiments.answer` reads the file. Needs Linux.
+The measure is the maximum resident set size, see docs/results/suite_v1/protocol.md, with the settings of the first
+draw. `experiments.answer` reads the file. Needs Linux.
 """
 
 import argparse

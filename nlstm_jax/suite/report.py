@@ -232,9 +232,17 @@ def _diverged_note(result: TaskResult) -> str:
 
 
 def _memory_note(results: Sequence[TaskResult]) -> str:
-    """Name the tasks whose peak memory has not been measured."""
+    """Tell how peak memory was measured, and name the tasks where it was not."""
+    lines = []
+    if any(result.memory for result in results):
+        lines.append(
+            "Peak memory is the maximum resident set size of a process that trains 100 steps, by the commit that is "
+            "named in `memory.json`."
+        )
     titles = [result.task.title for result in results if not result.memory]
-    return f"Peak memory has not been measured yet: {', '.join(titles)}." if titles else ""
+    if titles:
+        lines.append(f"Peak memory has not been measured yet: {', '.join(titles)}.")
+    return " ".join(lines)
 
 
 def suite_texts(folder: Path, spec: SuiteSpec, with_defaults: ConfigTransform) -> dict[Path, str]:

@@ -72,7 +72,9 @@ def read_results(
             continue
         chance = _chance(task, designs[spec.subject].runs[0], chances)
         in_order = {design: designs[design] for design in spec.designs}
-        results[task.name] = TaskResult(task, in_order, chance, memory.get(task.name, {}))
+        peaks = memory.get(task.name, {})
+        known_peaks = {design: peaks[design] for design in spec.designs if design in peaks}
+        results[task.name] = TaskResult(task, in_order, chance, known_peaks)
     return results, missing
 
 

@@ -222,3 +222,20 @@ def test_published_figures_stand_beside_the_prediction_interval_of_recent_runs(t
     # t is 4.303 for two degrees of freedom, and the standard deviations are √(7/3) and 1.
     assert "| valid | 120 | 120.7 ± 7.6 | within |" in text
     assert "| test | 100 | 111.0 ± 5.0 | not within |" in text
+
+
+def test_chance_counts_only_if_it_was_measured_on_the_data_of_the_runs(tmp_path) -> None:
+    write_made_up(tmp_path)
+    for checksums, expected in (({}, 7.5), ({"other": "file"}, None)):
+        files.write_json(tmp_path / "chance.json", {"words": {"log_loss": 7.5, "checksums": checksums}})
+        results, _ = read_results(tmp_path, MADE_UP, tmp_path / str(expected), keep)
+        assert results["words"].chance == expected
+
+
+def test_chance_on_a_process_is_in_excess_of_the_optimum(tmp_path) -> None:
+    runs = [*loss_group("S", [2.0, 2.1, 2.2], "excess").runs, *loss_group("N", [1.0, 1.1, 1.2], "excess").runs]
+    (tmp_path / "gates").mkdir()
+    write_archive(tmp_path / "gates" / "runs.tar.gz", runs, "excess")
+    results, _ = read_results(tmp_path, MADE_UP, tmp_path / "scratch", keep)
+    # The log-loss of chance is 3 in the made-up suite, and that of the optimum is 1.
+    assert results["gates"].chance == pytest.approx(2.0)
