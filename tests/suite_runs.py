@@ -19,7 +19,8 @@ def loss_run(name: str, test: float, metric: str = "log_loss", *, folder: str = 
     seed = int(name.rpartition("seed")[2])
     config = {"name": name.split("-")[-3], "task": "text", "seeds": {"init": seed}, "cell": {"name": "lstm"}}
     config |= {"eval": {"metric": metric}}
-    environment = {"alone": True, "question": {"task": "text", "checksums": {"a": "b"}}, "data": {"checksums": {}}}
+    question = {"task": "text", "version": 1, "settings": {}, "checksums": {"a": "b"}}
+    environment = {"alone": True, "question": question, "data": {"checksums": {}}}
     values = {metric: test} | ({"log_loss": test + 1} if metric == "excess" else {})
     line = {"step": 100, "split": "valid", "wall_seconds": 5.0, metric: test}
     summary = {"status": status, "parameters": 1000, "test": values, "test_looks": 1}

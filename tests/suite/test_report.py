@@ -15,12 +15,14 @@ from configs.sweeps.suite_v1.report import SPEC
 from nlstm_jax import settings
 from nlstm_jax.errors import ConfigError, DataError
 from nlstm_jax.runs import Run, files, write_archive
+from nlstm_jax.suite.archive import save_task
 from nlstm_jax.suite.published import published_text
 from nlstm_jax.suite.report import SuiteReport, fill_parts, suite_texts
 from nlstm_jax.suite.results import read_designs, read_results
 from nlstm_jax.suite.rows import DESIGN, ROWS, available_tasks, read_row, row_page, write_row
 from nlstm_jax.suite.spec import Published
 from nlstm_jax.suite.tables import contrast_table
+from nlstm_jax.suite.verdicts import contrast
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "docs" / "results" / "suite_v1"
@@ -239,3 +241,15 @@ def test_chance_on_a_process_is_in_excess_of_the_optimum(tmp_path) -> None:
     results, _ = read_results(tmp_path, MADE_UP, tmp_path / "scratch", keep)
     # The log-loss of chance is 3 in the made-up suite, and that of the optimum is 1.
     assert results["gates"].chance == pytest.approx(2.0)
+
+
+def test_a_task_whose_steps_are_compared_is_archived_with_its_contrast(tmp_path) -> None:
+    steps = MADE_UP.tasks[2]
+    runs = [*solving_group("S", [300, 400, 600]).runs, *solving_group("N", [200, None, 400]).runs]
+    save_task(tmp_path / "s5", MADE_UP, steps, runs, keep)
+    [row] = [row for row in json.loads((tmp_path / "s5" / "margin.json").read_text("utf-8")) if row["named"]]
+    assert (row["first"], row["second"], row["split"]) == ("name=N", "name=S", "steps")
+    assert (row["first_solved"], row["second_solved"]) == (2, 3)
+    results, _ = read_results(tmp_path, MADE_UP, tmp_path / "scratch", keep)
+    judged = contrast(results["s5"], results["s5"].designs["N"], results["s5"].designs["S"])
+    assert judged.verdict.p == pytest.approx(row["p"])
