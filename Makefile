@@ -12,7 +12,7 @@ comma := ,
 INSTALLED := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 SITE := docs/_build/html
 
-.PHONY: demo test slow faults lint docs install results
+.PHONY: demo test slow faults lint docs install results answer
 
 demo: $(INSTALLED)  ## train three cells on poems, compare their curves, write a verse (DATA=my_poems.txt for yours)
 	$(VENV)/bin/python -m experiments.demo --data=$(DATA) $(if $(OUT),--out=$(OUT))
@@ -37,6 +37,9 @@ docs: $(VENV)/installed-docs  ## the documentation site; a warning is an error, 
 
 results: $(INSTALLED)  ## draw the pictures and write the tables of docs/results anew, from the metrics beside them
 	$(VENV)/bin/python -m experiments.results
+
+answer: $(INSTALLED)  ## write docs/results/answer.md and its tables anew, from the metrics of suite_v1
+	$(VENV)/bin/python -m experiments.answer $(ARGS)
 
 install: $(INSTALLED)
 

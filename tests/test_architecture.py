@@ -25,6 +25,7 @@ MAY_KNOW = {
     "training": {"adapters", "cells", "models", "process", "runs", "settings", "tasks"},
     "sweeps": {"cells", "installation", "models", "runs", "settings", "tasks"},
     "analysis": {"runs"},
+    "suite": {"analysis", "process", "runs", "settings", "sweeps", "training"},
 }
 FOR_ALL = {"errors", "types", "wording"}
 CELLS_MAY_IMPORT = {"jax", "nlstm_jax.cells", "nlstm_jax.types"}

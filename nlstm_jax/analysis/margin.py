@@ -198,6 +198,16 @@ def steps_to_solve(groups: tuple[Group, Group], metric: str, level: float) -> Me
     return Measured(steps[0], steps[1], solved[0], solved[1])
 
 
+def better_group(pair: tuple[Group, Group], measured: Measured, metric: str) -> str:
+    """Return the label of the group with the better values, or with the earlier solutions."""
+    first, second = pair
+    if measured.first_solved is not None and measured.second_solved is not None:
+        ranks = log_rank(measured.first, measured.second, measured.first_solved, measured.second_solved)
+        return first.label if ranks is not None and ranks.statistic > 0 else second.label
+    is_higher = estimate(measured.first).value > estimate(measured.second).value
+    return first.label if is_higher == first.higher_is_better(metric) else second.label
+
+
 def _judge_split(comparison: Comparison, metric: str, options: MarginOptions, split: str) -> list[JsonObject]:
     """Judge all pairs of groups on one split. Steps to solve are those of the validation split alone."""
     if options.level is not None and split == "test":
@@ -240,7 +250,7 @@ def _judge_split(comparison: Comparison, metric: str, options: MarginOptions, sp
                 "p": p,
                 "corrected": not is_named and len(exploratory) > 1,
                 "verdict": verdict.name(p),
-                "better": _better(pair, measured, metric),
+                "better": better_group(pair, measured, metric),
             }
         )
     return reports
@@ -300,16 +310,6 @@ def _values(pair: tuple[Group, Group], metric: str, split: str, is_paired: bool)
 def _seeds(run: Run) -> str:
     """Return the seeds of a run as text that can be compared."""
     return str(sorted(run.config.get("seeds", {}).items()))
-
-
-def _better(pair: tuple[Group, Group], measured: Measured, metric: str) -> str:
-    """Return the label of the group with the better values, or with the earlier solutions."""
-    first, second = pair
-    if measured.first_solved is not None and measured.second_solved is not None:
-        ranks = log_rank(measured.first, measured.second, measured.first_solved, measured.second_solved)
-        return first.label if ranks is not None and ranks.statistic > 0 else second.label
-    is_higher = estimate(measured.first).value > estimate(measured.second).value
-    return first.label if is_higher == first.higher_is_better(metric) else second.label
 
 
 def _seeds_clause(report: Mapping[str, object]) -> str:

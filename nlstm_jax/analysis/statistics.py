@@ -78,15 +78,41 @@ def welch(first: Sequence[float], second: Sequence[float], level: float = LEVEL)
     >>> welch([1.0, 2.0], [4.0, 6.0]).degrees
     1.4705882352941178
     """
-    if min(len(first), len(second)) < 2:
+    return linear_contrast((first, second), (1, -1), level)
+
+
+def linear_contrast(
+    groups: Sequence[Sequence[float]], weights: Sequence[float], level: float = LEVEL
+) -> Difference | None:
+    """Return a weighted sum of means with a t-interval that does not assume equal variances.
+
+    The degrees of freedom are those of Welch and Satterthwaite. With the weights 1 and −1 it is Welch's test.
+
+    F. E. Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics Bulletin 2
+    (1946).
+
+    Args:
+        groups: The values of each group.
+        weights: The weight of each group's mean.
+        level: The confidence level.
+
+    Returns:
+        None if there is no interval: a group has one value, or no group has any spread.
+
+    >>> linear_contrast([[1.0, 3.0], [2.0, 4.0], [0.0, 2.0], [0.0, 2.0]], (1, -1, -1, 1)).value
+    -1.0
+    """
+    if min(map(len, groups)) < 2:
         return None
-    a = _variance(first) / len(first)
-    b = _variance(second) / len(second)
-    if a + b == 0:
+    # The variance of each weighted mean.
+    parts = [weight**2 * _variance(group) / len(group) for group, weight in zip(groups, weights, strict=True)]
+    variance = math.fsum(parts)
+    if variance == 0:
         return None
-    degrees = (a + b) ** 2 / (a**2 / (len(first) - 1) + b**2 / (len(second) - 1))
-    value = _mean(first) - _mean(second)
-    error = math.sqrt(a + b)
+    shares = [part**2 / (len(group) - 1) for part, group in zip(parts, groups, strict=True)]
+    degrees = variance**2 / math.fsum(shares)
+    value = math.fsum(weight * _mean(group) for weight, group in zip(weights, groups, strict=True))
+    error = math.sqrt(variance)
     p = 2 * float(stdtr(degrees, -abs(value) / error))
     return Difference(value, _quantile(level, degrees) * error, degrees, p)
 

@@ -1,5 +1,6 @@
 """The sweep files of `suite_v1`: equal draws, equal parameters, and later stages that follow from the earlier ones."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,10 +9,14 @@ import numpy as np
 import pytest
 
 from configs.sweeps.suite_v1 import tasks as suite_tasks
-from configs.sweeps.suite_v1.designs import DESIGNS, JUDGING_SEEDS, SOLVING_SEED, Suite, draws
+from configs.sweeps.suite_v1.designs import DESIGNS, JUDGING_SEEDS, SOLVING_SEED, Suite, add_draws, draws
+from configs.sweeps.suite_v1.freeze import FROZEN, frozen_values, generated_checksums
+from configs.sweeps.suite_v1.report import SPEC
 from nlstm_jax import models
 from nlstm_jax.errors import ConfigError
-from nlstm_jax.sweeps import Trial, load
+from nlstm_jax.runs import flatten, read_run, unpack_archive
+from nlstm_jax.settings import with_defaults
+from nlstm_jax.sweeps import Trial, TrialCollector, load
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs/sweeps/suite_v1"
 SUITES = (suite_tasks.PTB, suite_tasks.QUATRAINS, suite_tasks.SALES, *suite_tasks.TIMESCALES)
@@ -20,6 +25,11 @@ SUITES_TO_LOAD = [
     pytest.param(suite, id=suite.prefix + suite.name, marks=pytest.mark.slow if suite.prefix else ())
     for suite in SUITES
 ]
+FROZEN_CHECKSUM = "cf5a55128b9e58323f255027d151aabbf5215f3c6adbdd0abc8346cd7c113c4e"
+"""The SHA-256 checksum of frozen.json. Another one is another suite, whose results are not comparable."""
+DRAWN = {"optimizer.learning_rate", "cell.forget_bias", "model.dropout_input", "model.dropout_between"}
+DRAWN |= {"model.dropout_output", "train.epochs", "seeds.init", "seeds.data", "seeds.dropout"}
+"""The settings in which the runs of a task and a design differ."""
 DIMENSIONS = {"vocabulary": 5000, "channels": 1, "outputs": 2}
 
 
@@ -160,3 +170,62 @@ def test_a_later_stage_names_the_run_that_is_missing(stage, suite_folder) -> Non
 def test_the_other_sweeps_load() -> None:
     assert [trial.config["optimizer"]["halve_after_epochs"] for trial in trials("ptb_published")] == [5.0] * 3
     assert len(trials("quatrains_depth")) == 5
+
+
+def test_the_frozen_values_are_those_of_the_first_version() -> None:
+    assert hashlib.sha256(FROZEN.read_bytes()).hexdigest() == FROZEN_CHECKSUM
+
+
+@pytest.mark.slow
+def test_the_code_makes_the_frozen_values() -> None:
+    """A setting that was introduced later has a default that leaves the suite as it is, and is not frozen."""
+    frozen = json.loads(FROZEN.read_text("utf-8"))["tasks"]
+    made = frozen_values()
+    assert made.keys() == frozen.keys()
+    for name, values in made.items():
+        settings = values.pop("settings")
+        expected = frozen[name].pop("settings")
+        assert values == frozen[name]
+        assert settings.keys() == expected.keys() == DESIGNS.keys()
+        for design, of_design in expected.items():
+            assert {key: settings[design].get(key) for key in of_design} == of_design
+
+
+@pytest.mark.slow
+def test_the_generated_data_are_the_frozen_ones() -> None:
+    assert generated_checksums() == json.loads(FROZEN.read_text("utf-8"))["generated"]
+
+
+def test_the_committed_runs_have_the_frozen_settings_and_data(tmp_path) -> None:
+    document = json.loads(FROZEN.read_text("utf-8"))
+    compared = set()
+    for task in SPEC.tasks:
+        archive = FOLDER.parents[2] / "docs/results/suite_v1" / task.name / "runs.tar.gz"
+        if not archive.exists():
+            continue
+        settings = document["tasks"][task.name]["settings"]
+        for path in unpack_archive(archive, tmp_path / task.name):
+            run = read_run(path, with_defaults)
+            design = run.path.name.split("-")[-3]
+            found = flatten(run.config)
+            for key, value in (settings["W"] | settings[design]).items():
+                if key in found and key not in DRAWN:
+                    assert found[key] == value, f"{task.name} {path.name}: {key}"
+            checksums = run.environment["data"]["checksums"]
+            assert checksums == document["generated"].get(task.name, checksums)
+            compared.add((task.name, design))
+    assert {("sales", design) for design in DESIGNS} <= compared
+
+
+def test_a_cell_without_a_forget_bias_gets_the_other_draws() -> None:
+    collector = TrialCollector("a row")
+    add_draws(collector.add, suite_tasks.SALES._replace(draw_count=2), {"X": {"cell": "elman"}})
+    assert [trial.name for trial in collector.trials] == ["X-draw0-seed0", "X-draw1-seed0"]
+    rates = [trial.config["optimizer"]["learning_rate"] for trial in collector.trials]
+    assert rates == [draw.learning_rate for draw in draws((2e-4, 1e-2), 2)]
+    assert "forget_bias" not in collector.trials[0].config["cell"]
+    add_draws(collector.add, suite_tasks.SALES._replace(draw_count=2), {"W": DESIGNS["W"]})
+    biases = [trial.config["cell"]["forget_bias"] for trial in collector.trials[2:]]
+    assert biases == [draw.forget_bias for draw in draws((2e-4, 1e-2), 2)]
+    with pytest.raises(ConfigError, match=r"'mine:missing' cannot be imported"):
+        add_draws(collector.add, suite_tasks.SALES, {"X": {"cell": "mine:missing"}})

@@ -16,19 +16,23 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from nlstm_jax.cells import LSTM, DeepTransition
+from nlstm_jax.cells.build import cell_options
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.sweeps.progress import ENDED, read_progress
 
 Value: TypeAlias = str | int | float | bool
 """The value of a config argument or a setting."""
 
-DESIGNS: dict[str, dict[str, Value]] = {
+Designs: TypeAlias = Mapping[str, Mapping[str, Value]]
+"""The arguments of a config file that select each design, by the name of the design."""
+
+DESIGNS: Designs = {
     "W": {"cell": "lstm"},
     "S": {"cell": "lstm", "layers": 2},
     "N": {"cell": "nlstm", "depth": 2},
     "D": {"cell": f"{__name__}:deep_transition"},
 }
-"""The arguments of a config file that select each design."""
+"""The designs of the protocol."""
 
 CONTRAST = ("nlstm depth=2", "lstm layers=2")
 """The primary contrast, N − S, by the labels of `compare`."""
@@ -82,6 +86,8 @@ class Suite(NamedTuple):
         arguments: Further arguments of the config file.
         draw_count: The number of settings that are drawn.
         prefix: The beginning of the names of the task's trials. It tells tasks apart that share a sweep.
+        full_count: The number of best draws of a design that are run in full. If it is 1, the best short run decides.
+        judging_seeds: The seeds of the runs that are compared.
     """
 
     name: str
@@ -95,6 +101,8 @@ class Suite(NamedTuple):
     arguments: Mapping[str, Value] = MappingProxyType({})
     draw_count: int = DRAWS
     prefix: str = ""
+    full_count: int = FULL
+    judging_seeds: tuple[int, ...] = JUDGING_SEEDS
 
 
 def deep_transition(features: int, forget_bias: float = 1.0, init_scheme: str = "default") -> DeepTransition:
@@ -128,45 +136,60 @@ def draws(learning_rates: tuple[float, float], count: int = DRAWS) -> list[Draw]
     return drawn
 
 
-def add_draws(add: Callable[..., None], suite: Suite) -> None:
+def add_draws(add: Callable[..., None], suite: Suite, designs: Designs = DESIGNS) -> None:
     """Add the short runs: every draw with every design. A sweep cut short has all designs on some draws."""
     for index in range(suite.draw_count):
-        for design in DESIGNS:
-            _add_run(add, suite, design, index, DRAW_SEED, suite.short_epochs)
+        add_draw(add, suite, index, DRAW_SEED, suite.short_epochs, designs)
 
 
-def add_full(add: Callable[..., None], suite: Suite) -> None:
+def add_draw(
+    add: Callable[..., None], suite: Suite, index: int, seed: int, epochs: float, designs: Designs = DESIGNS
+) -> None:
+    """Add a run of every design with the settings of one draw."""
+    for design in designs:
+        _add_run(add, suite, designs, design, index, seed, epochs)
+
+
+def add_full(add: Callable[..., None], suite: Suite, designs: Designs = DESIGNS, folder: Path | None = None) -> None:
     """Add the full runs of each design's best draws.
+
+    Args:
+        add: The function that adds a trial.
+        suite: The task.
+        designs: The designs.
+        folder: The folder of the earlier stages. None: see the module.
 
     Raises:
         ConfigError: The short runs of a design have not all ended.
     """
-    for design in DESIGNS:
-        ranked = _rank(suite, "draws", design, range(suite.draw_count), DRAW_SEED)
-        for index in ranked[:FULL]:
-            _add_run(add, suite, design, index, FULL_SEED, suite.full_epochs)
+    for design in designs:
+        ranked = _rank(suite, "draws", design, range(suite.draw_count), DRAW_SEED, folder)
+        for index in ranked[: suite.full_count]:
+            _add_run(add, suite, designs, design, index, FULL_SEED, suite.full_epochs)
 
 
-def add_seeds(add: Callable[..., None], suite: Suite) -> None:
-    """Add the runs that are compared: each design with its best setting and fresh seeds.
+def add_seeds(add: Callable[..., None], suite: Suite, designs: Designs = DESIGNS, folder: Path | None = None) -> None:
+    """Add the runs that are compared: each design with its best setting and fresh seeds. See `add_full`.
 
     Raises:
         ConfigError: The short or the full runs of a design have not all ended.
     """
     best = {}
-    for design in DESIGNS:
-        candidates = _rank(suite, "draws", design, range(suite.draw_count), DRAW_SEED)[:FULL]
-        best[design] = _rank(suite, "full", design, candidates, FULL_SEED)[0]
-    for seed in JUDGING_SEEDS:
-        for design in DESIGNS:
-            _add_run(add, suite, design, best[design], seed, suite.full_epochs)
+    for design in designs:
+        ranked = _rank(suite, "draws", design, range(suite.draw_count), DRAW_SEED, folder)
+        candidates = ranked[: suite.full_count]
+        if len(candidates) > 1:
+            candidates = _rank(suite, "full", design, candidates, FULL_SEED, folder)
+        best[design] = candidates[0]
+    for seed in suite.judging_seeds:
+        for design in designs:
+            _add_run(add, suite, designs, design, best[design], seed, suite.full_epochs)
 
 
-def add_solving(add: Callable[..., None], suite: Suite) -> None:
+def add_solving(add: Callable[..., None], suite: Suite, designs: Designs = DESIGNS) -> None:
     """Add the runs whose steps to solve the task are compared: every draw with every design, each draw with a seed."""
     for index in range(suite.draw_count):
-        for design in DESIGNS:
-            _add_run(add, suite, design, index, SOLVING_SEED + index, suite.full_epochs)
+        add_draw(add, suite, index, SOLVING_SEED + index, suite.full_epochs, designs)
 
 
 def data_path(name: str) -> str:
@@ -174,21 +197,38 @@ def data_path(name: str) -> str:
     return str(Path(os.environ.get("NLSTM_JAX_DATA", ".")) / name)
 
 
-def _add_run(add: Callable[..., None], suite: Suite, design: str, index: int, seed: int, epochs: float) -> None:
-    """Add one run with the settings of a draw."""
+def _add_run(
+    add: Callable[..., None], suite: Suite, designs: Designs, design: str, index: int, seed: int, epochs: float
+) -> None:
+    """Add one run with the settings of a draw. A cell without a forget bias has none that could be drawn."""
     draw = draws(suite.learning_rates, suite.draw_count)[index]
     settings = dict(suite.settings)
     settings["optimizer.learning_rate"] = draw.learning_rate
     for key in suite.dropout_keys:
         settings[key] = draw.dropout
-    settings["cell.forget_bias"] = draw.forget_bias
+    if "forget_bias" in _options_of(designs[design]):
+        settings["cell.forget_bias"] = draw.forget_bias
     settings["train.epochs"] = epochs
-    arguments = {**DESIGNS[design], **suite.arguments}
+    arguments = {**designs[design], **suite.arguments}
     name = _trial_name(suite, design, index, seed)
     add(suite.config, **arguments, model_params=suite.model_params, seed=seed, settings=settings, name=name)
 
 
-def _rank(suite: Suite, stage: str, design: str, indices: Sequence[int], seed: int) -> list[int]:
+def _options_of(design: Mapping[str, Value]) -> dict[str, tuple[object, object]]:
+    """Return the options of a design's cell, see `cell_options`.
+
+    Raises:
+        ConfigError: There is no such cell.
+    """
+    try:
+        return cell_options(str(design["cell"]))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _rank(
+    suite: Suite, stage: str, design: str, indices: Sequence[int], seed: int, folder: Path | None = None
+) -> list[int]:
     """Return draws in the order of their best validation values, the lowest first. A diverged run comes last.
 
     Args:
@@ -197,18 +237,19 @@ def _rank(suite: Suite, stage: str, design: str, indices: Sequence[int], seed: i
         design: The design.
         indices: The draws.
         seed: The seed of the deciding runs.
+        folder: The folder of the stages. None: see the module.
 
     Raises:
         ConfigError: A run has not ended.
     """
-    root = Path(os.environ.get("NLSTM_JAX_SUITE", "sweeps/suite_v1"))
+    root = folder or Path(os.environ.get("NLSTM_JAX_SUITE", "sweeps/suite_v1"))
     keys = {}
     for index in indices:
-        folder = root / f"{suite.name}_{stage}" / "trials" / _trial_name(suite, design, index, seed)
-        progress = read_progress(folder)
+        run_folder = root / f"{suite.name}_{stage}" / "trials" / _trial_name(suite, design, index, seed)
+        progress = read_progress(run_folder)
         if not progress.ended:
             raise ConfigError(
-                f"{folder}: a run with the status {' or '.join(ENDED)} expected, found {progress.status}"
+                f"{run_folder}: a run with the status {' or '.join(ENDED)} expected, found {progress.status}"
             )
         value = float("inf") if progress.best is None else progress.best
         keys[index] = (progress.status == "diverged", value, index)
