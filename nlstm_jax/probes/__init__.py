@@ -1,0 +1,5 @@
+"""Measurements inside trained models: memories over time, gradients by lag, losses with a memory held.
+
+`loop` runs a cell and records or changes its carry. `model` puts that loop into a model. `run` measures one run folder,
+trained and untrained. The statistics of what they return are in `analysis.memories` and `analysis.memory_report`.
+"""
