@@ -24,6 +24,7 @@ MAY_KNOW = {
     "training": {"adapters", "cells", "models", "process", "runs", "settings", "tasks"},
     "sweeps": {"cells", "installation", "models", "runs", "settings", "tasks"},
     "analysis": {"runs"},
+    "probes": {"adapters", "analysis", "cells", "models", "runs", "settings", "tasks", "training", "unroll"},
 }
 FOR_ALL = {"errors", "types"}
 CELLS_MAY_IMPORT = {"jax", "nlstm_jax.cells", "nlstm_jax.types"}

@@ -113,8 +113,8 @@ def gradient_by_lag(
 
         G(k) = √ mean |∂ (u · y_t) / ∂ m_{t−k}|²
 
-    The mean is over the origins t and the sequences that have the step t − k in the segment of t. If u has random signs,
-    it estimates the Frobenius norm of the Jacobian matrix.
+    The mean is over the origins t and the sequences that have the step t − k in the segment of t. If u has random
+    signs, it estimates the Frobenius norm of the Jacobian matrix.
 
     Args:
         gradients: The gradients of u · y at each origin, with respect to the memory after each step.

@@ -45,6 +45,7 @@ class RunMemories(NamedTuple):
         path: The run folder.
         trained: The measurements of the trained model, by memory, such as `inner.c`.
         untrained: Those of the model that the run started from.
+        loss: The loss of the trained model on the same examples, with no memory held.
         unit: The unit of the loss.
         words: The symbols of one sequence. Empty if the task has none.
         pictured: The trained memories while the model reads them, by memory: arrays [T, H].
@@ -53,6 +54,7 @@ class RunMemories(NamedTuple):
     path: str
     trained: Mapping[str, MemoryMeasures]
     untrained: Mapping[str, MemoryMeasures]
+    loss: float
     unit: str
     words: Sequence[str]
     pictured: Mapping[str, Float[np.ndarray, "T H"]]
@@ -118,7 +120,7 @@ def inner_and_outer(memories: Sequence[str]) -> list[tuple[str, str]]:
     """
     by_layer: dict[str, list[str]] = {}
     for memory in memories:
-        layer, _, name = memory.rpartition("/")
+        layer = memory.rpartition("/")[0]
         if not _is_output(memory, memories):
             by_layer.setdefault(layer, []).append(memory)
     return [(names[0], names[-1]) for names in by_layer.values() if len(names) > 1]
@@ -152,7 +154,7 @@ def json_text(groups: Mapping[str, Sequence[RunMemories]], rows: Sequence[Memory
     for group, members in groups.items():
         for run in members:
             curves = {"trained": _curves(run.trained), "untrained": _curves(run.untrained)}
-            runs.append({"group": group, "path": run.path, **curves})
+            runs.append({"group": group, "path": run.path, "loss": run.loss, "unit": run.unit, **curves})
     document = {"rows": [_record(row) for row in rows], "runs": runs}
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
@@ -181,7 +183,7 @@ def _verdict(excess: Estimate) -> str:
 
 def _is_output(memory: str, memories: Sequence[str]) -> bool:
     """Return True for the output h of a cell that has another memory."""
-    layer, _, name = memory.rpartition("/")
+    name = memory.rpartition("/")[2]
     cell, _, last = name.rpartition(".")
     if last != "h" or cell.endswith("inner"):
         return False

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 
 from nlstm_jax.cells import Cell
 from nlstm_jax.cells.base import leaves_with_names
-from nlstm_jax.types import Array, Bool, Carry, Float, Params
+from nlstm_jax.types import AnyArray, Array, Bool, Carry, Float, Params
 from nlstm_jax.unroll.dispatch import masked_step
 from nlstm_jax.unroll.options import StepMasks
 from nlstm_jax.unroll.scan import StepConstants, StepInputs, select
 
-Memories: TypeAlias = Mapping[str, Array]
+Memories: TypeAlias = Mapping[str, AnyArray]
 """The memories of a cell by their names in its carry, such as `inner.c`: arrays with the leading axes [T, B]."""
 
 
@@ -22,13 +22,16 @@ class Intervention(NamedTuple):
 
     Attributes:
         replaced: What each step reads of a memory that is held.
-        held: True for a memory that is held, bool []. The default is True for every memory in `replaced`.
+        held: True for a memory that is held, bool []. True is the default.
         added: What is added to the memories after each step. Its gradient is that with respect to the memories.
     """
 
-    replaced: Memories = {}
-    held: Memories = {}
-    added: Memories = {}
+    replaced: Memories
+    held: Memories
+    added: Memories
+
+
+NO_INTERVENTION = Intervention({}, {}, {})
 
 
 class Record(NamedTuple):
@@ -88,7 +91,7 @@ def probed_scan(
     lengths: Array | None = None,
     mask: Array | None = None,
     resets: Array | None = None,
-    intervention: Intervention = Intervention(),
+    intervention: Intervention = NO_INTERVENTION,
 ) -> Record:
     """Run a cell as `unroll` does without noise, with an intervention, and record its memories.
 
@@ -115,7 +118,7 @@ def probed_scan(
     reset = ~everywhere if masks.resets is None else masks.resets
     constants = StepConstants(params, initial_carry)
 
-    def hold(name: str, old: Array, value: Array) -> Array:
+    def hold(name: str, old: Array, value: AnyArray) -> Array:
         return jnp.where(intervention.held.get(name, jnp.array(True)), value.astype(old.dtype), old)
 
     def step(carry: Carry, inputs: _Inputs) -> tuple[Carry, tuple[Memories, Memories, Array]]:
@@ -133,7 +136,7 @@ def probed_scan(
     return Record(read, after, ys, in_sequence, reset, carry, last)
 
 
-def _change(carry: Carry, values: Memories, change: Callable[[str, Array, Array], Array]) -> Carry:
+def _change(carry: Carry, values: Memories, change: Callable[[str, Array, AnyArray], Array]) -> Carry:
     """Return the carry with `change(name, memory, value)` in the place of every memory that has a value."""
     leaves, structure = jax.tree.flatten(carry)
     names = [name for name, _ in leaves_with_names(carry)]

@@ -11,7 +11,7 @@ from nlstm_jax.adapters.nnx import Recurrent
 from nlstm_jax.cells import Cell, spec_repr
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge
-from nlstm_jax.probes.loop import Intervention, Record, probed_scan
+from nlstm_jax.probes.loop import NO_INTERVENTION, Intervention, Record, probed_scan
 from nlstm_jax.tasks import AnyTask, WeightedSum
 from nlstm_jax.types import Array, Carry, Float, Int, PyTree
 
@@ -73,7 +73,9 @@ class _ProbedLayer(Recurrent):
         given = {key: value for key, value in options.items() if value is not None and value is not False}
         masks = {key: given.pop(key) for key in ("lengths", "mask", "resets") if key in given}
         if given:
-            raise ConfigError(f"show memory: a layer called with lengths, mask or resets expected, found {', '.join(given)}")
+            raise ConfigError(
+                f"show memory: a layer called with lengths, mask or resets expected, found {', '.join(given)}"
+            )
         for key in ("mask", "resets"):
             if key in masks:
                 masks[key] = self._swap_time_batch(masks[key])
@@ -113,7 +115,7 @@ def evaluate_probed(
     for path, node in list(nnx.iter_graph(model)):
         if isinstance(node, Recurrent):
             name = ".".join(map(str, path))
-            intervention = interventions.get(name, Intervention())
+            intervention = interventions.get(name, NO_INTERVENTION)
             _replace_node(model, path, _ProbedLayer(node, name, intervention, records))
     sums, next_carry = task.eval_step(model, batch, carry, weight)
     if not records:
@@ -151,7 +153,7 @@ def gradients_of_outputs(
         zeros = {memory: jnp.zeros(leaf.shape, leaf.dtype) for memory, leaf in record.after.items()}
 
         def outputs(added: dict[str, Array], name: str = name) -> Array:
-            interventions = {name: Intervention(added=added)}
+            interventions = {name: NO_INTERVENTION._replace(added=added)}
             return evaluate_probed(graph, task, params, batch, carry, weight, interventions).records[name].outputs
 
         ys, pull_back = jax.vjp(outputs, zeros)

@@ -6,7 +6,15 @@ from pathlib import Path
 from nlstm_jax.analysis import figure
 from nlstm_jax.analysis.comparison import compare
 from nlstm_jax.analysis.memory_figure import draw_curves, draw_excess, draw_words
-from nlstm_jax.analysis.memory_report import MemoryRow, RunMemories, csv_text, json_text, markdown, memory_rows, sentences
+from nlstm_jax.analysis.memory_report import (
+    MemoryRow,
+    RunMemories,
+    csv_text,
+    json_text,
+    markdown,
+    memory_rows,
+    sentences,
+)
 from nlstm_jax.analysis.table import markdown_text
 from nlstm_jax.errors import CheckpointError, DataError
 from nlstm_jax.probes.run import MemoryOptions, measure_run
@@ -71,9 +79,7 @@ def write_report(runs: Sequence[Run], options: MemoryOptions, out: Path) -> list
     return [*lines, markdown(rows).rstrip(), "", *verdicts, f"wrote {written} to {out}"]
 
 
-def _page(
-    rows: Sequence[MemoryRow], verdicts: Sequence[str], options: MemoryOptions, pictures: Sequence[str]
-) -> str:
+def _page(rows: Sequence[MemoryRow], verdicts: Sequence[str], options: MemoryOptions, pictures: Sequence[str]) -> str:
     """Return the Markdown page: how it was measured, what was found, the table and the pictures."""
     parts = [
         "Written by `python -m experiments.show memory`; docs/memories.md has the definitions.",

@@ -25,7 +25,7 @@ from nlstm_jax.tasks import AnyTask
 from nlstm_jax.tasks.abilities import HasSymbols
 from nlstm_jax.training.initial import initial_model
 from nlstm_jax.training.restore import load_run
-from nlstm_jax.types import Bool, Carry, Float, Int, PyTree
+from nlstm_jax.types import AnyArray, Bool, Carry, Float, Int, PyTree
 
 ORIGINS = (0.25, 0.5, 0.75, 1.0)
 """The outputs whose gradients are taken, as parts of the length of each sequence."""
@@ -87,17 +87,31 @@ def measure_run(workdir: Path, options: MemoryOptions) -> RunMemories:
     config = {**run.config, "unroll": {**run.config["unroll"], "mode": "auto"}}
     graph, untrained = models.split(initial_model(config, run.task))
     probe = _Probe(run.task, graph, run.config["eval"]["metric"], options)
-    trained_measures, layers = probe.measure(run.params)
-    untrained_measures, _ = probe.measure(untrained)
+    trained = probe.measure(run.params)
+    before_training = probe.measure(untrained)
 
-    metric = settings.describe_metrics(run.config).get(probe.loss, {})
+    metric = settings.describe_metrics(run.config).get(probe.loss_name, {})
     words = _words(run.task, probe.batches[0])
     pictured = {}
-    for name, memory, layer in _each_memory(layers):
+    for name, memory, layer in _each_memory(trained.layers):
         if words:
             pictured[name] = _flat(layer.after[memory])[: len(words), 0]
-    unit = metric.get("unit") or probe.loss
-    return RunMemories(str(workdir), trained_measures, untrained_measures, unit, words, pictured)
+    unit = metric.get("unit") or probe.loss_name
+    return RunMemories(str(workdir), trained.measures, before_training.measures, trained.loss, unit, words, pictured)
+
+
+class _Measurement(NamedTuple):
+    """The measurement of one model.
+
+    Attributes:
+        measures: The measurements by memory.
+        layers: The records by layer.
+        loss: The loss with no memory held.
+    """
+
+    measures: dict[str, MemoryMeasures]
+    layers: dict[str, _Layer]
+    loss: float
 
 
 class _Probe:
@@ -105,13 +119,13 @@ class _Probe:
 
     Attributes:
         batches: The validation batches.
-        loss: The name of the task's sum that is the loss.
+        loss_name: The name of the task's sum that is the loss, once a model was measured.
     """
 
     def __init__(self, task: AnyTask, graph: Any, metric: str, options: MemoryOptions) -> None:
         """Choose the batches, and compile nothing yet."""
         self.batches = _batches(task, options.sequences)
-        self.loss = metric
+        self.loss_name = metric
         self._metric = metric
         self._task = task
         self._graph = graph
@@ -119,8 +133,8 @@ class _Probe:
         self._evaluate: Callable[..., Evaluation] = jax.jit(partial(evaluate_probed, graph, task))
         self._gradients = jax.jit(partial(gradients_of_outputs, graph, task))
 
-    def measure(self, params: models.Parameters) -> tuple[dict[str, MemoryMeasures], dict[str, _Layer]]:
-        """Return the measurements by memory, and the records by layer."""
+    def measure(self, params: models.Parameters) -> _Measurement:
+        """Measure one model."""
         # Arrays of the host are compiled for once, wherever they come from.
         params = jax.device_get(params)
         carry: Carry = self._task.initial_carry(models.merge(self._graph, params), len(self.batches[0].weight))
@@ -134,12 +148,12 @@ class _Probe:
             records.append(jax.device_get(evaluation.records))
             sums.append(evaluation.sums)
             carry = evaluation.carry
-        self.loss = _name_of_loss(sums[0], self._metric)
+        self.loss_name = _name_of_loss(sums[0], self._metric)
         axis = 0 if is_stateful else 1
         layers = {name: self._join([record[name] for record in records], axis) for name in records[0]}
         gradients = self._gradients_by_lag(params, carries, records)
 
-        loss = _mean(sums, self.loss)
+        loss = _mean(sums, self.loss_name)
         measures = {}
         for name, memory, layer in _each_memory(layers):
             correlations = autocorrelation(_flat(layer.after[memory]), layer.segments, self._options.lags)
@@ -148,7 +162,7 @@ class _Probe:
                 held = self._evaluate_held(params, carries, layers, name, values, axis)
                 changes[kind] = held - loss
             measures[name] = MemoryMeasures(correlations, gradients[name], changes)
-        return measures, layers
+        return _Measurement(measures, layers, loss)
 
     def _evaluate_held(
         self,
@@ -164,20 +178,20 @@ class _Probe:
         layer = layers[layer_name]
         memory = name.removeprefix(f"{layer_name}/")
         parts = np.split(values.reshape(layer.read[memory].shape), len(self.batches), axis)
-        held = {other: np.array(other == memory) for other in layer.read}
+        held: dict[str, AnyArray] = {other: np.array(other == memory) for other in layer.read}
         sums = []
         for batch, carry, part in zip(self.batches, carries, parts, strict=True):
             # All memories are named, so that one compiled function serves them.
-            replaced = {}
+            replaced: dict[str, AnyArray] = {}
             for other, value in layer.read.items():
                 replaced[other] = np.zeros((*part.shape[:2], *value.shape[2:]), value.dtype)
             replaced[memory] = part
-            interventions = {layer_name: Intervention(replaced, held)}
+            interventions = {layer_name: Intervention(replaced, held, {})}
             sums.append(self._evaluate(params, batch.arrays, carry, batch.weight, interventions).sums)
-        return _mean(sums, self.loss)
+        return _mean(sums, self.loss_name)
 
     def _join(self, records: Sequence[Record], axis: int) -> _Layer:
-        """Join the records of a layer along the time or the batch, where a window that goes on makes no new segment."""
+        """Join the records of a layer along the time or the batch. A window that goes on begins no new segment."""
         valid = []
         resets = []
         last: Carry = None
