@@ -77,7 +77,7 @@ def measure_run(workdir: Path, options: MemoryOptions) -> RunMemories:
         options: The options of the measurement.
 
     Raises:
-        ConfigError: The task has no validation split, or a layer has no steps.
+        ConfigError: The task has no validation split or no loss, or a layer has no steps.
         DataError: The data are missing or have changed since the run.
         CheckpointError: There is no checkpoint that can be restored.
     """
@@ -86,17 +86,19 @@ def measure_run(workdir: Path, options: MemoryOptions) -> RunMemories:
         raise ConfigError(f"{workdir}: a task with a validation split expected, found {run.config['task']}")
     config = {**run.config, "unroll": {**run.config["unroll"], "mode": "auto"}}
     graph, untrained = models.split(initial_model(config, run.task))
-    probe = _Probe(run.task, graph, run.config["eval"]["metric"], options)
+    probe = _Probe(run.task, graph, options)
     trained = probe.measure(run.params)
     before_training = probe.measure(untrained)
 
-    metric = settings.describe_metrics(run.config).get(probe.loss_name, {})
     words = _words(run.task, probe.batches[0])
     pictured = {}
     for name, memory, layer in _each_memory(trained.layers):
         if words:
             pictured[name] = _flat(layer.after[memory])[: len(words), 0]
-    unit = metric.get("unit") or probe.loss_name
+    # The report of a task can scale its sums, but no log-loss.
+    unit = f"the sum {probe.loss_name} of the task"
+    if probe.loss_name == "log_loss":
+        unit = settings.describe_metrics(run.config)["log_loss"]["unit"]
     return RunMemories(str(workdir), trained.measures, before_training.measures, trained.loss, unit, words, pictured)
 
 
@@ -122,11 +124,10 @@ class _Probe:
         loss_name: The name of the task's sum that is the loss, once a model was measured.
     """
 
-    def __init__(self, task: AnyTask, graph: Any, metric: str, options: MemoryOptions) -> None:
+    def __init__(self, task: AnyTask, graph: Any, options: MemoryOptions) -> None:
         """Choose the batches, and compile nothing yet."""
         self.batches = _batches(task, options.sequences)
-        self.loss_name = metric
-        self._metric = metric
+        self.loss_name = ""
         self._task = task
         self._graph = graph
         self._options = options
@@ -148,7 +149,7 @@ class _Probe:
             records.append(jax.device_get(evaluation.records))
             sums.append(evaluation.sums)
             carry = evaluation.carry
-        self.loss_name = _name_of_loss(sums[0], self._metric)
+        self.loss_name = _name_of_loss(sums[0], self._task)
         axis = 0 if is_stateful else 1
         layers = {name: self._join([record[name] for record in records], axis) for name in records[0]}
         gradients = self._gradients_by_lag(params, carries, records)
@@ -302,12 +303,17 @@ def _flat(memory: np.ndarray) -> Float[np.ndarray, "T B H"]:
     return memory.reshape(*memory.shape[:2], -1)
 
 
-def _name_of_loss(sums: Mapping[str, Any], metric: str) -> str:
-    """Return the sum of a task that is its loss: `log_loss`, or the deciding metric, or the first."""
-    for name in ("log_loss", metric):
+def _name_of_loss(sums: Mapping[str, Any], task: AnyTask) -> str:
+    """Return the sum of a task that is its loss: `log_loss`, `loss`, or the first metric that is to be low.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    low = [metric.name for metric in task.metrics if not metric.higher_is_better]
+    for name in ("log_loss", "loss", *low):
         if name in sums:
             return name
-    return next(iter(sums))
+    raise ConfigError(f"show memory: a task whose sums include a loss expected, found {', '.join(sums)}")
 
 
 def _mean(sums: Sequence[Mapping[str, Any]], name: str) -> float:
