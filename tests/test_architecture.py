@@ -26,6 +26,7 @@ MAY_KNOW = {
     "sweeps": {"cells", "installation", "models", "runs", "settings", "tasks"},
     "analysis": {"runs"},
     "suite": {"analysis", "process", "runs", "settings", "sweeps", "training"},
+    "probes": {"adapters", "analysis", "cells", "models", "runs", "settings", "tasks", "training", "unroll"},
 }
 FOR_ALL = {"errors", "types", "wording"}
 CELLS_MAY_IMPORT = {"jax", "nlstm_jax.cells", "nlstm_jax.types"}

@@ -222,3 +222,31 @@ def test_prices_are_shown_with_their_change_and_the_longest_gap(run_scripts, tmp
         assert [close_of[day] for day in (first, last, end)] == [int(opening), int(close), int(later)]
         assert int(change) == int(later) - int(close)
         assert (dates.index(last) - dates.index(first), dates.index(end) - dates.index(last)) == (19, 5)
+
+
+@pytest.mark.slow
+def test_the_memories_of_a_run_are_measured_and_its_loss_is_that_of_evaluate(trained_runs, run_scripts, tmp_path):
+    poems, echo = trained_runs("poems", "echo")
+    options = ["--sequences=100000", "--lags=12", "--delay=2"]
+    commands = {
+        "poems": ["show", "memory", str(poems), f"--out={tmp_path / 'poems'}", *options],
+        "echo": ["show", "memory", f"--workdir={echo}", f"--out={tmp_path / 'echo'}", *options],
+        "text": ["show", "memory", str(poems), str(echo), f"--out={tmp_path / 'both'}"],
+    }
+    ended = run_scripts(commands)
+    memories = {"poems": {"h", "inner.h", "inner.c"}, "echo": {"encoder/h", "encoder/c", "decoder/h", "decoder/c"}}
+    for name, folder in (("poems", poems), ("echo", echo)):
+        assert (ended[name].code, ended[name].err) == (0, "")
+        document = json.loads((tmp_path / name / "memory.json").read_text())
+        (run,) = document["runs"]
+        assert set(run["trained"]) == set(run["untrained"]) == memories[name]
+        summary = json.loads((folder / "summary.json").read_text())
+        assert run["loss"] == pytest.approx(summary["valid"]["log_loss"], abs=1e-5)
+        assert all(curve["autocorrelation"][0] == pytest.approx(1) for curve in run["trained"].values())
+        # An untrained model uses no memory yet.
+        changes = [row for row in document["rows"] if row["measure"] == "loss change, held back 2 steps"]
+        assert all(abs(row["untrained"]) < 0.1 for row in changes)
+        assert (tmp_path / name / "words1.png").exists() == (name == "poems")
+    assert "inner.c − inner.h" in ended["poems"].out
+    assert ended["text"].code == 2
+    assert list((tmp_path / "both").glob("*")) == []
