@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from scipy.special import stdtrit
 
-from nlstm_jax.analysis.curves import run_curve
 from nlstm_jax.analysis.results import ARCHIVE
 from nlstm_jax.analysis.statistics import LEVEL, Estimate, estimate, format_estimate
 from nlstm_jax.runs import Run, read_run, unpack_archive
@@ -91,4 +90,4 @@ def value_at_last_step(run: Run, split: str, metric: str) -> float | None:
     if split == "test":
         test = (run.summary or {}).get("test", {})
         return float(test[metric]) if metric in test and test.get("step") == last else None
-    return run_curve(run, split, metric).get(last)
+    return run.curve(split, metric).get(last)

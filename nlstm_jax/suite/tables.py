@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from nlstm_jax.analysis.bootstrap import two_way_bootstrap
-from nlstm_jax.analysis.curves import Group, run_curve, timing_is_valid
+from nlstm_jax.analysis.curves import Group, timing_is_valid
 from nlstm_jax.analysis.margin import steps_to_solve
 from nlstm_jax.analysis.statistics import estimate, format_estimate
 from nlstm_jax.runs import Run
@@ -129,7 +129,7 @@ def _steps(task: SuiteTask, group: Group) -> list[str]:
 
 def _last(run: Run, metric: str) -> float:
     """Return the validation value at the last step."""
-    curve = run_curve(run, "valid", metric)
+    curve = run.curve("valid", metric)
     return curve[max(curve)]
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from nlstm_jax.analysis.curves import Group, run_best, run_curve, run_status
+from nlstm_jax.analysis.curves import Group, run_best, run_status
 from nlstm_jax.analysis.margin import (
     MarginOptions,
     MarginVerdict,
@@ -188,6 +188,6 @@ def _is_between_in_steps(task: SuiteTask, group: Group) -> bool:
     solved = sum(measured.first_solved)
     if 0 < solved < len(measured.first_solved):
         return True
-    first_steps = [min(run_curve(run, "valid", task.metric)) for run in group.runs]
+    first_steps = [min(run.curve("valid", task.metric)) for run in group.runs]
     rows = zip(measured.first, measured.first_solved, first_steps, strict=True)
     return any(is_solved and steps > first_step for steps, is_solved, first_step in rows)
