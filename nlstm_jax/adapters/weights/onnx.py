@@ -74,6 +74,12 @@ def to_onnx(cell: Layer, params: Params) -> Operator:
         ValueError: ONNX has no such cell or option; the message names it.
 
     Source: https://onnx.ai/onnx/operators/onnx__LSTM.html, and the pages of GRU and RNN beside it.
+
+    >>> import jax
+    >>> cell = LSTM(features=4)
+    >>> operator = to_onnx(cell, cell.init(jax.random.key(0), in_features=3))
+    >>> operator.name, operator.w.shape, operator.r.shape, operator.b.shape
+    ('LSTM', (1, 16, 3), (1, 16, 4), (1, 32))
     """
     cell = without_dropout(cell)
     if not isinstance(cell, LSTM | GRU | Elman):
