@@ -120,7 +120,11 @@ class Run:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Return True if a value is a finite number. Booleans are not numbers."""
+    """Return True if a value is a finite number. Booleans are not numbers.
+
+    >>> is_number(0.5), is_number(float("nan")), is_number(True)
+    (True, False, False)
+    """
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
