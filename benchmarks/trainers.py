@@ -17,7 +17,7 @@ from benchmarks import implementations
 from benchmarks.implementations import Shape, Tensor
 from nlstm_jax import models
 from nlstm_jax.tasks import AnyTask
-from nlstm_jax.tasks.base import ShuffledSampler
+from nlstm_jax.tasks.base import BatchSampler
 from nlstm_jax.training.optimizer import OptimizerFactory, traced_hparams
 from nlstm_jax.training.parallel import make_mesh, replicate
 from nlstm_jax.training.schedule import TrainingSchedule
@@ -44,7 +44,7 @@ def ours(config: Config, task: AnyTask, *, devices: int = 1, shards: int = 1) ->
     examples = replicate(task.splits["train"], mesh)
     sampler = _sampler(config, task)
     call_size = schedule.steps_per_call
-    state = program.init_state(model, hparams)
+    state = program.init_state(model, hparams, config["train"]["batch_size"])
     next_step = 0
 
     def run(steps: int) -> None:
@@ -212,9 +212,10 @@ class _Batches:
         return jax.tree.map(np.array, self._take(indices))
 
 
-def _sampler(config: Config, task: AnyTask) -> ShuffledSampler:
+def _sampler(config: Config, task: AnyTask) -> BatchSampler:
     """Return the sampler that decides the order of the training examples."""
-    return ShuffledSampler(config["seeds"]["data"], task.splits["train"].size, config["train"]["batch_size"])
+    sampler: BatchSampler = task.splits["train"].order(config["seeds"]["data"], config["train"]["batch_size"])
+    return sampler
 
 
 _CORES = len(os.sched_getaffinity(0))
