@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from nlstm_jax.adapters.nnx import Recurrent
-from nlstm_jax.cells import Cell, spec_repr
+from nlstm_jax.cells import Cell, Layer, Stack, spec_repr
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.models import Parameters, merge
 from nlstm_jax.probes.loop import NO_INTERVENTION, Intervention, Record, probed_scan
@@ -17,6 +17,13 @@ from nlstm_jax.types import Array, Carry, Float, Int, PyTree
 
 Interventions: TypeAlias = Mapping[str, Intervention]
 """The interventions by the name of the layer in the model."""
+
+
+def has_steps(layer: Layer) -> bool:
+    """Return True if a layer runs step by step: it is a cell, or a stack of cells, and not bidirectional."""
+    if isinstance(layer, Stack):
+        return all(map(has_steps, layer.cells))
+    return isinstance(layer, Cell)
 
 
 class Evaluation(NamedTuple):
@@ -51,7 +58,7 @@ class _ProbedLayer(Recurrent):
         Raises:
             ConfigError: The layer has no steps, as a bidirectional one.
         """
-        if not isinstance(layer.cell, Cell):
+        if not has_steps(layer.cell):
             raise ConfigError(f"show memory: a cell that runs step by step expected, found {spec_repr(layer.cell)}")
         self.cell = layer.cell
         self.in_features = layer.in_features

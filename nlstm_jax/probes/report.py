@@ -40,11 +40,12 @@ def write_report(runs: Sequence[Run], options: MemoryOptions, out: Path) -> list
         CheckpointError: No run has a checkpoint.
         DataError: The data of a run are missing or have changed since.
     """
+    comparison = compare(runs)
     make_folder(out, "--out")
     groups: dict[str, list[RunMemories]] = {}
     lines = []
     error: CheckpointError | None = None
-    for group in compare(runs).groups:
+    for group in comparison.groups:
         for run in group.runs:
             try:
                 memories = measure_run(run.path, options)

@@ -11,6 +11,7 @@ import zoo
 from nlstm_jax.analysis.memories import gradient_by_lag, held_back, segments_of
 from nlstm_jax.cells import GRU, LSTM, DeepTransition, Stack, complete, nested_lstm
 from nlstm_jax.probes.loop import NO_INTERVENTION, memories_of, probed_scan
+from nlstm_jax.probes.model import has_steps
 from nlstm_jax.unroll import unroll
 
 T, B, D, H = 7, 3, 2, 4
@@ -74,6 +75,12 @@ def test_the_probed_loop_is_unroll(cell, names):
         # Each step reads what the step before has left, and the initial carry after a reset.
         np.testing.assert_array_equal(record.read[name][1:3], record.after[name][:2])
         assert (np.asarray(record.read[name][3, 0]) == 0).all()
+
+
+@pytest.mark.parametrize("name", zoo.names("bidirectional"))
+def test_a_bidirectional_layer_has_no_steps(name):
+    assert not has_steps(zoo.build(name))
+    assert has_steps(Stack((LSTM(H), Stack((GRU(H),)))))
 
 
 def test_the_gradient_of_a_linear_recurrence_is_a_power_of_its_factor():
