@@ -11,6 +11,7 @@ Real data are read in the folder that NLSTM_JAX_DATA names. The row and its metr
 docs/suite.md.
 """
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,7 +53,9 @@ def main(arguments: list[str]) -> None:
     from nlstm_jax.suite.results import blank_results, read_results
     from nlstm_jax.suite.stages import plan_trials, run_stages
 
-    console = Console(highlight=False, soft_wrap=True)
+    # In a pipe or file lines need not fit a terminal.
+    width = None if sys.stdout.isatty() else 300
+    console = Console(highlight=False, soft_wrap=True, width=width)
     spec = suite.SMOKE_SPEC if _SMOKE.value else suite.SPEC
     suites = suite.SMOKE_SUITES if _SMOKE.value else suite.SUITES
     workdir = Path(_WORKDIR.value)
