@@ -7,8 +7,8 @@ Keras' `fit` on JAX. The models are those of `configs/` and the four designs of 
     python -m benchmarks.training_native --data=data --out=docs/results/speed_training_native.md
     taskset -c 0 python -m benchmarks.training_native --data=data --out=docs/results/speed_training_native.md
 
-The page has one table for each number of cores. `--rows` measures some rows anew and keeps the others, which are in the
-JSON file beside the page. Needs a quiet machine and a C++ compiler.
+The page has one table for each number of cores. `--rows` measures some rows anew and keeps the others, which are in
+the JSON file beside the page. Needs a quiet machine and a C++ compiler.
 """
 
 import argparse
@@ -90,14 +90,17 @@ ROWS = {
 def main() -> None:
     """Measure, and print and write the tables; in a process of its own, train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", default="", help="a folder with ptb/, poems/ and sales/; generated data if not given")
+    parser.add_argument(
+        "--data", default="", help="a folder with ptb/, poems/ and sales/; generated data if not given"
+    )
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), metavar="ROW", help=str([*ROWS]))
     parser.add_argument("--seconds", type=float, default=15.0, help="for each row, without the start")
     parser.add_argument("--out", type=Path, help="a Markdown file; the samples go to a .json beside it")
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        serve(*arguments.worker, arguments.data)
+        name, mode = arguments.worker
+        serve(name, mode, arguments.data)
         return
     native.load_library()
     samples = arguments.out.with_suffix(".json") if arguments.out else None
@@ -109,9 +112,10 @@ def main() -> None:
         seconds = measured(name, arguments.data, arguments.seconds)
         results[f"{cores} {name}"] = {mode: values.round(7).tolist() for mode, values in seconds.items()}
         print(line(name, results[f"{cores} {name}"]), flush=True)
-    if samples is not None:
-        samples.write_text(json.dumps(results, indent=0) + "\n", "utf-8")
-        arguments.out.write_text(page(results, "real data" if arguments.data else "generated data"), "utf-8")
+        if samples is not None:
+            # After every row, so that an interruption loses one.
+            samples.write_text(json.dumps(results, indent=0) + "\n", "utf-8")
+            arguments.out.write_text(page(results, arguments.data, arguments.seconds), "utf-8")
 
 
 def measured(name: str, data: str, seconds: float) -> dict[str, Float[np.ndarray, "rounds"]]:
@@ -172,14 +176,16 @@ def line(name: str, seconds: JsonObject) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page(results: dict[str, JsonObject], data: str) -> str:
+def page(results: dict[str, JsonObject], data: str, seconds: float) -> str:
     """Return the page of results: the command, the machine, and a table for each number of cores."""
     machine = ", ".join(f"{name} {value}" for name, value in measure.machine_description().items())
+    command = f"python -m benchmarks.training_native --data={Path(data).name} --seconds={seconds:g}"
+    kind = "real" if data else "generated"
     lines = [
-        f"Written by `{' '.join(['python -m benchmarks.training_native', *sys.argv[1:]])}`.",
+        f"Written by `{command}`, in several calls with `--rows`.",
         "",
         f"{machine}.",
-        f"Every loop trains in a process of its own, on {data}. The processes take turns.",
+        f"Every loop trains in a process of its own, on {kind} data. The processes take turns.",
         "",
         "# Whole training steps",
         "",
