@@ -13,8 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
-from nlstm_jax.analysis.comparison import Comparison, facts_of
+from nlstm_jax.analysis.comparison import Comparison
 from nlstm_jax.analysis.curves import AXES, Curve
+from nlstm_jax.analysis.facts import facts_of
 from nlstm_jax.analysis.group_style import GroupStyle, group_styles
 from nlstm_jax.analysis.statistics import format_estimate
 from nlstm_jax.errors import ConfigError

@@ -9,8 +9,9 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from nlstm_jax.analysis import figure, page, table, tuning
-from nlstm_jax.analysis.comparison import Comparison, check_keys, code_lines, compare, faceted
+from nlstm_jax.analysis.comparison import Comparison, code_lines, compare, faceted
 from nlstm_jax.analysis.curves import Group
+from nlstm_jax.analysis.facts import check_keys
 from nlstm_jax.analysis.forest import draw_forest
 from nlstm_jax.analysis.margin import MarginOptions, judge_all, sentence
 from nlstm_jax.analysis.report import report

@@ -11,8 +11,9 @@ from typing import Literal, NamedTuple, TypeAlias
 from rich.table import Table
 from rich.text import Text
 
-from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
+from nlstm_jax.analysis.comparison import Comparison
 from nlstm_jax.analysis.curves import Group, timing_is_valid
+from nlstm_jax.analysis.remarks import cells_differ, models_differ
 from nlstm_jax.analysis.statistics import Estimate, estimate, format_estimate
 
 Column: TypeAlias = tuple[str, Literal["left", "right"]]

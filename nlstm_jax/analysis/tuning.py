@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from nlstm_jax.analysis.comparison import Facts, check_keys, facts_of, labels_of
 from nlstm_jax.analysis.curves import run_best
+from nlstm_jax.analysis.facts import Facts, check_keys, facts_of, labels_of
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, is_number
 from nlstm_jax.wording import count_of

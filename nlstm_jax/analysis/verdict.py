@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from nlstm_jax.analysis.bootstrap import two_way_bootstrap
-from nlstm_jax.analysis.comparison import Comparison, cells_differ, models_differ
+from nlstm_jax.analysis.comparison import Comparison
 from nlstm_jax.analysis.curves import Group
+from nlstm_jax.analysis.remarks import cells_differ, models_differ
 from nlstm_jax.analysis.statistics import LEVEL, estimate, format_estimate, holm, seeds_to_resolve, welch
 from nlstm_jax.runs import Run, examples_path
 

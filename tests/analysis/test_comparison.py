@@ -2,7 +2,8 @@
 
 import pytest
 
-from nlstm_jax.analysis.comparison import check_keys, compare, faceted
+from nlstm_jax.analysis.comparison import compare, faceted
+from nlstm_jax.analysis.facts import check_keys
 from nlstm_jax.errors import ConfigError
 
 
