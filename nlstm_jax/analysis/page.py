@@ -15,7 +15,8 @@ from nlstm_jax.analysis.comparison import CLOCKS, Comparison, code_lines
 from nlstm_jax.analysis.curves import AXES, SPLITS, Group, run_status
 from nlstm_jax.analysis.figure import PlotOptions
 from nlstm_jax.analysis.group_style import MARKERS, GroupStyle, group_styles
-from nlstm_jax.analysis.table import facet_rows, html_table
+from nlstm_jax.analysis.rows import facet_rows
+from nlstm_jax.analysis.table import html_table
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import read_notes
 from nlstm_jax.types import JsonObject

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from nlstm_jax.analysis.comparison import Comparison, code_lines
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.facts import UNKNOWN, commit_of
-from nlstm_jax.analysis.table import Row, markdown, markdown_text
+from nlstm_jax.analysis.rows import Row
+from nlstm_jax.analysis.table import markdown, markdown_text
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.runs import read_notes
 

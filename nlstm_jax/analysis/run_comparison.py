@@ -15,6 +15,7 @@ from nlstm_jax.analysis.facts import check_keys
 from nlstm_jax.analysis.forest import draw_forest
 from nlstm_jax.analysis.margin import MarginOptions, judge_all, sentence
 from nlstm_jax.analysis.report import report
+from nlstm_jax.analysis.rows import Row, facet_rows
 from nlstm_jax.analysis.verdict import verdict
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.runs import Run, make_folder, read_notes
@@ -70,7 +71,7 @@ class ComparisonReport:
 
     question: ComparisonRequest
     facets: dict[str, Comparison]
-    rows: list[table.Row]
+    rows: list[Row]
     warnings: list[str]
     lines: list[str]
     judgements: list[JsonObject]
@@ -168,7 +169,7 @@ def run_comparison(runs: Sequence[Run], question: ComparisonRequest) -> Comparis
     judgements = _judge_facets(facets, question)
     lines += map(sentence, judgements)
 
-    rows = table.facet_rows(facets, look.metric, question.level)
+    rows = facet_rows(facets, look.metric, question.level)
     return ComparisonReport(question, facets, rows, code_lines(facets), lines, judgements)
 
 

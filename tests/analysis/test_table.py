@@ -8,6 +8,7 @@ from rich.console import Console
 
 from nlstm_jax.analysis import table
 from nlstm_jax.analysis.comparison import compare
+from nlstm_jax.analysis.rows import facet_rows, group_rows
 from nlstm_jax.analysis.statistics import Estimate, estimate
 
 
@@ -22,7 +23,7 @@ def rows(make_run):
         make_run("nlstm|depth=2", 1, valid=[4.0, 2.2], status="diverged", cell_parameters=1020),
         make_run("gru", 0, status=None),
     ]
-    return table.rows(compare(runs), "log_loss")
+    return group_rows(compare(runs), "log_loss")
 
 
 def rendered(rows, width):
@@ -37,7 +38,7 @@ def test_rows_are_sorted_by_the_validation_value(rows) -> None:
 
 def test_rows_are_sorted_downwards_where_higher_is_better(make_run) -> None:
     runs = [make_run(name, 0, valid=[value], metric="accuracy") for name, value in (("a", 0.5), ("b", 0.7))]
-    assert [row.label for row in table.rows(compare(runs), "accuracy")] == ["b", "a"]
+    assert [row.label for row in group_rows(compare(runs), "accuracy")] == ["b", "a"]
 
 
 def test_a_metric_is_sorted_as_its_task_declared(make_run) -> None:
@@ -46,7 +47,7 @@ def test_a_metric_is_sorted_as_its_task_declared(make_run) -> None:
         make_run(name, 0, valid=[value], metric="f1", environment=environment)
         for name, value in (("a", 0.5), ("b", 0.7))
     ]
-    assert [row.label for row in table.rows(compare(runs), "f1")] == ["b", "a"]
+    assert [row.label for row in group_rows(compare(runs), "f1")] == ["b", "a"]
 
 
 def test_what_a_row_says(rows) -> None:
@@ -78,7 +79,7 @@ def test_markdown(rows) -> None:
 
 
 def test_no_test_column_where_nobody_looked(make_run) -> None:
-    text = table.markdown(table.rows(compare([make_run("lstm", 0, valid=[3.0])]), "log_loss"), "log_loss")
+    text = table.markdown(group_rows(compare([make_run("lstm", 0, valid=[3.0])]), "log_loss"), "log_loss")
     assert "test" not in text
 
 
@@ -124,7 +125,7 @@ def test_a_narrow_terminal_keeps_estimates_whole(rows, width) -> None:
 
 
 def test_names_are_no_markup(make_run) -> None:
-    rows = table.rows(compare([make_run("[red]<b>lstm</b>", 0, valid=[3.0])]), "log_loss")
+    rows = group_rows(compare([make_run("[red]<b>lstm</b>", 0, valid=[3.0])]), "log_loss")
     assert "[red]<b>lstm</b>" in rendered(rows, 200)
     assert "[red]&lt;b&gt;lstm&lt;/b&gt;" in table.html_table(rows, "log_loss")
     assert "[red]&lt;b&gt;lstm&lt;/b&gt;" in table.markdown(rows, "log_loss")
@@ -132,7 +133,7 @@ def test_names_are_no_markup(make_run) -> None:
 
 def test_latex_is_escaped_and_has_its_rules(make_run) -> None:
     runs = [make_run("lstm_2 50% & more", seed, valid=[2.0 + seed / 10]) for seed in (0, 1)]
-    lines = table.latex(table.rows(compare(runs), "log_loss"), "log_loss").splitlines()
+    lines = table.latex(group_rows(compare(runs), "log_loss"), "log_loss").splitlines()
     assert lines[0] == r"\begin{tabular}{lrrrrrrlr}"
     assert lines[1:4:2] == [r"\toprule", r"\midrule"]
     assert lines[2].startswith(r"group & seeds & cell parameters & parameters & best valid log\_loss &")
@@ -142,7 +143,7 @@ def test_latex_is_escaped_and_has_its_rules(make_run) -> None:
 
 def test_a_level_has_its_columns(make_run) -> None:
     runs = [make_run("lstm", 0, valid=[3.0, 2.0]), make_run("lstm", 1, valid=[3.0])]
-    (row,) = table.rows(compare(runs), "log_loss", level=2.5)
+    (row,) = group_rows(compare(runs), "log_loss", level=2.5)
     assert (row.reach.steps.value, row.reach.seconds.value, row.reach.runs) == (20, 1.0, 1)
     assert "| steps to 2.5 | seconds to 2.5 |" in table.markdown([row], "log_loss")
     assert "| 20.00 (1 of 2) | 1.000 |" in table.markdown([row], "log_loss")
@@ -152,14 +153,14 @@ def test_a_level_has_its_columns(make_run) -> None:
 
 def test_seconds_are_those_of_runs_that_were_alone(make_run) -> None:
     shared = make_run("lstm", 0, valid=[3.0], environment={"alone": False})
-    assert table.rows(compare([shared]), "log_loss")[0].wall_seconds is None
+    assert group_rows(compare([shared]), "log_loss")[0].wall_seconds is None
     alone = make_run("lstm", 1, valid=[3.0], environment={"alone": True}, summary={"wall_seconds": 7.0})
-    assert table.rows(compare([shared, alone]), "log_loss")[0].wall_seconds == 7.0
+    assert group_rows(compare([shared, alone]), "log_loss")[0].wall_seconds == 7.0
 
 
 def test_facets_are_a_column(make_run) -> None:
     facets = {f"cell.features={width}": compare([make_run("lstm", 0, valid=[float(width)])]) for width in (4, 2)}
-    found = table.facet_rows(facets, "log_loss")
+    found = facet_rows(facets, "log_loss")
     assert [row.facet for row in found] == ["cell.features=4", "cell.features=2"]
     assert table.markdown(found, "log_loss").startswith("| facet | group |")
     assert table.csv_text(found, "log_loss").startswith("facet,label,")
