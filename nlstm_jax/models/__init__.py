@@ -27,6 +27,9 @@ True
 >>> with tempfile.TemporaryDirectory() as folder:
 ...     weights.save(f"{folder}/lstm.safetensors", LSTM(4), LSTM(4).init(jax.random.key(1), in_features=3))
 ...     load_cell(model, Path(folder, "lstm.safetensors"))
+>>> choice: LoopChoice = fastest_loop(one_device=True)
+>>> choice.name in ("fused", "native")
+True
 >>> set_loop(model, "scan")
 >>> graph, parameters = split(model)
 >>> parameters["head/kernel"].shape, merge(graph, parameters).cell.mode

@@ -15,6 +15,7 @@ Parameters: TypeAlias = dict[str, Array]
 def split(model: Model) -> tuple[nnx.GraphDef[Model], Parameters]:
     """Split a model into its graph and its parameters by name. `merge` is the inverse.
 
+    >>> parameters: Parameters
     >>> graph, parameters = split(nnx.Linear(3, 2, rngs=nnx.Rngs(0)))
     >>> sorted(parameters)
     ['bias', 'kernel']

@@ -27,8 +27,10 @@ Only this package knows the layout of a run folder.
 ...     is_locked(folder)
 True
 >>> run = read_run(folder)
->>> flatten(run.config), run.metrics[0]["log_loss"], is_locked(folder)
-({'task': 'poems', 'seeds.init': 0}, 2.5, False)
+>>> isinstance(run, Run), is_locked(folder)
+(True, False)
+>>> flatten(run.config), run.metrics[0]["log_loss"]
+({'task': 'poems', 'seeds.init': 0}, 2.5)
 >>> read_environment(folder)["devices"]
 {'kind': 'cpu', 'count': 1, 'processes': 1}
 

@@ -17,6 +17,12 @@ of a cell are the cell's own options (`cells.build.cell_options`).
 True
 >>> "optimizer.learning_rate" in compile_key(config), "cell.features" in compile_key(config)
 (False, True)
+>>> TRACED_HPARAMS
+('learning_rate', 'clip_norm', 'weight_decay', 'epsilon')
+>>> COMMON["cell.features"].default, TASKS["poems"]
+(256, 'nlstm_jax.tasks.poems:PoemTask')
+>>> UnitBySetting("data.unit", {"words": "nats per word", "characters": "nats per character"}).units["words"]
+'nats per word'
 """
 
 from nlstm_jax.settings.common import COMMON

@@ -72,8 +72,9 @@ class TrialCollector:
 
         >>> collector = TrialCollector("an example")
         >>> collector.add("configs/poems.py", cell="lstm", seed=1, settings={"optimizer.learning_rate": 0.01})
-        >>> collector.trials[0].name
-        'cell=lstm,seed=1,learning_rate=0.01'
+        >>> trial: Trial = collector.trials[0]
+        >>> trial.name, trial.config["optimizer"]["learning_rate"]
+        ('cell=lstm,seed=1,learning_rate=0.01', 0.01)
         """
         changes = dict(settings or {})
         name = name or _make_name(arguments, changes)

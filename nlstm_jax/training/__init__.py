@@ -14,7 +14,7 @@ The example trains for a few seconds, so a slow test runs it:
 >>> summary = fit(config, folder / "lstm", console=quiet)  # doctest: +SKIP
 >>> summary["status"], summary["steps"]  # doctest: +SKIP
 ('finished', 50)
->>> run = load_run(folder / "lstm")  # doctest: +SKIP
+>>> run: LoadedRun = load_run(folder / "lstm")  # doctest: +SKIP
 >>> run.predict(["0 1 2 2 3"]).shape  # doctest: +SKIP
 (1, 4)
 >>> other = config.copy_and_resolve_references()  # doctest: +SKIP

@@ -32,7 +32,8 @@ def packed(segments: Int[Array, "T B"], reverse: bool = False) -> Packed:
         The mask, and a reset wherever a document is entered, except for the first document of a row, which continues
         from the carry that `unroll` starts from.
 
-    >>> mask, resets = packed(jnp.array([[1], [1], [2], [0]]))
+    >>> rows: Packed = packed(jnp.array([[1], [1], [2], [0]]))
+    >>> mask, resets = rows
     >>> mask[:, 0].tolist(), resets[:, 0].tolist()
     ([True, True, True, False], [False, False, True, False])
     """

@@ -11,7 +11,7 @@ Each `from_…` returns (cell, params), read off the names and shapes alone; eac
 >>> with tempfile.TemporaryDirectory() as folder:
 ...     write_tensors(f"{folder}/torch.safetensors", tensors)
 ...     names = sorted(read_tensors(f"{folder}/torch.safetensors"))
-...     conversion = convert_file(f"{folder}/torch.safetensors", "torch")
+...     conversion: Conversion = convert_file(f"{folder}/torch.safetensors", "torch")
 ...     save(f"{folder}/ours.safetensors", conversion.layer, conversion.params)
 ...     cell, loaded = load(f"{folder}/ours.safetensors")
 >>> names

@@ -77,7 +77,7 @@ def to_onnx(cell: Layer, params: Params) -> Operator:
 
     >>> import jax
     >>> cell = LSTM(features=4)
-    >>> operator = to_onnx(cell, cell.init(jax.random.key(0), in_features=3))
+    >>> operator: Operator = to_onnx(cell, cell.init(jax.random.key(0), in_features=3))
     >>> operator.name, operator.w.shape, operator.r.shape, operator.b.shape
     ('LSTM', (1, 16, 3), (1, 16, 4), (1, 32))
     """
