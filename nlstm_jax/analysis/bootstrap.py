@@ -55,6 +55,13 @@ def two_way_bootstrap(
 
     Raises:
         ValueError: A group has fewer than two runs, or neither group has any spread between its runs.
+
+    >>> weights = np.array([4.0, 4.0, 2.0])                       # targets of 3 examples
+    >>> first = np.array([[8.0, 4.0, 1.0], [8.4, 4.2, 1.0]])      # nats of 2 runs
+    >>> second = np.array([[9.0, 5.0, 1.0], [9.2, 5.2, 1.2]])
+    >>> difference = two_way_bootstrap(first, second, weights)
+    >>> round(difference.value, 2), difference.half_width > 0, difference.examples
+    (-0.2, True, 3)
     """
     welched = welch(_means(first, weights), _means(second, weights), level)
     if welched is None:
