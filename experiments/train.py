@@ -44,7 +44,8 @@ _COORDINATOR = flags.DEFINE_string("coordinator", "", "several processes: addres
 _PROCESSES = flags.DEFINE_integer("processes", 0, "several processes: how many", lower_bound=0)
 _PROCESS = flags.DEFINE_integer("process", -1, "several processes: which one this is, from 0", lower_bound=-1)
 _MIRROR = flags.DEFINE_list("mirror", [], "where the metrics are also shown: tensorboard, wandb, trackio")
-flags.mark_flags_as_required(["config", "workdir"])
+for _flag, _expected in (("config", "a config, such as demo:cell=lstm,"), ("workdir", "a run folder")):
+    flags.register_validator(_flag, lambda value: value is not None, f"{_expected} expected, found none")
 
 
 def main(arguments: list[str]) -> None:

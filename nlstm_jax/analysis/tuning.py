@@ -99,10 +99,11 @@ def remarks(tunings: Sequence[Tuning]) -> list[str]:
 def _remarks_on_model(tuning: Tuning) -> list[str]:
     """Return the lines on one model."""
     setting = ", ".join(f"{key}={value}" for key, value in tuning.setting.items())
-    trials = "the only trial,"
+    steps = count_of(tuning.steps, "step")
+    trials = f"the only trial, of {steps}"
     if tuning.trials > 1:
-        trials = f"best of {tuning.trials:,} trials"
-    lines = [f"{tuning.label}: tuned to {setting}, {trials} of {count_of(tuning.steps, 'step')}"]
+        trials = f"best of {tuning.trials:,} trials of {steps} in all"
+    lines = [f"{tuning.label}: tuned to {setting}, {trials}"]
     if tuning.untried:
         lines.append(f"{tuning.label}: {tuning.untried:,} more settings were run with other seeds and had no say")
     for key, values in tuning.edges.items():

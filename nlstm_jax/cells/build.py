@@ -71,7 +71,10 @@ def import_attribute(name: str) -> Any:
     try:
         return getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{name!r} cannot be imported: {error}") from None
+        hint = ""
+        if module_name in FACTORIES:
+            hint = f"; a comma separates arguments: {module_name},{attribute}"
+        raise ValueError(f"{name!r} cannot be imported: {error}{hint}") from None
 
 
 def cell_options(name: str) -> dict[str, tuple[object, object]]:

@@ -73,7 +73,7 @@ def available_tasks(
         else:
             tasks.append(task)
     if notes and (is_strict or not tasks):
-        raise ConfigError("; ".join(notes))
+        raise ConfigError("\n".join(notes))
     return tasks, notes
 
 

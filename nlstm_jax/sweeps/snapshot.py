@@ -29,7 +29,8 @@ def copy_code(root: Path, target: Path, names: Collection[str] = ()) -> None:
             continue
         if entry.is_file() and entry.suffix == ".py":
             shutil.copy2(entry, partial)
-        elif (entry / "__init__.py").is_file():
+        elif entry.name.isidentifier() and any(entry.glob("*.py")):
+            # A package needs no `__init__.py`.
             shutil.copytree(entry, partial / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
 
     environment = describe_environment([], {})

@@ -104,11 +104,12 @@ def counted(entries: Sequence[QueuedTrial]) -> str:
 def overhead(entries: Sequence[QueuedTrial]) -> str:
     """Return a sentence on the median time of a finished trial that was not spent on training, such as start-up.
 
-    The text is empty if nothing was trained.
+    The text is empty if nothing was trained. Trials that were trained in one process have no such time of their own.
     """
     extra_seconds = [
         entry.seconds - entry.progress.seconds for entry in entries if entry.seconds and entry.state == "finished"
     ]
+    extra_seconds = [seconds for seconds in extra_seconds if seconds >= 0]
     if not extra_seconds:
         return ""
     return f"a trial took {np.median(extra_seconds):.1f} s beside its training (median of {len(extra_seconds)})"

@@ -273,9 +273,14 @@ def load_runs(*names: Path | str) -> Table:
         A `pandas.DataFrame`, or a dict of arrays if pandas is not installed.
 
     Raises:
-        ConfigError: There are no names, or a pattern matches no run.
+        ConfigError: There are no names, one of them is neither text nor a path, or a pattern matches no run.
         DataError: A named folder is not a run, or none of the runs can be read.
     """
+    for name in names:
+        if not isinstance(name, str | Path):
+            raise ConfigError(
+                f"load_runs: each argument a folder or a pattern expected, found a {type(name).__name__}"
+            )
     runs, notes = find_runs([str(name) for name in names], settings.with_defaults)
     for note in notes:
         warnings.warn(note, stacklevel=2)

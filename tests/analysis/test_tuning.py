@@ -38,7 +38,7 @@ def test_the_lowest_seed_decides_and_is_not_judged(grid) -> None:
     assert tuning.steps == 3 * 20
     assert [run.config["seeds"]["init"] for run in tuning.runs] == [1, 2]
     assert (tuning.decided.config["seeds"]["init"], tuning.edges) == (0, {})
-    assert remarks([tuning]) == ["lstm: tuned to optimizer.learning_rate=0.2, best of 3 trials of 60 steps"]
+    assert remarks([tuning]) == ["lstm: tuned to optimizer.learning_rate=0.2, best of 3 trials of 60 steps in all"]
 
 
 def test_the_run_that_decided_is_not_judged_though_it_was_run_twice(grid) -> None:
@@ -79,10 +79,10 @@ def test_an_optimum_at_the_edge_and_a_judge_in_his_own_case_are_told(grid) -> No
     runs = grid("lstm", {0.1: [3.0], 0.3: [2.5]}) + grid("gru", {0.1: [2.0, 2.1], 0.3: [2.5], 0.2: [2.4]})
     told = remarks(tune(runs, ["optimizer.learning_rate"], "log_loss"))
     assert told == [
-        "lstm: tuned to optimizer.learning_rate=0.3, best of 2 trials of 40 steps",
+        "lstm: tuned to optimizer.learning_rate=0.3, best of 2 trials of 40 steps in all",
         "lstm: the best optimizer.learning_rate is the highest of those tried, 0.1 to 0.3: try beyond it",
         "lstm: judged by the run that decided, which is optimistic: run it with more seeds",
-        "gru: tuned to optimizer.learning_rate=0.1, best of 3 trials of 60 steps",
+        "gru: tuned to optimizer.learning_rate=0.1, best of 3 trials of 60 steps in all",
         "gru: the best optimizer.learning_rate is the lowest of those tried, 0.1 to 0.3: try beyond it",
         "unequal tuning budgets: lstm 2 trials, 40 steps; gru 3 trials, 60 steps",
     ]

@@ -53,6 +53,9 @@ def test_runs_are_one_table_of_settings_and_metrics(copied) -> None:
     assert list(table["path"]) == [str(folder), str(other)]
     assert list(table["status"]) == ["finished", "stopped"]
 
+    with pytest.raises(ConfigError, match="each argument a folder or a pattern expected, found a list"):
+        nlstm_jax.load_runs([folder])
+
     run = read_run(folder)
     for key, value in flatten(run.config).items():
         assert table[key][0] == value, key

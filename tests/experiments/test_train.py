@@ -170,11 +170,13 @@ def test_a_mistake_is_one_line_and_a_code_and_leaves_no_folder(run_scripts, fold
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("flag", ["config", "workdir"])
-def test_both_flags_are_needed(run_scripts, refused, tmp_path, flag):
+@pytest.mark.parametrize(
+    ("flag", "expected"), [("config", "a config, such as demo:cell=lstm,"), ("workdir", "a run folder")]
+)
+def test_both_flags_are_needed(run_scripts, refused, tmp_path, flag, expected):
     given = POEMS if flag == "workdir" else f"--workdir={tmp_path / 'run'}"
     ended = run_scripts({flag: ["train", given]})[flag]
-    refused(ended, 2, f"flag --{flag}=None: Flag --{flag} must have a value other than None.")
+    refused(ended, 2, f"flag --{flag}=None: {expected} expected, found none")
     assert not list(tmp_path.iterdir())
 
 
