@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
         return
     if len(names) != 1 or names[0] not in _SUBCOMMANDS:
         accepted = ", ".join((*_SUBCOMMANDS, "memory"))
-        raise ConfigError(f"one of {accepted} expected, found {' '.join(names) or 'none'}")
+        raise ConfigError(f"one of {accepted} expected, found {' '.join(names) or 'none'}; --help describes them")
     _SUBCOMMANDS[names[0]]()
 
 

@@ -106,8 +106,9 @@ def code_remark(groups: Sequence[Group]) -> str:
     """
     commits_by_label = {group.label: sorted({commit_of(run) for run in group.runs}) for group in groups}
     all_commits = {commit for commits in commits_by_label.values() for commit in commits}
-    if len(all_commits) == 1 and "changes" not in next(iter(all_commits)):
-        return ""
+    if len(all_commits) == 1:
+        commit = all_commits.pop()
+        return f"NOT COMMITTED: all runs are of {commit}" if "changes" in commit else ""
     groups_text = "; ".join(f"{label} {', '.join(commits)}" for label, commits in commits_by_label.items())
     return f"NOT OF ONE COMMIT: {groups_text}"
 

@@ -175,7 +175,8 @@ def test_runs_of_several_commits_or_with_changes_are_told(make_run):
     assert code_of(make_run, one, one, other) == "NOT OF ONE COMMIT: lstm 1111111111; nlstm 2222222222"
     assert code_of(make_run, one, one, None) == "NOT OF ONE COMMIT: lstm 1111111111; nlstm unknown"
     told = "1111111111 with uncommitted changes"
-    assert code_of(make_run, changed, changed, changed) == f"NOT OF ONE COMMIT: lstm {told}; nlstm {told}"
+    assert code_of(make_run, changed, changed, changed) == f"NOT COMMITTED: all runs are of {told}"
+    assert code_of(make_run, one, one, changed) == f"NOT OF ONE COMMIT: lstm 1111111111; nlstm {told}"
 
 
 @pytest.mark.parametrize(("parameters", "told"), [(5100, False), (5101, True)])

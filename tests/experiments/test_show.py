@@ -106,8 +106,8 @@ def test_mistakes_are_one_line(run_scripts, refused, tmp_path):
             "missing": ["show", "data", "--config=poems:smoke", f"--config.data.path={tmp_path}/none.txt"],
         }
     )
-    refused(ended["nothing"], 2, "one of run, data, memory expected, found none")
-    refused(ended["unknown"], 2, "one of run, data, memory expected, found rum")
+    refused(ended["nothing"], 2, "one of run, data, memory expected, found none; --help describes them")
+    refused(ended["unknown"], 2, "one of run, data, memory expected, found rum; --help describes them")
     refused(ended["no folder"], 2, "--workdir: a run folder expected, found none")
     refused(ended["no run"], 3, f"{tmp_path}: a run folder (one with a config.json) expected, none found")
     message = "--config or --workdir: one of them expected, found"
