@@ -1,6 +1,6 @@
 """Remarks on how far groups of runs can be compared."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from nlstm_jax.analysis.curves import Group
 from nlstm_jax.analysis.facts import Facts, commit_of, differing_keys, facts_of_all, short_value
@@ -53,28 +53,28 @@ def difference_remark(labels: Sequence[str], facts: Sequence[Facts], opening: st
 
 def cells_remark(groups: Sequence[Group]) -> str:
     """Return a line on the smallest and the largest cell if they are of unequal cost, otherwise an empty text."""
-    known = [group for group in groups if group.cell_parameters is not None]
-    low = min(known, key=lambda group: group.cell_parameters or 0, default=None)
-    high = max(known, key=lambda group: group.cell_parameters or 0, default=None)
-    if low is None or high is None or not cells_differ(low, high):
-        return ""
-    return (
-        f"cells of unequal cost: {low.cell_parameters:,} parameters in {low.label}, "
-        f"{high.cell_parameters:,} in {high.label}"
-    )
+    sizes = [group.cell_parameters for group in groups]
+    return _sizes_remark(groups, sizes, cells_differ, "cells of unequal cost")
 
 
 def models_remark(groups: Sequence[Group]) -> str:
     """Return a line on the smallest and the largest model if they are of unequal size, otherwise an empty text."""
-    known = [group for group in groups if group.parameters is not None]
-    low = min(known, key=lambda group: group.parameters or 0, default=None)
-    high = max(known, key=lambda group: group.parameters or 0, default=None)
-    if low is None or high is None or not models_differ(low, high):
+    sizes = [group.parameters for group in groups]
+    return _sizes_remark(groups, sizes, models_differ, "whole models of unequal size")
+
+
+def _sizes_remark(
+    groups: Sequence[Group], sizes: Sequence[int | None], differ: Callable[[Group, Group], bool], opening: str
+) -> str:
+    """Return a line on the groups of the smallest and the largest known size, if they differ."""
+    known = [(size, group) for size, group in zip(sizes, groups, strict=True) if size is not None]
+    if not known:
         return ""
-    return (
-        f"whole models of unequal size: {low.parameters:,} parameters in {low.label}, "
-        f"{high.parameters:,} in {high.label}"
-    )
+    low_size, low = min(known, key=lambda pair: pair[0])
+    high_size, high = max(known, key=lambda pair: pair[0])
+    if not differ(low, high):
+        return ""
+    return f"{opening}: {low_size:,} parameters in {low.label}, {high_size:,} in {high.label}"
 
 
 def mixed_settings_remarks(groups: Sequence[Group]) -> list[str]:

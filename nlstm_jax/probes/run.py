@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from flax import nnx
 
 from nlstm_jax import models, settings
 from nlstm_jax.analysis.memories import (
@@ -21,7 +22,7 @@ from nlstm_jax.analysis.memory_report import MemoryMeasures, RunMemories
 from nlstm_jax.errors import ConfigError
 from nlstm_jax.probes.loop import Intervention, Record, memories_of
 from nlstm_jax.probes.model import Evaluation, evaluate_probed, gradients_of_outputs
-from nlstm_jax.tasks import AnyTask
+from nlstm_jax.tasks import AnyTask, WeightedSum
 from nlstm_jax.tasks.abilities import HasSymbols
 from nlstm_jax.training.initial import initial_model
 from nlstm_jax.training.restore import load_run
@@ -124,7 +125,7 @@ class _Probe:
         loss_name: The name of the task's sum that is the loss, once a model was measured.
     """
 
-    def __init__(self, task: AnyTask, graph: Any, options: MemoryOptions) -> None:
+    def __init__(self, task: AnyTask, graph: nnx.GraphDef[Any], options: MemoryOptions) -> None:
         """Choose the batches, and compile nothing yet."""
         self.batches = _batches(task, options.sequences)
         self.loss_name = ""
@@ -303,7 +304,7 @@ def _flat(memory: np.ndarray) -> Float[np.ndarray, "T B H"]:
     return memory.reshape(*memory.shape[:2], -1)
 
 
-def _name_of_loss(sums: Mapping[str, Any], task: AnyTask) -> str:
+def _name_of_loss(sums: Mapping[str, WeightedSum], task: AnyTask) -> str:
     """Return the sum of a task that is its loss: `log_loss`, `loss`, or the first metric that is to be low.
 
     Raises:
@@ -316,7 +317,7 @@ def _name_of_loss(sums: Mapping[str, Any], task: AnyTask) -> str:
     raise ConfigError(f"show memory: a task whose sums include a loss expected, found {', '.join(sums)}")
 
 
-def _mean(sums: Sequence[Mapping[str, Any]], name: str) -> float:
+def _mean(sums: Sequence[Mapping[str, WeightedSum]], name: str) -> float:
     """Return the mean of a sum over all batches."""
     total = sum(float(batch[name].sum) for batch in sums)
     weight = sum(float(batch[name].weight) for batch in sums)

@@ -109,8 +109,8 @@ def overhead(entries: Sequence[QueuedTrial]) -> str:
     extra_seconds = [
         entry.seconds - entry.progress.seconds for entry in entries if entry.seconds and entry.state == "finished"
     ]
-    extra_seconds = [seconds for seconds in extra_seconds if seconds >= 0]
-    if not extra_seconds:
+    # A process that trains several trials is shared among them, so each has less than its training took.
+    if not extra_seconds or min(extra_seconds) < 0:
         return ""
     return f"a trial took {np.median(extra_seconds):.1f} s beside its training (median of {len(extra_seconds)})"
 

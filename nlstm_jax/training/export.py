@@ -1,10 +1,10 @@
 """Files of a trained model for other programs: functions in StableHLO or ONNX, or the parameters alone."""
 
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 from jax import export
 
 import nlstm_jax
@@ -80,7 +80,7 @@ def _serialize(functions: dict[str, export.Exported]) -> dict[str, bytes]:
         raise ConfigError("--format=stablehlo: flatbuffers expected: pip install -e '.[export]'") from None
 
 
-def _export_onnx(model: Any) -> dict[str, bytes]:
+def _export_onnx(model: nnx.Module) -> dict[str, bytes]:
     """Return the graphs of a model as contents of files.
 
     Raises:
@@ -110,7 +110,7 @@ def _describe(run: LoadedRun) -> JsonObject:
     return description
 
 
-def _describe_cell(model: Any) -> str:
+def _describe_cell(model: nnx.Module) -> str:
     """Return the specification of the cell of a model, or an empty text. Encoder and decoder have the same."""
     layers = recurrent_layers(model)
     return spec_repr(layers[0].cell) if layers else ""
